@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: ((GPL-2.0-only WITH Linux-syscall-note) OR BSD-3-Clause) */
+/*
+ * ioregionfd as a VMM sees it: the vm ioctl that hands a range of guest
+ * addresses to a device task, and the exit that tells of its failure.
+ * Included by <linux/kvm.h>. What goes over the file descriptors is in
+ * <linux/ioregionfd.h>.
+ */
+#ifndef _UAPI_LINUX_KVM_IOREGIONFD_H
+#define _UAPI_LINUX_KVM_IOREGIONFD_H
+
+#include <linux/types.h>
+#include <linux/ioctl.h>
+
+/*
+ * Numbers that no release of Linux has assigned. Those for the capability and
+ * the exit reason are far above the kernel's own, so that they stay free.
+ */
+#define KVM_CAP_IOREGIONFD		0x696f01
+#define KVM_EXIT_IOREGIONFD_FAILURE	0x696f01
+
+/**
+ * struct kvm_ioregionfd - argument of KVM_SET_IOREGIONFD
+ * @guest_paddr: first guest physical address, or I/O port, of the region
+ * @memory_size: size of the region in bytes, at least 1
+ * @user_data: copied into every command for the region, see ioregionfd_cmd
+ * @read_fd: where kvm.ko reads responses; open for reading
+ * @write_fd: where kvm.ko writes commands; open for writing, may be @read_fd
+ * @flags: KVM_IOREGION_*
+ * @pad: must be 0
+ */
+struct kvm_ioregionfd {
+	__u64 guest_paddr;
+	__u64 memory_size;
+	__u64 user_data;
+	__s32 read_fd;
+	__s32 write_fd;
+	__u32 flags;
+	__u8 pad[28];
+};
+
+/* kvm_ioregionfd.flags */
+#define KVM_IOREGION_PIO		(1 << 0)	/* I/O ports, not memory */
+#define KVM_IOREGION_POSTED_WRITES	(1 << 1)	/* writes get no response */
+#define KVM_IOREGION_DEASSIGN		(1 << 2)	/* remove the region */
+
+#define KVM_SET_IOREGIONFD	_IOW(0xAE, 0x5e, struct kvm_ioregionfd)
+
+/**
+ * struct kvm_ioregionfd_exit - kvm_run.ioregionfd, for KVM_EXIT_IOREGIONFD_FAILURE
+ * @region_paddr: guest_paddr of the region
+ * @region_size: memory_size of the region
+ * @user_data: user_data of the region
+ * @guest_paddr: first address, or port, of the access that failed
+ * @data: write: the value, zero-extended; read: 0. For KVM_IOREGIONFD_COMPLETE
+ *	of a read the VMM stores the value here
+ * @size: width of the access in bytes: 1, 2, 4 or 8
+ * @is_write: 1 for a write, 0 for a read
+ * @is_pio: 1 if @guest_paddr is a port
+ * @reason: KVM_IOREGIONFD_FAIL_*
+ * @progress: KVM_IOREGIONFD_SENT_*: how much of the command left kvm.ko
+ * @error: positive errno of the failed read or write, or 0
+ * @action: KVM_IOREGIONFD_RETRY or KVM_IOREGIONFD_COMPLETE, stored by the VMM
+ *	before its next KVM_RUN; KVM_IOREGIONFD_RETRY at the exit
+ *
+ * All fields are in the byte order of the host.
+ */
+struct kvm_ioregionfd_exit {
+	__u64 region_paddr;
+	__u64 region_size;
+	__u64 user_data;
+	__u64 guest_paddr;
+	__u64 data;
+	__u32 size;
+	__u8 is_write;
+	__u8 is_pio;
+	__u8 reason;
+	__u8 progress;
+	__u32 error;
+	__u32 action;
+};
+
+/* kvm_ioregionfd_exit.reason */
+#define KVM_IOREGIONFD_FAIL_HANGUP	1	/* the device task closed its end */
+#define KVM_IOREGIONFD_FAIL_IO		2	/* read or write failed, see error */
+#define KVM_IOREGIONFD_FAIL_PROTOCOL	3	/* unasked or wrong response */
+#define KVM_IOREGIONFD_FAIL_DEASSIGNED	4	/* the region went away in the middle */
+
+/* kvm_ioregionfd_exit.progress */
+#define KVM_IOREGIONFD_SENT_NONE	0	/* the device task did not see the command */
+#define KVM_IOREGIONFD_SENT_PART	1	/* it may have seen a part, not all */
+#define KVM_IOREGIONFD_SENT_ALL		2	/* it may have carried it out */
+
+/* kvm_ioregionfd_exit.action */
+#define KVM_IOREGIONFD_RETRY		0	/* look the address up anew, send again */
+#define KVM_IOREGIONFD_COMPLETE		1	/* the VMM has carried the access out */
+
+/*
+ * kvm_run.flags, when KVM_RUN fails, with EINTR for one: an access is on its
+ * way to a device task. The vCPU's registers are those of before the access; they may
+ * not be saved or changed until KVM_RUN has returned without this flag.
+ */
+#define KVM_RUN_IOREGIONFD_PENDING	(1 << 15)
+
+#endif /* _UAPI_LINUX_KVM_IOREGIONFD_H */
