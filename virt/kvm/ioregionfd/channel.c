@@ -1,0 +1,706 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ioregionfd, channel: one command and its response over a pair of files.
+ *
+ * A channel is a pair of files that a VMM gave to KVM_SET_IOREGIONFD, with all
+ * regions, of any VM, that use it. It carries one call at a time: neither a
+ * response nor the rest of a half-written command says whose it is.
+ *
+ * Of the vCPUs that need the channel one *drives* it: it alone touches the
+ * files, ch->cur and the sent and received bytes of that call. The others wait
+ * for their turn. A driver that is interrupted leaves its call on the wire;
+ * whoever drives next finishes that call first, on behalf of its vCPU, so
+ * that a vCPU which does not come back holds up nobody.
+ *
+ * ch->lock guards who drives, call->started, call->done, region->gone and
+ * ch->failure. It is never held while a file is used.
+ *
+ * The device task is not trusted: what it sends is copied into the call once;
+ * of that only the 64-bit value is used.
+ */
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/net.h>
+#include <linux/poll.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/socket.h>
+#include <linux/spinlock.h>
+#include <linux/uio.h>
+#include <linux/wait.h>
+
+#include "ioregionfd.h"
+
+static_assert(sizeof(struct ioregionfd_cmd) == 32);
+static_assert(offsetof(struct ioregionfd_cmd, user_data) == 8);
+static_assert(offsetof(struct ioregionfd_cmd, offset) == 16);
+static_assert(offsetof(struct ioregionfd_cmd, data) == 24);
+static_assert(sizeof(struct ioregionfd_resp) == 32);
+
+/* A pipe opened for both directions has two wait queues; nothing has more. */
+#define CHANNEL_WAITS 4
+
+/**
+ * struct ioregionfd_channel - a pair of files and the call on them
+ * @list: in ioregionfd_channels
+ * @regions: how many regions use it; under ioregionfd_channels_lock
+ * @read_file: responses come from here
+ * @write_file: commands go here; may be @read_file
+ * @lock: see above
+ * @driven: whether a task drives; under @lock
+ * @failure: set once, under @lock
+ * @cur: the call on the wire, with a reference; changed by the driver under
+ *	@lock, so either of the two is enough to read it
+ * @turn: where those wait who do not drive
+ * @io: where the driver waits for a file
+ * @awaited: poll events that the driver waits for
+ * @kicked: one of them may have come
+ * @table: enters @waits into the wait queues of the files
+ * @waits: the entries
+ * @heads: the queues they are in
+ * @nr_waits: how many are used; more than CHANNEL_WAITS: that did not fit
+ */
+struct ioregionfd_channel {
+	struct list_head list;
+	unsigned int regions;
+	struct file *read_file;
+	struct file *write_file;
+
+	spinlock_t lock; /* never held while a file is used */
+	bool driven;
+	struct ioregionfd_failure failure;
+	struct ioregionfd_call *cur;
+	wait_queue_head_t turn;
+
+	wait_queue_head_t io;
+	__poll_t awaited;
+	bool kicked;
+
+	poll_table table;
+	struct channel_wait {
+		wait_queue_entry_t entry;
+		struct ioregionfd_channel *channel;
+	} waits[CHANNEL_WAITS];
+	wait_queue_head_t *heads[CHANNEL_WAITS];
+	unsigned int nr_waits;
+};
+
+static LIST_HEAD(ioregionfd_channels);
+static DEFINE_MUTEX(ioregionfd_channels_lock);
+
+/* Runs under the file's wait queue lock, perhaps in an interrupt. */
+static int channel_wake(wait_queue_entry_t *entry, unsigned int mode, int sync,
+			void *key)
+{
+	struct ioregionfd_channel *ch =
+		container_of(entry, struct channel_wait, entry)->channel;
+	__poll_t events = key_to_poll(key);
+
+	/*
+	 * Pairs with smp_mb() in channel_expect(): either the driver's attempt
+	 * sees what this is about, or this sees what the driver awaits.
+	 */
+	smp_mb();
+	if (events && !(events & READ_ONCE(ch->awaited)))
+		return 0;
+	WRITE_ONCE(ch->kicked, true);
+	wake_up(&ch->io);
+	return 0;
+}
+
+static void channel_expect(struct ioregionfd_channel *ch, __poll_t events)
+{
+	WRITE_ONCE(ch->awaited, events | EPOLLERR | EPOLLHUP);
+	WRITE_ONCE(ch->kicked, false);
+	/* Pairs with smp_mb() in channel_wake(). */
+	smp_mb();
+}
+
+/*
+ * Writing to a pipe that nobody reads raises SIGPIPE. The VMM is told by
+ * KVM_RUN's result, so take that signal back, but not one that was pending
+ * before.
+ */
+static ssize_t pipe_send(struct file *file, const void *buf, size_t len)
+{
+	struct kvec vec = { .iov_base = (void *)buf, .iov_len = len };
+	sigset_t sigpipe, others, saved;
+	kernel_siginfo_t info;
+	struct iov_iter iter;
+	struct kiocb kiocb;
+	enum pid_type type;
+	bool was_pending;
+	ssize_t n;
+
+	siginitset(&sigpipe, sigmask(SIGPIPE));
+	sigprocmask(SIG_BLOCK, &sigpipe, &saved);
+	was_pending = sigismember(&current->pending.signal, SIGPIPE);
+
+	init_sync_kiocb(&kiocb, file);
+	kiocb.ki_flags |= IOCB_NOWAIT;
+	iov_iter_kvec(&iter, ITER_SOURCE, &vec, 1, len);
+	n = vfs_iocb_iter_write(file, &kiocb, &iter);
+
+	if (n == -EPIPE && !was_pending) {
+		siginitsetinv(&others, sigmask(SIGPIPE));
+		spin_lock_irq(&current->sighand->siglock);
+		dequeue_signal(&others, &info, &type);
+		spin_unlock_irq(&current->sighand->siglock);
+	}
+	sigprocmask(SIG_SETMASK, &saved, NULL);
+	return n;
+}
+
+static ssize_t pipe_receive(struct file *file, void *buf, size_t len)
+{
+	struct kvec vec = { .iov_base = buf, .iov_len = len };
+	struct iov_iter iter;
+	struct kiocb kiocb;
+
+	init_sync_kiocb(&kiocb, file);
+	kiocb.ki_flags |= IOCB_NOWAIT;
+	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, len);
+	return vfs_iocb_iter_read(file, &kiocb, &iter);
+}
+
+static ssize_t channel_send(struct ioregionfd_channel *ch, const void *buf,
+			    size_t len)
+{
+	struct kvec vec = { .iov_base = (void *)buf, .iov_len = len };
+	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+	struct socket *sock = sock_from_file(ch->write_file);
+
+	if (!sock)
+		return pipe_send(ch->write_file, buf, len);
+	return kernel_sendmsg(sock, &msg, &vec, 1, len);
+}
+
+/* Returns as read(2) does; -EBADMSG for a packet that is not @len bytes. */
+static ssize_t channel_receive(struct ioregionfd_channel *ch, void *buf,
+			       size_t len)
+{
+	struct kvec vec = { .iov_base = buf, .iov_len = len };
+	struct socket *sock = sock_from_file(ch->read_file);
+	struct msghdr msg = {};
+	int n;
+
+	if (!sock)
+		return pipe_receive(ch->read_file, buf, len);
+
+	n = kernel_recvmsg(sock, &msg, &vec, 1, len, MSG_DONTWAIT);
+	if (n < 0 || sock->type == SOCK_STREAM)
+		return n;
+	/* An empty packet and the end of a SOCK_SEQPACKET look the same. */
+	if (n == 0 && sock->type != SOCK_DGRAM)
+		return 0;
+	if (n != len || (msg.msg_flags & MSG_TRUNC))
+		return -EBADMSG;
+	return n;
+}
+
+static void call_put(struct ioregionfd_call *call)
+{
+	if (refcount_dec_and_test(&call->refs))
+		kfree(call);
+}
+
+/* Takes the call off the wire. Only for the driver, or if nobody drives. */
+static void channel_clear(struct ioregionfd_channel *ch)
+{
+	struct ioregionfd_call *cur = ch->cur;
+
+	lockdep_assert_held(&ch->lock);
+	if (!cur)
+		return;
+	ch->cur = NULL;
+	call_put(cur);
+}
+
+static void channel_fail(struct ioregionfd_channel *ch, u8 reason, int error)
+{
+	spin_lock(&ch->lock);
+	ch->failure.reason = reason;
+	ch->failure.error = error;
+	channel_clear(ch);
+	spin_unlock(&ch->lock);
+}
+
+/* Turns the result of a read into a failure, unless it is worth waiting. */
+static int channel_read_failed(struct ioregionfd_channel *ch, ssize_t n)
+{
+	if (n == -EAGAIN)
+		return -EAGAIN;
+	if (n == 0)
+		channel_fail(ch, KVM_IOREGIONFD_FAIL_HANGUP, 0);
+	else if (n == -ECONNRESET)
+		channel_fail(ch, KVM_IOREGIONFD_FAIL_HANGUP, ECONNRESET);
+	else if (n == -EBADMSG || n > 0)
+		channel_fail(ch, KVM_IOREGIONFD_FAIL_PROTOCOL, 0);
+	else
+		channel_fail(ch, KVM_IOREGIONFD_FAIL_IO, -n);
+	return -EIO;
+}
+
+/*
+ * Before a command there must be nothing to read: it would be taken for the
+ * response. The end of the file shows here too, before the command is lost.
+ */
+static int channel_check_quiet(struct ioregionfd_channel *ch)
+{
+	struct ioregionfd_resp stray;
+	int r;
+
+	if (!(vfs_poll(ch->read_file, NULL) & (EPOLLIN | EPOLLERR | EPOLLHUP)))
+		return 0;
+	r = channel_read_failed(ch, channel_receive(ch, &stray, sizeof(stray)));
+	return r == -EAGAIN ? 0 : r;
+}
+
+/*
+ * Sends and receives what can be without waiting. Returns 0 when the call on
+ * the wire is complete, -EAGAIN when it waits for a file, and -EIO when the
+ * channel has failed.
+ */
+static int channel_advance(struct ioregionfd_channel *ch)
+{
+	struct ioregionfd_call *call = ch->cur;
+	ssize_t n;
+
+	channel_expect(ch, EPOLLOUT);
+	while (call->sent < sizeof(call->cmd)) {
+		n = channel_send(ch, (u8 *)&call->cmd + call->sent,
+				 sizeof(call->cmd) - call->sent);
+		if (n == -EAGAIN)
+			return -EAGAIN;
+		if (n <= 0) {
+			channel_fail(ch, KVM_IOREGIONFD_FAIL_IO, n ? -n : EIO);
+			return -EIO;
+		}
+		call->sent += n;
+	}
+	if (!call->cmd.resp)
+		return 0;
+
+	channel_expect(ch, EPOLLIN | EPOLLRDHUP);
+	while (call->received < sizeof(call->resp)) {
+		n = channel_receive(ch, (u8 *)&call->resp + call->received,
+				    sizeof(call->resp) - call->received);
+		if (n <= 0)
+			return channel_read_failed(ch, n);
+		call->received += n;
+	}
+	return 0;
+}
+
+/*
+ * Waits until the call on the wire may have come further, or @region has gone.
+ * Some sockets tell of new room only to those who have polled for it since the
+ * last attempt, so poll once more.
+ */
+static int channel_wait(struct ioregionfd_channel *ch,
+			struct ioregionfd_region *region)
+{
+	bool sending = ch->cur->sent < sizeof(ch->cur->cmd);
+
+	if (vfs_poll(sending ? ch->write_file : ch->read_file, NULL) &
+	    (sending ? EPOLLOUT : EPOLLIN)) {
+		cond_resched();
+		return signal_pending(current) ? -EINTR : 0;
+	}
+	if (wait_event_interruptible(ch->io, READ_ONCE(ch->kicked) ||
+				     READ_ONCE(region->gone)))
+		return -EINTR;
+	return 0;
+}
+
+/* Puts the call on the wire, unless its region went away before. */
+static void channel_start(struct ioregionfd_channel *ch,
+			  struct ioregionfd_region *region,
+			  struct ioregionfd_call *call)
+{
+	spin_lock(&ch->lock);
+	if (!region->gone) {
+		refcount_inc(&call->refs);
+		call->started = true;
+		ch->cur = call;
+	}
+	spin_unlock(&ch->lock);
+}
+
+static void channel_finish(struct ioregionfd_channel *ch)
+{
+	spin_lock(&ch->lock);
+	ch->cur->done = true;
+	channel_clear(ch);
+	spin_unlock(&ch->lock);
+}
+
+/*
+ * Drives the channel, for @call, until that is done, its region has gone or
+ * the channel has failed (0: the caller looks which), or until it would have
+ * to wait and must not (-EINTR).
+ */
+static int channel_drive(struct ioregionfd_channel *ch,
+			 struct ioregionfd_region *region,
+			 struct ioregionfd_call *call, bool wait)
+{
+	int r;
+
+	while (!call->done && !READ_ONCE(region->gone)) {
+		if (!ch->cur) {
+			if (channel_check_quiet(ch))
+				return 0;
+			channel_start(ch, region, call);
+			continue;
+		}
+
+		r = channel_advance(ch);
+		if (r == -EIO)
+			return 0;
+		if (!r) {
+			channel_finish(ch);
+			/* Another vCPU's: that waits for its turn. */
+			if (!call->done)
+				wake_up(&ch->turn);
+			continue;
+		}
+		if (!wait)
+			return -EINTR;
+		r = channel_wait(ch, region);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+enum call_status { CALL_DONE, CALL_FAILED, CALL_GONE, CALL_DRIVE, CALL_WAIT };
+
+/*
+ * Looks how a call stands, and returns whether its vCPU can do something about
+ * it. With CALL_DRIVE the caller has become the driver.
+ */
+static bool channel_look(struct ioregionfd_channel *ch,
+			 struct ioregionfd_region *region,
+			 struct ioregionfd_call *call, enum call_status *status)
+{
+	spin_lock(&ch->lock);
+	if (call->done) {
+		*status = CALL_DONE;
+	} else if (ch->failure.reason) {
+		*status = CALL_FAILED;
+	} else if (region->gone) {
+		*status = CALL_GONE;
+	} else if (!ch->driven) {
+		ch->driven = true;
+		*status = CALL_DRIVE;
+	} else {
+		*status = CALL_WAIT;
+	}
+	spin_unlock(&ch->lock);
+	return *status != CALL_WAIT;
+}
+
+static void channel_release(struct ioregionfd_channel *ch)
+{
+	spin_lock(&ch->lock);
+	ch->driven = false;
+	spin_unlock(&ch->lock);
+	wake_up(&ch->turn);
+}
+
+/**
+ * ioregionfd_call_new() - make a call
+ *
+ * Context: may sleep.
+ * Return: the call, whose @cmd the caller fills in, or NULL if out of memory.
+ * It ends with ioregionfd_call_end().
+ */
+struct ioregionfd_call *ioregionfd_call_new(void)
+{
+	struct ioregionfd_call *call;
+
+	call = kzalloc(sizeof(*call), GFP_KERNEL_ACCOUNT);
+	if (call)
+		refcount_set(&call->refs, 1);
+	return call;
+}
+
+/**
+ * ioregionfd_call_run() - carry a call out, or go on with one
+ * @region: the region it is for; the caller holds a reference
+ * @call: the call
+ * @wait: whether to wait for the device task
+ *
+ * Context: may sleep; must not be under a lock or in an SRCU section.
+ * Return:
+ * * 0		- done, @call has the response
+ * * -EINTR	- a signal came, or it cannot go on without waiting; run it again
+ * * -EIO	- the channel has failed
+ * * -ECANCELED	- the region has been removed
+ */
+int ioregionfd_call_run(struct ioregionfd_region *region,
+			struct ioregionfd_call *call, bool wait)
+{
+	struct ioregionfd_channel *ch = region->channel;
+	enum call_status status;
+	int r;
+
+	for (;;) {
+		if (!wait)
+			channel_look(ch, region, call, &status);
+		else if (wait_event_interruptible(ch->turn,
+						  channel_look(ch, region, call, &status)))
+			return -EINTR;
+
+		switch (status) {
+		case CALL_DONE:
+			return 0;
+		case CALL_FAILED:
+			return -EIO;
+		case CALL_GONE:
+			return -ECANCELED;
+		case CALL_WAIT:
+			return -EINTR;
+		case CALL_DRIVE:
+			r = channel_drive(ch, region, call, wait);
+			channel_release(ch);
+			if (r)
+				return r;
+		}
+	}
+}
+
+/**
+ * ioregionfd_call_end() - drop a call, in whatever state it is
+ * @region: the region it was for
+ * @call: the call, which the caller must not use any more
+ *
+ * A call of which nothing was sent is taken back. One of which something was
+ * stays on the wire without an owner, and the response is dropped when it
+ * comes.
+ *
+ * Context: may sleep.
+ * Return: whether the device task may have seen, or may yet see, the command.
+ */
+bool ioregionfd_call_end(struct ioregionfd_region *region,
+			 struct ioregionfd_call *call)
+{
+	struct ioregionfd_channel *ch = region->channel;
+	bool seen;
+
+	spin_lock(&ch->lock);
+	if (ch->cur == call && !ch->driven && !call->sent) {
+		channel_clear(ch);
+		call->started = false;
+	}
+	seen = call->started;
+	spin_unlock(&ch->lock);
+
+	call_put(call);
+	return seen;
+}
+
+/**
+ * ioregionfd_channel_failure() - why a channel has failed
+ * @ch: the channel
+ *
+ * Context: any.
+ * Return: the reason, which is 0 if it has not.
+ */
+struct ioregionfd_failure
+ioregionfd_channel_failure(struct ioregionfd_channel *ch)
+{
+	struct ioregionfd_failure failure;
+
+	spin_lock(&ch->lock);
+	failure = ch->failure;
+	spin_unlock(&ch->lock);
+	return failure;
+}
+
+/**
+ * ioregionfd_channel_leave() - take a region off its channel
+ * @region: the region
+ *
+ * No command for it starts any more, and no vCPU goes on waiting for one.
+ *
+ * Context: process.
+ */
+void ioregionfd_channel_leave(struct ioregionfd_region *region)
+{
+	struct ioregionfd_channel *ch = region->channel;
+
+	spin_lock(&ch->lock);
+	WRITE_ONCE(region->gone, true);
+	spin_unlock(&ch->lock);
+	wake_up(&ch->turn);
+	wake_up(&ch->io);
+}
+
+static void channel_add_wait(struct file *file, wait_queue_head_t *head,
+			     poll_table *table)
+{
+	struct ioregionfd_channel *ch =
+		container_of(table, struct ioregionfd_channel, table);
+	struct channel_wait *wait;
+
+	if (ch->nr_waits++ >= CHANNEL_WAITS)
+		return;
+	wait = &ch->waits[ch->nr_waits - 1];
+	wait->channel = ch;
+	ch->heads[ch->nr_waits - 1] = head;
+	init_waitqueue_func_entry(&wait->entry, channel_wake);
+	add_wait_queue(head, &wait->entry);
+}
+
+static void channel_free(struct ioregionfd_channel *ch)
+{
+	unsigned int i;
+
+	for (i = 0; i < min(ch->nr_waits, CHANNEL_WAITS); i++)
+		remove_wait_queue(ch->heads[i], &ch->waits[i].entry);
+	if (ch->cur)
+		call_put(ch->cur);
+	fput(ch->read_file);
+	fput(ch->write_file);
+	kfree(ch);
+}
+
+/* Takes over the references to the files. */
+static struct ioregionfd_channel *channel_new(struct file *read_file,
+					      struct file *write_file)
+{
+	struct ioregionfd_channel *ch;
+
+	ch = kzalloc(sizeof(*ch), GFP_KERNEL_ACCOUNT);
+	if (!ch) {
+		fput(read_file);
+		fput(write_file);
+		return ERR_PTR(-ENOMEM);
+	}
+	ch->regions = 1;
+	ch->read_file = read_file;
+	ch->write_file = write_file;
+	spin_lock_init(&ch->lock);
+	init_waitqueue_head(&ch->turn);
+	init_waitqueue_head(&ch->io);
+
+	init_poll_funcptr(&ch->table, channel_add_wait);
+	vfs_poll(read_file, &ch->table);
+	if (write_file != read_file)
+		vfs_poll(write_file, &ch->table);
+	if (ch->nr_waits > CHANNEL_WAITS) {
+		channel_free(ch);
+		return ERR_PTR(-EINVAL);
+	}
+	return ch;
+}
+
+/*
+ * Only what can be used without blocking and has a wait queue that lives as
+ * long as the file.
+ */
+static struct file *channel_fget(int fd, fmode_t mode)
+{
+	struct file *file = fget(fd);
+
+	if (!file)
+		return ERR_PTR(-EBADF);
+	if (!(file->f_mode & mode)) {
+		fput(file);
+		return ERR_PTR(-EBADF);
+	}
+	if (!sock_from_file(file) && !S_ISFIFO(file_inode(file)->i_mode)) {
+		fput(file);
+		return ERR_PTR(-EINVAL);
+	}
+	return file;
+}
+
+/*
+ * The channel of two files: a new one, an old one, or an error if either file
+ * is part of another. Takes over the references to the files.
+ */
+static struct ioregionfd_channel *channel_find(struct file *read_file,
+					       struct file *write_file)
+{
+	struct ioregionfd_channel *ch;
+	int r = 0;
+
+	lockdep_assert_held(&ioregionfd_channels_lock);
+
+	list_for_each_entry(ch, &ioregionfd_channels, list) {
+		if (ch->read_file == read_file && ch->write_file == write_file) {
+			r = ioregionfd_channel_failure(ch).reason ? -EPIPE : 0;
+			if (!r)
+				ch->regions++;
+			goto found;
+		}
+		if (ch->read_file == read_file || ch->write_file == read_file ||
+		    ch->read_file == write_file || ch->write_file == write_file) {
+			r = -EBUSY;
+			goto found;
+		}
+	}
+
+	ch = channel_new(read_file, write_file);
+	if (!IS_ERR(ch))
+		list_add(&ch->list, &ioregionfd_channels);
+	return ch;
+
+found:
+	fput(read_file);
+	fput(write_file);
+	return r ? ERR_PTR(r) : ch;
+}
+
+/**
+ * ioregionfd_channel_get() - get the channel of two file descriptors
+ * @read_fd: where responses come from
+ * @write_fd: where commands go; may be @read_fd
+ *
+ * Context: may sleep.
+ * Return: the channel, with a reference for one region, or an ERR_PTR: -EBADF,
+ * -EINVAL, -EBUSY, -EPIPE or -ENOMEM, as KVM_SET_IOREGIONFD.
+ */
+struct ioregionfd_channel *ioregionfd_channel_get(int read_fd, int write_fd)
+{
+	struct file *read_file, *write_file;
+	struct ioregionfd_channel *ch;
+
+	read_file = channel_fget(read_fd, FMODE_READ);
+	if (IS_ERR(read_file))
+		return ERR_CAST(read_file);
+	write_file = channel_fget(write_fd, FMODE_WRITE);
+	if (IS_ERR(write_file)) {
+		fput(read_file);
+		return ERR_CAST(write_file);
+	}
+
+	mutex_lock(&ioregionfd_channels_lock);
+	ch = channel_find(read_file, write_file);
+	mutex_unlock(&ioregionfd_channels_lock);
+	return ch;
+}
+
+/**
+ * ioregionfd_channel_put() - drop a region's reference to its channel
+ * @ch: the channel
+ *
+ * Context: may sleep.
+ */
+void ioregionfd_channel_put(struct ioregionfd_channel *ch)
+{
+	bool last;
+
+	mutex_lock(&ioregionfd_channels_lock);
+	last = !--ch->regions;
+	if (last)
+		list_del(&ch->list);
+	mutex_unlock(&ioregionfd_channels_lock);
+	if (last)
+		channel_free(ch);
+}

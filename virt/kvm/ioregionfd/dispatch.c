@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ioregionfd, dispatch: KVM_RUN for a VM that has regions.
+ *
+ * An access that nothing inside kvm.ko takes leaves the emulator as it does
+ * without ioregionfd: kvm_arch_vcpu_ioctl_run() returns with the access
+ * described in the vCPU, and a later call completes it. Here, in between, an
+ * access to a region is carried out by its device task instead of the VMM.
+ * No lock but vcpu->mutex is held meanwhile, and no SRCU section entered.
+ *
+ * All that describes the access is copied from fields that the VMM cannot
+ * write, with two exceptions: the elements of a string, which KVM itself keeps
+ * in the run page, and the count of a string written to a port. Those are read
+ * once and bounded. If the VMM plays with them or with exit_reason during
+ * KVM_RUN it tells its own device task lies, no more.
+ */
+#include <linux/kvm_host.h>
+#include <linux/slab.h>
+#include <linux/unaligned.h>
+
+#include "ioregionfd.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+static_assert(sizeof(struct kvm_ioregionfd_exit) == 56);
+static_assert(offsetof(struct kvm_ioregionfd_exit, size) == 40);
+static_assert(offsetof(struct kvm_ioregionfd_exit, reason) == 46);
+static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
+
+/* The widest access that leaves the emulator in one exit. */
+#define MMIO_MAX 8
+
+/**
+ * struct ioregionfd_vcpu - an access on its way, and how far it has come
+ * @pending: there is one: the vCPU may not go on before it is complete
+ * @failed: the VMM has been told that it failed, and has yet to say what next
+ * @pio: it is to ports
+ * @write: it is a write
+ * @addr: first address, or port
+ * @size: bytes; of one element, for ports
+ * @count: elements of a string to or from a port, else 1
+ * @done: bytes that are carried out; for ports, elements
+ * @data: memory: the bytes to write, or those read so far
+ * @region: who answers, with a reference, or NULL: to be looked up
+ * @call: the command on its way to @region, or NULL
+ * @exit: identifies the last @region, for failures after it has gone
+ *
+ * Owned by whoever holds vcpu->mutex.
+ */
+struct ioregionfd_vcpu {
+	bool pending;
+	bool failed;
+	bool pio;
+	bool write;
+	u64 addr;
+	unsigned int size;
+	unsigned int count;
+	unsigned int done;
+	u8 data[MMIO_MAX];
+	struct ioregionfd_region *region;
+	struct ioregionfd_call *call;
+	struct kvm_ioregionfd_exit exit;
+};
+
+static bool access_complete(const struct ioregionfd_vcpu *v)
+{
+	return v->done == (v->pio ? v->count : v->size);
+}
+
+/* The next command: where, how wide, and where its bytes are kept. */
+
+static u64 piece_addr(const struct ioregionfd_vcpu *v)
+{
+	return v->pio ? v->addr : v->addr + v->done;
+}
+
+/*
+ * The protocol has only powers of two. What is left of an access after it was
+ * split at a page boundary may have any size: go in naturally aligned steps.
+ */
+static unsigned int piece_size(const struct ioregionfd_vcpu *v)
+{
+	unsigned int left = v->size - v->done;
+
+	if (v->pio || is_power_of_2(v->size))
+		return v->size;
+	return 1U << min(__ffs64((v->addr + v->done) | MMIO_MAX), __fls(left));
+}
+
+static void *piece_bytes(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	if (v->pio)
+		return vcpu->arch.pio_data + v->done * v->size;
+	return v->data + v->done;
+}
+
+/* The VMM can write the bytes of ports at any time: read them once. */
+static u64 piece_load(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	void *bytes = piece_bytes(vcpu, v);
+
+	switch (piece_size(v)) {
+	case 1:
+		return READ_ONCE(*(u8 *)bytes);
+	case 2:
+		return v->pio ? READ_ONCE(*(u16 *)bytes) : get_unaligned((u16 *)bytes);
+	case 4:
+		return v->pio ? READ_ONCE(*(u32 *)bytes) : get_unaligned((u32 *)bytes);
+	default:
+		return get_unaligned((u64 *)bytes);
+	}
+}
+
+static void piece_store(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
+			u64 value)
+{
+	void *bytes = piece_bytes(vcpu, v);
+
+	switch (piece_size(v)) {
+	case 1:
+		*(u8 *)bytes = value;
+		break;
+	case 2:
+		put_unaligned(value, (u16 *)bytes);
+		break;
+	case 4:
+		put_unaligned(value, (u32 *)bytes);
+		break;
+	default:
+		put_unaligned(value, (u64 *)bytes);
+	}
+}
+
+static void piece_done(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
+		       u64 value)
+{
+	if (!v->write)
+		piece_store(vcpu, v, value);
+	v->done += v->pio ? 1 : piece_size(v);
+}
+
+/* Which access, if any, made kvm_arch_vcpu_ioctl_run() return 0. */
+
+static bool catch_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct kvm_mmio_fragment *frag;
+
+	if (!vcpu->mmio_needed)
+		return false;
+
+	frag = &vcpu->mmio_fragments[vcpu->mmio_cur_fragment];
+	v->pio = false;
+	v->write = vcpu->mmio_is_write;
+	v->addr = frag->gpa;
+	v->size = min(frag->len, MMIO_MAX);
+	v->count = 1;
+	if (v->write)
+		memcpy(v->data, frag->data, v->size);
+	return v->size;
+}
+
+/*
+ * The emulator forgets pio.count when it exits with an "outs", which needs no
+ * completion; its port, size and direction it does not.
+ */
+static bool catch_pio(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	unsigned int size = vcpu->arch.pio.size;
+	unsigned int count = vcpu->arch.pio.count;
+
+	if (!count && !vcpu->arch.pio.in)
+		count = READ_ONCE(vcpu->run->io.count);
+	if (!count || !size || count > PAGE_SIZE / size)
+		return false;
+
+	v->pio = true;
+	v->write = !vcpu->arch.pio.in;
+	v->addr = vcpu->arch.pio.port;
+	v->size = size;
+	v->count = count;
+	return true;
+}
+
+static bool access_catch(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	switch (READ_ONCE(vcpu->run->exit_reason)) {
+	case KVM_EXIT_MMIO:
+		if (!catch_mmio(vcpu, v))
+			return false;
+		break;
+	case KVM_EXIT_IO:
+		if (!catch_pio(vcpu, v))
+			return false;
+		break;
+	default:
+		return false;
+	}
+
+	v->region = ioregionfd_region_find(vcpu->kvm, v->pio, v->addr, v->size);
+	if (!v->region)
+		return false;
+	v->done = 0;
+	v->failed = false;
+	v->pending = true;
+	return true;
+}
+
+/* Puts a completed access where the VMM would have put it. */
+static void access_return(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	if (!v->pio && !v->write)
+		memcpy(vcpu->run->mmio.data, v->data, v->size);
+	v->pending = false;
+}
+
+/* Leaves an access of which nothing is done to the VMM. */
+static void access_to_vmm(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct kvm_run *run = vcpu->run;
+
+	if (v->pio) {
+		run->exit_reason = KVM_EXIT_IO;
+		run->io.direction = v->write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
+		run->io.size = v->size;
+		run->io.port = v->addr;
+		run->io.count = v->count;
+		run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
+	} else {
+		run->exit_reason = KVM_EXIT_MMIO;
+		run->mmio.phys_addr = v->addr;
+		run->mmio.len = v->size;
+		run->mmio.is_write = v->write;
+		if (v->write)
+			memcpy(run->mmio.data, v->data, v->size);
+	}
+	v->pending = false;
+}
+
+static void access_drop_region(struct ioregionfd_vcpu *v)
+{
+	if (!v->region)
+		return;
+	ioregionfd_region_put(v->region);
+	v->region = NULL;
+}
+
+/* Tells the VMM of a failure, and what it must know to act on it. */
+static void access_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
+			struct ioregionfd_failure why, u8 progress)
+{
+	struct kvm_ioregionfd_exit *exit = &v->exit;
+
+	exit->guest_paddr = piece_addr(v);
+	exit->data = v->write ? piece_load(vcpu, v) : 0;
+	exit->size = piece_size(v);
+	exit->is_write = v->write;
+	exit->is_pio = v->pio;
+	exit->reason = why.reason;
+	exit->progress = progress;
+	exit->error = why.error;
+	exit->action = KVM_IOREGIONFD_RETRY;
+
+	access_drop_region(v);
+	v->failed = true;
+	vcpu->run->exit_reason = KVM_EXIT_IOREGIONFD_FAILURE;
+	vcpu->run->ioregionfd = *exit;
+}
+
+/* What the VMM wants done with the access that failed. */
+static int access_resolve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	switch (READ_ONCE(vcpu->run->ioregionfd.action)) {
+	case KVM_IOREGIONFD_RETRY:
+		break;
+	case KVM_IOREGIONFD_COMPLETE:
+		piece_done(vcpu, v, READ_ONCE(vcpu->run->ioregionfd.data));
+		break;
+	default:
+		return -EINVAL;
+	}
+	v->failed = false;
+	return 0;
+}
+
+static struct ioregionfd_call *command_new(struct kvm_vcpu *vcpu,
+					   struct ioregionfd_vcpu *v)
+{
+	struct ioregionfd_region *region = v->region;
+	struct ioregionfd_call *call = ioregionfd_call_new();
+
+	if (!call)
+		return NULL;
+	call->cmd.cmd = v->write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ;
+	call->cmd.size_exponent = ilog2(piece_size(v));
+	call->cmd.resp = !(v->write && region->posted);
+	call->cmd.user_data = region->user_data;
+	call->cmd.offset = piece_addr(v) - region->first;
+	if (v->write)
+		call->cmd.data = piece_load(vcpu, v);
+
+	v->exit.region_paddr = region->first;
+	v->exit.region_size = region->last - region->first + 1;
+	v->exit.user_data = region->user_data;
+
+	vcpu->stat.generic.ioregionfd_submit++;
+	trace_kvm_ioregionfd_submit(vcpu->vcpu_id, region->user_data, v->pio,
+				    v->write, piece_addr(v), piece_size(v),
+				    call->cmd.data);
+	return call;
+}
+
+/* Ends the command. Returns whether the device task may have carried it out. */
+static bool command_end(struct ioregionfd_vcpu *v)
+{
+	bool seen = ioregionfd_call_end(v->region, v->call);
+
+	v->call = NULL;
+	return seen;
+}
+
+static void command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	u64 value = v->write ? v->call->cmd.data : v->call->resp.data;
+
+	if (piece_size(v) < sizeof(value))
+		value &= BIT_ULL(8 * piece_size(v)) - 1;
+
+	vcpu->stat.generic.ioregionfd_complete++;
+	trace_kvm_ioregionfd_complete(vcpu->vcpu_id, v->region->user_data,
+				      v->pio, v->write, piece_addr(v),
+				      piece_size(v), value);
+	command_end(v);
+	piece_done(vcpu, v, value);
+}
+
+static void command_count_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
+			       struct ioregionfd_failure why, u8 progress)
+{
+	vcpu->stat.generic.ioregionfd_fail++;
+	trace_kvm_ioregionfd_fail(vcpu->vcpu_id, v->region->user_data, v->pio,
+				  v->write, piece_addr(v), piece_size(v),
+				  why.reason, progress, why.error);
+}
+
+static void command_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct ioregionfd_failure why =
+		ioregionfd_channel_failure(v->region->channel);
+	u8 progress = KVM_IOREGIONFD_SENT_NONE;
+
+	if (v->call->sent == sizeof(v->call->cmd))
+		progress = KVM_IOREGIONFD_SENT_ALL;
+	else if (v->call->sent)
+		progress = KVM_IOREGIONFD_SENT_PART;
+
+	command_count_fail(vcpu, v, why, progress);
+	command_end(v);
+	access_fail(vcpu, v, why, progress);
+}
+
+/*
+ * The region has gone. If the command can be taken back the address is looked
+ * up anew (1), else it is for the VMM to know what has become of it (0).
+ */
+static int command_cancel(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct ioregionfd_failure why = { KVM_IOREGIONFD_FAIL_DEASSIGNED, 0 };
+	bool seen = command_end(v);
+
+	command_count_fail(vcpu, v, why, seen ? KVM_IOREGIONFD_SENT_ALL :
+						KVM_IOREGIONFD_SENT_NONE);
+	if (seen) {
+		access_fail(vcpu, v, why, KVM_IOREGIONFD_SENT_ALL);
+		return 0;
+	}
+	access_drop_region(v);
+	return 1;
+}
+
+/*
+ * Finds the region again after a failure or a removal. Without one, an access
+ * of which a part is done cannot become an exit as if nothing had been done.
+ */
+static int access_find_region(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct ioregionfd_failure why = { KVM_IOREGIONFD_FAIL_DEASSIGNED, 0 };
+
+	v->region = ioregionfd_region_find(vcpu->kvm, v->pio, piece_addr(v),
+					   v->pio ? v->size : v->size - v->done);
+	if (v->region)
+		return 1;
+	if (v->done)
+		access_fail(vcpu, v, why, KVM_IOREGIONFD_SENT_NONE);
+	else
+		access_to_vmm(vcpu, v);
+	return 0;
+}
+
+/*
+ * Carries out the next command of the access, from where it stands. Returns 1
+ * if it got further, 0 to exit to the VMM, or a negative errno.
+ */
+static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	int r;
+
+	if (v->failed)
+		return access_resolve(vcpu, v) ?: 1;
+	if (!v->region)
+		return access_find_region(vcpu, v);
+	if (!v->call) {
+		v->call = command_new(vcpu, v);
+		if (!v->call)
+			return -ENOMEM;
+	}
+
+	kvm_sigset_activate(vcpu);
+	r = ioregionfd_call_run(v->region, v->call, vcpu->wants_to_run);
+	kvm_sigset_deactivate(vcpu);
+
+	switch (r) {
+	case 0:
+		command_complete(vcpu, v);
+		return 1;
+	case -EIO:
+		command_fail(vcpu, v);
+		return 0;
+	case -ECANCELED:
+		return command_cancel(vcpu, v);
+	}
+
+	/* -EINTR: the next KVM_RUN goes on from here. */
+	if (vcpu->wants_to_run)
+		kvm_handle_signal_exit(vcpu);
+	return r;
+}
+
+static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	int r;
+
+	vcpu->run->flags &= ~KVM_RUN_IOREGIONFD_PENDING;
+	while (!access_complete(v)) {
+		r = access_step(vcpu, v);
+		if (r < 0)
+			vcpu->run->flags |= KVM_RUN_IOREGIONFD_PENDING;
+		if (r <= 0)
+			return r;
+	}
+	access_drop_region(v);
+	access_return(vcpu, v);
+	return 1;
+}
+
+/**
+ * kvm_ioregionfd_run() - KVM_RUN for a VM that has, or had, regions
+ * @vcpu: the vCPU, whose mutex the caller holds
+ *
+ * Context: may sleep, for as long as a device task takes to answer, but
+ * interruptibly.
+ * Return: as kvm_arch_vcpu_ioctl_run(). With 0 and KVM_EXIT_IOREGIONFD_FAILURE,
+ * or -EINTR, the access stays pending and the next call goes on with it.
+ */
+int kvm_ioregionfd_run(struct kvm_vcpu *vcpu)
+{
+	struct ioregionfd_vcpu *v = vcpu->ioregionfd;
+	int r;
+
+	lockdep_assert_held(&vcpu->mutex);
+
+	if (!v) {
+		v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
+		if (!v)
+			return -ENOMEM;
+		vcpu->ioregionfd = v;
+	}
+
+	for (;;) {
+		if (!v->pending) {
+			/* No stale reason may look like a new access. */
+			WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
+			r = kvm_arch_vcpu_ioctl_run(vcpu);
+			if (r || !access_catch(vcpu, v))
+				return r;
+		}
+		r = access_serve(vcpu, v);
+		if (r <= 0)
+			return r;
+	}
+}
+
+/**
+ * kvm_ioregionfd_vcpu_destroy() - drop what a vCPU that goes has on its way
+ * @vcpu: the vCPU, which has no users any more
+ *
+ * Context: may sleep.
+ */
+void kvm_ioregionfd_vcpu_destroy(struct kvm_vcpu *vcpu)
+{
+	struct ioregionfd_vcpu *v = vcpu->ioregionfd;
+
+	if (!v)
+		return;
+	if (v->call)
+		command_end(v);
+	access_drop_region(v);
+	kfree(v);
+}
