@@ -25,6 +25,7 @@
 #include <linux/mutex.h>
 #include <linux/net.h>
 #include <linux/poll.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/socket.h>
@@ -128,6 +129,7 @@ static ssize_t pipe_send(struct file *file, const void *buf, size_t len)
 {
 	struct kvec vec = { .iov_base = (void *)buf, .iov_len = len };
 	sigset_t sigpipe, others, saved;
+	struct sighand_struct *sighand;
 	kernel_siginfo_t info;
 	struct iov_iter iter;
 	struct kiocb kiocb;
@@ -146,9 +148,11 @@ static ssize_t pipe_send(struct file *file, const void *buf, size_t len)
 
 	if (n == -EPIPE && !was_pending) {
 		siginitsetinv(&others, sigmask(SIGPIPE));
-		spin_lock_irq(&current->sighand->siglock);
+		/* A task's own does not go away. */
+		sighand = rcu_dereference_protected(current->sighand, true);
+		spin_lock_irq(&sighand->siglock);
 		dequeue_signal(&others, &info, &type);
-		spin_unlock_irq(&current->sighand->siglock);
+		spin_unlock_irq(&sighand->siglock);
 	}
 	sigprocmask(SIG_SETMASK, &saved, NULL);
 	return n;
