@@ -42,6 +42,8 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
  * @count: elements of a string to or from a port, else 1
  * @done: bytes that are carried out; for ports, elements
  * @data: memory: the bytes to write, or those read so far
+ * @progress: KVM_IOREGIONFD_SENT_*, the most that any attempt at the next
+ *	command came to
  * @region: who answers, with a reference, or NULL: to be looked up
  * @call: the command on its way to @region, or NULL
  * @exit: identifies the last @region, for failures after it has gone
@@ -58,6 +60,7 @@ struct ioregionfd_vcpu {
 	unsigned int count;
 	unsigned int done;
 	u8 data[MMIO_MAX];
+	u8 progress;
 	struct ioregionfd_region *region;
 	struct ioregionfd_call *call;
 	struct kvm_ioregionfd_exit exit;
@@ -138,6 +141,7 @@ static void piece_done(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 	if (!v->write)
 		piece_store(vcpu, v, value);
 	v->done += v->pio ? 1 : piece_size(v);
+	v->progress = KVM_IOREGIONFD_SENT_NONE;
 }
 
 /* Which access, if any, made kvm_arch_vcpu_ioctl_run() return 0. */
@@ -201,6 +205,7 @@ static bool access_catch(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	if (!v->region)
 		return false;
 	v->done = 0;
+	v->progress = KVM_IOREGIONFD_SENT_NONE;
 	v->failed = false;
 	v->pending = true;
 	return true;
@@ -251,13 +256,14 @@ static void access_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 {
 	struct kvm_ioregionfd_exit *exit = &v->exit;
 
+	v->progress = max(v->progress, progress);
 	exit->guest_paddr = piece_addr(v);
 	exit->data = v->write ? piece_load(vcpu, v) : 0;
 	exit->size = piece_size(v);
 	exit->is_write = v->write;
 	exit->is_pio = v->pio;
 	exit->reason = why.reason;
-	exit->progress = progress;
+	exit->progress = v->progress;
 	exit->error = why.error;
 	exit->action = KVM_IOREGIONFD_RETRY;
 
