@@ -15,6 +15,10 @@
  * ch->lock guards who drives, call->started, call->done, region->gone and
  * ch->failure. It is never held while a file is used.
  *
+ * A channel whose last region goes while a call is on the wire *lingers* until
+ * the response has come: the VMM may use the files for a new region, for which
+ * that response is not meant. channels_drain() drives those.
+ *
  * The device task is not trusted: what it sends is copied into the call once;
  * of that only the 64-bit value is used.
  */
@@ -32,6 +36,7 @@
 #include <linux/spinlock.h>
 #include <linux/uio.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "ioregionfd.h"
 
@@ -48,6 +53,8 @@ static_assert(sizeof(struct ioregionfd_resp) == 32);
  * struct ioregionfd_channel - a pair of files and the call on them
  * @list: in ioregionfd_channels
  * @regions: how many regions use it; under ioregionfd_channels_lock
+ * @lingers_for: the VM that had the last region, while it lingers; changed
+ *	under ioregionfd_channels_lock
  * @read_file: responses come from here
  * @write_file: commands go here; may be @read_file
  * @lock: see above
@@ -67,6 +74,7 @@ static_assert(sizeof(struct ioregionfd_resp) == 32);
 struct ioregionfd_channel {
 	struct list_head list;
 	unsigned int regions;
+	struct kvm *lingers_for;
 	struct file *read_file;
 	struct file *write_file;
 
@@ -92,6 +100,9 @@ struct ioregionfd_channel {
 static LIST_HEAD(ioregionfd_channels);
 static DEFINE_MUTEX(ioregionfd_channels_lock);
 
+static void channels_drain(struct work_struct *work);
+static DECLARE_WORK(channels_drain_work, channels_drain);
+
 /* Runs under the file's wait queue lock, perhaps in an interrupt. */
 static int channel_wake(wait_queue_entry_t *entry, unsigned int mode, int sync,
 			void *key)
@@ -109,6 +120,8 @@ static int channel_wake(wait_queue_entry_t *entry, unsigned int mode, int sync,
 		return 0;
 	WRITE_ONCE(ch->kicked, true);
 	wake_up(&ch->io);
+	if (READ_ONCE(ch->lingers_for))
+		schedule_work(&channels_drain_work);
 	return 0;
 }
 
@@ -639,8 +652,10 @@ static struct ioregionfd_channel *channel_find(struct file *read_file,
 	list_for_each_entry(ch, &ioregionfd_channels, list) {
 		if (ch->read_file == read_file && ch->write_file == write_file) {
 			r = ioregionfd_channel_failure(ch).reason ? -EPIPE : 0;
-			if (!r)
+			if (!r) {
 				ch->regions++;
+				WRITE_ONCE(ch->lingers_for, NULL);
+			}
 			goto found;
 		}
 		if (ch->read_file == read_file || ch->write_file == read_file ||
@@ -693,18 +708,75 @@ struct ioregionfd_channel *ioregionfd_channel_get(int read_fd, int write_fd)
 /**
  * ioregionfd_channel_put() - drop a region's reference to its channel
  * @ch: the channel
+ * @kvm: the VM that the region was of
  *
  * Context: may sleep.
  */
-void ioregionfd_channel_put(struct ioregionfd_channel *ch)
+void ioregionfd_channel_put(struct ioregionfd_channel *ch, struct kvm *kvm)
 {
-	bool last;
+	/* Nothing lingers for a VM that is being destroyed. */
+	bool may_linger = refcount_read(&kvm->users_count);
 
 	mutex_lock(&ioregionfd_channels_lock);
-	last = !--ch->regions;
-	if (last)
+	if (--ch->regions) {
+		ch = NULL;
+	} else if (ch->cur && may_linger) {
+		WRITE_ONCE(ch->lingers_for, kvm);
+		/* What came before channel_wake() could see that it lingers. */
+		schedule_work(&channels_drain_work);
+		ch = NULL;
+	} else {
 		list_del(&ch->list);
+	}
 	mutex_unlock(&ioregionfd_channels_lock);
-	if (last)
+	if (ch)
 		channel_free(ch);
+}
+
+/*
+ * Nobody else drives a channel that lingers: it has no regions. Pipes are left
+ * for the next region or the VM's end, because a device task can make
+ * pipe_receive() stall, and this is for all.
+ */
+static bool channel_drained(struct ioregionfd_channel *ch)
+{
+	return ch->lingers_for && sock_from_file(ch->read_file) &&
+	       sock_from_file(ch->write_file) && channel_advance(ch) != -EAGAIN;
+}
+
+static void channels_drain(struct work_struct *work)
+{
+	struct ioregionfd_channel *ch, *next;
+
+	mutex_lock(&ioregionfd_channels_lock);
+	list_for_each_entry_safe(ch, next, &ioregionfd_channels, list) {
+		if (!channel_drained(ch))
+			continue;
+		list_del(&ch->list);
+		channel_free(ch);
+	}
+	mutex_unlock(&ioregionfd_channels_lock);
+}
+
+/**
+ * ioregionfd_channels_release() - drop the channels that linger for a VM
+ * @kvm: the VM, which is being destroyed
+ *
+ * Once no VM is left, no code of this file runs or will run.
+ *
+ * Context: may sleep.
+ */
+void ioregionfd_channels_release(struct kvm *kvm)
+{
+	struct ioregionfd_channel *ch, *next;
+
+	mutex_lock(&ioregionfd_channels_lock);
+	list_for_each_entry_safe(ch, next, &ioregionfd_channels, list) {
+		if (ch->lingers_for != kvm)
+			continue;
+		list_del(&ch->list);
+		channel_free(ch);
+	}
+	mutex_unlock(&ioregionfd_channels_lock);
+	flush_work(&channels_drain_work);
 }

@@ -78,12 +78,12 @@ void ioregionfd_region_put(struct ioregionfd_region *region)
 {
 	if (!refcount_dec_and_test(&region->refs))
 		return;
-	ioregionfd_channel_put(region->channel);
+	ioregionfd_channel_put(region->channel, region->kvm);
 	kfree_rcu(region, rcu);
 }
 
 static struct ioregionfd_region *
-ioregionfd_region_new(const struct kvm_ioregionfd *args)
+ioregionfd_region_new(struct kvm *kvm, const struct kvm_ioregionfd *args)
 {
 	struct ioregionfd_channel *channel;
 	struct ioregionfd_region *region;
@@ -99,6 +99,7 @@ ioregionfd_region_new(const struct kvm_ioregionfd *args)
 	}
 
 	refcount_set(&region->refs, 1);
+	region->kvm = kvm;
 	region->channel = channel;
 	region->first = args->guest_paddr;
 	region->last = args->guest_paddr + args->memory_size - 1;
@@ -207,7 +208,7 @@ int kvm_vm_ioctl_set_ioregionfd(struct kvm *kvm, void __user *argp)
 		return r;
 	}
 
-	region = ioregionfd_region_new(&args);
+	region = ioregionfd_region_new(kvm, &args);
 	if (IS_ERR(region))
 		return PTR_ERR(region);
 
@@ -240,5 +241,6 @@ void kvm_ioregionfd_vm_destroy(struct kvm *kvm)
 			ioregionfd_region_put(region);
 		mtree_destroy(&vm->regions[i]);
 	}
+	ioregionfd_channels_release(kvm);
 	kfree(vm);
 }

@@ -21,6 +21,7 @@ struct ioregionfd_channel;
  * struct ioregionfd_region - addresses that a device task answers for
  * @refs: one for being looked up (dropped by deassign), one for each access
  * @rcu: to free it after lookups that run under RCU
+ * @kvm: the VM
  * @channel: where its commands go; the region holds a reference
  * @first: first address or port
  * @last: last address or port
@@ -34,6 +35,7 @@ struct ioregionfd_channel;
 struct ioregionfd_region {
 	refcount_t refs;
 	struct rcu_head rcu;
+	struct kvm *kvm;
 	struct ioregionfd_channel *channel;
 	u64 first;
 	u64 last;
@@ -90,7 +92,8 @@ bool ioregionfd_call_end(struct ioregionfd_region *region,
 			 struct ioregionfd_call *call);
 
 struct ioregionfd_channel *ioregionfd_channel_get(int read_fd, int write_fd);
-void ioregionfd_channel_put(struct ioregionfd_channel *ch);
+void ioregionfd_channel_put(struct ioregionfd_channel *ch, struct kvm *kvm);
+void ioregionfd_channels_release(struct kvm *kvm);
 void ioregionfd_channel_leave(struct ioregionfd_region *region);
 struct ioregionfd_failure
 ioregionfd_channel_failure(struct ioregionfd_channel *ch);
