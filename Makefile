@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The repository is an overlay on Debian's linux-source-6.12: build/linux is that
+# source, with the hooks applied and our files laid over it. "make help".
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+JOBS ?= $(shell nproc)
+MAKEFLAGS += -j$(JOBS) --no-print-directory
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+comma := ,
+vm := tools/testing/vm
+
+help:
+	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
+	@echo '              whose serial port lives in another process'
+	@echo 'make test     that, our tests, and a comparison with the stock modules'
+	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
+	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
+	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
+	@echo '              IOREGIONFD=n: without the option, in .../modules-n'
+	@echo 'make export   the hooks and our files as a patch series for 6.12, in build/export'
+	@echo 'make source   the patched kernel source, in build/linux'
+	@echo 'make deps     install the Debian packages that all this needs'
+	@echo 'make clean, make distclean: without, with what was downloaded'
+
+packages := binutils busybox-static cpio gcc gcc-12 kmod libc6-dev libelf1 libssl3 \
+	pahole patch perl qemu-system-x86 rsync xz-utils
+ifneq ($(filter check export,$(MAKECMDGOALS)),)
+packages += git shellcheck sparse
+endif
+
+deps:
+	@$(vm)/packages.sh $(packages)
+
+#
+# Which kernel: KVER and DEBVER, its release and the version of its packages
+#
+ifneq ($(filter modules,$(MAKECMDGOALS)),)
+ifeq ($(KVER),)
+KVER := $(shell uname -r | grep -xE '6\.12\.[0-9]+\+deb[0-9]+-amd64')
+ifeq ($(KVER),)
+$(error The running kernel, $(shell uname -r), is not a Debian 6.12 one: name the one to \
+	build for, as in make modules KVER=6.12.117+deb12-amd64)
+endif
+endif
+endif
+
+ifneq ($(filter-out help deps clean distclean,$(or $(MAKECMDGOALS),help)),)
+include build/kernel-$(or $(KVER),newest).mk
+endif
+
+build/kernel-%.mk: | deps
+	@mkdir -p build
+	@$(vm)/security-suite.sh
+	@$(vm)/version.sh $(filter-out newest,$*) >$@.new && mv $@.new $@
+
+kdir := build/$(KVER)
+
+#
+# The source. Laid over it by content, every time: what changes is new, and only that.
+#
+ours := $(shell find Documentation drivers include virt tools/lib tools/testing/selftests \
+	-type f ! -name '.*' 2>/dev/null)
+hooked := build/linux/.hooked-$(DEBVER)
+source := build/linux/.laid
+uapi := build/linux/usr/include/.exported
+
+$(hooked): $(wildcard hooks/6.12/*) $(vm)/source.sh | deps
+	@$(vm)/source.sh $(DEBVER)
+	@touch $@
+
+$(source): $(hooked) FORCE
+	@$(vm)/overlay.sh $(ours)
+
+$(uapi): $(source)
+	+@. $(vm)/lib.sh && logged headers $(MAKE) -C build/linux headers
+	@touch $@
+
+source: $(source)
+
+#
+# Stock modules
+#
+option := $(if $(filter n,$(IOREGIONFD)),n,y)
+modules := $(kdir)/modules$(if $(filter n,$(option)),-n)
+
+$(kdir)/headers/.unpacked: $(vm)/headers.sh | deps
+	@$(vm)/headers.sh $(KVER) $(DEBVER) $(@D)
+	@touch $@
+
+$(modules)/.built: $(source) $(kdir)/headers/.unpacked \
+		$(addprefix $(vm)/,modules.sh modtree.sh Kbuild.modules)
+	+@$(vm)/modules.sh $(KVER) $(option) $(@D)
+	@touch $@
+
+modules: $(modules)/.built
+
+#
+# The VM, and what runs in it
+#
+$(kdir)/image/.unpacked: $(vm)/image.sh | deps
+	@$(vm)/image.sh $(KVER) $(DEBVER) $(@D)
+	@touch $@
+
+$(kdir)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(kdir)/image/.unpacked
+	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@
+
+vm: $(kdir)/initramfs.cpio $(modules)/.built
+
+demo: $(uapi) $(kdir)/image/.unpacked
+	+@. $(vm)/lib.sh && logged vmm $(MAKE) -C tools/vmm O=$(CURDIR)/build/vmm \
+		KHDR=$(CURDIR)/build/linux/usr/include
+	@mkdir -p build/demo
+	@ln -sf ../vmm/{vmm,uart-task,demo.sh,guest-initrd.cpio} build/demo/
+	@ln -sf ../$(KVER)/image/boot/vmlinuz-$(KVER) build/demo/vmlinuz
+
+run: vm demo
+	@echo '==> boot Linux $(KVER) with our modules'
+	@$(vm)/boot.sh -i -k $(modules) -p build/demo demo $(kdir) 'cd /payload && ./demo.sh'
+
+#
+# Tests. Each machine is on one host CPU, so they run side by side.
+#
+selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix \
+	tools/testing/selftests/kvm/,*_test.c x86_64/*_test.c)))
+upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
+machines := demo selftests upstream-stock upstream
+
+build/selftests/.built: $(source) $(uapi) README.md \
+		$(addprefix $(vm)/,selftests.sh run-selftests upstream-tests)
+	+@$(vm)/selftests.sh $(@D) $(selftests) $(upstream)
+	@touch $@
+
+in-vm-demo: demo
+in-vm-demo: vm-options = -i -k $(modules) -p build/demo
+in-vm-demo: command = cd /payload && ./demo.sh
+in-vm-selftests in-vm-upstream-stock in-vm-upstream: build/selftests/.built
+in-vm-selftests: vm-options = -t 900 -k $(modules) -p build/selftests/payload
+in-vm-selftests: command = cd /payload && ./run-selftests $(selftests)
+in-vm-upstream-stock: vm-options = -i -m 3G -t 900 -p build/selftests/payload
+in-vm-upstream: vm-options = -i -m 3G -t 900 -k $(modules) -p build/selftests/payload
+in-vm-upstream-stock in-vm-upstream: command = cd /payload && ./run-selftests $(upstream)
+
+$(addprefix in-vm-,$(machines)): in-vm-%: vm
+	@$(vm)/boot.sh $(vm-options) $* $(kdir) '$(command)' 2>&1 </dev/null | \
+		sed -u 's/^/[$*] /'
+
+test: vm demo build/selftests/.built
+	@rm -rf build/vm
+	@echo '==> boot Linux $(KVER): $(machines)'
+	+@$(MAKE) -k $(addprefix in-vm-,$(machines)) || true
+	@awk -f $(vm)/count.awk build/vm/{$(subst $() $(),$(comma),$(machines))}/{console,verdict} | \
+		tee build/vm/summary
+
+check: $(uapi) $(kdir)/headers/.unpacked
+	+@$(vm)/check.sh $(kdir)
+
+export: $(source)
+	@$(vm)/export.sh $(ours)
+
+FORCE:
+
+clean:
+	@find build -mindepth 1 -maxdepth 1 ! -name debs -exec rm -rf {} + 2>/dev/null || true
+
+distclean:
+	@rm -rf build
+
+.PHONY: FORCE help deps source modules vm demo run test check export clean distclean \
+	$(addprefix in-vm-,$(machines))

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Only compiled, against the exported headers: the ABI as a program in user
+ * space gets it is the documented one.
+ */
+#include <assert.h>
+#include <stddef.h>
+#include <linux/ioregionfd.h>
+#include <linux/kvm.h>
+
+#define AT(type, member, offset) \
+	static_assert(offsetof(struct type, member) == (offset), #type "." #member)
+
+static_assert(KVM_SET_IOREGIONFD == 0x4040ae5e, "KVM_SET_IOREGIONFD");
+static_assert(KVM_CAP_IOREGIONFD == 0x696f01, "KVM_CAP_IOREGIONFD");
+static_assert(KVM_EXIT_IOREGIONFD_FAILURE == 0x696f01, "KVM_EXIT_IOREGIONFD_FAILURE");
+static_assert(KVM_RUN_IOREGIONFD_PENDING == 1 << 15, "KVM_RUN_IOREGIONFD_PENDING");
+
+static_assert(KVM_IOREGION_PIO == 1, "KVM_IOREGION_PIO");
+static_assert(KVM_IOREGION_POSTED_WRITES == 2, "KVM_IOREGION_POSTED_WRITES");
+static_assert(KVM_IOREGION_DEASSIGN == 4, "KVM_IOREGION_DEASSIGN");
+
+static_assert(sizeof(struct kvm_ioregionfd) == 64, "kvm_ioregionfd");
+AT(kvm_ioregionfd, guest_paddr, 0);
+AT(kvm_ioregionfd, memory_size, 8);
+AT(kvm_ioregionfd, user_data, 16);
+AT(kvm_ioregionfd, read_fd, 24);
+AT(kvm_ioregionfd, write_fd, 28);
+AT(kvm_ioregionfd, flags, 32);
+AT(kvm_ioregionfd, pad, 36);
+
+static_assert(sizeof(struct kvm_ioregionfd_exit) == 56, "kvm_ioregionfd_exit");
+AT(kvm_run, ioregionfd, offsetof(struct kvm_run, padding));
+static_assert(sizeof(struct kvm_run) == 2352, "kvm_run keeps its size");
+AT(kvm_ioregionfd_exit, region_paddr, 0);
+AT(kvm_ioregionfd_exit, region_size, 8);
+AT(kvm_ioregionfd_exit, user_data, 16);
+AT(kvm_ioregionfd_exit, guest_paddr, 24);
+AT(kvm_ioregionfd_exit, data, 32);
+AT(kvm_ioregionfd_exit, size, 40);
+AT(kvm_ioregionfd_exit, is_write, 44);
+AT(kvm_ioregionfd_exit, is_pio, 45);
+AT(kvm_ioregionfd_exit, reason, 46);
+AT(kvm_ioregionfd_exit, progress, 47);
+AT(kvm_ioregionfd_exit, error, 48);
+AT(kvm_ioregionfd_exit, action, 52);
+
+static_assert(sizeof(struct ioregionfd_cmd) == 32, "ioregionfd_cmd");
+AT(ioregionfd_cmd, cmd, 0);
+AT(ioregionfd_cmd, padding, 2);
+AT(ioregionfd_cmd, user_data, 8);
+AT(ioregionfd_cmd, offset, 16);
+AT(ioregionfd_cmd, data, 24);
+
+static_assert(sizeof(struct ioregionfd_resp) == 32, "ioregionfd_resp");
+AT(ioregionfd_resp, data, 0);
+AT(ioregionfd_resp, pad, 8);

@@ -1,0 +1,86 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# boot.sh [OPTION]... NAME KDIR COMMAND: boot the kernel of KDIR in QEMU, run the
+# shell COMMAND in it with the console live on stdin and stdout, and fail if it
+# fails, or the kernel complains, panics, hangs or has a module left in use.
+# build/vm/NAME has the console, the kernel's messages and the verdict.
+#   -k MODULES   directory of KVM modules to load instead of the kernel's own
+#   -p PAYLOAD   directory whose content appears in the VM as /payload
+#   -c CPUS      (2)
+#   -i           one CPU, and a clock that counts instructions: the same figures
+#                on every run and every machine; no hardware virtualization
+#   -m MEMORY    (1G)
+#   -t SECONDS   time limit (300)
+set -euo pipefail
+. tools/testing/vm/lib.sh
+
+modules='' payload='' cpus=2 icount='' memory=1G limit=300
+while getopts k:p:c:im:t: option; do
+	case $option in
+	k) modules=$OPTARG ;;
+	p) payload=$OPTARG ;;
+	c) cpus=$OPTARG ;;
+	i) icount=y ;;
+	m) memory=$OPTARG ;;
+	t) limit=$OPTARG ;;
+	*) exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+name=$1 kdir=$2 command=$3
+
+work=build/vm/$name
+rm -rf "$work"
+mkdir -p "$work/root"
+kver=$(basename "$kdir")
+
+# The kernel unpacks one archive after the other, so ours overlays the common one
+echo "$command" >"$work/root/command"
+[ -z "$payload" ] || cp -rL "$payload" "$work/root/payload"
+[ -z "$modules" ] || install -D -m 644 -t "$work/root/lib/modules/$kver/kernel/arch/x86/kvm" "$modules"/*.ko
+(cd "$work/root" && find . | cpio -o -H newc --quiet) | cat "$kdir/initramfs.cpio" - >"$work/initrd"
+rm -r "$work/root"
+
+nested() { grep -qs '^[Y1]' /sys/module/kvm_{intel,amd}/parameters/nested; }
+if [ -n "$icount" ]; then
+	accel=(-accel tcg -cpu max -icount 'shift=0,sleep=off')
+	cpus=1
+elif grep -qwE 'vmx|svm' /proc/cpuinfo && nested; then
+	accel=(-accel kvm -cpu host)
+else
+	# several threads would be quicker, but kernel code that patches itself
+	# (static keys, at the start of every VM) crashes now and then in QEMU's
+	accel=(-accel 'tcg,thread=single' -cpu max)
+fi
+
+rc=0
+timeout --foreground -k 5 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
+	-display none "${accel[@]}" -smp "$cpus" -m "$memory" \
+	-kernel "$kdir/image/boot/vmlinuz-$kver" -initrd "$work/initrd" \
+	-append "console=ttyS0 loglevel=5 panic=-1" -serial "file:$work/kernel" \
+	-chardev "stdio,id=console,logfile=$work/console" -serial chardev:console || rc=$?
+rm "$work/initrd"
+
+# What was said before the begin is about the machine, unless nothing came after
+tr -d '\r' <"$work/kernel" >"$work/messages"
+! grep -q 'vm: begin' "$work/messages" || sed -i '1,/vm: begin/d' "$work/messages"
+status=$(sed -n 's/.*vm: status //p' "$work/messages")
+grep -vE 'vm: status|reboot: Power down|module taints kernel' "$work/messages" || true
+
+verdict() {
+	echo "$1" >"$work/verdict"
+	[ "$1" = ok ] || die "$name: $1"
+}
+
+if [ "$rc" = 124 ]; then
+	verdict "no end after $limit s"
+elif grep -q 'Kernel panic' "$work/messages"; then
+	verdict 'kernel panic'
+elif grep -qE 'WARNING:|BUG:|Oops|KASAN|UBSAN|refcount_t|INFO: (task|rcu)|Call Trace:' "$work/messages"; then
+	verdict 'the kernel complained'
+elif [ -z "$status" ]; then
+	verdict 'ended without a result'
+elif [ "$status" != 0 ]; then
+	verdict "status $status"
+fi
+verdict ok

@@ -1,0 +1,131 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# check.sh KDIR: everything about our source that can be said without running it
+# shellcheck disable=SC2317 # functions that are arguments of check
+set -euo pipefail
+. tools/testing/vm/lib.sh
+
+kdir=$1
+top=$PWD
+hooks=hooks/6.12
+failed=0
+
+# check NAME COMMAND...: shows what the command prints only if it fails
+check() {
+	local name=$1 out rc
+	shift
+	set +e
+	out=$(set -e; "$@" 2>&1 </dev/null)
+	rc=$?
+	set -e
+	if [ "$rc" = 0 ]; then
+		say "$name: ok"
+	else
+		printf '%s\n' "$out"
+		say "$name: FAILED"
+		failed=1
+	fi
+}
+
+patches() { sed "s|^|$hooks/|" "$hooks/series"; }
+
+# In the kernel's tree, where our files are laid over it.
+# Lists of initializers, as in all of KVM's statistics, cannot be in parentheses.
+checkpatch() {
+	(cd build/linux && scripts/checkpatch.pl --strict -q --terse --show-types --no-summary \
+		--ignore "COMPLEX_MACRO$1" "${@:2}")
+}
+
+checkpatch_files() {
+	local rc=0 files
+	mapfile -t files < <(grep '\.[ch]$' build/linux/.laid | grep -v '/trace\.h$'
+		find "$top"/tools/{vmm,testing/vm} -name '*.[ch]')
+	checkpatch '' -f "${files[@]}" || rc=1
+	# trace events have a layout of their own
+	mapfile -t files < <(grep '/trace\.h$' build/linux/.laid)
+	checkpatch ,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,SPACING -f "${files[@]}" || rc=1
+	return "$rc"
+}
+
+checkpatch_hooks() {
+	local p rc=0
+	while read -r p; do
+		checkpatch '' "$top/$p" || rc=1
+	done < <(patches)
+	return "$rc"
+}
+
+# Few, and nothing in arch/ but configuration
+hooks_size() {
+	local lines arch
+	lines=$(patches | xargs cat | grep -cE '^[-+]([^-+]|$)')
+	arch=$(patches | xargs sed -n 's|^+++ b/\(arch/.*\)|\1|p' | grep -vE '/(Kconfig|Makefile)$' || true)
+	echo "$lines changed lines of at most 60; in arch/: ${arch:-configuration only}"
+	[ "$lines" -le 60 ] && [ -z "$arch" ]
+}
+
+# On the files they change, and with the names and text that a commit needs
+hooks_git_am() {
+	local repo=build/check/hooks p
+	rm -rf "$repo"
+	mkdir -p "$repo"
+	cp -r build/pristine/. "$repo"
+	git -C "$repo" init -q
+	git -C "$repo" add .
+	git -C "$repo" -c user.name=check -c user.email=check@localhost commit -qm base
+	while read -r p; do
+		grep -q '^Signed-off-by: ' "$p" || { echo "$p: no Signed-off-by"; return 1; }
+		git -C "$repo" -c user.name=check -c user.email=check@localhost am -q "$top/$p"
+	done < <(patches)
+}
+
+abi() { gcc -fsyntax-only -Wall -Wextra -Werror -isystem build/linux/usr/include tools/testing/vm/abi-check.c; }
+
+# kbuild DIR OPTION TARGET...: in a tree of KVM's external modules
+kbuild() {
+	local dir=$1 option=$2
+	shift 2
+	make -s -C "$kdir/headers/build" M="$top/$dir" CONFIG_KVM_IOREGIONFD="$option" "$@"
+}
+
+sparse() {
+	local objects
+	tools/testing/vm/modtree.sh "$kdir/kvm-y"
+	mapfile -t objects < <(cd virt/kvm && find ioregionfd -name '*.c' | sed 's/c$/o/')
+	kbuild "$kdir/kvm-y" y C=2 CF=-D__CHECK_ENDIAN__ \
+		"${objects[@]/#/arch/x86/kvm/../../../virt/kvm/}" 2>&1 | tee build/check/sparse
+	[ ! -s build/check/sparse ]
+}
+
+# Without the option, the modules are what they are without the hooks: their code, and
+# their data, but for the line numbers of WARN()s. In the files that know all of KVM.
+unchanged() {
+	local tree dir object
+	local objects=(kvm_main.o x86.o svm.o vmx.o)
+	tools/testing/vm/modtree.sh "$kdir/check-hooked"
+	tools/testing/vm/modtree.sh "$kdir/check-pristine" pristine
+	for tree in hooked pristine; do
+		dir=$kdir/check-$tree
+		# __FILE__ must not tell
+		kbuild "$dir" n KCFLAGS="-fmacro-prefix-map=$top/$dir=" \
+			arch/x86/kvm/{../../../virt/kvm/kvm_main.o,x86.o,svm/svm.o,vmx/vmx.o}
+		for object in "$dir"/{virt/kvm/kvm_main,arch/x86/kvm/{x86,svm/svm,vmx/vmx}}.o; do
+			objcopy -g -R __bug_table "$object" "build/check/$tree-${object##*/}"
+		done
+	done
+	for object in "${objects[@]}"; do
+		cmp build/check/{hooked,pristine}-"$object"
+	done
+}
+
+mkdir -p build/check
+check 'hooks: few, and next to nothing in arch/' hooks_size
+check 'hooks: git am' hooks_git_am
+check 'hooks: checkpatch' checkpatch_hooks
+check 'source: checkpatch' checkpatch_files
+check 'source: kernel-doc' build/linux/scripts/kernel-doc -none -Werror include/*/*.h include/uapi/linux/*.h virt/kvm/ioregionfd/*.[ch]
+check 'source: sparse' sparse
+check 'ABI: numbers, sizes, offsets' abi
+check 'option off: the same code as without the hooks' unchanged
+check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/*.sh tools/testing/vm/{init,run-selftests}
+exit "$failed"

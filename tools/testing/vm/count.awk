@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Sums up what the machines of "make test" had to say. Reads build/vm/*/console and
+# .../verdict; writes the failures, the skips, and "N passed, N failed, N skipped".
+#
+# A test case is: a subtest in a program's TAP, or the program itself if it has none;
+# that a machine came to its end without complaint; that an upstream program has the
+# same results with the stock modules and with ours.
+
+function count(result, name, reason) {
+	total[result]++
+	if (result == "failed" || result == "skipped")
+		list[result] = list[result] sprintf("%s: %s%s\n", result, name, reason ? ": " reason : "")
+}
+
+# one result of the program; upstream programs are compared, not counted
+function result(is, name, reason) {
+	if (machine == "selftests")
+		count(is, program (name ? " " name : ""), reason)
+	else
+		results[machine, program] = results[machine, program] " " name " " is
+}
+
+{
+	sub(/\r$/, "")
+}
+
+FNR == 1 {
+	split(FILENAME, path, "/")
+	machine = path[3]
+}
+
+FILENAME ~ /verdict$/ {
+	count($0 == "ok" ? "passed" : "failed", "machine " machine, $0)
+	next
+}
+
+# Only TAP from here on, and not the guest's in the demonstration
+machine == "demo" {
+	next
+}
+
+/^# selftests: / {
+	program = $3
+	subtests = failures = 0
+	plan = skip = ""
+	next
+}
+
+# The program's end
+/^(not )?ok [0-9]+ selftests: / {
+	if (/^ok/ && plan && subtests != plan)
+		result("failed", "", "planned " plan " subtests, ran " subtests)
+	else if (/^not ok/ && !failures)
+		result("failed", "", substr($0, index($0, "#") + 2))
+	else if (!subtests)
+		result(/# SKIP/ ? "skipped" : "passed", "", skip)
+	if (machine == "upstream" && !seen[program]++)
+		programs[++n] = program
+	next
+}
+
+/^1\.\.[1-9]/ {
+	plan = substr($1, 4)
+}
+
+/SKIP/ {
+	skip = $0
+	sub(/.*SKIP[ -:]*/, "", skip)
+}
+
+/^(not )?ok [0-9]+ / {
+	subtests++
+	name = $0
+	sub(/^(not )?ok [0-9]+ (- )?/, "", name)
+	sub(/ *#.*/, "", name)
+	if (/^not ok/)
+		failures++
+	result(/^not ok/ ? "failed" : /# SKIP/ ? "skipped" : "passed", name, /# SKIP/ ? skip : "")
+}
+
+END {
+	for (i = 1; i <= n; i++) {
+		stock = results["upstream-stock", programs[i]]
+		ours = results["upstream", programs[i]]
+		if (stock != ours)
+			count("failed", programs[i], "stock modules:" (stock ? stock : " none") ", ours:" ours)
+		else
+			count(ours ~ /passed|failed/ ? "passed" : "skipped", programs[i],
+			      "with the stock modules too")
+	}
+	printf "%s%s%d passed, %d failed, %d skipped\n", list["skipped"], list["failed"],
+		total["passed"], total["failed"], total["skipped"]
+	exit total["failed"] || !total["passed"]
+}

@@ -1,0 +1,13 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# image.sh KVER DEBVER DIR: Debian's kernel and modules, unpacked in DIR
+set -euo pipefail
+
+kver=$1 debver=$2 dir=$3
+deb=$(tools/testing/vm/fetch.sh "linux-image-$kver" "$debver")
+rm -rf "$dir"
+mkdir -p "$dir"
+dpkg-deb --fsys-tarfile "$deb" |
+	tar -x -C "$dir" ./boot --wildcards './lib/modules/*/modules.*' \
+		'./lib/modules/*/kernel/'{arch/x86,virt,drivers/crypto}
+depmod -b "$dir" "$kver"

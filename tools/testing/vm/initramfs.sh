@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# initramfs.sh KVER IMAGE OUT: the VM's initramfs: busybox, our init, and of the
+# kernel unpacked in IMAGE the KVM modules with those they depend on.
+set -euo pipefail
+
+kver=$1 image=$2 out=$3
+root=$out.d
+
+rm -rf "$root"
+mkdir -p "$root"/{bin,dev,proc,sys,tmp,lib/modules/"$kver"}
+cp /bin/busybox "$root/bin/"
+cp tools/testing/vm/init "$root/init"
+cp "$image/lib/modules/$kver"/modules.{order,builtin,builtin.modinfo} "$root/lib/modules/$kver/"
+for m in kvm_amd kvm_intel; do
+	modprobe -d "$image" -S "$kver" --show-depends "$m"
+done | awk '$1 == "insmod" { print $2 }' | sort -u | while read -r ko; do
+	to=$root/${ko#*"$image"/}
+	mkdir -p "${to%/*}"
+	case $ko in
+	*.xz) xz -dc "$ko" >"${to%.xz}" ;;
+	*) cp "$ko" "$to" ;;
+	esac
+done
+depmod -b "$root" "$kver"
+(cd "$root" && find . | cpio -o -H newc --quiet) >"$out"
