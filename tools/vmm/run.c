@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "run.h"
+#include "acpi.h"
+
+#include <err.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* For the signal handler, which gets no argument. */
+static struct kvm_run *current_run;
+static bool stop_requested;
+
+/*
+ * immediate_exit closes the gap between looking at stop_requested and KVM_RUN:
+ * a signal in between makes KVM_RUN return at once.
+ */
+static void request_stop(int signal)
+{
+	(void)signal;
+	__atomic_store_n(&stop_requested, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&current_run->immediate_exit, 1, __ATOMIC_RELAXED);
+}
+
+bool run_stop_requested(void)
+{
+	return __atomic_load_n(&stop_requested, __ATOMIC_RELAXED);
+}
+
+void run_catch_signals(struct vm *vm)
+{
+	/* Without SA_RESTART: system calls that wait are to be interrupted. */
+	struct sigaction action = { .sa_handler = request_stop };
+
+	current_run = vm->run;
+	if (sigaction(SIGINT, &action, NULL) ||
+	    sigaction(SIGTERM, &action, NULL))
+		err(EXIT_FAILURE, "sigaction");
+}
+
+static bool within(uint64_t port, unsigned int size, uint64_t start,
+		   unsigned int ports)
+{
+	return port >= start && port + size <= start + ports;
+}
+
+static bool touches(uint64_t port, unsigned int size, uint64_t start,
+		    unsigned int ports)
+{
+	return port < start + ports && port + size > start;
+}
+
+/* One access of a power management register. Returns true for power-off. */
+static bool access_pm(unsigned int offset, unsigned int size, bool is_write,
+		      uint8_t *data)
+{
+	bool off = false;
+	unsigned int i;
+
+	for (i = 0; i < size; i++) {
+		if (is_write)
+			off |= acpi_pm_write(offset + i, data[i]);
+		else
+			data[i] = acpi_pm_read(offset + i);
+	}
+	return off;
+}
+
+/*
+ * An "in" or "out", or the elements of an "ins" or "outs", which are in a row
+ * in the page behind struct kvm_run.
+ */
+static bool handle_pio(struct kvm_run *run, struct uart *uart,
+		       struct run_counters *counters, enum run_end *end)
+{
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+	bool is_write = run->io.direction == KVM_EXIT_IO_OUT;
+	unsigned int size = run->io.size;
+	uint32_t port = run->io.port;
+	uint32_t i;
+
+	if (touches(port, size, UART_PORT, UART_PORTS))
+		uart->exits++;
+	else
+		counters->other_pio++;
+
+	for (i = 0; i < run->io.count; i++, data += size) {
+		if (!is_write)
+			memset(data, 0xff, size);
+
+		if (uart->path == UART_FORWARD &&
+		    within(port, size, UART_PORT, UART_PORTS)) {
+			if (!uart_forward(uart, port - UART_PORT, size,
+					  is_write, data)) {
+				*end = run_stop_requested() ? RUN_STOPPED :
+					RUN_FAILED;
+				return true;
+			}
+		} else if (within(port, size, PM1A_EVT_PORT, PM_PORTS)) {
+			if (access_pm(port - PM1A_EVT_PORT, size, is_write,
+				      data)) {
+				*end = RUN_POWEROFF;
+				return true;
+			}
+		} else if (port == RESET_PORT && is_write) {
+			*end = RUN_RESET;
+			return true;
+		} else if (port == BENCH_PORT && is_write) {
+			*end = RUN_BENCH_MARK;
+			return true;
+		}
+	}
+	return false;
+}
+
+static const char *failure_reason(unsigned int reason)
+{
+	switch (reason) {
+	case KVM_IOREGIONFD_FAIL_HANGUP:
+		return "the device task closed its end";
+	case KVM_IOREGIONFD_FAIL_IO:
+		return "reading or writing failed";
+	case KVM_IOREGIONFD_FAIL_PROTOCOL:
+		return "the device task broke the protocol";
+	case KVM_IOREGIONFD_FAIL_DEASSIGNED:
+		return "the region was removed";
+	}
+	return "unknown reason";
+}
+
+static const char *failure_progress(unsigned int progress)
+{
+	switch (progress) {
+	case KVM_IOREGIONFD_SENT_NONE:
+		return "it has not seen the command";
+	case KVM_IOREGIONFD_SENT_PART:
+		return "it may have seen a part of the command";
+	case KVM_IOREGIONFD_SENT_ALL:
+		return "it may have carried the command out";
+	}
+	return "unknown progress";
+}
+
+/*
+ * A VMM that can start its devices anew would do so here and run on. This one
+ * would lose the state of the UART, so it says what happened and ends.
+ */
+static void explain_ioregionfd(const struct kvm_ioregionfd_exit *f)
+{
+	warnx("ioregionfd failure: a %u-byte %s %s %#llx", f->size,
+	      f->is_write ? "write to" : "read of",
+	      f->is_pio ? "port" : "address", f->guest_paddr);
+	warnx("ioregionfd failure: in the %s region %#llx to %#llx",
+	      f->is_pio ? "PIO" : "MMIO", f->region_paddr,
+	      f->region_paddr + f->region_size - 1);
+	if (f->is_write)
+		warnx("ioregionfd failure: the value was %#llx",
+		      f->data);
+	warnx("ioregionfd failure: %s (reason %u); %s (progress %u)",
+	      failure_reason(f->reason), f->reason,
+	      failure_progress(f->progress), f->progress);
+	if (f->error)
+		warnx("ioregionfd failure: %s (errno %u)", strerror(f->error),
+		      f->error);
+}
+
+static void explain_internal_error(const struct kvm_run *run)
+{
+	uint32_t i;
+
+	warnx("KVM internal error, suberror %u", run->internal.suberror);
+	for (i = 0; i < run->internal.ndata && i < 16; i++)
+		warnx("  data[%u] = %#llx", i,
+		      run->internal.data[i]);
+}
+
+/* An explanation is of little use without the place. */
+static void explain_where(struct vm *vm)
+{
+	struct kvm_regs regs;
+
+	if (!ioctl(vm->vcpu_fd, KVM_GET_REGS, &regs))
+		warnx("the guest was at RIP %#llx, RFLAGS %#llx",
+		      regs.rip, regs.rflags);
+}
+
+/* Returns true if the guest cannot or shall not go on, with the reason. */
+static bool handle_exit(struct vm *vm, struct uart *uart,
+			struct run_counters *counters, enum run_end *end)
+{
+	struct kvm_run *run = vm->run;
+
+	*end = RUN_FAILED;
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		return handle_pio(run, uart, counters, end);
+	case KVM_EXIT_MMIO:
+		/* Nothing there: writes vanish. */
+		counters->other_mmio++;
+		if (!run->mmio.is_write)
+			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
+		return false;
+	case KVM_EXIT_INTR:
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+		return false;
+	case KVM_EXIT_SHUTDOWN:
+		warnx("triple fault");
+		*end = RUN_RESET;
+		break;
+	case KVM_EXIT_SYSTEM_EVENT:
+		*end = run->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN ?
+			RUN_POWEROFF : RUN_RESET;
+		return true;
+	case KVM_EXIT_IOREGIONFD_FAILURE:
+		explain_ioregionfd(&run->ioregionfd);
+		break;
+	case KVM_EXIT_FAIL_ENTRY:
+		warnx("the CPU refuses to enter the guest, hardware reason %#llx",
+		      run->fail_entry.hardware_entry_failure_reason);
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		explain_internal_error(run);
+		break;
+	case KVM_EXIT_UNKNOWN:
+		warnx("KVM does not know the hardware's exit reason %#llx",
+		      run->hw.hardware_exit_reason);
+		break;
+	case KVM_EXIT_EXCEPTION:
+		warnx("unhandled exception %u, error code %#x",
+		      run->ex.exception, run->ex.error_code);
+		break;
+	case KVM_EXIT_HLT:
+		/* Halted vCPUs wait in the kernel, where the LAPIC is. */
+		warnx("KVM has returned for a HLT, which it should not");
+		break;
+	default:
+		warnx("KVM_RUN returned for reason %u, which is not handled",
+		      run->exit_reason);
+		break;
+	}
+	explain_where(vm);
+	return true;
+}
+
+enum run_end run_vcpu(struct vm *vm, struct uart *uart,
+		      struct run_counters *counters)
+{
+	enum run_end end;
+
+	for (;;) {
+		if (run_stop_requested())
+			return RUN_STOPPED;
+		if (ioctl(vm->vcpu_fd, KVM_RUN, 0) < 0) {
+			if (errno == EINTR || errno == EAGAIN)
+				continue;
+			warn("KVM_RUN");
+			explain_where(vm);
+			return RUN_FAILED;
+		}
+		if (handle_exit(vm, uart, counters, &end))
+			return end;
+	}
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The life of the vCPU: KVM_RUN, and what to do about each reason for which it
+ * returns.
+ */
+#ifndef RUN_H
+#define RUN_H
+
+#include <stdbool.h>
+#include "uart.h"
+#include "vm.h"
+
+enum run_end {
+	RUN_POWEROFF,		/* the guest switched itself off */
+	RUN_RESET,		/* it asked for a reset, or crashed into one */
+	RUN_BENCH_MARK,		/* it wrote to BENCH_PORT; can be continued */
+	RUN_STOPPED,		/* SIGINT or SIGTERM */
+	RUN_FAILED,		/* something that has been explained on stderr */
+};
+
+/* How often KVM_RUN returned, by kind. The UART's are in struct uart. */
+struct run_counters {
+	uint64_t other_pio;
+	uint64_t other_mmio;
+};
+
+/* SIGINT and SIGTERM from now on end run_vcpu(), instead of the process. */
+void run_catch_signals(struct vm *vm);
+bool run_stop_requested(void);
+
+enum run_end run_vcpu(struct vm *vm, struct uart *uart,
+		      struct run_counters *counters);
+
+#endif /* RUN_H */

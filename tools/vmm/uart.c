@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "uart.h"
+#include "uart-task.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <linux/close_range.h>
+#include <linux/ioregionfd.h>
+
+#include "run.h"
+
+/*
+ * The device task gets the descriptors that uart-task.h names and no other,
+ * whatever is open here or was inherited by the VMM.
+ */
+static void exec_task(const char *program, const int *fds)
+{
+	int i, tmp[UART_TASK_NR_FDS];
+
+	/* First out of the way, as the old and the new numbers may overlap. */
+	for (i = UART_TASK_SOCKET_FD; i < UART_TASK_NR_FDS; i++) {
+		tmp[i] = fcntl(fds[i], F_DUPFD, UART_TASK_NR_FDS);
+		if (tmp[i] < 0)
+			goto fail;
+	}
+	for (i = UART_TASK_SOCKET_FD; i < UART_TASK_NR_FDS; i++) {
+		if (dup2(tmp[i], i) < 0)
+			goto fail;
+	}
+	if (close_range(UART_TASK_NR_FDS, ~0U, 0))
+		goto fail;
+	execl(program, program, NULL);
+fail:
+	warn("cannot start %s", program);
+	_exit(127);
+}
+
+static void start_task(struct uart *uart, const char *program, int irq)
+{
+	int sockets[2], report[2], fds[UART_TASK_NR_FDS];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets))
+		err(EXIT_FAILURE, "socketpair");
+	if (pipe2(report, O_CLOEXEC))
+		err(EXIT_FAILURE, "pipe");
+
+	uart->pid = fork();
+	if (uart->pid < 0)
+		err(EXIT_FAILURE, "fork");
+	if (!uart->pid) {
+		fds[UART_TASK_SOCKET_FD] = sockets[1];
+		fds[UART_TASK_IRQ_FD] = irq;
+		fds[UART_TASK_REPORT_FD] = report[1];
+		exec_task(program, fds);
+	}
+
+	/* If these stayed open, nobody would notice the death of the task. */
+	close(sockets[1]);
+	close(report[1]);
+	uart->socket = sockets[0];
+	uart->report = report[0];
+}
+
+static int set_ioregion(const struct uart *uart, const struct vm *vm,
+			uint32_t flags)
+{
+	struct kvm_ioregionfd region = {
+		.guest_paddr = UART_PORT,
+		.memory_size = UART_PORTS,
+		.read_fd = uart->socket,
+		.write_fd = uart->socket,
+		.flags = KVM_IOREGION_PIO | flags,
+	};
+
+	return ioctl(vm->fd, KVM_SET_IOREGIONFD, &region);
+}
+
+void uart_start(struct uart *uart, struct vm *vm, enum uart_path path,
+		const char *program)
+{
+	struct kvm_irqfd irqfd = { .gsi = UART_GSI };
+	int irq;
+
+	memset(uart, 0, sizeof(*uart));
+	uart->path = path;
+
+	if (path == UART_IOREGIONFD &&
+	    ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_IOREGIONFD) <= 0)
+		errx(EXIT_FAILURE,
+		     "this kvm.ko has no KVM_CAP_IOREGIONFD; load one that has, or use --uart=forward");
+
+	irq = eventfd(0, EFD_CLOEXEC);
+	if (irq < 0)
+		err(EXIT_FAILURE, "eventfd");
+	irqfd.fd = irq;
+	if (ioctl(vm->fd, KVM_IRQFD, &irqfd))
+		err(EXIT_FAILURE, "KVM_IRQFD");
+
+	start_task(uart, program, irq);
+	close(irq);	/* KVM and the task have it */
+
+	if (path == UART_IOREGIONFD && set_ioregion(uart, vm, 0))
+		err(EXIT_FAILURE, "KVM_SET_IOREGIONFD");
+}
+
+static bool send_command(const struct uart *uart,
+			 const struct ioregionfd_cmd *cmd)
+{
+	const char *buf = (const char *)cmd;
+	size_t done = 0;
+
+	while (done < sizeof(*cmd)) {
+		ssize_t n = send(uart->socket, buf + done, sizeof(*cmd) - done,
+				 MSG_NOSIGNAL);
+
+		if (n >= 0) {
+			done += n;
+		} else if (run_stop_requested()) {
+			return false;
+		} else if (errno != EINTR) {
+			warn("cannot send a command to the device task");
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool receive_response(const struct uart *uart,
+			     struct ioregionfd_resp *resp)
+{
+	char *buf = (char *)resp;
+	size_t done = 0;
+
+	while (done < sizeof(*resp)) {
+		ssize_t n = read(uart->socket, buf + done,
+				 sizeof(*resp) - done);
+
+		if (n > 0) {
+			done += n;
+		} else if (n == 0) {
+			warnx("the device task has hung up");
+			return false;
+		} else if (run_stop_requested()) {
+			return false;
+		} else if (errno != EINTR) {
+			warn("no response from the device task");
+			return false;
+		}
+	}
+	return true;
+}
+
+bool uart_forward(struct uart *uart, unsigned int offset, unsigned int size,
+		  bool is_write, void *data)
+{
+	struct ioregionfd_cmd cmd = {
+		.cmd = is_write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
+		.size_exponent = __builtin_ctz(size),
+		.resp = 1,
+		.offset = offset,
+	};
+	struct ioregionfd_resp resp;
+
+	/* Values are little endian, and so is every host that this runs on. */
+	if (is_write)
+		memcpy(&cmd.data, data, size);
+	if (!send_command(uart, &cmd) || !receive_response(uart, &resp))
+		return false;
+	if (!is_write)
+		memcpy(data, &resp.data, size);
+	return true;
+}
+
+static void copy_report(const struct uart *uart, FILE *stats)
+{
+	char buf[1024];
+	ssize_t n;
+
+	/* The task closes its end by exiting. */
+	for (;;) {
+		n = read(uart->report, buf, sizeof(buf));
+		if (n == 0)
+			return;
+		if (n < 0 && errno != EINTR) {
+			warn("cannot read the counters of the device task");
+			return;
+		}
+		if (n > 0 && stats)
+			fwrite(buf, 1, n, stats);
+	}
+}
+
+bool uart_stop(struct uart *uart, struct vm *vm, FILE *stats)
+{
+	int status;
+
+	/*
+	 * The task ends when its socket does. To close this end is not enough:
+	 * a vCPU that a signal took out of an access holds it open as well.
+	 */
+	if (uart->path == UART_IOREGIONFD &&
+	    set_ioregion(uart, vm, KVM_IOREGION_DEASSIGN))
+		warn("KVM_SET_IOREGIONFD (deassign)");
+	shutdown(uart->socket, SHUT_RDWR);
+	close(uart->socket);
+	copy_report(uart, stats);
+	close(uart->report);
+
+	while (waitpid(uart->pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			err(EXIT_FAILURE, "waitpid");
+	}
+	if (WIFSIGNALED(status))
+		warnx("the device task was killed by signal %d (%s)",
+		      WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status))
+		warnx("the device task failed with status %d",
+		      WEXITSTATUS(status));
+	return WIFEXITED(status) && !WEXITSTATUS(status);
+}

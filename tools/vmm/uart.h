@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The VMM's side of the UART: it starts the device task, connects it to the
+ * guest in one of two ways, and afterwards asks what it has done.
+ */
+#ifndef UART_H
+#define UART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include "vm.h"
+
+enum uart_path {
+	UART_IOREGIONFD,	/* kvm.ko talks to the device task */
+	UART_FORWARD,		/* the vCPU thread does, after an exit */
+};
+
+struct uart {
+	enum uart_path path;
+	pid_t pid;
+	int socket;		/* one end; the device task has the other */
+	int report;
+	uint64_t exits;		/* KVM_RUN returns for an address of the UART */
+};
+
+/* @program is the device task's. Reports what goes wrong and exits. */
+void uart_start(struct uart *uart, struct vm *vm, enum uart_path path,
+		const char *program);
+
+/*
+ * Let the device task carry out an access to the port UART_PORT + @offset.
+ * Returns false if it does not answer, having said why, or was not waited for
+ * because run_stop_requested().
+ */
+bool uart_forward(struct uart *uart, unsigned int offset, unsigned int size,
+		  bool is_write, void *data);
+
+/*
+ * End the device task and copy its counters to @stats, if that is not NULL.
+ * Returns false if the task did not end as it should.
+ */
+bool uart_stop(struct uart *uart, struct vm *vm, FILE *stats);
+
+#endif /* UART_H */

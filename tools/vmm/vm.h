@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One virtual machine with one vCPU, made of what kvm.ko has to offer: memory,
+ * the PC's interrupt controllers and its timer. Every function reports what
+ * goes wrong and exits.
+ */
+#ifndef VM_H
+#define VM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/kvm.h>
+
+/*
+ * Guest memory, from bottom to top. The addresses below 1 MiB are ours to
+ * choose; the kernel stays away from the ROM area at its end.
+ */
+#define GDT_ADDR		0x00001000
+#define BOOT_PARAMS_ADDR	0x00002000
+#define PAGE_TABLES_ADDR	0x00003000
+#define CMDLINE_ADDR		0x00020000
+#define LOW_MEMORY_END		0x000a0000
+#define ACPI_TABLES_ADDR	0x000e0000
+#define HIGH_MEMORY_ADDR	0x00100000
+
+#define RAM_MIN_MB		64
+#define RAM_MAX_MB		3072	/* above it are the APICs */
+
+/* I/O ports; what is not here does not exist and reads as all ones. */
+#define UART_PORT		0x3f8
+#define UART_PORTS		8
+#define PM1A_EVT_PORT		0x600	/* PM1_STS and PM1_EN, 2 bytes each */
+#define PM1A_CNT_PORT		0x604
+#define PM_PORTS		6
+#define RESET_PORT		0x606
+#define BENCH_PORT		0x608	/* the guest of --bench marks time here */
+
+/* Interrupts as the PC has them; the ACPI tables say the same. */
+#define TIMER_GSI		2	/* ISA IRQ 0 is wired to this pin */
+#define UART_GSI		4
+#define SCI_GSI			9
+
+struct vm {
+	int kvm_fd;
+	int fd;
+	int vcpu_fd;
+	struct kvm_run *run;
+	uint8_t *ram;
+	size_t ram_size;
+};
+
+void vm_create(struct vm *vm, size_t ram_size);
+void vm_destroy(struct vm *vm);
+
+/* Where @len bytes of guest memory at @addr are; exits if they are not RAM. */
+void *vm_ram(const struct vm *vm, uint64_t addr, size_t len);
+
+/* The two states in which a vCPU may begin. */
+void vm_set_long_mode(struct vm *vm, uint64_t rip, uint64_t rsi);
+void vm_set_real_mode(struct vm *vm, uint16_t ip);
+
+#endif /* VM_H */
