@@ -1,0 +1,1294 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the ioregionfd tests share:
+ *
+ * - a guest that carries out a script of accesses and keeps what it read,
+ * - channels of each kind, and the device task's end of them,
+ * - a model device that logs every command,
+ * - vCPU threads that can be watched and interrupted in KVM_RUN.
+ *
+ * Failures are reported with TEST_ASSERT(), which ends the test's process
+ * from any thread.
+ */
+#ifndef SELFTEST_KVM_IOREGIONFD_UTIL_H
+#define SELFTEST_KVM_IOREGIONFD_UTIL_H
+
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <time.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include <linux/ioregionfd.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+
+#include "kvm_test_harness.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "ucall_common.h"
+
+/* Nothing may take longer than this, on the slowest machine. */
+#define HANG_SECONDS	10
+
+#define MAX_VCPUS	4
+
+/* Guest memory without a memslot, at the same virtual address. */
+#define MMIO_GPA	0xc0000000ul
+#define MMIO_PAGES	4
+
+/* Ports that nothing uses. */
+#define PIO_BASE	0x2000
+
+/* The guest writes here when its script is done; cheaper than a ucall. */
+#define DONE_PORT	0x1100
+
+/* Recognizable, with all bytes in use; the low half is for the model device. */
+#define USER_DATA(n)	(0xfeedfacecafe0000ul + (n))
+
+/* The guest's script. */
+
+enum guest_op_kind {
+	OP_READ,	/* val = [addr], the last of count times */
+	OP_WRITE,	/* [addr] = val, count times, val + 1 each time */
+	OP_IN,		/* as OP_READ, from port addr */
+	OP_OUT,		/* as OP_WRITE, to port addr */
+	OP_INS,		/* rep ins: count elements from port addr to mem */
+	OP_OUTS,	/* rep outs: count elements from mem to port addr */
+	OP_MOVS,	/* rep movs: count elements from mem to addr */
+	OP_LOAD16,	/* movdqu: val, hi = [addr] */
+	OP_STORE16,	/* movdqu: [addr] = val, hi */
+	OP_XCHG,	/* xchg: val <-> [addr] */
+	OP_OR,		/* [addr] |= val */
+};
+
+struct guest_op {
+	uint32_t kind;
+	uint32_t size;	/* of an element, in bytes */
+	uint64_t addr;
+	uint64_t val;
+	uint64_t hi;
+	uint64_t mem;
+	uint32_t count;	/* 0 is 1 */
+	bool down;	/* string instruction with the direction flag set */
+};
+
+#define SCRIPT_MAX_OPS	320
+#define SCRIPT_BUF_SIZE	(3 * 4096)
+
+struct guest_script {
+	uint8_t buf[SCRIPT_BUF_SIZE];
+	uint32_t nr_ops;
+	struct guest_op ops[SCRIPT_MAX_OPS];
+} __aligned(4096);
+
+/* Each vCPU's; the host must go through vcpu_script(). */
+static struct guest_script guest_scripts[MAX_VCPUS];
+
+static inline void guest_read(struct guest_op *op)
+{
+	switch (op->size) {
+	case 1:
+		op->val = READ_ONCE(*(uint8_t *)op->addr);
+		break;
+	case 2:
+		op->val = READ_ONCE(*(uint16_t *)op->addr);
+		break;
+	case 4:
+		op->val = READ_ONCE(*(uint32_t *)op->addr);
+		break;
+	case 8:
+		op->val = READ_ONCE(*(uint64_t *)op->addr);
+		break;
+	}
+}
+
+static inline void guest_write(const struct guest_op *op, uint64_t val)
+{
+	switch (op->size) {
+	case 1:
+		WRITE_ONCE(*(uint8_t *)op->addr, val);
+		break;
+	case 2:
+		WRITE_ONCE(*(uint16_t *)op->addr, val);
+		break;
+	case 4:
+		WRITE_ONCE(*(uint32_t *)op->addr, val);
+		break;
+	case 8:
+		WRITE_ONCE(*(uint64_t *)op->addr, val);
+		break;
+	}
+}
+
+static inline void guest_in(struct guest_op *op)
+{
+	/* What "in" leaves alone of the register has to show. */
+	uint64_t val = ~0ul;
+
+	switch (op->size) {
+	case 1:
+		asm volatile("inb %w1, %b0" : "+a"(val) : "d"(op->addr));
+		break;
+	case 2:
+		asm volatile("inw %w1, %w0" : "+a"(val) : "d"(op->addr));
+		break;
+	case 4:
+		asm volatile("inl %w1, %k0" : "+a"(val) : "d"(op->addr));
+		break;
+	}
+	op->val = val;
+}
+
+static inline void guest_out(const struct guest_op *op, uint64_t val)
+{
+	switch (op->size) {
+	case 1:
+		asm volatile("outb %b0, %w1" : : "a"(val), "d"(op->addr));
+		break;
+	case 2:
+		asm volatile("outw %w0, %w1" : : "a"(val), "d"(op->addr));
+		break;
+	case 4:
+		asm volatile("outl %k0, %w1" : : "a"(val), "d"(op->addr));
+		break;
+	}
+}
+
+static inline void guest_xchg(struct guest_op *op)
+{
+	uint64_t val = op->val;
+
+	switch (op->size) {
+	case 1:
+		asm volatile("xchgb %b0, (%1)" : "+q"(val) : "r"(op->addr) : "memory");
+		break;
+	case 2:
+		asm volatile("xchgw %w0, (%1)" : "+r"(val) : "r"(op->addr) : "memory");
+		break;
+	case 4:
+		asm volatile("xchgl %k0, (%1)" : "+r"(val) : "r"(op->addr) : "memory");
+		break;
+	case 8:
+		asm volatile("xchgq %q0, (%1)" : "+r"(val) : "r"(op->addr) : "memory");
+		break;
+	}
+	op->val = val;
+}
+
+static inline void guest_or(const struct guest_op *op)
+{
+	switch (op->size) {
+	case 1:
+		asm volatile("orb %b0, (%1)" : : "q"(op->val), "r"(op->addr) : "memory");
+		break;
+	case 2:
+		asm volatile("orw %w0, (%1)" : : "r"(op->val), "r"(op->addr) : "memory");
+		break;
+	case 4:
+		asm volatile("orl %k0, (%1)" : : "r"(op->val), "r"(op->addr) : "memory");
+		break;
+	case 8:
+		asm volatile("orq %q0, (%1)" : : "r"(op->val), "r"(op->addr) : "memory");
+		break;
+	}
+}
+
+#define GUEST_STRING(insn) ({							\
+	asm volatile("rep " insn : "+c"(count), "+S"(src), "+D"(dst)		\
+				 : "d"(port) : "memory");			\
+})
+
+static inline void guest_string(const struct guest_op *op)
+{
+	uint64_t count = op->count, src = op->mem, dst = op->addr;
+	uint16_t port = op->addr;
+
+	if (op->down)
+		asm volatile("std");
+
+	switch (op->kind) {
+	case OP_INS:
+		dst = op->mem;
+		if (op->size == 1)
+			GUEST_STRING("insb");
+		else if (op->size == 2)
+			GUEST_STRING("insw");
+		else
+			GUEST_STRING("insl");
+		break;
+	case OP_OUTS:
+		if (op->size == 1)
+			GUEST_STRING("outsb");
+		else if (op->size == 2)
+			GUEST_STRING("outsw");
+		else
+			GUEST_STRING("outsl");
+		break;
+	case OP_MOVS:
+		if (op->size == 1)
+			GUEST_STRING("movsb");
+		else if (op->size == 2)
+			GUEST_STRING("movsw");
+		else if (op->size == 4)
+			GUEST_STRING("movsl");
+		else
+			GUEST_STRING("movsq");
+		break;
+	}
+
+	asm volatile("cld");
+	GUEST_ASSERT_EQ(count, 0);
+}
+
+static inline void guest_run_op(struct guest_op *op)
+{
+	uint32_t i, count = op->count ?: 1;
+
+	switch (op->kind) {
+	case OP_READ:
+		for (i = 0; i < count; i++)
+			guest_read(op);
+		break;
+	case OP_WRITE:
+		for (i = 0; i < count; i++)
+			guest_write(op, op->val + i);
+		break;
+	case OP_IN:
+		for (i = 0; i < count; i++)
+			guest_in(op);
+		break;
+	case OP_OUT:
+		for (i = 0; i < count; i++)
+			guest_out(op, op->val + i);
+		break;
+	case OP_INS:
+	case OP_OUTS:
+	case OP_MOVS:
+		guest_string(op);
+		break;
+	case OP_LOAD16:
+		asm volatile("movdqu (%0), %%xmm0; movdqu %%xmm0, (%1)"
+			     : : "r"(op->addr), "r"(&op->val) : "xmm0", "memory");
+		break;
+	case OP_STORE16:
+		asm volatile("movdqu (%1), %%xmm0; movdqu %%xmm0, (%0)"
+			     : : "r"(op->addr), "r"(&op->val) : "xmm0", "memory");
+		break;
+	case OP_XCHG:
+		guest_xchg(op);
+		break;
+	case OP_OR:
+		guest_or(op);
+		break;
+	default:
+		GUEST_FAIL("unknown op %u", op->kind);
+	}
+}
+
+static inline void guest_script_main(uint64_t id)
+{
+	struct guest_script *script = &guest_scripts[id];
+	uint32_t i;
+
+	for (;;) {
+		for (i = 0; i < READ_ONCE(script->nr_ops); i++)
+			guest_run_op(&script->ops[i]);
+		outl(DONE_PORT, 0);
+	}
+}
+
+static inline struct guest_script *vcpu_script(struct kvm_vcpu *vcpu)
+{
+	return addr_gva2hva(vcpu->vm, (vm_vaddr_t)&guest_scripts[vcpu->id]);
+}
+
+/* Where the guest has script->buf. */
+static inline uint64_t vcpu_buf_gva(struct kvm_vcpu *vcpu)
+{
+	return (uint64_t)guest_scripts[vcpu->id].buf;
+}
+
+/* Appends to the script. The result is the guest's, to look at afterwards. */
+static inline struct guest_op *op_add(struct kvm_vcpu *vcpu, struct guest_op op)
+{
+	struct guest_script *script = vcpu_script(vcpu);
+
+	TEST_ASSERT(script->nr_ops < SCRIPT_MAX_OPS, "script too long");
+	script->ops[script->nr_ops] = op;
+	return &script->ops[script->nr_ops++];
+}
+
+static inline struct guest_op *op_read(struct kvm_vcpu *vcpu, uint32_t size, uint64_t addr)
+{
+	return op_add(vcpu, (struct guest_op){ OP_READ, size, addr });
+}
+
+static inline struct guest_op *op_write(struct kvm_vcpu *vcpu, uint32_t size, uint64_t addr,
+					uint64_t val)
+{
+	return op_add(vcpu, (struct guest_op){ OP_WRITE, size, addr, val });
+}
+
+static inline struct guest_op *op_in(struct kvm_vcpu *vcpu, uint32_t size, uint64_t port)
+{
+	return op_add(vcpu, (struct guest_op){ OP_IN, size, port });
+}
+
+static inline struct guest_op *op_out(struct kvm_vcpu *vcpu, uint32_t size, uint64_t port,
+				      uint64_t val)
+{
+	return op_add(vcpu, (struct guest_op){ OP_OUT, size, port, val });
+}
+
+/* "in" of 1 and 2 bytes leaves the rest of the register, all ones, alone. */
+static inline uint64_t in_result(uint32_t size, uint64_t val)
+{
+	switch (size) {
+	case 1:
+		return val | ~0xfful;
+	case 2:
+		return val | ~0xfffful;
+	}
+	return (uint32_t)val;
+}
+
+static inline uint64_t low_bytes(uint64_t val, uint32_t size)
+{
+	return size < 8 ? val & ((1ul << (8 * size)) - 1) : val;
+}
+
+static inline struct kvm_vm *ioregion_vm_create(uint32_t nr_vcpus, void *guest_code,
+						struct kvm_vcpu **vcpus)
+{
+	struct kvm_vm *vm = vm_create_with_vcpus(nr_vcpus, guest_code, vcpus);
+	uint32_t i;
+
+	for (i = 0; i < nr_vcpus; i++)
+		vcpu_args_set(vcpus[i], 1, i);
+	virt_map(vm, MMIO_GPA, MMIO_GPA, MMIO_PAGES);
+	return vm;
+}
+
+/* What KVM_RUN came back with. */
+
+#define expect_done(vcpu) __expect_done(vcpu, __LINE__)
+static inline void __expect_done(struct kvm_vcpu *vcpu, int line)
+{
+	struct kvm_run *run = vcpu->run;
+	struct ucall uc;
+
+	if (run->exit_reason == KVM_EXIT_IO && run->io.port == DONE_PORT) {
+		vcpu_script(vcpu)->nr_ops = 0;
+		return;
+	}
+	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
+		REPORT_GUEST_ASSERT(uc);
+	if (run->exit_reason == KVM_EXIT_IOREGIONFD_FAILURE)
+		TEST_FAIL("line %d: access to 0x%llx failed: reason %u progress %u error %u",
+			  line, run->ioregionfd.guest_paddr, run->ioregionfd.reason,
+			  run->ioregionfd.progress, run->ioregionfd.error);
+	if (run->exit_reason == KVM_EXIT_MMIO)
+		TEST_FAIL("line %d: the VMM got %u bytes at 0x%llx",
+			  line, run->mmio.len, run->mmio.phys_addr);
+	if (run->exit_reason == KVM_EXIT_IO)
+		TEST_FAIL("line %d: the VMM got %u bytes at port 0x%x",
+			  line, run->io.size, run->io.port);
+	TEST_FAIL("line %d: exit reason %u (%s)",
+		  line, run->exit_reason, exit_reason_str(run->exit_reason));
+}
+
+/* Runs the script to its end, without an exit to the VMM before that. */
+#define run_done(vcpu) __run_done(vcpu, __LINE__)
+static inline void __run_done(struct kvm_vcpu *vcpu, int line)
+{
+	vcpu_run(vcpu);
+	__expect_done(vcpu, line);
+}
+
+#define expect_mmio(...) __expect_mmio(__VA_ARGS__, __LINE__)
+static inline void __expect_mmio(struct kvm_vcpu *vcpu, uint64_t gpa, uint32_t len,
+				 bool is_write, uint64_t data, int line)
+{
+	struct kvm_run *run = vcpu->run;
+	uint64_t got = 0;
+
+	TEST_ASSERT(run->exit_reason == KVM_EXIT_MMIO,
+		    "line %d: wanted KVM_EXIT_MMIO, got %u (%s)", line, run->exit_reason,
+		    exit_reason_str(run->exit_reason));
+	if (is_write)
+		memcpy(&got, run->mmio.data, min(run->mmio.len, 8u));
+	TEST_ASSERT(run->mmio.phys_addr == gpa && run->mmio.len == len &&
+		    run->mmio.is_write == is_write && got == (is_write ? data : 0),
+		    "line %d: wanted %u bytes at 0x%lx write %u data 0x%lx, got %u at 0x%llx write %u data 0x%lx",
+		    line, len, gpa, is_write, data, run->mmio.len, run->mmio.phys_addr,
+		    run->mmio.is_write, got);
+}
+
+static inline void answer_mmio(struct kvm_vcpu *vcpu, uint64_t val)
+{
+	memcpy(vcpu->run->mmio.data, &val, sizeof(val));
+}
+
+static inline void *io_data(struct kvm_vcpu *vcpu)
+{
+	return (void *)vcpu->run + vcpu->run->io.data_offset;
+}
+
+#define expect_io(...) __expect_io(__VA_ARGS__, __LINE__)
+static inline void __expect_io(struct kvm_vcpu *vcpu, uint16_t port, uint32_t size,
+			       bool is_write, uint64_t data, int line)
+{
+	struct kvm_run *run = vcpu->run;
+	uint64_t got = 0;
+
+	TEST_ASSERT(run->exit_reason == KVM_EXIT_IO,
+		    "line %d: wanted KVM_EXIT_IO, got %u (%s)", line, run->exit_reason,
+		    exit_reason_str(run->exit_reason));
+	if (is_write)
+		memcpy(&got, io_data(vcpu), min(run->io.size, (uint8_t)8));
+	TEST_ASSERT(run->io.port == port && run->io.size == size && run->io.count == 1 &&
+		    run->io.direction == (is_write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN) &&
+		    got == (is_write ? data : 0),
+		    "line %d: wanted %u bytes at port 0x%x out %u data 0x%lx, got %u at 0x%x out %u data 0x%lx count %u",
+		    line, size, port, is_write, data, run->io.size, run->io.port,
+		    run->io.direction, got, run->io.count);
+}
+
+static inline void expect_field(int line, const char *name, uint64_t want, uint64_t got)
+{
+	TEST_ASSERT(want == got, "line %d: wanted %s 0x%lx, got 0x%lx", line, name, want, got);
+}
+
+#define expect_failure(...) __expect_failure(__VA_ARGS__, __LINE__)
+static inline void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd_exit want,
+				    int line)
+{
+	struct kvm_ioregionfd_exit got = vcpu->run->ioregionfd;
+
+	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IOREGIONFD_FAILURE,
+		    "line %d: wanted KVM_EXIT_IOREGIONFD_FAILURE, got %u (%s)", line,
+		    vcpu->run->exit_reason, exit_reason_str(vcpu->run->exit_reason));
+	TEST_ASSERT(!(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING),
+		    "line %d: PENDING is for -EINTR", line);
+	expect_field(line, "reason", want.reason, got.reason);
+	expect_field(line, "error", want.error, got.error);
+	expect_field(line, "progress", want.progress, got.progress);
+	expect_field(line, "region_paddr", want.region_paddr, got.region_paddr);
+	expect_field(line, "region_size", want.region_size, got.region_size);
+	expect_field(line, "user_data", want.user_data, got.user_data);
+	expect_field(line, "guest_paddr", want.guest_paddr, got.guest_paddr);
+	expect_field(line, "size", want.size, got.size);
+	expect_field(line, "is_write", want.is_write, got.is_write);
+	expect_field(line, "is_pio", want.is_pio, got.is_pio);
+	expect_field(line, "data", want.data, got.data);
+	expect_field(line, "action", want.action, got.action);
+	TEST_ASSERT(!memcmp(&got, &want, sizeof(want)), "line %d: a field was forgotten", line);
+}
+
+/* Channels. */
+
+enum transport {
+	TR_STREAM,
+	TR_SEQPACKET,
+	TR_DGRAM,
+	TR_PIPES,
+	TR_TCP,
+};
+
+struct channel {
+	enum transport transport;
+	int kvm_rd, kvm_wr;	/* for KVM_SET_IOREGIONFD */
+	int dev_rd, dev_wr;	/* the device task's */
+	uint64_t tcp_base;	/* of tcp_written() */
+};
+
+static inline void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static inline void set_sockopt(int fd, int level, int option, int val)
+{
+	int r = setsockopt(fd, level, option, &val, sizeof(val));
+
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("setsockopt()", r));
+}
+
+/*
+ * TCP is the one transport that takes a part of 32 bytes: it fills segments,
+ * and looks for free memory only when it begins one. Small buffers and a
+ * segment size that is no multiple of 32 make that happen soon.
+ */
+static inline void tcp_pair(int fds[2])
+{
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	socklen_t len = sizeof(addr);
+	int listener, r;
+
+	/* A network of one's own, as the machine's may be down. */
+	r = unshare(CLONE_NEWNET);
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("unshare()", r));
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	TEST_ASSERT(listener >= 0, __KVM_SYSCALL_ERROR("socket()", listener));
+	r = ioctl(listener, SIOCSIFFLAGS, &ifr);
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("SIOCSIFFLAGS", r));
+	set_sockopt(listener, SOL_SOCKET, SO_RCVBUF, 4000);
+	r = bind(listener, (struct sockaddr *)&addr, len);
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("bind()", r));
+	r = listen(listener, 1);
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("listen()", r));
+	getsockname(listener, (struct sockaddr *)&addr, &len);
+
+	fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+	set_sockopt(fds[0], SOL_SOCKET, SO_SNDBUF, 8000);
+	set_sockopt(fds[0], IPPROTO_TCP, TCP_MAXSEG, 533);
+	r = connect(fds[0], (struct sockaddr *)&addr, len);
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("connect()", r));
+	fds[1] = accept(listener, NULL, NULL);
+	TEST_ASSERT(fds[1] >= 0, __KVM_SYSCALL_ERROR("accept()", fds[1]));
+	set_sockopt(fds[1], IPPROTO_TCP, TCP_NODELAY, 1);
+	close(listener);
+}
+
+static inline uint64_t __tcp_written(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	int queued, r;
+
+	r = getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("TCP_INFO", r));
+	r = ioctl(fd, SIOCOUTQ, &queued);
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("SIOCOUTQ", r));
+	return info.tcpi_bytes_acked + queued;
+}
+
+/* How many bytes KVM has written so far. */
+static inline uint64_t tcp_written(struct channel *ch)
+{
+	return __tcp_written(ch->kvm_wr) - ch->tcp_base;
+}
+
+static inline struct channel channel_open(enum transport transport)
+{
+	static const int types[] = {
+		[TR_STREAM] = SOCK_STREAM,
+		[TR_SEQPACKET] = SOCK_SEQPACKET,
+		[TR_DGRAM] = SOCK_DGRAM,
+	};
+	struct channel ch = { .transport = transport };
+	int fds[2], r;
+
+	switch (transport) {
+	case TR_PIPES:
+		r = pipe(fds);
+		TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("pipe()", r));
+		ch.dev_rd = fds[0];
+		ch.kvm_wr = fds[1];
+		r = pipe(fds);
+		TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("pipe()", r));
+		ch.kvm_rd = fds[0];
+		ch.dev_wr = fds[1];
+		break;
+	case TR_TCP:
+		tcp_pair(fds);
+		ch.tcp_base = __tcp_written(fds[0]);
+		ch.kvm_rd = fds[0];
+		ch.kvm_wr = fds[0];
+		ch.dev_rd = fds[1];
+		ch.dev_wr = fds[1];
+		break;
+	default:
+		r = socketpair(AF_UNIX, types[transport], 0, fds);
+		TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("socketpair()", r));
+		ch.kvm_rd = fds[0];
+		ch.kvm_wr = fds[0];
+		ch.dev_rd = fds[1];
+		ch.dev_wr = fds[1];
+	}
+	return ch;
+}
+
+/* Room for as few commands as the transport can be made to have. */
+static inline void channel_shrink(struct channel *ch)
+{
+	int r;
+
+	if (ch->transport == TR_PIPES) {
+		r = fcntl(ch->kvm_wr, F_SETPIPE_SZ, 4096);
+		TEST_ASSERT(r == 4096, __KVM_SYSCALL_ERROR("F_SETPIPE_SZ", r));
+	} else if (ch->transport != TR_TCP) {
+		set_sockopt(ch->kvm_wr, SOL_SOCKET, SO_SNDBUF, 1);
+	}
+}
+
+static inline void channel_close_kvm(struct channel *ch)
+{
+	if (ch->kvm_rd == ch->kvm_wr)
+		ch->kvm_rd = -1;
+	close_fd(&ch->kvm_rd);
+	close_fd(&ch->kvm_wr);
+}
+
+static inline void channel_close_dev(struct channel *ch)
+{
+	if (ch->dev_rd == ch->dev_wr)
+		ch->dev_rd = -1;
+	close_fd(&ch->dev_rd);
+	close_fd(&ch->dev_wr);
+}
+
+static inline bool fd_poll(int fd, short events, int timeout_ms)
+{
+	struct pollfd pfd = { .fd = fd, .events = events };
+	int r;
+
+	do {
+		r = poll(&pfd, 1, timeout_ms);
+	} while (r < 0 && errno == EINTR);
+	TEST_ASSERT(r >= 0, __KVM_SYSCALL_ERROR("poll()", r));
+	return r;
+}
+
+/*
+ * That KVM holds the channel's files no more: once the VMM has closed its own
+ * descriptors the device task must see the end of them.
+ */
+#define expect_released(ch) __expect_released(ch, __LINE__)
+static inline void __expect_released(struct channel *ch, int line)
+{
+	char buf[4096];
+	int i;
+
+	TEST_ASSERT(ch->kvm_wr < 0, "the test holds the channel itself");
+
+	if (ch->transport == TR_PIPES) {
+		TEST_ASSERT(fd_poll(ch->dev_wr, 0, HANG_SECONDS * 1000),
+			    "line %d: somebody still holds read_fd", line);
+		TEST_ASSERT(fd_poll(ch->dev_rd, 0, HANG_SECONDS * 1000),
+			    "line %d: somebody still holds write_fd", line);
+		return;
+	}
+	if (ch->transport == TR_DGRAM) {
+		for (i = 0; i < HANG_SECONDS * 100; i++) {
+			if (send(ch->dev_wr, buf, 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+			    errno != EAGAIN)
+				return;
+			usleep(10000);
+		}
+		TEST_FAIL("line %d: somebody still holds the socket", line);
+	}
+	/* Over TCP the end comes behind all data. */
+	while (ch->transport == TR_TCP && fd_poll(ch->dev_rd, POLLIN, HANG_SECONDS * 1000) &&
+	       read(ch->dev_rd, buf, sizeof(buf)) > 0)
+		;
+	TEST_ASSERT(fd_poll(ch->dev_wr, POLLRDHUP, HANG_SECONDS * 1000),
+		    "line %d: somebody still holds the socket", line);
+}
+
+/* The device task's end. */
+
+/* Reads @len bytes, which may come in pieces. False at the end of the file. */
+static inline bool dev_read(struct channel *ch, void *buf, size_t len)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < len) {
+		n = read(ch->dev_rd, buf + done, len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		done += n;
+	}
+	return true;
+}
+
+/* Whether there is something to read. */
+static inline bool dev_has_cmd(struct channel *ch)
+{
+	return fd_poll(ch->dev_rd, POLLIN, 0);
+}
+
+#define dev_recv(ch) __dev_recv(ch, __LINE__)
+static inline struct ioregionfd_cmd __dev_recv(struct channel *ch, int line)
+{
+	struct ioregionfd_cmd cmd;
+
+	TEST_ASSERT(fd_poll(ch->dev_rd, POLLIN, HANG_SECONDS * 1000),
+		    "line %d: no command comes", line);
+	TEST_ASSERT(dev_read(ch, &cmd, sizeof(cmd)), "line %d: no command but the end", line);
+	return cmd;
+}
+
+static inline void dev_send_bytes(struct channel *ch, const void *buf, size_t len)
+{
+	ssize_t n = write(ch->dev_wr, buf, len);
+
+	TEST_ASSERT(n == len, __KVM_SYSCALL_ERROR("write()", (int)n));
+}
+
+/* A response; what is to be ignored of it is not 0. */
+static inline struct ioregionfd_resp make_resp(uint64_t data)
+{
+	struct ioregionfd_resp resp = { .data = data };
+
+	memset(resp.pad, 0xa5, sizeof(resp.pad));
+	return resp;
+}
+
+static inline void dev_send(struct channel *ch, uint64_t data)
+{
+	struct ioregionfd_resp resp = make_resp(data);
+
+	dev_send_bytes(ch, &resp, sizeof(resp));
+}
+
+static inline struct ioregionfd_cmd make_cmd(uint8_t cmd, uint32_t size, uint64_t user_data,
+					     uint64_t offset, uint64_t data, bool resp)
+{
+	return (struct ioregionfd_cmd){
+		.cmd = cmd,
+		.size_exponent = __builtin_ctz(size),
+		.resp = resp,
+		.user_data = user_data,
+		.offset = offset,
+		.data = data,
+	};
+}
+
+static inline struct ioregionfd_cmd cmd_read(uint32_t size, uint64_t user_data, uint64_t offset)
+{
+	return make_cmd(IOREGIONFD_CMD_READ, size, user_data, offset, 0, true);
+}
+
+static inline struct ioregionfd_cmd cmd_write(uint32_t size, uint64_t user_data, uint64_t offset,
+					      uint64_t data)
+{
+	return make_cmd(IOREGIONFD_CMD_WRITE, size, user_data, offset, data, true);
+}
+
+static inline struct ioregionfd_cmd cmd_posted(uint32_t size, uint64_t user_data, uint64_t offset,
+					       uint64_t data)
+{
+	return make_cmd(IOREGIONFD_CMD_WRITE, size, user_data, offset, data, false);
+}
+
+/* All 32 bytes have to be right, those that are reserved too. */
+#define expect_cmd(got, want) __expect_cmd(got, want, __LINE__)
+static inline void __expect_cmd(struct ioregionfd_cmd got, struct ioregionfd_cmd want, int line)
+{
+	const uint64_t *g = (const uint64_t *)&got, *w = (const uint64_t *)&want;
+
+	TEST_ASSERT(!memcmp(&got, &want, sizeof(got)),
+		    "line %d: wanted head %lx user_data %lx offset %lx data %lx, got %lx %lx %lx %lx",
+		    line, w[0], w[1], w[2], w[3], g[0], g[1], g[2], g[3]);
+}
+
+/* The registration. */
+
+static inline struct kvm_ioregionfd region_args(struct channel *ch, uint64_t addr, uint64_t size,
+						uint64_t user_data, uint32_t flags)
+{
+	return (struct kvm_ioregionfd){
+		.guest_paddr = addr,
+		.memory_size = size,
+		.user_data = user_data,
+		.read_fd = ch->kvm_rd,
+		.write_fd = ch->kvm_wr,
+		.flags = flags,
+	};
+}
+
+#define region_add(...) __region_add(__VA_ARGS__, __LINE__)
+static inline void __region_add(struct kvm_vm *vm, struct channel *ch, uint64_t addr,
+				uint64_t size, uint64_t user_data, uint32_t flags, int line)
+{
+	struct kvm_ioregionfd args = region_args(ch, addr, size, user_data, flags);
+	int r = __vm_ioctl(vm, KVM_SET_IOREGIONFD, &args);
+
+	TEST_ASSERT(!r, "line %d: adding a region failed: errno %d (%s)", line, errno,
+		    strerror(errno));
+}
+
+#define region_del(...) __region_del(__VA_ARGS__, __LINE__)
+static inline void __region_del(struct kvm_vm *vm, uint64_t addr, uint64_t size, uint32_t flags,
+				int line)
+{
+	struct kvm_ioregionfd args = {
+		.guest_paddr = addr,
+		.memory_size = size,
+		.flags = flags | KVM_IOREGION_DEASSIGN,
+	};
+	int r = __vm_ioctl(vm, KVM_SET_IOREGIONFD, &args);
+
+	TEST_ASSERT(!r, "line %d: removing a region failed: errno %d (%s)", line, errno,
+		    strerror(errno));
+}
+
+/* A device task in a thread: logs each command and answers. */
+
+#define DEV_MEM_SIZE	(MMIO_PAGES * 4096)
+
+struct device {
+	struct channel ch;
+	pthread_t thread;
+	/*
+	 * The value of a read. By default 8 bytes of mem: those after the ones
+	 * that were asked for are what KVM has to ignore.
+	 */
+	uint64_t (*answer)(struct device *dev, const struct ioregionfd_cmd *cmd);
+	struct ioregionfd_cmd *log;
+	unsigned int log_size;
+	unsigned int nr;	/* commands so far, of which log_size are logged */
+	bool ended;
+	uint64_t seq[MAX_VCPUS];	/* of device_answer_seq() */
+	uint8_t mem[DEV_MEM_SIZE + 8];
+};
+
+/* Where in mem a command goes: the low half of user_data says where to begin. */
+static inline uint8_t *device_mem(struct device *dev, const struct ioregionfd_cmd *cmd)
+{
+	uint64_t index = (cmd->user_data & 0xffff) + cmd->offset;
+
+	TEST_ASSERT(index < DEV_MEM_SIZE, "command beyond the device: user_data %llx offset %llx",
+		    cmd->user_data, cmd->offset);
+	return dev->mem + index;
+}
+
+static inline uint64_t device_value(struct device *dev, uint64_t index, uint32_t size)
+{
+	uint64_t val = 0;
+
+	memcpy(&val, dev->mem + index, size);
+	return val;
+}
+
+static inline uint64_t device_answer_mem(struct device *dev, const struct ioregionfd_cmd *cmd)
+{
+	uint64_t val;
+
+	if (cmd->cmd == IOREGIONFD_CMD_READ) {
+		memcpy(&val, device_mem(dev, cmd), sizeof(val));
+		return val;
+	}
+	memcpy(device_mem(dev, cmd), &cmd->data, 1 << cmd->size_exponent);
+	/* Of a write the value of the response is to be ignored. */
+	return 0xbadbadbadbadbadb;
+}
+
+static inline void *device_main(void *arg)
+{
+	struct device *dev = arg;
+	struct ioregionfd_cmd cmd;
+	uint64_t val;
+
+	while (dev_read(&dev->ch, &cmd, sizeof(cmd))) {
+		if (dev->nr < dev->log_size)
+			dev->log[dev->nr] = cmd;
+		val = dev->answer(dev, &cmd);
+		__atomic_store_n(&dev->nr, dev->nr + 1, __ATOMIC_RELEASE);
+		if (cmd.resp)
+			dev_send(&dev->ch, val);
+	}
+	__atomic_store_n(&dev->ended, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static inline void device_start(struct device *dev, enum transport transport)
+{
+	int i, r;
+
+	dev->ch = channel_open(transport);
+	if (!dev->answer)
+		dev->answer = device_answer_mem;
+	if (!dev->log_size)
+		dev->log_size = 4096;
+	dev->log = calloc(dev->log_size, sizeof(*dev->log));
+	TEST_ASSERT(dev->log, "out of memory");
+	for (i = 0; i < sizeof(dev->mem); i++)
+		dev->mem[i] = i * 7 + i / 256 + 1;
+
+	r = pthread_create(&dev->thread, NULL, device_main, dev);
+	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
+}
+
+static inline unsigned int device_nr(struct device *dev)
+{
+	return __atomic_load_n(&dev->nr, __ATOMIC_ACQUIRE);
+}
+
+/* Posted writes may be on their way still; nothing else may come after them. */
+#define expect_nr(dev, nr) __expect_nr(dev, nr, __LINE__)
+static inline void __expect_nr(struct device *dev, unsigned int nr, int line)
+{
+	int i;
+
+	for (i = 0; device_nr(dev) < nr && i < HANG_SECONDS * 1000; i++)
+		usleep(1000);
+	TEST_ASSERT(device_nr(dev) == nr, "line %d: wanted %u commands, the device saw %u",
+		    line, nr, device_nr(dev));
+}
+
+#define expect_log(dev, ...) __expect_log(dev, __LINE__, (struct ioregionfd_cmd[]){ __VA_ARGS__ }, \
+	sizeof((struct ioregionfd_cmd[]){ __VA_ARGS__ }) / sizeof(struct ioregionfd_cmd))
+/* That these commands came since the last look, and no others. */
+static inline void __expect_log(struct device *dev, int line, const struct ioregionfd_cmd *want,
+				unsigned int nr)
+{
+	unsigned int i;
+
+	__expect_nr(dev, nr, line);
+	for (i = 0; i < nr; i++)
+		__expect_cmd(dev->log[i], want[i], line);
+	dev->nr = 0;
+}
+
+/* To begin a new log. The device must be idle, the VMM's access complete. */
+static inline void device_forget(struct device *dev)
+{
+	__atomic_store_n(&dev->nr, 0, __ATOMIC_RELEASE);
+}
+
+/* That the device task sees the end once nobody holds its channel any more. */
+#define expect_device_released(dev) __expect_device_released(dev, __LINE__)
+static inline void __expect_device_released(struct device *dev, int line)
+{
+	int i;
+
+	channel_close_kvm(&dev->ch);
+	if (dev->ch.transport == TR_DGRAM)
+		return;
+	for (i = 0; !__atomic_load_n(&dev->ended, __ATOMIC_ACQUIRE) && i < HANG_SECONDS * 1000; i++)
+		usleep(1000);
+	TEST_ASSERT(dev->ended, "line %d: somebody still holds the channel", line);
+}
+
+/* vCPU threads. */
+
+struct vcpu_thread {
+	struct kvm_vcpu *vcpu;
+	pthread_t thread;
+	pid_t tid;
+	sem_t go;
+	sem_t done;
+	bool until_exit;	/* on -EINTR go on */
+	bool in_run;
+	int ret;		/* of KVM_RUN: 0 or -errno */
+	unsigned int nr_eintr;
+	unsigned int nr_pending;
+};
+
+static inline void sigusr1_handler(int sig)
+{
+}
+
+/* With SA_RESTART, since KVM_RUN may not be restarted behind the VMM's back. */
+static inline void catch_sigusr1(void)
+{
+	struct sigaction sa = { .sa_handler = sigusr1_handler, .sa_flags = SA_RESTART };
+
+	sigaction(SIGUSR1, &sa, NULL);
+}
+
+static inline void vcpu_thread_run(struct vcpu_thread *t)
+{
+	struct kvm_run *run = t->vcpu->run;
+
+	for (;;) {
+		t->ret = __vcpu_run(t->vcpu) ? -errno : 0;
+		if (t->ret != -EINTR)
+			return;
+		t->nr_eintr++;
+		t->nr_pending += !!(run->flags & KVM_RUN_IOREGIONFD_PENDING);
+		if (!t->until_exit)
+			return;
+	}
+}
+
+static inline void *vcpu_thread_main(void *arg)
+{
+	struct vcpu_thread *t = arg;
+
+	__atomic_store_n(&t->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
+	for (;;) {
+		while (sem_wait(&t->go))
+			;
+		__atomic_store_n(&t->in_run, true, __ATOMIC_RELEASE);
+		vcpu_thread_run(t);
+		__atomic_store_n(&t->in_run, false, __ATOMIC_RELEASE);
+		sem_post(&t->done);
+	}
+	return NULL;
+}
+
+static inline void vcpu_thread_init(struct vcpu_thread *t, struct kvm_vcpu *vcpu)
+{
+	int r;
+
+	catch_sigusr1();
+	t->vcpu = vcpu;
+	sem_init(&t->go, 0, 0);
+	sem_init(&t->done, 0, 0);
+	r = pthread_create(&t->thread, NULL, vcpu_thread_main, t);
+	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
+	while (!__atomic_load_n(&t->tid, __ATOMIC_ACQUIRE))
+		usleep(100);
+}
+
+/* One KVM_RUN, which thread_join() waits for. */
+static inline void thread_start(struct vcpu_thread *t)
+{
+	t->until_exit = false;
+	sem_post(&t->go);
+}
+
+/* KVM_RUN until it returns anything but -EINTR. */
+static inline void thread_start_until_exit(struct vcpu_thread *t)
+{
+	t->until_exit = true;
+	sem_post(&t->go);
+}
+
+static inline bool thread_returned(struct vcpu_thread *t)
+{
+	int value;
+
+	sem_getvalue(&t->done, &value);
+	return value;
+}
+
+#define thread_join(t) __thread_join(t, HANG_SECONDS, __LINE__)
+#define thread_join_timeout(t, seconds) __thread_join(t, seconds, __LINE__)
+static inline int __thread_join(struct vcpu_thread *t, int seconds, int line)
+{
+	struct timespec end;
+	int r;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += seconds;
+	do {
+		r = sem_timedwait(&t->done, &end);
+	} while (r && errno == EINTR);
+	TEST_ASSERT(!r, "line %d: KVM_RUN does not return", line);
+	return t->ret;
+}
+
+/* That KVM_RUN returned 0, to look at the exit. */
+#define thread_join_exit(t) __thread_join_exit(t, __LINE__)
+static inline void __thread_join_exit(struct vcpu_thread *t, int line)
+{
+	int r = __thread_join(t, HANG_SECONDS, line);
+
+	TEST_ASSERT(!r, "line %d: KVM_RUN returned %d", line, r);
+}
+
+#define thread_join_done(t) __thread_join_done(t, __LINE__)
+static inline void __thread_join_done(struct vcpu_thread *t, int line)
+{
+	__thread_join_exit(t, line);
+	__expect_done(t->vcpu, line);
+}
+
+/* Whether the thread sleeps in KVM_RUN. */
+static inline bool thread_asleep(struct vcpu_thread *t)
+{
+	char path[64], stat[256], *p;
+	ssize_t n;
+	int fd;
+
+	if (!__atomic_load_n(&t->in_run, __ATOMIC_ACQUIRE))
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", t->tid);
+	fd = open(path, O_RDONLY);
+	TEST_ASSERT(fd >= 0, "cannot open %s", path);
+	n = read(fd, stat, sizeof(stat) - 1);
+	close(fd);
+	TEST_ASSERT(n > 0, "cannot read %s", path);
+	stat[n] = 0;
+	p = strrchr(stat, ')');
+	return p && p[2] == 'S' && __atomic_load_n(&t->in_run, __ATOMIC_ACQUIRE);
+}
+
+/* Waits until the thread can do nothing more without the device task. */
+#define thread_wait_asleep(t) __thread_wait_asleep(t, __LINE__)
+static inline void __thread_wait_asleep(struct vcpu_thread *t, int line)
+{
+	int i;
+
+	for (i = 0; i < HANG_SECONDS * 1000; i++) {
+		TEST_ASSERT(!thread_returned(t),
+			    "line %d: KVM_RUN returned %d, exit reason %u (%s)", line, t->ret,
+			    t->vcpu->run->exit_reason,
+			    exit_reason_str(t->vcpu->run->exit_reason));
+		if (thread_asleep(t))
+			return;
+		usleep(1000);
+	}
+	TEST_FAIL("line %d: the vCPU thread does not sleep in KVM_RUN", line);
+}
+
+/* Interrupts a KVM_RUN that waits. */
+#define thread_interrupt(t) __thread_interrupt(t, __LINE__)
+static inline void __thread_interrupt(struct vcpu_thread *t, int line)
+{
+	struct kvm_run *run = t->vcpu->run;
+	int r;
+
+	__thread_wait_asleep(t, line);
+	pthread_kill(t->thread, SIGUSR1);
+	r = __thread_join(t, HANG_SECONDS, line);
+	TEST_ASSERT(r == -EINTR, "line %d: wanted -EINTR, got %d, exit reason %u (%s)",
+		    line, r, run->exit_reason, exit_reason_str(run->exit_reason));
+	TEST_ASSERT(run->exit_reason == KVM_EXIT_INTR, "line %d: wanted KVM_EXIT_INTR, got %u",
+		    line, run->exit_reason);
+	TEST_ASSERT(run->flags & KVM_RUN_IOREGIONFD_PENDING, "line %d: PENDING is not set", line);
+}
+
+/*
+ * Starts a vCPU whose script is a long row of posted writes, and waits until it
+ * sleeps with a command half written. How much room TCP finds depends on when
+ * it looks, so this may take some attempts. Returns how many commands it read.
+ */
+#define start_half_written(t, ch) __start_half_written(t, ch, __LINE__)
+static inline unsigned int __start_half_written(struct vcpu_thread *t, struct channel *ch, int line)
+{
+	unsigned int nr = 0;
+
+	thread_start(t);
+	for (;;) {
+		__thread_wait_asleep(t, line);
+		/* The last acknowledgements may make room once more. */
+		usleep(20000);
+		__thread_wait_asleep(t, line);
+		if (tcp_written(ch) % sizeof(struct ioregionfd_cmd))
+			return nr;
+		TEST_ASSERT(nr < 1500, "line %d: no command was ever half written", line);
+		do {
+			__dev_recv(ch, line);
+		} while (++nr % 300);
+	}
+}
+
+/* KVM_RUN that may not wait. Returns 0 or -errno. */
+static inline int run_immediate(struct kvm_vcpu *vcpu)
+{
+	int r;
+
+	vcpu->run->immediate_exit = 1;
+	r = __vcpu_run(vcpu) ? -errno : 0;
+	vcpu->run->immediate_exit = 0;
+	return r;
+}
+
+static inline uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ul + ts.tv_nsec / 1000000;
+}
+
+/*
+ * A guest that makes many accesses of which each one is known, and a model
+ * device that knows them too: each vCPU goes through four kinds of access,
+ * each with an answer or a value that depends on the vCPU and on how many
+ * accesses that has made. One that is lost, doubled, out of order or answered
+ * to another vCPU shows on one of the two sides.
+ */
+#define SEQ_SYNC	USER_DATA(0)		/* at MMIO_GPA */
+#define SEQ_POSTED	USER_DATA(0x1000)	/* at MMIO_GPA + 0x1000 */
+#define SEQ_PIO		USER_DATA(0x2000)	/* at PIO_BASE */
+
+/* What the guest has to do; set with write_guest_global(). */
+static uint32_t seq_count;
+
+static inline uint64_t seq_answer(uint64_t id, uint64_t seq)
+{
+	return (seq + 1) * 0x9e3779b97f4a7c15ul + id * 0x100000001b3ul;
+}
+
+/* The command that access @seq of vCPU @id has to become. */
+static inline struct ioregionfd_cmd seq_cmd(uint64_t id, uint64_t seq)
+{
+	uint64_t offset = id * 0x100 + (seq & 0x1f) * 8;
+
+	switch (seq & 3) {
+	case 0:
+		return cmd_read(8, SEQ_SYNC, offset);
+	case 1:
+		return cmd_posted(8, SEQ_POSTED, offset, seq);
+	case 2:
+		return cmd_read(4, SEQ_PIO, id * 0x10 + (seq & 8));
+	default:
+		return cmd_write(8, SEQ_SYNC, offset, seq);
+	}
+}
+
+static inline void guest_seq_main(uint64_t id)
+{
+	uint64_t seq, offset, val;
+	uint32_t in;
+
+	for (seq = 0; seq < READ_ONCE(seq_count); seq++) {
+		offset = id * 0x100 + (seq & 0x1f) * 8;
+		switch (seq & 3) {
+		case 0:
+			val = READ_ONCE(*(uint64_t *)(MMIO_GPA + offset));
+			__GUEST_ASSERT(val == seq_answer(id, seq), "vCPU %lu access %lu got %lx",
+				       id, seq, val);
+			break;
+		case 1:
+			WRITE_ONCE(*(uint64_t *)(MMIO_GPA + 0x1000 + offset), seq);
+			break;
+		case 2:
+			asm volatile("inl %w1, %0"
+				     : "=a"(in) : "d"(PIO_BASE + id * 0x10 + (seq & 8)));
+			__GUEST_ASSERT(in == (uint32_t)seq_answer(id, seq),
+				       "vCPU %lu access %lu got %x", id, seq, in);
+			break;
+		default:
+			WRITE_ONCE(*(uint64_t *)(MMIO_GPA + offset), seq);
+		}
+	}
+	outl(DONE_PORT, 0);
+}
+
+static inline uint64_t device_answer_seq(struct device *dev, const struct ioregionfd_cmd *cmd)
+{
+	uint64_t id = cmd->offset / (cmd->user_data == SEQ_PIO ? 0x10 : 0x100);
+	uint64_t seq;
+
+	TEST_ASSERT(id < MAX_VCPUS, "command beyond the device: offset %llx", cmd->offset);
+	seq = dev->seq[id]++;
+	expect_cmd(*cmd, seq_cmd(id, seq));
+	return seq_answer(id, seq);
+}
+
+static inline void seq_regions_add(struct kvm_vm *vm, struct channel *ch)
+{
+	region_add(vm, ch, MMIO_GPA, 0x1000, SEQ_SYNC, 0);
+	region_add(vm, ch, MMIO_GPA + 0x1000, 0x1000, SEQ_POSTED, KVM_IOREGION_POSTED_WRITES);
+	region_add(vm, ch, PIO_BASE, 0x100, SEQ_PIO, KVM_IOREGION_PIO);
+}
+
+static inline int ioregion_test_main(int argc, char **argv)
+{
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_IOREGIONFD));
+	return test_harness_run(argc, argv);
+}
+
+#endif /* SELFTEST_KVM_IOREGIONFD_UTIL_H */

@@ -1,0 +1,1316 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A device task that dies, hangs up or does not keep to the protocol: what the
+ * VMM is told, and what it can do then.
+ */
+#include <sys/wait.h>
+
+#include "ioregionfd_util.h"
+
+/* With a page boundary inside. */
+#define REGION		(MMIO_GPA + 0xf00)
+#define REGION_SIZE	0x200
+#define POSTED		(MMIO_GPA + 0x2000)
+#define POSTED_SIZE	0x1000
+#define PORTS		(PIO_BASE + 0x40)
+#define PORTS_SIZE	0x10
+
+#define MMIO_DATA	USER_DATA(0x100)
+#define POSTED_DATA	USER_DATA(0x1000)
+#define PIO_DATA	USER_DATA(0x2000)
+
+#define DATA		0xf1e2d3c4b5a69788ul
+
+#define HANGUP		KVM_IOREGIONFD_FAIL_HANGUP
+#define IO		KVM_IOREGIONFD_FAIL_IO
+#define PROTOCOL	KVM_IOREGIONFD_FAIL_PROTOCOL
+#define DEASSIGNED	KVM_IOREGIONFD_FAIL_DEASSIGNED
+#define NONE		KVM_IOREGIONFD_SENT_NONE
+#define PART		KVM_IOREGIONFD_SENT_PART
+#define ALL		KVM_IOREGIONFD_SENT_ALL
+
+/* What the VMM has to be told of a read of memory. */
+static struct kvm_ioregionfd_exit exit_read(uint8_t reason, uint32_t error, uint8_t progress,
+					    uint32_t size, uint64_t addr)
+{
+	return (struct kvm_ioregionfd_exit){
+		.region_paddr = REGION,
+		.region_size = REGION_SIZE,
+		.user_data = MMIO_DATA,
+		.guest_paddr = addr,
+		.size = size,
+		.reason = reason,
+		.error = error,
+		.progress = progress,
+		.action = KVM_IOREGIONFD_RETRY,
+	};
+}
+
+static struct kvm_ioregionfd_exit exit_write(uint8_t reason, uint32_t error, uint8_t progress,
+					     uint32_t size, uint64_t addr, uint64_t data)
+{
+	struct kvm_ioregionfd_exit exit = exit_read(reason, error, progress, size, addr);
+
+	exit.is_write = 1;
+	exit.data = low_bytes(data, size);
+	return exit;
+}
+
+static struct kvm_ioregionfd_exit exit_posted(uint8_t reason, uint32_t error, uint8_t progress,
+					      uint32_t size, uint64_t addr, uint64_t data)
+{
+	struct kvm_ioregionfd_exit exit = exit_write(reason, error, progress, size, addr, data);
+
+	exit.region_paddr = POSTED;
+	exit.region_size = POSTED_SIZE;
+	exit.user_data = POSTED_DATA;
+	return exit;
+}
+
+static struct kvm_ioregionfd_exit exit_pio(struct kvm_ioregionfd_exit exit)
+{
+	exit.region_paddr = PORTS;
+	exit.region_size = PORTS_SIZE;
+	exit.user_data = PIO_DATA;
+	exit.is_pio = 1;
+	return exit;
+}
+
+static void regions_add(struct kvm_vm *vm, struct channel *ch)
+{
+	region_add(vm, ch, REGION, REGION_SIZE, MMIO_DATA, 0);
+	region_add(vm, ch, POSTED, POSTED_SIZE, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
+	region_add(vm, ch, PORTS, PORTS_SIZE, PIO_DATA, KVM_IOREGION_PIO);
+}
+
+static void regions_del(struct kvm_vm *vm)
+{
+	region_del(vm, REGION, REGION_SIZE, 0);
+	region_del(vm, POSTED, POSTED_SIZE, 0);
+	region_del(vm, PORTS, PORTS_SIZE, KVM_IOREGION_PIO);
+}
+
+/* A channel of which the test is the device task, and nobody but KVM the VMM. */
+static struct channel channel_attach(struct kvm_vm *vm, enum transport transport)
+{
+	struct channel ch = channel_open(transport);
+
+	channel_shrink(&ch);
+	regions_add(vm, &ch);
+	channel_close_kvm(&ch);
+	return ch;
+}
+
+static void device_attach(struct kvm_vm *vm, struct device *dev)
+{
+	device_start(dev, TR_STREAM);
+	regions_add(vm, &dev->ch);
+}
+
+static void resolve(struct kvm_vcpu *vcpu, uint32_t action, uint64_t data)
+{
+	vcpu->run->ioregionfd.action = action;
+	vcpu->run->ioregionfd.data = data;
+}
+
+/*
+ * Each way to fail, over each transport on which it is possible. What follows
+ * is always the same: a new device task is attached, the guest repeats the read
+ * that failed, if one did, and goes on.
+ */
+static void guest_goes_on(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
+{
+	bool failed = vcpu->run->exit_reason == KVM_EXIT_IOREGIONFD_FAILURE;
+	struct guest_op *op = vcpu_script(vcpu)->ops;
+	static struct device dev;
+
+	regions_del(vm);
+	device_attach(vm, &dev);
+	if (failed) {
+		run_done(vcpu);
+		expect_log(&dev, cmd_read(4, MMIO_DATA, 4));
+		TEST_ASSERT_EQ(op->val, device_value(&dev, 0x104, 4));
+	}
+	op = op_read(vcpu, 8, REGION + 8);
+	run_done(vcpu);
+	expect_log(&dev, cmd_read(8, MMIO_DATA, 8));
+	TEST_ASSERT_EQ(op->val, device_value(&dev, 0x108, 8));
+
+	kvm_vm_free(vm);
+	expect_device_released(&dev);
+}
+
+FIXTURE(dies)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+};
+
+FIXTURE_VARIANT(dies)
+{
+	enum transport transport;
+	/* How a socket ends whose peer goes with something unread. */
+	uint32_t unread_error;
+	uint32_t half_read_error;
+};
+
+FIXTURE_VARIANT_ADD(dies, stream) { TR_STREAM, ECONNRESET, ECONNRESET };
+FIXTURE_VARIANT_ADD(dies, seqpacket) { TR_SEQPACKET, ECONNRESET, 0 };
+FIXTURE_VARIANT_ADD(dies, pipes) { TR_PIPES, 0, 0 };
+FIXTURE_VARIANT_ADD(dies, tcp) { TR_TCP, ECONNRESET, ECONNRESET };
+
+FIXTURE_SETUP(dies)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	vcpu_thread_init(&self->thread, self->vcpu);
+	self->ch = channel_attach(self->vm, variant->transport);
+	op_read(self->vcpu, 4, REGION + 4);
+}
+
+FIXTURE_TEARDOWN(dies)
+{
+	guest_goes_on(self->vm, self->vcpu);
+}
+
+TEST_F(dies, before_the_command)
+{
+	channel_close_dev(&self->ch);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(HANGUP, 0, NONE, 4, REGION + 4));
+}
+
+TEST_F(dies, with_the_command_unread)
+{
+	thread_start(&self->thread);
+	TEST_ASSERT(fd_poll(self->ch.dev_rd, POLLIN, HANG_SECONDS * 1000), "no command comes");
+	thread_wait_asleep(&self->thread);
+	channel_close_dev(&self->ch);
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu, exit_read(HANGUP, variant->unread_error, ALL, 4, REGION + 4));
+}
+
+TEST_F(dies, with_half_of_the_command)
+{
+	char half[16];
+
+	thread_start(&self->thread);
+	TEST_ASSERT(fd_poll(self->ch.dev_rd, POLLIN, HANG_SECONDS * 1000), "no command comes");
+	TEST_ASSERT(dev_read(&self->ch, half, sizeof(half)), "no command but the end");
+	thread_wait_asleep(&self->thread);
+	channel_close_dev(&self->ch);
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu,
+		       exit_read(HANGUP, variant->half_read_error, ALL, 4, REGION + 4));
+}
+
+TEST_F(dies, with_the_command)
+{
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	thread_wait_asleep(&self->thread);
+	channel_close_dev(&self->ch);
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu, exit_read(HANGUP, 0, ALL, 4, REGION + 4));
+}
+
+/* No end of the device task's is left in the VMM: it is seen when it is killed. */
+TEST_F(dies, killed_process)
+{
+	pid_t pid = fork();
+
+	TEST_ASSERT(pid >= 0, "fork() failed");
+	if (!pid) {
+		dev_recv(&self->ch);
+		raise(SIGKILL);
+	}
+	channel_close_dev(&self->ch);
+	thread_start(&self->thread);
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu, exit_read(HANGUP, 0, ALL, 4, REGION + 4));
+	waitpid(pid, NULL, 0);
+}
+
+static void dev_shutdown_responses(struct channel *ch)
+{
+	if (ch->transport == TR_PIPES)
+		close_fd(&ch->dev_wr);
+	else
+		TEST_ASSERT(!shutdown(ch->dev_wr, SHUT_WR), "shutdown() failed");
+}
+
+TEST_F(dies, ends_responses_before_the_command)
+{
+	dev_shutdown_responses(&self->ch);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(HANGUP, 0, NONE, 4, REGION + 4));
+	TEST_ASSERT(!dev_has_cmd(&self->ch) || variant->transport == TR_TCP, "it was sent");
+}
+
+TEST_F(dies, ends_responses_with_the_command)
+{
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	thread_wait_asleep(&self->thread);
+	dev_shutdown_responses(&self->ch);
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu, exit_read(HANGUP, 0, ALL, 4, REGION + 4));
+}
+
+/*
+ * Nobody reads commands any more. SIGPIPE has its default action all the time:
+ * if one came the test would die.
+ */
+FIXTURE(epipe)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+	sigset_t sigpipe;
+};
+
+FIXTURE_VARIANT(epipe)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(epipe, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(epipe, seqpacket) { TR_SEQPACKET };
+FIXTURE_VARIANT_ADD(epipe, dgram) { TR_DGRAM };
+FIXTURE_VARIANT_ADD(epipe, pipes) { TR_PIPES };
+
+FIXTURE_SETUP(epipe)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	self->ch = channel_attach(self->vm, variant->transport);
+	op_read(self->vcpu, 4, REGION + 4);
+	sigemptyset(&self->sigpipe);
+	sigaddset(&self->sigpipe, SIGPIPE);
+}
+
+FIXTURE_TEARDOWN(epipe)
+{
+	guest_goes_on(self->vm, self->vcpu);
+}
+
+static void dev_shutdown_commands(struct channel *ch)
+{
+	if (ch->transport == TR_PIPES)
+		close_fd(&ch->dev_rd);
+	else
+		TEST_ASSERT(!shutdown(ch->dev_rd, SHUT_RD), "shutdown() failed");
+}
+
+TEST_F(epipe, before_the_command)
+{
+	dev_shutdown_commands(&self->ch);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(IO, EPIPE, NONE, 4, REGION + 4));
+}
+
+/* It has taken the command, so it can still answer that. */
+TEST_F(epipe, before_the_answer)
+{
+	struct guest_op *op = vcpu_script(self->vcpu)->ops;
+
+	vcpu_thread_init(&self->thread, self->vcpu);
+	op_out(self->vcpu, 2, PORTS + 2, 0x1234);
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	dev_shutdown_commands(&self->ch);
+	dev_send(&self->ch, 0x76543210);
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu, exit_pio(exit_write(IO, EPIPE, NONE, 2, PORTS + 2, 0x1234)));
+	TEST_ASSERT_EQ(op->val, 0x76543210);
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0);
+	run_done(self->vcpu);
+}
+
+static int nr_sigpipe;
+
+static void count_sigpipe(int sig)
+{
+	__atomic_fetch_add(&nr_sigpipe, 1, __ATOMIC_SEQ_CST);
+}
+
+TEST_F(epipe, no_sigpipe_is_delivered)
+{
+	signal(SIGPIPE, count_sigpipe);
+	dev_shutdown_commands(&self->ch);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(IO, EPIPE, NONE, 4, REGION + 4));
+	TEST_ASSERT_EQ(READ_ONCE(nr_sigpipe), 0);
+}
+
+TEST_F(epipe, no_sigpipe_is_left_pending)
+{
+	sigset_t pending;
+
+	pthread_sigmask(SIG_BLOCK, &self->sigpipe, NULL);
+	dev_shutdown_commands(&self->ch);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(IO, EPIPE, NONE, 4, REGION + 4));
+	sigpending(&pending);
+	TEST_ASSERT(!sigismember(&pending, SIGPIPE), "SIGPIPE is pending");
+}
+
+/* One that was there before, with all that belongs to it, and only that one. */
+static void expect_own_sigpipe(const sigset_t *sigpipe)
+{
+	sigset_t pending;
+	siginfo_t info;
+
+	TEST_ASSERT_EQ(sigwaitinfo(sigpipe, &info), SIGPIPE);
+	TEST_ASSERT_EQ(info.si_code, SI_QUEUE);
+	TEST_ASSERT_EQ(info.si_value.sival_int, 42);
+	sigpending(&pending);
+	TEST_ASSERT(!sigismember(&pending, SIGPIPE), "SIGPIPE is pending twice");
+}
+
+TEST_F(epipe, own_sigpipe_of_the_thread_is_kept)
+{
+	pthread_sigmask(SIG_BLOCK, &self->sigpipe, NULL);
+	pthread_sigqueue(pthread_self(), SIGPIPE, (union sigval){ .sival_int = 42 });
+	dev_shutdown_commands(&self->ch);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(IO, EPIPE, NONE, 4, REGION + 4));
+	expect_own_sigpipe(&self->sigpipe);
+}
+
+TEST_F(epipe, own_sigpipe_of_the_process_is_kept)
+{
+	pthread_sigmask(SIG_BLOCK, &self->sigpipe, NULL);
+	sigqueue(getpid(), SIGPIPE, (union sigval){ .sival_int = 42 });
+	dev_shutdown_commands(&self->ch);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(IO, EPIPE, NONE, 4, REGION + 4));
+	expect_own_sigpipe(&self->sigpipe);
+}
+
+/* At any moment of a row of posted writes, which is longer than the channel. */
+TEST_F_TIMEOUT(epipe, race, 60)
+{
+	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
+	uint32_t error = variant->transport == TR_DGRAM ? ECONNREFUSED : EPIPE;
+	struct kvm_run *run = self->vcpu->run;
+	unsigned int seed = 1, next;
+	int i;
+
+	signal(SIGPIPE, count_sigpipe);
+	vcpu_thread_init(&self->thread, self->vcpu);
+	vcpu_script(self->vcpu)->nr_ops = 0;
+	op.count = 200;
+	for (i = 0; i < 40; i++) {
+		op_add(self->vcpu, op);
+		thread_start(&self->thread);
+		for (next = rand_r(&seed) % 60; next; next--)
+			dev_recv(&self->ch);
+		usleep(rand_r(&seed) % 100);
+		/* A datagram socket that waits for room learns nothing of a shutdown. */
+		if (variant->transport == TR_DGRAM)
+			channel_close_dev(&self->ch);
+		else
+			dev_shutdown_commands(&self->ch);
+		thread_join_exit(&self->thread);
+		expect_failure(self->vcpu, exit_posted(IO, error, NONE, 8, POSTED + 8,
+						       run->ioregionfd.data));
+
+		/* The rest of the row is a new device task's. */
+		next = run->ioregionfd.data;
+		channel_close_dev(&self->ch);
+		regions_del(self->vm);
+		self->ch = channel_attach(self->vm, variant->transport);
+		thread_start(&self->thread);
+		for (; next < op.count; next++)
+			expect_cmd(dev_recv(&self->ch), cmd_posted(8, POSTED_DATA, 8, next));
+		thread_join_done(&self->thread);
+	}
+	TEST_ASSERT_EQ(READ_ONCE(nr_sigpipe), 0);
+}
+
+/*
+ * Datagram sockets do not know the end of their peer.
+ */
+FIXTURE(dgram)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+};
+
+FIXTURE_SETUP(dgram)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	vcpu_thread_init(&self->thread, self->vcpu);
+	self->ch = channel_attach(self->vm, TR_DGRAM);
+	op_read(self->vcpu, 4, REGION + 4);
+}
+
+FIXTURE_TEARDOWN(dgram)
+{
+	guest_goes_on(self->vm, self->vcpu);
+}
+
+TEST_F(dgram, dies_before_the_command)
+{
+	channel_close_dev(&self->ch);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(IO, ECONNREFUSED, NONE, 4, REGION + 4));
+}
+
+TEST_F(dgram, dies_with_the_command)
+{
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	channel_close_dev(&self->ch);
+	thread_interrupt(&self->thread);
+	thread_start(&self->thread);
+	thread_wait_asleep(&self->thread);
+
+	/* The VMM has to find out, and say so. */
+	region_del(self->vm, REGION, REGION_SIZE, 0);
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu, exit_read(DEASSIGNED, 0, ALL, 4, REGION + 4));
+	self->ch = channel_open(TR_STREAM);
+	region_add(self->vm, &self->ch, REGION, REGION_SIZE, MMIO_DATA, 0);
+}
+
+/*
+ * What is not the answer to a command, over all transports.
+ */
+FIXTURE(talks)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+};
+
+FIXTURE_VARIANT(talks)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(talks, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(talks, seqpacket) { TR_SEQPACKET };
+FIXTURE_VARIANT_ADD(talks, dgram) { TR_DGRAM };
+FIXTURE_VARIANT_ADD(talks, pipes) { TR_PIPES };
+FIXTURE_VARIANT_ADD(talks, tcp) { TR_TCP };
+
+FIXTURE_SETUP(talks)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	vcpu_thread_init(&self->thread, self->vcpu);
+	self->ch = channel_attach(self->vm, variant->transport);
+	op_read(self->vcpu, 4, REGION + 4);
+}
+
+FIXTURE_TEARDOWN(talks)
+{
+	guest_goes_on(self->vm, self->vcpu);
+}
+
+TEST_F(talks, before_it_is_asked)
+{
+	dev_send(&self->ch, 0x11111111);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(PROTOCOL, 0, NONE, 4, REGION + 4));
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "it was sent");
+}
+
+TEST_F(talks, twice)
+{
+	bool packets = variant->transport == TR_SEQPACKET || variant->transport == TR_DGRAM;
+	struct ioregionfd_resp resps[2] = { make_resp(0x33333333), make_resp(0x44444444) };
+	struct guest_op *op = vcpu_script(self->vcpu)->ops;
+
+	op_write(self->vcpu, 8, REGION + 8, DATA);
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	dev_send_bytes(&self->ch, resps, packets ? sizeof(resps[0]) : sizeof(resps));
+	if (packets)
+		dev_send(&self->ch, 0x44444444);
+	thread_join_exit(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x33333333);
+	/* Between two packets there is time to send a command that the second one answers. */
+	if (!packets || self->vcpu->run->exit_reason == KVM_EXIT_IOREGIONFD_FAILURE) {
+		expect_failure(self->vcpu, exit_write(PROTOCOL, 0, NONE, 8, REGION + 8, DATA));
+		resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0);
+		vcpu_run(self->vcpu);
+	}
+	expect_done(self->vcpu);
+}
+
+TEST_F(talks, after_a_posted_write)
+{
+	struct guest_script *script = vcpu_script(self->vcpu);
+
+	script->nr_ops = 0;
+	op_write(self->vcpu, 4, POSTED, 1);
+	run_done(self->vcpu);
+	expect_cmd(dev_recv(&self->ch), cmd_posted(4, POSTED_DATA, 0, 1));
+	dev_send(&self->ch, 0);
+
+	op_read(self->vcpu, 4, REGION + 4);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(PROTOCOL, 0, NONE, 4, REGION + 4));
+}
+
+/* The channel fails with all its regions, for good. */
+TEST_F(talks, and_then_the_channel_has_failed)
+{
+	dev_send(&self->ch, 0);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(PROTOCOL, 0, NONE, 4, REGION + 4));
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x4321);
+	op_in(self->vcpu, 2, PORTS + 2);
+	op_write(self->vcpu, 1, POSTED + 1, 0x77);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_pio(exit_read(PROTOCOL, 0, NONE, 2, PORTS + 2)));
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x6543);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_posted(PROTOCOL, 0, NONE, 1, POSTED + 1, 0x77));
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0);
+	run_done(self->vcpu);
+	TEST_ASSERT_EQ(vcpu_script(self->vcpu)->ops[0].val, 0x4321);
+	TEST_ASSERT_EQ(vcpu_script(self->vcpu)->ops[1].val, in_result(2, 0x6543));
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "it was sent");
+}
+
+/*
+ * Streams may carry an answer in pieces.
+ */
+FIXTURE(pieces)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+};
+
+FIXTURE_VARIANT(pieces)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(pieces, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(pieces, pipes) { TR_PIPES };
+FIXTURE_VARIANT_ADD(pieces, tcp) { TR_TCP };
+
+FIXTURE_SETUP(pieces)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	vcpu_thread_init(&self->thread, self->vcpu);
+	self->ch = channel_attach(self->vm, variant->transport);
+	op_read(self->vcpu, 4, REGION + 4);
+}
+
+FIXTURE_TEARDOWN(pieces)
+{
+	guest_goes_on(self->vm, self->vcpu);
+}
+
+TEST_F(pieces, byte_by_byte)
+{
+	struct guest_op *op = vcpu_script(self->vcpu)->ops;
+	struct ioregionfd_resp resp = make_resp(0x0807060504030201);
+	int i;
+
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	for (i = 0; i < sizeof(resp); i++) {
+		thread_wait_asleep(&self->thread);
+		dev_send_bytes(&self->ch, (char *)&resp + i, 1);
+	}
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x04030201);
+}
+
+TEST_F(pieces, interrupted_between_pieces)
+{
+	struct guest_op *op = vcpu_script(self->vcpu)->ops;
+	struct ioregionfd_resp resp = make_resp(0x0807060504030201);
+	int i;
+
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	for (i = 0; i < sizeof(resp); i += 2) {
+		thread_interrupt(&self->thread);
+		dev_send_bytes(&self->ch, (char *)&resp + i, 2);
+		thread_start(&self->thread);
+	}
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x04030201);
+}
+
+TEST_F(pieces, ends_in_the_middle)
+{
+	struct ioregionfd_resp resp = make_resp(0x11111111);
+
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	dev_send_bytes(&self->ch, &resp, 31);
+	channel_close_dev(&self->ch);
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu, exit_read(HANGUP, 0, ALL, 4, REGION + 4));
+}
+
+TEST_F(pieces, one_byte_too_much)
+{
+	char resp[33] = { 0x78, 0x56, 0x34, 0x12 };
+
+	op_in(self->vcpu, 1, PORTS);
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	dev_send_bytes(&self->ch, resp, sizeof(resp));
+	thread_join_exit(&self->thread);
+	TEST_ASSERT_EQ(vcpu_script(self->vcpu)->ops[0].val, 0x12345678);
+	expect_failure(self->vcpu, exit_pio(exit_read(PROTOCOL, 0, NONE, 1, PORTS)));
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0);
+	run_done(self->vcpu);
+}
+
+/*
+ * Packets have to be of the right size.
+ */
+FIXTURE(packets)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+};
+
+FIXTURE_VARIANT(packets)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(packets, seqpacket) { TR_SEQPACKET };
+FIXTURE_VARIANT_ADD(packets, dgram) { TR_DGRAM };
+
+FIXTURE_SETUP(packets)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	vcpu_thread_init(&self->thread, self->vcpu);
+	self->ch = channel_attach(self->vm, variant->transport);
+	op_read(self->vcpu, 4, REGION + 4);
+}
+
+FIXTURE_TEARDOWN(packets)
+{
+	guest_goes_on(self->vm, self->vcpu);
+}
+
+static void answer_with_packet(struct vcpu_thread *thread, struct channel *ch, size_t size)
+{
+	char packet[64] = { 1, 2, 3, 4 };
+
+	thread_start(thread);
+	dev_recv(ch);
+	dev_send_bytes(ch, packet, size);
+	thread_join_exit(thread);
+	expect_failure(thread->vcpu, exit_read(PROTOCOL, 0, ALL, 4, REGION + 4));
+}
+
+TEST_F(packets, one_byte)
+{
+	answer_with_packet(&self->thread, &self->ch, 1);
+}
+
+TEST_F(packets, one_byte_less)
+{
+	answer_with_packet(&self->thread, &self->ch, 31);
+}
+
+TEST_F(packets, one_byte_more)
+{
+	answer_with_packet(&self->thread, &self->ch, 33);
+}
+
+TEST_F(packets, two_answers_in_one)
+{
+	answer_with_packet(&self->thread, &self->ch, 64);
+}
+
+/* Which is how a SOCK_SEQPACKET says that it ends, too. */
+TEST_F(packets, empty)
+{
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	TEST_ASSERT_EQ(send(self->ch.dev_wr, NULL, 0, 0), 0);
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu, exit_read(variant->transport == TR_DGRAM ? PROTOCOL : HANGUP,
+					     0, ALL, 4, REGION + 4));
+}
+
+/*
+ * What the VMM does about it.
+ */
+FIXTURE(vmm)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+	struct device dev;
+};
+
+FIXTURE_SETUP(vmm)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	vcpu_thread_init(&self->thread, self->vcpu);
+	self->ch = channel_attach(self->vm, TR_STREAM);
+}
+
+FIXTURE_TEARDOWN(vmm)
+{
+	kvm_vm_free(self->vm);
+	if (self->dev.log)
+		expect_device_released(&self->dev);
+}
+
+/* The device task takes the guest's next command with it. */
+#define dies_with(...) __dies_with(__VA_ARGS__, __LINE__)
+static void __dies_with(struct vcpu_thread *thread, struct channel *ch,
+			struct ioregionfd_cmd want, struct kvm_ioregionfd_exit exit, int line)
+{
+	thread_start(thread);
+	__expect_cmd(__dev_recv(ch, line), want, line);
+	channel_close_dev(ch);
+	__thread_join_exit(thread, line);
+	__expect_failure(thread->vcpu, exit, line);
+}
+
+TEST_F(vmm, completes_accesses_of_each_kind)
+{
+	struct kvm_vcpu *vcpu = self->vcpu;
+	struct guest_op *op;
+	uint32_t size;
+
+	for (size = 1; size <= 8; size *= 2) {
+		op = op_read(vcpu, size, REGION + 0x10);
+		dies_with(&self->thread, &self->ch, cmd_read(size, MMIO_DATA, 0x10),
+			  exit_read(HANGUP, 0, ALL, size, REGION + 0x10));
+		/* With more in it than the guest asked for. */
+		resolve(vcpu, KVM_IOREGIONFD_COMPLETE, DATA);
+		run_done(vcpu);
+		TEST_ASSERT_EQ(op->val, low_bytes(DATA, size));
+
+		regions_del(self->vm);
+		self->ch = channel_attach(self->vm, TR_STREAM);
+		op_write(vcpu, size, REGION + 0x21, DATA);
+		dies_with(&self->thread, &self->ch,
+			  cmd_write(size, MMIO_DATA, 0x21, low_bytes(DATA, size)),
+			  exit_write(HANGUP, 0, ALL, size, REGION + 0x21, DATA));
+		resolve(vcpu, KVM_IOREGIONFD_COMPLETE, 0);
+		run_done(vcpu);
+
+		regions_del(self->vm);
+		self->ch = channel_attach(self->vm, TR_STREAM);
+		if (size == 8)
+			break;
+		op = op_in(vcpu, size, PORTS + 3);
+		dies_with(&self->thread, &self->ch, cmd_read(size, PIO_DATA, 3),
+			  exit_pio(exit_read(HANGUP, 0, ALL, size, PORTS + 3)));
+		resolve(vcpu, KVM_IOREGIONFD_COMPLETE, DATA);
+		run_done(vcpu);
+		TEST_ASSERT_EQ(op->val, in_result(size, low_bytes(DATA, size)));
+
+		regions_del(self->vm);
+		self->ch = channel_attach(self->vm, TR_STREAM);
+		op_out(vcpu, size, PORTS + 8, DATA);
+		dies_with(&self->thread, &self->ch,
+			  cmd_write(size, PIO_DATA, 8, low_bytes(DATA, size)),
+			  exit_pio(exit_write(HANGUP, 0, ALL, size, PORTS + 8, DATA)));
+		resolve(vcpu, KVM_IOREGIONFD_COMPLETE, 0);
+		run_done(vcpu);
+
+		regions_del(self->vm);
+		self->ch = channel_attach(self->vm, TR_STREAM);
+	}
+}
+
+/* As long as nothing changes, nothing changes: also not what was sent. */
+TEST_F(vmm, retries_on_the_dead_channel)
+{
+	struct kvm_ioregionfd_exit exit;
+	struct guest_op *op;
+	int i;
+
+	op_write(self->vcpu, 4, REGION, 0x1234);
+	exit = exit_write(HANGUP, 0, ALL, 4, REGION, 0x1234);
+	dies_with(&self->thread, &self->ch, cmd_write(4, MMIO_DATA, 0, 0x1234), exit);
+	for (i = 0; i < 3; i++) {
+		vcpu_run(self->vcpu);
+		expect_failure(self->vcpu, exit);
+	}
+
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	op = op_read(self->vcpu, 4, REGION);
+	run_done(self->vcpu);
+	expect_log(&self->dev, cmd_write(4, MMIO_DATA, 0, 0x1234), cmd_read(4, MMIO_DATA, 0));
+	TEST_ASSERT_EQ(op->val, 0x1234);
+}
+
+/* The new device task may be slow, and the wait for it interrupted. */
+TEST_F(vmm, retries_on_a_slow_device)
+{
+	struct guest_op *op = op_read(self->vcpu, 8, REGION);
+
+	dies_with(&self->thread, &self->ch, cmd_read(8, MMIO_DATA, 0),
+		  exit_read(HANGUP, 0, ALL, 8, REGION));
+	regions_del(self->vm);
+	self->ch = channel_attach(self->vm, TR_SEQPACKET);
+	thread_start(&self->thread);
+	expect_cmd(dev_recv(&self->ch), cmd_read(8, MMIO_DATA, 0));
+	thread_interrupt(&self->thread);
+	thread_start(&self->thread);
+	thread_wait_asleep(&self->thread);
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "sent twice");
+	dev_send(&self->ch, DATA);
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, DATA);
+}
+
+TEST_F(vmm, retries_without_region)
+{
+	struct kvm_vcpu *vcpu = self->vcpu;
+	struct guest_op *read, *in;
+
+	read = op_read(vcpu, 8, REGION + 1);
+	op_write(vcpu, 2, REGION + 2, 0xabcd);
+	in = op_in(vcpu, 4, PORTS);
+	op_out(vcpu, 1, PORTS + 1, 0xef);
+
+	dies_with(&self->thread, &self->ch, cmd_read(8, MMIO_DATA, 1),
+		  exit_read(HANGUP, 0, ALL, 8, REGION + 1));
+	regions_del(self->vm);
+	vcpu_run(vcpu);
+	expect_mmio(vcpu, REGION + 1, 8, false, 0);
+	answer_mmio(vcpu, DATA);
+
+	self->ch = channel_attach(self->vm, TR_STREAM);
+	dies_with(&self->thread, &self->ch, cmd_write(2, MMIO_DATA, 2, 0xabcd),
+		  exit_write(HANGUP, 0, ALL, 2, REGION + 2, 0xabcd));
+	regions_del(self->vm);
+	vcpu_run(vcpu);
+	expect_mmio(vcpu, REGION + 2, 2, true, 0xabcd);
+
+	self->ch = channel_attach(self->vm, TR_STREAM);
+	dies_with(&self->thread, &self->ch, cmd_read(4, PIO_DATA, 0),
+		  exit_pio(exit_read(HANGUP, 0, ALL, 4, PORTS)));
+	regions_del(self->vm);
+	vcpu_run(vcpu);
+	expect_io(vcpu, PORTS, 4, false, 0);
+	*(uint32_t *)io_data(vcpu) = 0x99887766;
+
+	self->ch = channel_attach(self->vm, TR_STREAM);
+	dies_with(&self->thread, &self->ch, cmd_write(1, PIO_DATA, 1, 0xef),
+		  exit_pio(exit_write(HANGUP, 0, ALL, 1, PORTS + 1, 0xef)));
+	regions_del(self->vm);
+	vcpu_run(vcpu);
+	expect_io(vcpu, PORTS + 1, 1, true, 0xef);
+	run_done(vcpu);
+
+	TEST_ASSERT_EQ(read->val, DATA);
+	TEST_ASSERT_EQ(in->val, 0x99887766);
+}
+
+TEST_F(vmm, has_no_other_choice)
+{
+	static const uint32_t actions[] = { 2, 3, 0x100, 1u << 31, ~0u };
+	struct guest_op *op = op_read(self->vcpu, 4, REGION);
+	int i;
+
+	dies_with(&self->thread, &self->ch, cmd_read(4, MMIO_DATA, 0),
+		  exit_read(HANGUP, 0, ALL, 4, REGION));
+	for (i = 0; i < ARRAY_SIZE(actions); i++) {
+		resolve(self->vcpu, actions[i], 0x55);
+		TEST_ASSERT_EQ(__vcpu_run(self->vcpu), -1);
+		TEST_ASSERT_EQ(errno, EINVAL);
+	}
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x5678);
+	run_done(self->vcpu);
+	TEST_ASSERT_EQ(op->val, 0x5678);
+}
+
+/* As for KVM_EXIT_MMIO: this is how a VMM makes the vCPU's state consistent. */
+TEST_F(vmm, completes_with_immediate_exit)
+{
+	struct guest_op *op = op_read(self->vcpu, 4, REGION);
+
+	dies_with(&self->thread, &self->ch, cmd_read(4, MMIO_DATA, 0),
+		  exit_read(HANGUP, 0, ALL, 4, REGION));
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x8765);
+	TEST_ASSERT_EQ(run_immediate(self->vcpu), -EINTR);
+	TEST_ASSERT(!(self->vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "PENDING is set");
+	/* What the VMM stores now is too late. */
+	resolve(self->vcpu, ~0u, 0);
+	run_done(self->vcpu);
+	TEST_ASSERT_EQ(op->val, 0x8765);
+}
+
+/* KVM knows what it has told the VMM. */
+TEST_F(vmm, scribbles_in_the_run_page)
+{
+	struct kvm_run *run = self->vcpu->run;
+	struct guest_op *read, *in;
+
+	read = op_read(self->vcpu, 4, REGION);
+	in = op_in(self->vcpu, 2, PORTS);
+	dies_with(&self->thread, &self->ch, cmd_read(4, MMIO_DATA, 0),
+		  exit_read(HANGUP, 0, ALL, 4, REGION));
+	run->exit_reason = KVM_EXIT_IO;
+	memset(run->padding, 0xff, sizeof(run->padding));
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x11223344);
+	vcpu_run(self->vcpu);
+	TEST_ASSERT_EQ(read->val, 0x11223344);
+
+	expect_failure(self->vcpu, exit_pio(exit_read(HANGUP, 0, NONE, 2, PORTS)));
+	run->exit_reason = ~0;
+	memset(run->padding, 0xff, sizeof(run->padding));
+	resolve(self->vcpu, KVM_IOREGIONFD_RETRY, 0);
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	run_done(self->vcpu);
+	expect_log(&self->dev, cmd_read(2, PIO_DATA, 0));
+	TEST_ASSERT_EQ(in->val, in_result(2, device_value(&self->dev, 0x2000, 2)));
+}
+
+/*
+ * In the middle of what is more than one command: what is done is done.
+ */
+static void string_begin(struct kvm_vcpu *vcpu, enum guest_op_kind kind, uint32_t size)
+{
+	uint16_t *buf = (void *)vcpu_script(vcpu)->buf;
+	int i;
+
+	for (i = 0; i < 6; i++)
+		buf[i] = kind == OP_OUTS ? 0xa0b0 + i : 0xffff;
+	op_add(vcpu, (struct guest_op){
+		.kind = kind,
+		.size = size,
+		.addr = PORTS,
+		.mem = vcpu_buf_gva(vcpu),
+		.count = 6,
+	});
+}
+
+/* The device task carries 2 of 6 elements out and dies with the third. */
+static void string_die(struct vcpu_thread *thread, struct channel *ch, enum guest_op_kind kind)
+{
+	struct kvm_ioregionfd_exit exit;
+	int i;
+
+	string_begin(thread->vcpu, kind, 2);
+	thread_start(thread);
+	for (i = 0; i < 3; i++) {
+		expect_cmd(dev_recv(ch), kind == OP_INS ? cmd_read(2, PIO_DATA, 0) :
+							  cmd_write(2, PIO_DATA, 0, 0xa0b0 + i));
+		if (i < 2)
+			dev_send(ch, 0x1110 + i);
+	}
+	channel_close_dev(ch);
+	thread_join_exit(thread);
+	exit = kind == OP_INS ? exit_read(HANGUP, 0, ALL, 2, PORTS) :
+				exit_write(HANGUP, 0, ALL, 2, PORTS, 0xa0b2);
+	expect_failure(thread->vcpu, exit_pio(exit));
+}
+
+TEST_F(vmm, retries_outs)
+{
+	string_die(&self->thread, &self->ch, OP_OUTS);
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	run_done(self->vcpu);
+	expect_log(&self->dev, cmd_write(2, PIO_DATA, 0, 0xa0b2),
+		   cmd_write(2, PIO_DATA, 0, 0xa0b3), cmd_write(2, PIO_DATA, 0, 0xa0b4),
+		   cmd_write(2, PIO_DATA, 0, 0xa0b5));
+}
+
+TEST_F(vmm, completes_element_of_outs)
+{
+	string_die(&self->thread, &self->ch, OP_OUTS);
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0);
+	run_done(self->vcpu);
+	expect_log(&self->dev, cmd_write(2, PIO_DATA, 0, 0xa0b3),
+		   cmd_write(2, PIO_DATA, 0, 0xa0b4), cmd_write(2, PIO_DATA, 0, 0xa0b5));
+}
+
+/* KVM makes an exit of each element written: the VMM gets those that remain. */
+TEST_F(vmm, retries_outs_without_region)
+{
+	int i;
+
+	string_die(&self->thread, &self->ch, OP_OUTS);
+	regions_del(self->vm);
+	for (i = 2; i < 6; i++) {
+		vcpu_run(self->vcpu);
+		expect_io(self->vcpu, PORTS, 2, true, 0xa0b0 + i);
+	}
+	run_done(self->vcpu);
+}
+
+TEST_F(vmm, retries_ins)
+{
+	uint16_t *buf = (void *)vcpu_script(self->vcpu)->buf;
+	uint16_t val;
+	int i;
+
+	string_die(&self->thread, &self->ch, OP_INS);
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	run_done(self->vcpu);
+	expect_log(&self->dev, cmd_read(2, PIO_DATA, 0), cmd_read(2, PIO_DATA, 0),
+		   cmd_read(2, PIO_DATA, 0), cmd_read(2, PIO_DATA, 0));
+	val = device_value(&self->dev, 0x2000, 2);
+	for (i = 0; i < 6; i++)
+		TEST_ASSERT_EQ(buf[i], i < 2 ? 0x1110 + i : val);
+}
+
+TEST_F(vmm, completes_element_of_ins)
+{
+	uint16_t *buf = (void *)vcpu_script(self->vcpu)->buf;
+	uint16_t val;
+	int i;
+
+	string_die(&self->thread, &self->ch, OP_INS);
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x2222);
+	run_done(self->vcpu);
+	expect_log(&self->dev, cmd_read(2, PIO_DATA, 0), cmd_read(2, PIO_DATA, 0),
+		   cmd_read(2, PIO_DATA, 0));
+	val = device_value(&self->dev, 0x2000, 2);
+	for (i = 0; i < 6; i++)
+		TEST_ASSERT_EQ(buf[i], i < 2 ? 0x1110 + i : i == 2 ? 0x2222 : val);
+}
+
+/* One KVM_EXIT_IO for all six elements would repeat those that are done. */
+TEST_F(vmm, completes_ins_without_region)
+{
+	uint16_t *buf = (void *)vcpu_script(self->vcpu)->buf;
+	int i;
+
+	string_die(&self->thread, &self->ch, OP_INS);
+	regions_del(self->vm);
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x1112);
+	for (i = 3; i < 6; i++) {
+		vcpu_run(self->vcpu);
+		expect_failure(self->vcpu, exit_pio(exit_read(DEASSIGNED, 0, NONE, 2, PORTS)));
+		resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x1110 + i);
+	}
+	run_done(self->vcpu);
+	for (i = 0; i < 6; i++)
+		TEST_ASSERT_EQ(buf[i], 0x1110 + i);
+}
+
+/* 3 bytes in front of a page boundary and 5 after it: 1, 2, and 4, 1. */
+#define SPLIT	(MMIO_GPA + 0x1000 - 3)
+
+static struct guest_op *split_die(struct vcpu_thread *thread, struct channel *ch, bool write)
+{
+	struct guest_op *op = write ? op_write(thread->vcpu, 8, SPLIT, DATA) :
+				      op_read(thread->vcpu, 8, SPLIT);
+
+	thread_start(thread);
+	expect_cmd(dev_recv(ch), write ? cmd_write(1, MMIO_DATA, 0xfd, 0x88) :
+					 cmd_read(1, MMIO_DATA, 0xfd));
+	dev_send(ch, 0xffffff88);
+	expect_cmd(dev_recv(ch), write ? cmd_write(2, MMIO_DATA, 0xfe, 0xa697) :
+					 cmd_read(2, MMIO_DATA, 0xfe));
+	channel_close_dev(ch);
+	thread_join_exit(thread);
+	expect_failure(thread->vcpu,
+		       write ? exit_write(HANGUP, 0, ALL, 2, SPLIT + 1, 0xa697) :
+			       exit_read(HANGUP, 0, ALL, 2, SPLIT + 1));
+	return op;
+}
+
+TEST_F(vmm, retries_part_of_read)
+{
+	struct guest_op *op = split_die(&self->thread, &self->ch, false);
+
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	run_done(self->vcpu);
+	expect_log(&self->dev, cmd_read(2, MMIO_DATA, 0xfe), cmd_read(4, MMIO_DATA, 0x100),
+		   cmd_read(1, MMIO_DATA, 0x104));
+	TEST_ASSERT_EQ(op->val, device_value(&self->dev, 0x1fe, 7) << 8 | 0x88);
+}
+
+TEST_F(vmm, retries_part_of_write)
+{
+	split_die(&self->thread, &self->ch, true);
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	run_done(self->vcpu);
+	expect_log(&self->dev, cmd_write(2, MMIO_DATA, 0xfe, 0xa697),
+		   cmd_write(4, MMIO_DATA, 0x100, 0xe2d3c4b5),
+		   cmd_write(1, MMIO_DATA, 0x104, 0xf1));
+}
+
+TEST_F(vmm, completes_part_of_read)
+{
+	struct guest_op *op = split_die(&self->thread, &self->ch, false);
+
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0xffff6677);
+	run_done(self->vcpu);
+	expect_log(&self->dev, cmd_read(4, MMIO_DATA, 0x100), cmd_read(1, MMIO_DATA, 0x104));
+	TEST_ASSERT_EQ(op->val, device_value(&self->dev, 0x200, 5) << 24 | 0x667788);
+}
+
+/* The first half cannot become an exit, since a part of it is done; the second can. */
+TEST_F(vmm, retries_part_of_read_without_region)
+{
+	struct guest_op *op = split_die(&self->thread, &self->ch, false);
+
+	regions_del(self->vm);
+	vcpu_run(self->vcpu);
+	expect_failure(self->vcpu, exit_read(DEASSIGNED, 0, ALL, 2, SPLIT + 1));
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x6677);
+	vcpu_run(self->vcpu);
+	expect_mmio(self->vcpu, MMIO_GPA + 0x1000, 5, false, 0);
+	answer_mmio(self->vcpu, 0x1122334455);
+	run_done(self->vcpu);
+	TEST_ASSERT_EQ(op->val, 0x1122334455667788);
+}
+
+/*
+ * A command of which a part is in the socket: nobody can say what becomes of it.
+ */
+TEST_F_TIMEOUT(vmm, is_told_of_half_a_command, 60)
+{
+	struct guest_op op = { OP_WRITE, 8, POSTED };
+	struct kvm_run *run = self->vcpu->run;
+	struct channel ch = channel_open(TR_TCP);
+
+	regions_del(self->vm);
+	regions_add(self->vm, &ch);
+	op.count = 3000;
+	op_add(self->vcpu, op);
+	start_half_written(&self->thread, &ch);
+	channel_close_kvm(&ch);
+	channel_close_dev(&ch);
+	thread_join_exit(&self->thread);
+	/* How it ended and when is the network's affair. */
+	expect_failure(self->vcpu, exit_posted(run->ioregionfd.reason, run->ioregionfd.error,
+					       PART, 8, POSTED, run->ioregionfd.data));
+	TEST_ASSERT(run->ioregionfd.reason == HANGUP || run->ioregionfd.reason == IO,
+		    "wanted HANGUP or IO, got %u", run->ioregionfd.reason);
+	TEST_ASSERT(run->ioregionfd.data < op.count, "data is none of those written");
+
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	op.val = run->ioregionfd.data;
+	run_done(self->vcpu);
+	expect_nr(&self->dev, op.count - op.val);
+	expect_cmd(self->dev.log[0], cmd_posted(8, POSTED_DATA, 0, op.val));
+}
+
+/*
+ * Many vCPUs wait for a device task that dies.
+ */
+FIXTURE(many)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct vcpu_thread threads[MAX_VCPUS];
+	struct guest_op *ops[MAX_VCPUS];
+	struct channel ch;
+	struct device dev;
+};
+
+FIXTURE_VARIANT(many)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(many, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(many, pipes) { TR_PIPES };
+
+FIXTURE_SETUP(many)
+{
+	int i;
+
+	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
+	self->ch = channel_attach(self->vm, variant->transport);
+	for (i = 0; i < MAX_VCPUS; i++) {
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+		self->ops[i] = op_read(self->vcpus[i], 8, REGION + 8 * i);
+	}
+	/* The first one has the channel. */
+	thread_start(&self->threads[0]);
+	expect_cmd(dev_recv(&self->ch), cmd_read(8, MMIO_DATA, 0));
+}
+
+/* All of them try again, on a new device task. */
+FIXTURE_TEARDOWN(many)
+{
+	int i;
+
+	regions_del(self->vm);
+	device_attach(self->vm, &self->dev);
+	for (i = 0; i < MAX_VCPUS; i++)
+		thread_start(&self->threads[i]);
+	for (i = 0; i < MAX_VCPUS; i++) {
+		thread_join_done(&self->threads[i]);
+		TEST_ASSERT_EQ(self->ops[i]->val, device_value(&self->dev, 0x100 + 8 * i, 8));
+	}
+	expect_nr(&self->dev, MAX_VCPUS);
+	kvm_vm_free(self->vm);
+	expect_device_released(&self->dev);
+}
+
+TEST_F(many, all_are_told)
+{
+	int i;
+
+	for (i = 1; i < MAX_VCPUS; i++) {
+		thread_start(&self->threads[i]);
+		thread_wait_asleep(&self->threads[i]);
+	}
+	channel_close_dev(&self->ch);
+	for (i = 0; i < MAX_VCPUS; i++) {
+		thread_join_exit(&self->threads[i]);
+		expect_failure(self->vcpus[i],
+			       exit_read(HANGUP, 0, i ? NONE : ALL, 8, REGION + 8 * i));
+	}
+}
+
+/* Each learns what became of its own command, whoever saw the device task die. */
+TEST_F(many, interrupted_ones_are_told_later)
+{
+	int i;
+
+	thread_interrupt(&self->threads[0]);
+	for (i = 1; i < MAX_VCPUS; i++) {
+		thread_start(&self->threads[i]);
+		thread_wait_asleep(&self->threads[i]);
+	}
+	thread_interrupt(&self->threads[1]);
+	thread_interrupt(&self->threads[2]);
+	channel_close_dev(&self->ch);
+	thread_join_exit(&self->threads[3]);
+	for (i = 0; i < 3; i++) {
+		thread_start(&self->threads[i]);
+		thread_join_exit(&self->threads[i]);
+	}
+	for (i = 0; i < MAX_VCPUS; i++)
+		expect_failure(self->vcpus[i],
+			       exit_read(HANGUP, 0, i ? NONE : ALL, 8, REGION + 8 * i));
+}
+
+int main(int argc, char **argv)
+{
+	return ioregion_test_main(argc, argv);
+}

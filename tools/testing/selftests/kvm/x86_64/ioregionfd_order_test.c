@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The order of commands, and that each answer reaches the vCPU that asked, when
+ * vCPUs, regions and VMs share a channel.
+ */
+#include "ioregionfd_util.h"
+
+/*
+ * Posted writes into a channel that is full: none is lost, and all are in order.
+ */
+FIXTURE(full)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+};
+
+FIXTURE_VARIANT(full)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(full, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(full, seqpacket) { TR_SEQPACKET };
+FIXTURE_VARIANT_ADD(full, dgram) { TR_DGRAM };
+FIXTURE_VARIANT_ADD(full, pipes) { TR_PIPES };
+FIXTURE_VARIANT_ADD(full, tcp) { TR_TCP };
+
+FIXTURE_SETUP(full)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	vcpu_thread_init(&self->thread, self->vcpu);
+	self->ch = channel_open(variant->transport);
+	channel_shrink(&self->ch);
+	region_add(self->vm, &self->ch, MMIO_GPA, 0x1000, USER_DATA(0),
+		   KVM_IOREGION_POSTED_WRITES);
+}
+
+FIXTURE_TEARDOWN(full)
+{
+	kvm_vm_free(self->vm);
+	channel_close_kvm(&self->ch);
+	expect_released(&self->ch);
+}
+
+TEST_F_TIMEOUT(full, posted_writes, 60)
+{
+	struct guest_op op = { OP_WRITE, 4, MMIO_GPA + 0x20 };
+	unsigned int sleeps = 0, seq = 0, burst, i;
+
+	op.count = 1000;
+	op_add(self->vcpu, op);
+	thread_start(&self->thread);
+	while (seq < op.count) {
+		/* Read only when nothing more fits in, or all of it did. */
+		while (!thread_returned(&self->thread) && !thread_asleep(&self->thread))
+			usleep(200);
+		if (!thread_returned(&self->thread))
+			sleeps++;
+		burst = 1 + seq % 23;
+		for (i = 0; i < burst && seq < op.count; i++, seq++)
+			expect_cmd(dev_recv(&self->ch), cmd_posted(4, USER_DATA(0), 0x20, seq));
+	}
+	thread_join_done(&self->thread);
+	TEST_ASSERT(sleeps > 2, "the channel was never full");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "one command too many");
+}
+
+/* A read waits behind the posted writes before it. */
+TEST_F_TIMEOUT(full, read_after_posted_writes, 60)
+{
+	struct guest_op op = { OP_WRITE, 8, MMIO_GPA };
+	struct guest_op *read;
+	unsigned int seq;
+
+	op.count = 800;
+	op_add(self->vcpu, op);
+	read = op_read(self->vcpu, 8, MMIO_GPA + 8);
+	thread_start(&self->thread);
+	thread_wait_asleep(&self->thread);
+	for (seq = 0; seq < op.count; seq++)
+		expect_cmd(dev_recv(&self->ch), cmd_posted(8, USER_DATA(0), 0, seq));
+	expect_cmd(dev_recv(&self->ch), cmd_read(8, USER_DATA(0), 8));
+	dev_send(&self->ch, 0x1122334455667788);
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(read->val, 0x1122334455667788);
+}
+
+/*
+ * Many vCPUs, one channel.
+ */
+FIXTURE(shared)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct vcpu_thread threads[MAX_VCPUS];
+	struct device dev;
+};
+
+FIXTURE_VARIANT(shared)
+{
+	enum transport transport;
+	uint32_t count;
+};
+
+FIXTURE_VARIANT_ADD(shared, stream_100000) { TR_STREAM, 25000 };
+FIXTURE_VARIANT_ADD(shared, seqpacket) { TR_SEQPACKET, 2000 };
+FIXTURE_VARIANT_ADD(shared, dgram) { TR_DGRAM, 2000 };
+FIXTURE_VARIANT_ADD(shared, pipes) { TR_PIPES, 2000 };
+/* Slow: what follows a posted write waits for TCP to acknowledge that. */
+FIXTURE_VARIANT_ADD(shared, tcp) { TR_TCP, 60 };
+
+FIXTURE_SETUP(shared)
+{
+	int i;
+
+	self->vm = ioregion_vm_create(MAX_VCPUS, guest_seq_main, self->vcpus);
+	write_guest_global(self->vm, seq_count, variant->count);
+	self->dev.answer = device_answer_seq;
+	device_start(&self->dev, variant->transport);
+	seq_regions_add(self->vm, &self->dev.ch);
+	for (i = 0; i < MAX_VCPUS; i++)
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+}
+
+FIXTURE_TEARDOWN(shared)
+{
+	kvm_vm_free(self->vm);
+	expect_device_released(&self->dev);
+}
+
+TEST_F_TIMEOUT(shared, four_vcpus, 240)
+{
+	int i;
+
+	for (i = 0; i < MAX_VCPUS; i++)
+		thread_start(&self->threads[i]);
+	for (i = 0; i < MAX_VCPUS; i++) {
+		TEST_ASSERT_EQ(thread_join_timeout(&self->threads[i], 200), 0);
+		expect_done(self->vcpus[i]);
+	}
+	expect_nr(&self->dev, MAX_VCPUS * variant->count);
+}
+
+/*
+ * Regions, channels and VMs in all combinations.
+ */
+FIXTURE(mixed)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[2];
+	struct vcpu_thread threads[2];
+	struct device dev;
+};
+
+FIXTURE_SETUP(mixed)
+{
+	self->vm = ioregion_vm_create(2, guest_script_main, self->vcpus);
+	device_start(&self->dev, TR_STREAM);
+}
+
+FIXTURE_TEARDOWN(mixed)
+{
+	kvm_vm_free(self->vm);
+	expect_device_released(&self->dev);
+}
+
+TEST_F(mixed, two_regions_one_channel)
+{
+	struct guest_op *a, *b;
+
+	region_add(self->vm, &self->dev.ch, MMIO_GPA + 0x100, 0x10, USER_DATA(0x40), 0);
+	region_add(self->vm, &self->dev.ch, MMIO_GPA + 0x200, 0x10, USER_DATA(0x80), 0);
+	a = op_read(self->vcpus[0], 4, MMIO_GPA + 0x108);
+	b = op_read(self->vcpus[0], 4, MMIO_GPA + 0x208);
+	run_done(self->vcpus[0]);
+	expect_log(&self->dev, cmd_read(4, USER_DATA(0x40), 8), cmd_read(4, USER_DATA(0x80), 8));
+	TEST_ASSERT_EQ(a->val, device_value(&self->dev, 0x48, 4));
+	TEST_ASSERT_EQ(b->val, device_value(&self->dev, 0x88, 4));
+}
+
+TEST_F(mixed, many_regions_one_channel)
+{
+	struct guest_op *ops[64];
+	int i, n;
+
+	/* Neighbours of one byte each, set up and used in two different orders. */
+	for (i = 0; i < 64; i++) {
+		n = i * 37 % 64;
+		region_add(self->vm, &self->dev.ch, MMIO_GPA + n, 1, USER_DATA(n * 8), 0);
+	}
+	for (i = 0; i < 64; i++)
+		ops[i] = op_read(self->vcpus[0], 1, MMIO_GPA + i * 11 % 64);
+	run_done(self->vcpus[0]);
+	expect_nr(&self->dev, 64);
+	for (i = 0; i < 64; i++) {
+		n = i * 11 % 64;
+		expect_cmd(self->dev.log[i], cmd_read(1, USER_DATA(n * 8), 0));
+		TEST_ASSERT_EQ(ops[i]->val, device_value(&self->dev, n * 8, 1));
+	}
+}
+
+TEST_F(mixed, program_order_over_all_regions)
+{
+	struct ioregionfd_cmd want[SCRIPT_MAX_OPS];
+	struct kvm_vcpu *vcpu = self->vcpus[0];
+	unsigned int i;
+
+	region_add(self->vm, &self->dev.ch, MMIO_GPA, 0x1000, USER_DATA(0), 0);
+	region_add(self->vm, &self->dev.ch, MMIO_GPA + 0x1000, 0x1000, USER_DATA(0x1000),
+		   KVM_IOREGION_POSTED_WRITES);
+	region_add(self->vm, &self->dev.ch, PIO_BASE, 0x10, USER_DATA(0x2000), KVM_IOREGION_PIO);
+	region_add(self->vm, &self->dev.ch, PIO_BASE + 0x10, 0x10, USER_DATA(0x2010),
+		   KVM_IOREGION_PIO | KVM_IOREGION_POSTED_WRITES);
+
+	for (i = 0; i < SCRIPT_MAX_OPS; i++) {
+		switch (i * 5 % 7) {
+		case 0:
+			op_write(vcpu, 8, MMIO_GPA + 8, i);
+			want[i] = cmd_write(8, USER_DATA(0), 8, i);
+			break;
+		case 1:
+			op_read(vcpu, 2, MMIO_GPA + 8);
+			want[i] = cmd_read(2, USER_DATA(0), 8);
+			break;
+		case 2:
+		case 3:
+			op_write(vcpu, 4, MMIO_GPA + 0x1004, i);
+			want[i] = cmd_posted(4, USER_DATA(0x1000), 4, i);
+			break;
+		case 4:
+			op_out(vcpu, 2, PIO_BASE + 12, i);
+			want[i] = cmd_write(2, USER_DATA(0x2000), 12, i);
+			break;
+		case 5:
+			op_out(vcpu, 4, PIO_BASE + 0x14, i);
+			want[i] = cmd_posted(4, USER_DATA(0x2010), 4, i);
+			break;
+		case 6:
+			op_in(vcpu, 1, PIO_BASE + 0x13);
+			want[i] = cmd_read(1, USER_DATA(0x2010), 3);
+			break;
+		}
+	}
+	run_done(vcpu);
+	expect_nr(&self->dev, SCRIPT_MAX_OPS);
+	for (i = 0; i < SCRIPT_MAX_OPS; i++)
+		expect_cmd(self->dev.log[i], want[i]);
+}
+
+/* A posted write is complete when it is in its channel, not before. */
+TEST_F(mixed, posted_write_then_another_channel)
+{
+	struct channel posted = channel_open(TR_STREAM), sync = channel_open(TR_PIPES);
+	int i;
+
+	vcpu_thread_init(&self->threads[0], self->vcpus[0]);
+	region_add(self->vm, &posted, MMIO_GPA, 0x10, USER_DATA(0), KVM_IOREGION_POSTED_WRITES);
+	region_add(self->vm, &sync, MMIO_GPA + 0x10, 0x10, USER_DATA(1), 0);
+	for (i = 0; i < 100; i++) {
+		op_write(self->vcpus[0], 4, MMIO_GPA, i);
+		op_read(self->vcpus[0], 4, MMIO_GPA + 0x10);
+	}
+	thread_start(&self->threads[0]);
+	for (i = 0; i < 100; i++) {
+		expect_cmd(dev_recv(&sync), cmd_read(4, USER_DATA(1), 0));
+		TEST_ASSERT(dev_has_cmd(&posted), "read %d came before the write before it", i);
+		expect_cmd(dev_recv(&posted), cmd_posted(4, USER_DATA(0), 0, i));
+		dev_send(&sync, i);
+	}
+	thread_join_done(&self->threads[0]);
+}
+
+/* What one vCPU has completed comes before what another one begins then. */
+TEST_F(mixed, vcpus_in_turn)
+{
+	int i;
+
+	region_add(self->vm, &self->dev.ch, MMIO_GPA, 0x10, USER_DATA(0),
+		   KVM_IOREGION_POSTED_WRITES);
+	for (i = 0; i < 20; i++) {
+		op_write(self->vcpus[i & 1], 4, MMIO_GPA, i);
+		run_done(self->vcpus[i & 1]);
+	}
+	expect_nr(&self->dev, 20);
+	for (i = 0; i < 20; i++)
+		expect_cmd(self->dev.log[i], cmd_posted(4, USER_DATA(0), 0, i));
+}
+
+/* Two channels do not wait for each other. */
+TEST_F(mixed, other_channel_goes_on)
+{
+	struct channel ch = channel_open(TR_STREAM);
+	struct guest_op *op;
+
+	vcpu_thread_init(&self->threads[0], self->vcpus[0]);
+	region_add(self->vm, &ch, MMIO_GPA, 0x10, USER_DATA(0), 0);
+	region_add(self->vm, &self->dev.ch, MMIO_GPA + 0x10, 0x10, USER_DATA(0x10), 0);
+
+	op = op_read(self->vcpus[0], 8, MMIO_GPA);
+	thread_start(&self->threads[0]);
+	expect_cmd(dev_recv(&ch), cmd_read(8, USER_DATA(0), 0));
+
+	op_write(self->vcpus[1], 8, MMIO_GPA + 0x10, 1);
+	op_read(self->vcpus[1], 8, MMIO_GPA + 0x10);
+	run_done(self->vcpus[1]);
+	expect_nr(&self->dev, 2);
+
+	TEST_ASSERT(!thread_returned(&self->threads[0]), "it did not wait for its answer");
+	dev_send(&ch, 0x1234);
+	thread_join_done(&self->threads[0]);
+	TEST_ASSERT_EQ(op->val, 0x1234);
+}
+
+TEST_F_TIMEOUT(mixed, two_vms_one_channel, 60)
+{
+	struct kvm_vm *vms[2];
+	struct kvm_vcpu *vcpus[2];
+	static struct device dev;
+	int i;
+
+	dev.answer = device_answer_seq;
+	device_start(&dev, TR_STREAM);
+	for (i = 0; i < 2; i++) {
+		vms[i] = ioregion_vm_create(1, guest_seq_main, &vcpus[i]);
+		write_guest_global(vms[i], seq_count, 2000);
+		/* Told apart by the offset alone, as vCPUs of one VM are. */
+		vcpu_args_set(vcpus[i], 1, (uint64_t)i);
+		seq_regions_add(vms[i], &dev.ch);
+		vcpu_thread_init(&self->threads[i], vcpus[i]);
+	}
+	for (i = 0; i < 2; i++)
+		thread_start(&self->threads[i]);
+	for (i = 0; i < 2; i++) {
+		TEST_ASSERT_EQ(thread_join_timeout(&self->threads[i], 50), 0);
+		expect_done(vcpus[i]);
+	}
+	expect_nr(&dev, 4000);
+
+	/* The channel outlives the first VM. */
+	kvm_vm_free(vms[0]);
+	TEST_ASSERT(!dev.ended, "the device task lost its channel");
+	kvm_vm_free(vms[1]);
+	expect_device_released(&dev);
+}
+
+int main(int argc, char **argv)
+{
+	return ioregion_test_main(argc, argv);
+}
