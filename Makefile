@@ -17,6 +17,7 @@ help:
 	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
 	@echo '              whose serial port lives in another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
+	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (20 minutes)'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
@@ -30,6 +31,9 @@ packages := binutils busybox-static cpio gcc gcc-12 kmod libc6-dev libelf1 libss
 	pahole patch perl qemu-system-x86 rsync xz-utils
 ifneq ($(filter check export,$(MAKECMDGOALS)),)
 packages += git shellcheck sparse
+endif
+ifneq ($(filter test-debug,$(MAKECMDGOALS)),)
+packages += bc bison flex libelf-dev libssl-dev
 endif
 
 deps:
@@ -77,6 +81,8 @@ $(source): $(hooked) FORCE
 
 $(uapi): $(source)
 	+@. $(vm)/lib.sh && logged headers $(MAKE) -C build/linux headers
+	@# Left there, it would make the tree unfit for a build elsewhere
+	@rm -rf build/linux/arch/x86/include/generated
 	@touch $@
 
 source: $(source)
@@ -155,6 +161,24 @@ test: vm demo build/selftests/.built
 	@awk -f $(vm)/count.awk build/vm/{$(subst $() $(),$(comma),$(machines))}/{console,verdict} | \
 		tee build/vm/summary
 
+#
+# The tests once more, on a kernel that watches itself
+#
+debug := build/$(firstword $(subst +, ,$(KVER)))-debug
+
+$(debug)/image/.built: $(source) $(vm)/debug-kernel.sh $(vm)/debug.config | $(uapi)
+	+@$(vm)/debug-kernel.sh $(notdir $(debug)) $(@D)
+	@touch $@
+
+$(debug)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(debug)/image/.built
+	@$(vm)/initramfs.sh $(notdir $(debug)) $(debug)/image $@
+
+test-debug: $(debug)/initramfs.cpio build/selftests/.built
+	@echo '==> boot Linux $(notdir $(debug))'
+	@$(vm)/boot.sh -m 2G -t 3000 -p build/selftests/payload selftests-debug $(debug) \
+		'cd /payload && ./run-selftests -t 1500 $(selftests)' </dev/null || true
+	@awk -f $(vm)/count.awk build/vm/selftests-debug/{console,verdict}
+
 check: $(uapi) $(kdir)/headers/.unpacked
 	+@$(vm)/check.sh $(kdir)
 
@@ -169,5 +193,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run test check export clean distclean \
+.PHONY: FORCE help deps source modules vm demo run test test-debug check export clean distclean \
 	$(addprefix in-vm-,$(machines))

@@ -15,7 +15,7 @@ function count(result, name, reason) {
 
 # one result of the program; upstream programs are compared, not counted
 function result(is, name, reason) {
-	if (machine == "selftests")
+	if (machine ~ /^selftests/)
 		count(is, program (name ? " " name : ""), reason)
 	else
 		results[machine, program] = results[machine, program] " " name " " is
