@@ -322,6 +322,94 @@ TEST_F(deassign, later_answer_does_not_answer_the_region_made_again)
 	TEST_ASSERT_EQ(op->val, 0x22222222);
 }
 
+/* KVM waits for the answer alone, if it must, and then lets go. */
+TEST_F(deassign, of_the_last_region_ends_with_the_answer)
+{
+	region_goes(self->vm, &self->threads[0], &self->ch);
+	resolve(self->vcpus[0], KVM_IOREGIONFD_COMPLETE, 0);
+	run_done(self->vcpus[0]);
+	channel_close_kvm(&self->ch);
+
+	/* Pipes it keeps for as long as the VM, which ends in the teardown. */
+	dev_send(&self->ch, 0x11111111);
+	if (variant->transport != TR_PIPES)
+		expect_released(&self->ch);
+}
+
+/*
+ * A stream's answer of which one half comes before the region goes.
+ */
+FIXTURE(half_answered)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+};
+
+FIXTURE_VARIANT(half_answered)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(half_answered, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(half_answered, pipes) { TR_PIPES };
+
+FIXTURE_SETUP(half_answered)
+{
+	struct ioregionfd_resp resp = make_resp(0x1111111111111111);
+
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	vcpu_thread_init(&self->thread, self->vcpu);
+	self->ch = channel_open(variant->transport);
+	region_add(self->vm, &self->ch, FIRST, SIZE, FIRST_DATA, 0);
+	op_read(self->vcpu, 8, FIRST);
+	thread_start(&self->thread);
+	dev_recv(&self->ch);
+	dev_send_bytes(&self->ch, &resp, 16);
+	thread_wait_asleep(&self->thread);
+}
+
+FIXTURE_TEARDOWN(half_answered)
+{
+	struct ioregionfd_resp resp = make_resp(0x1111111111111111);
+	struct guest_op *op;
+
+	thread_join_exit(&self->thread);
+	expect_failure(self->vcpu, exit_gone(ALL, FIRST, FIRST_DATA, 8, FIRST));
+	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0);
+	run_done(self->vcpu);
+
+	/* The other half belongs to the first one still. */
+	op = op_read(self->vcpu, 8, FIRST + 8);
+	thread_start(&self->thread);
+	thread_wait_asleep(&self->thread);
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "two commands at a time");
+	dev_send_bytes(&self->ch, (char *)&resp + 16, 16);
+	expect_cmd(dev_recv(&self->ch), cmd_read(8, SECOND_DATA, 8));
+	dev_send(&self->ch, 0x2222222222222222);
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x2222222222222222);
+
+	kvm_vm_free(self->vm);
+	channel_close_kvm(&self->ch);
+	expect_released(&self->ch);
+}
+
+TEST_F(half_answered, region_made_again)
+{
+	region_del(self->vm, FIRST, SIZE, 0);
+	region_add(self->vm, &self->ch, FIRST, SIZE, SECOND_DATA, 0);
+}
+
+TEST_F(half_answered, region_made_again_later)
+{
+	region_del(self->vm, FIRST, SIZE, 0);
+	while (!thread_returned(&self->thread))
+		usleep(1000);
+	region_add(self->vm, &self->ch, FIRST, SIZE, SECOND_DATA, 0);
+}
+
 /*
  * Nothing else waits with a vCPU that waits.
  */
@@ -590,6 +678,24 @@ TEST_F_TIMEOUT(half_written, deassign, 60)
 	dev_send(&self->ch, 0x12345678);
 	thread_join_done(&self->threads[1]);
 	TEST_ASSERT_EQ(op->val, 0x12345678);
+}
+
+/* Without a region to need the channel, the command is finished all the same. */
+TEST_F_TIMEOUT(half_written, deassign_of_all, 60)
+{
+	struct kvm_ioregionfd_exit *exit = &self->vcpus[0]->run->ioregionfd;
+	struct ioregionfd_cmd cmd;
+
+	region_del_in_time(self->vm, FIRST);
+	region_del_in_time(self->vm, SECOND);
+	thread_join_exit(&self->threads[0]);
+	TEST_ASSERT_KVM_EXIT_REASON(self->vcpus[0], KVM_EXIT_IOREGIONFD_FAILURE);
+	channel_close_kvm(&self->ch);
+	do {
+		cmd = dev_recv(&self->ch);
+		expect_cmd(cmd, cmd_posted(8, SECOND_DATA, 0, cmd.data));
+	} while (cmd.data != exit->data);
+	expect_released(&self->ch);
 }
 
 TEST_F_TIMEOUT(half_written, close, 60)
