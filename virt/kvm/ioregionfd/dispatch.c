@@ -459,6 +459,23 @@ static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	return 1;
 }
 
+/*
+ * Where KVM returns without a reason of its own, that of an earlier exit must
+ * not look like a new access. If it fails, the VMM still finds the earlier one:
+ * a KVM_RUN with immediate_exit leaves that alone.
+ */
+static int run_to_exit(struct kvm_vcpu *vcpu)
+{
+	u32 earlier = READ_ONCE(vcpu->run->exit_reason);
+	int r;
+
+	WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
+	r = kvm_arch_vcpu_ioctl_run(vcpu);
+	if (r < 0 && READ_ONCE(vcpu->run->exit_reason) == KVM_EXIT_UNKNOWN)
+		WRITE_ONCE(vcpu->run->exit_reason, earlier);
+	return r;
+}
+
 /**
  * kvm_ioregionfd_run() - KVM_RUN for a VM that has, or had, regions
  * @vcpu: the vCPU, whose mutex the caller holds
@@ -484,9 +501,7 @@ int kvm_ioregionfd_run(struct kvm_vcpu *vcpu)
 
 	for (;;) {
 		if (!v->pending) {
-			/* No stale reason may look like a new access. */
-			WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
-			r = kvm_arch_vcpu_ioctl_run(vcpu);
+			r = run_to_exit(vcpu);
 			if (r || !access_catch(vcpu, v))
 				return r;
 		}

@@ -64,11 +64,12 @@ TEST(example_device_task_serves_a_guest)
 	struct ucall uc;
 	pid_t pid;
 
-	vm = vm_create_with_one_vcpu(&vcpu, guest_code);
+	/* Before there is a VM, so that it does not inherit that. */
 	ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
 	pid = start_device_task(sv[1]);
 	close(sv[1]);
 
+	vm = vm_create_with_one_vcpu(&vcpu, guest_code);
 	region.read_fd = sv[0];
 	region.write_fd = sv[0];
 	vm_ioctl(vm, KVM_SET_IOREGIONFD, &region);
