@@ -505,7 +505,6 @@ struct channel {
 	enum transport transport;
 	int kvm_rd, kvm_wr;	/* for KVM_SET_IOREGIONFD */
 	int dev_rd, dev_wr;	/* the device task's */
-	uint64_t tcp_base;	/* of tcp_written() */
 };
 
 static inline void close_fd(int *fd)
@@ -562,23 +561,16 @@ static inline void tcp_pair(int fds[2])
 	close(listener);
 }
 
-static inline uint64_t __tcp_written(int fd)
-{
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
-	int queued, r;
-
-	r = getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
-	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("TCP_INFO", r));
-	r = ioctl(fd, SIOCOUTQ, &queued);
-	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("SIOCOUTQ", r));
-	return info.tcpi_bytes_acked + queued;
-}
-
 /* How many bytes KVM has written so far. */
 static inline uint64_t tcp_written(struct channel *ch)
 {
-	return __tcp_written(ch->kvm_wr) - ch->tcp_base;
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	int r;
+
+	r = getsockopt(ch->kvm_wr, IPPROTO_TCP, TCP_INFO, &info, &len);
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("TCP_INFO", r));
+	return info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
 }
 
 static inline struct channel channel_open(enum transport transport)
@@ -604,7 +596,6 @@ static inline struct channel channel_open(enum transport transport)
 		break;
 	case TR_TCP:
 		tcp_pair(fds);
-		ch.tcp_base = __tcp_written(fds[0]);
 		ch.kvm_rd = fds[0];
 		ch.kvm_wr = fds[0];
 		ch.dev_rd = fds[1];
@@ -1159,21 +1150,25 @@ static inline void __thread_interrupt(struct vcpu_thread *t, int line)
 }
 
 /*
- * Starts a vCPU whose script is a long row of posted writes, and waits until it
- * sleeps with a command half written. How much room TCP finds depends on when
- * it looks, so this may take some attempts. Returns how many commands it read.
+ * Runs a vCPU whose script is a long row of posted writes over TCP until it is
+ * interrupted with a command half written. How much room TCP finds depends on
+ * when it looks, so this may take some attempts. Returns how many commands it
+ * had to read.
  */
-#define start_half_written(t, ch) __start_half_written(t, ch, __LINE__)
-static inline unsigned int __start_half_written(struct vcpu_thread *t, struct channel *ch, int line)
+#define run_until_half_written(t, ch) __run_until_half_written(t, ch, __LINE__)
+static inline unsigned int __run_until_half_written(struct vcpu_thread *t, struct channel *ch,
+						    int line)
 {
 	unsigned int nr = 0;
+	int r;
 
-	thread_start(t);
 	for (;;) {
+		thread_start(t);
 		__thread_wait_asleep(t, line);
-		/* The last acknowledgements may make room once more. */
-		usleep(20000);
-		__thread_wait_asleep(t, line);
+		/* It may be awake again already: TCP makes room late. */
+		pthread_kill(t->thread, SIGUSR1);
+		r = __thread_join(t, HANG_SECONDS, line);
+		TEST_ASSERT(r == -EINTR, "line %d: wanted -EINTR, got %d", line, r);
 		if (tcp_written(ch) % sizeof(struct ioregionfd_cmd))
 			return nr;
 		TEST_ASSERT(nr < 1500, "line %d: no command was ever half written", line);
