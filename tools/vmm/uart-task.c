@@ -213,16 +213,12 @@ static void serve(struct task *task)
 		bool listen = !task->stdin_eof && uart16550_room(&task->uart);
 		int n;
 
-		/* With nothing else to wait for, read() can do the waiting. */
-		if (!listen && !task->out_len) {
-			if (!serve_command(task))
-				return;
-			continue;
-		}
-
 		/*
 		 * While the FIFO has no room, stdin must not be looked at: it
-		 * would end every poll() at once.
+		 * would end every poll() at once. With the socket alone there
+		 * is still reason to poll(): a process that sleeps in read() is
+		 * also woken, for nothing, when the other side has taken its
+		 * last response. That costs more than the system call.
 		 */
 		n = poll(p, listen ? 2 : 1, task->out_len ? FLUSH_AFTER_MS : -1);
 		if (n < 0 && errno != EINTR)
