@@ -6,7 +6,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 JOBS ?= $(shell nproc)
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(JOBS) --no-print-directory
+endif
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
