@@ -336,6 +336,33 @@ TEST_F(deassign, of_the_last_region_ends_with_the_answer)
 		expect_released(&self->ch);
 }
 
+/* How a VMM ends it all for the device task, whoever holds the files. */
+TEST(shutdown_by_the_vmm)
+{
+	struct channel ch = channel_open(TR_STREAM);
+	struct vcpu_thread thread = { 0 };
+	struct kvm_ioregionfd_exit exit;
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+
+	vm = ioregion_vm_create(1, guest_script_main, &vcpu);
+	region_add(vm, &ch, FIRST, SIZE, FIRST_DATA, 0);
+	vcpu_thread_init(&thread, vcpu);
+	op_read(vcpu, 4, FIRST);
+	thread_start(&thread);
+	dev_recv(&ch);
+	thread_wait_asleep(&thread);
+	TEST_ASSERT(!shutdown(ch.kvm_wr, SHUT_RDWR), "shutdown() failed");
+	channel_close_kvm(&ch);
+	expect_released(&ch);
+
+	thread_join_exit(&thread);
+	exit = exit_gone(ALL, FIRST, FIRST_DATA, 4, FIRST);
+	exit.reason = KVM_IOREGIONFD_FAIL_HANGUP;
+	expect_failure(vcpu, exit);
+	kvm_vm_free(vm);
+}
+
 /*
  * A stream's answer of which one half comes before the region goes.
  */
