@@ -233,6 +233,8 @@ void kvm_ioregionfd_vm_destroy(struct kvm *kvm)
 	unsigned long index;
 	int i;
 
+	/* One may linger for a VM without regions, after a failed assign. */
+	ioregionfd_channels_release(kvm);
 	if (!vm)
 		return;
 	for (i = 0; i < ARRAY_SIZE(vm->regions); i++) {
@@ -241,6 +243,5 @@ void kvm_ioregionfd_vm_destroy(struct kvm *kvm)
 			ioregionfd_region_put(region);
 		mtree_destroy(&vm->regions[i]);
 	}
-	ioregionfd_channels_release(kvm);
 	kfree(vm);
 }
