@@ -164,16 +164,23 @@ test: vm demo build/selftests/.built
 		tee build/vm/summary
 
 #
-# The tests once more, on a kernel that watches itself
+# Kernels of our own, by the name of their .config
 #
-debug := build/$(firstword $(subst +, ,$(KVER)))-debug
+own := build/$(firstword $(subst +, ,$(KVER)))
+kernels := $(addprefix $(own)-,debug dev)
 
-$(debug)/image/.built: $(source) $(vm)/debug-kernel.sh $(vm)/debug.config | $(uapi)
-	+@$(vm)/debug-kernel.sh $(notdir $(debug)) $(@D)
+$(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm)/%.config | $(uapi)
+	+@$(vm)/kernel.sh $(notdir $(own))-$* $(@D)
 	@touch $@
 
-$(debug)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(debug)/image/.built
-	@$(vm)/initramfs.sh $(notdir $(debug)) $(debug)/image $@
+$(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init \
+		$(own)-%/image/.built
+	@$(vm)/initramfs.sh $(notdir $(own))-$* $(own)-$*/image $@
+
+#
+# The tests once more, on a kernel that watches itself
+#
+debug := $(own)-debug
 
 test-debug: $(debug)/initramfs.cpio build/selftests/.built
 	@echo '==> boot Linux $(notdir $(debug))'

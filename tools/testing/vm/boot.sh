@@ -6,15 +6,15 @@
 # build/vm/NAME has the console, the kernel's messages and the verdict.
 #   -k MODULES   directory of KVM modules to load instead of the kernel's own
 #   -p PAYLOAD   directory whose content appears in the VM as /payload
-#   -c CPUS      (2)
-#   -i           one CPU, and a clock that counts instructions: the same figures
-#                on every run and every machine; no hardware virtualization
+#   -c CPUS      (2; 1 with -i)
+#   -i           a clock that counts instructions, of all CPUs, which take turns: the
+#                same figures on every run and every machine; no hardware virtualization
 #   -m MEMORY    (1G)
 #   -t SECONDS   time limit (300)
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
-modules='' payload='' cpus=2 icount='' memory=1G limit=300
+modules='' payload='' cpus='' icount='' memory=1G limit=300
 while getopts k:p:c:im:t: option; do
 	case $option in
 	k) modules=$OPTARG ;;
@@ -43,8 +43,8 @@ rm -r "$work/root"
 
 nested() { grep -qs '^[Y1]' /sys/module/kvm_{intel,amd}/parameters/nested; }
 if [ -n "$icount" ]; then
-	accel=(-accel tcg -cpu max -icount 'shift=0,sleep=off')
-	cpus=1
+	accel=(-accel 'tcg,thread=single' -cpu max -icount 'shift=0,sleep=off')
+	cpus=${cpus:-1}
 elif grep -qwE 'vmx|svm' /proc/cpuinfo && nested; then
 	accel=(-accel kvm -cpu host)
 else
@@ -55,7 +55,7 @@ fi
 
 rc=0
 timeout --foreground -k 5 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
-	-display none "${accel[@]}" -smp "$cpus" -m "$memory" \
+	-display none "${accel[@]}" -smp "${cpus:-2}" -m "$memory" \
 	-kernel "$kdir/image/boot/vmlinuz-$kver" -initrd "$work/initrd" \
 	-append "console=ttyS0 loglevel=5 panic=-1" -serial "file:$work/kernel" \
 	-chardev "stdio,id=console,logfile=$work/console" -serial chardev:console || rc=$?

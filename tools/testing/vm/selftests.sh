@@ -9,7 +9,7 @@ dir=$1
 shift
 # static: the VM has no libc; through the environment, so that += adds to it
 export LDFLAGS=-static
-logged selftests make -C build/linux/tools/testing/selftests/kvm OUTPUT="$PWD/$dir" \
+logged "${dir##*/}" make -C build/linux/tools/testing/selftests/kvm OUTPUT="$PWD/$dir" \
 	TEST_GEN_PROGS_x86_64="$*" TEST_GEN_PROGS_EXTENDED_x86_64= TEST_PROGS_x86_64=
 
 rm -rf "$dir/payload"

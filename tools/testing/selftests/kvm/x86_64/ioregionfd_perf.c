@@ -1,0 +1,637 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What an access to a device costs, in each of the ways there are to emulate one.
+ *
+ * usage: ioregionfd_perf [PATTERN]...
+ *
+ * Prints a line "name instructions" for each path whose name matches a PATTERN;
+ * without one, for all of them. Lines that begin with # explain. Paths that need
+ * ioregionfd are left out where kvm.ko has none.
+ *
+ * This is to be run in QEMU with -icount shift=0,sleep=off, where each
+ * instruction takes a nanosecond, so that time is a number of instructions: that
+ * of all CPUs, which take turns. Elsewhere the figures are plain nanoseconds. What
+ * the guest does besides the access is part of a figure; that is four instructions.
+ *
+ * - The paths where the device task sleeps have all tasks on CPU 0, and CPU 1
+ *   idles: the figure is all that it takes to serve an access.
+ * - ioregionfd/poll has the device task on CPU 1, and is for the vCPU's side alone.
+ *   Any "pause" makes QEMU turn to the other CPU, so the device task runs while
+ *   the vCPU spins, until it has nothing to do and pauses itself. kvm.ko counts how
+ *   long it spins, in ioregionfd_spin_ns of the vCPU; taking that off leaves the way
+ *   from the exit to the spin and from there to the entry. poll-late, where
+ *   the device task takes its time, must therefore come to the same figure.
+ * - ioregionfd-write/posted: the vCPU never pauses; QEMU turns to the polling task
+ *   at the end of a time slice of thousands of writes. What that does to take them
+ *   is part of the figure, some ten instructions for each.
+ * - -woken: a device task that sleeps on CPU 1 is woken by each write, and is asleep
+ *   again at the next: in between the guest pauses. The figure is what the guest's TSC
+ *   has to say of the write alone, so it is that of the vCPU's side.
+ */
+#include <fnmatch.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <liburing.h>
+#include <linux/ioregionfd.h>
+
+#include "apic.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "test_util.h"
+
+#define MAX_VCPUS	4
+
+/* Enough for a figure to be the same to 0.2 % in each run. */
+#define WARM_UP		2000
+#define ACCESSES	20000
+
+#define MMIO_GPA	0xc0000000ul
+#define PIO_BASE	0x2000
+#define DONE_PORT	0x1100
+
+/* The in-kernel device: the index register of the I/O APIC, with its lock, and no more. */
+#define IOAPIC_GPA	0xfec00000ul
+
+/* More than are written in a time slice, so that the ring never fills. */
+#define RING_SIZE	32768
+
+/* How often the guest pauses so that a device task on CPU 1 can go back to sleep. */
+#define PAUSES		100
+
+/* How often it pauses itself before it answers late. */
+#define LATE		300
+
+#define SPIN_PARAM	"/sys/module/kvm/parameters/ioregionfd_spin_ns"
+#define SPIN_NS		"10000000"
+
+enum access {
+	READ,
+	WRITE,
+	WRITE_ALONE,	/* timed by the guest, the device task may sleep in between */
+	IN,
+};
+
+/* Who carries an access out. */
+enum server {
+	IN_KERNEL,
+	EVENTFD,
+	VMM,
+	FORWARD,	/* a device task, over a socket of the VMM's */
+	SOCKET,		/* a device task, over a socket given to kvm.ko */
+	CHANNEL,	/* a device task, over KVM_CREATE_IOREGIONFD's descriptor */
+};
+
+struct path {
+	const char *name;
+	enum access access;
+	enum server server;
+	void (*device)(int fd);
+	int device_cpu;
+	int vcpus;
+	int late;
+};
+
+/* What the device task shares with us. */
+static struct {
+	uint64_t served;
+	uint32_t late;
+} *shared;
+
+/* Orders for the guest, and what it has to tell. */
+static struct job {
+	uint64_t access;
+	uint64_t addr;
+	uint64_t count;
+} job;
+
+static struct result {
+	uint64_t sum;	/* of all values read */
+	uint64_t ticks;
+} results[MAX_VCPUS];
+
+static void guest_alone(struct result *result)
+{
+	uint64_t start, i, j;
+
+	for (i = 0; i < job.count; i++) {
+		start = rdtsc();
+		WRITE_ONCE(*(uint8_t *)job.addr, 1);
+		result->ticks += rdtsc() - start;
+		for (j = 0; j < PAUSES; j++)
+			cpu_relax();
+	}
+}
+
+static void guest_main(uint64_t id)
+{
+	struct result *result = &results[id];
+	uint64_t n, sum = 0;
+	uint8_t *addr, val;
+
+	for (;;) {
+		addr = (uint8_t *)job.addr;
+		n = job.count;
+		result->ticks = 0;
+		switch (job.access) {
+		case READ:
+			while (n--)
+				sum += READ_ONCE(*addr);
+			break;
+		case WRITE:
+			while (n--)
+				WRITE_ONCE(*addr, 1);
+			break;
+		case WRITE_ALONE:
+			guest_alone(result);
+			break;
+		case IN:
+			while (n--) {
+				asm volatile("inb %w1, %0" : "=a"(val) : "d"((uint16_t)job.addr));
+				sum += val;
+			}
+			break;
+		}
+		result->sum = sum;
+		/* The host reads the result and gives out another job. */
+		barrier();
+		outl(DONE_PORT, 0);
+		barrier();
+	}
+}
+
+/* Device tasks. Each is a process that ends when it is killed, and answers 1. */
+
+static void device_read_write(int fd)
+{
+	struct ioregionfd_resp resp = { .data = 1 };
+	struct ioregionfd_cmd cmd;
+
+	while (read(fd, &cmd, sizeof(cmd)) == sizeof(cmd)) {
+		shared->served++;
+		if (cmd.resp && write(fd, &resp, sizeof(resp)) != sizeof(resp))
+			break;
+	}
+}
+
+static void device_ioctl(int fd)
+{
+	struct ioregionfd_serve serve = { .timeout = -1 };
+
+	for (;;) {
+		serve.vcpu = IOREGIONFD_ANY;
+		if (ioctl(fd, IOREGIONFD_SERVE, &serve))
+			break;
+		shared->served++;
+		serve.data = 1;
+	}
+}
+
+static void device_uring(int fd)
+{
+	const unsigned int flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+	struct ioregionfd_serve serve = { .timeout = -1 };
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+
+	if (io_uring_queue_init(1, &ring, flags) || io_uring_register_ring_fd(&ring) != 1 ||
+	    io_uring_register_files(&ring, &fd, 1))
+		return;
+	for (;;) {
+		serve.vcpu = IOREGIONFD_ANY;
+		sqe = io_uring_get_sqe(&ring);
+		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, 0, &serve, 0, 0);
+		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+		sqe->cmd_op = IOREGIONFD_SERVE;
+		if (io_uring_submit_and_wait(&ring, 1) != 1 || io_uring_peek_cqe(&ring, &cqe) ||
+		    cqe->res)
+			break;
+		io_uring_cqe_seen(&ring, cqe);
+		shared->served++;
+		serve.data = 1;
+	}
+}
+
+static void device_eventfd(int fd)
+{
+	uint64_t count;
+
+	while (read(fd, &count, sizeof(count)) == sizeof(count))
+		shared->served += count;
+}
+
+static bool poll_slot(int fd, struct ioregionfd_control *control, struct ioregionfd_slot *slot)
+{
+	uint32_t state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
+	struct ioregionfd_serve serve = { .flags = IOREGIONFD_ANSWER_ONLY, .data = 1 };
+	uint32_t taken, i;
+
+	if ((state & IOREGIONFD_SLOT_STATE) != IOREGIONFD_SLOT_POSTED ||
+	    READ_ONCE(control->posted_tail) >> 1 != READ_ONCE(slot->posted))
+		return true;
+	taken = (state & ~IOREGIONFD_SLOT_STATE) | IOREGIONFD_SLOT_TAKEN;
+	if (!__atomic_compare_exchange_n(&slot->state, &state, taken, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		return true;
+
+	shared->served++;
+	for (i = READ_ONCE(shared->late); i; i--)
+		cpu_relax();
+
+	slot->data = 1;
+	state = taken;
+	if (!(state & IOREGIONFD_SLOT_WAITING) &&
+	    __atomic_compare_exchange_n(&slot->state, &state, taken | IOREGIONFD_SLOT_DONE, false,
+					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		return true;
+	/* The vCPU has gone to sleep meanwhile. */
+	serve.id = ioregionfd_slot_id(0, state);
+	return !ioctl(fd, IOREGIONFD_SERVE, &serve);
+}
+
+static bool poll_ring(int fd, struct ioregionfd_control *control, uint32_t mask,
+		      struct ioregionfd_cmd *ring)
+{
+	struct ioregionfd_serve serve = { .flags = IOREGIONFD_ANSWER_ONLY };
+	uint32_t head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
+	uint32_t tail = READ_ONCE(control->posted_tail);
+	uint32_t n = tail >> 1;
+
+	if (n == head ||
+	    !__atomic_compare_exchange_n(&control->posted_tail, &tail, tail | 1, false,
+					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return true;
+	for (; n != head; n = (n + 1) & INT32_MAX)
+		shared->served += READ_ONCE(ring[n & mask].data);
+	__atomic_store_n(&control->posted_tail, n << 1, __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return !READ_ONCE(control->blocked) || !ioctl(fd, IOREGIONFD_SERVE, &serve);
+}
+
+/* Of one vCPU. */
+static void device_poll(int fd)
+{
+	struct ioregionfd_control *control;
+	struct ioregionfd_info info;
+
+	if (ioctl(fd, IOREGIONFD_GET_INFO, &info))
+		return;
+	control = mmap(NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (control == MAP_FAILED)
+		return;
+	WRITE_ONCE(control->polling, 1);
+	while (poll_slot(fd, control, (void *)control + info.slots_offset) &&
+	       poll_ring(fd, control, info.posted - 1, (void *)control + info.posted_offset))
+		cpu_relax();
+}
+
+static pid_t device_start(const struct path *path, int fd)
+{
+	pid_t vmm = getpid(), pid = fork();
+
+	TEST_ASSERT(pid >= 0, "fork() failed");
+	if (pid)
+		return pid;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	kvm_pin_this_task_to_pcpu(path->device_cpu);
+	if (getppid() == vmm)
+		path->device(fd);
+	/* Only if something failed: we wait for its death by SIGKILL. */
+	fprintf(stderr, "%s: the device task failed: errno %d (%s)\n", path->name, errno,
+		strerror(errno));
+	_exit(1);
+}
+
+/* Returns how often it had gone to sleep. */
+static long device_stop(pid_t pid)
+{
+	struct rusage usage;
+	int status;
+
+	kill(pid, SIGKILL);
+	TEST_ASSERT(wait4(pid, &status, 0, &usage) == pid, "wait4() failed");
+	TEST_ASSERT(WIFSIGNALED(status), "the device task failed");
+	return usage.ru_nvcsw;
+}
+
+/* vCPUs. */
+
+struct worker {
+	const struct path *path;
+	struct kvm_vcpu *vcpu;
+	pthread_t thread;
+	int socket;
+	uint64_t start;
+	uint64_t end;
+	uint64_t spin;
+	uint64_t in_place;
+};
+
+static pthread_barrier_t warm;
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+static uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
+{
+	struct kvm_stats_header header;
+	struct kvm_stats_desc *descs, *desc;
+	int i, fd = vcpu_get_stats_fd(vcpu);
+	bool found = false;
+	uint64_t data;
+
+	read_stats_header(fd, &header);
+	descs = read_stats_descriptors(fd, &header);
+	for (i = 0; i < header.num_desc && !found; i++) {
+		desc = get_stats_descriptor(descs, i, &header);
+		if (strcmp(desc->name, name))
+			continue;
+		read_stat_data(fd, &header, desc, &data, 1);
+		found = true;
+	}
+	TEST_ASSERT(found, "no statistic %s", name);
+	free(descs);
+	close(fd);
+	return data;
+}
+
+static uint64_t vmm_answer(struct worker *w, uint64_t offset)
+{
+	struct ioregionfd_cmd cmd = {
+		.cmd = IOREGIONFD_CMD_READ,
+		.resp = 1,
+		.offset = offset,
+	};
+	struct ioregionfd_resp resp;
+
+	if (w->path->server != FORWARD)
+		return 1;
+	if (write(w->socket, &cmd, sizeof(cmd)) != sizeof(cmd) ||
+	    read(w->socket, &resp, sizeof(resp)) != sizeof(resp))
+		TEST_FAIL("the socket failed");
+	return resp.data;
+}
+
+/* Without the library's wrapper, which looks at more than a VMM has to. */
+static void run_job(struct worker *w)
+{
+	struct kvm_run *run = w->vcpu->run;
+	bool vmm = w->path->server == VMM || w->path->server == FORWARD;
+
+	for (;;) {
+		if (ioctl(w->vcpu->fd, KVM_RUN, NULL))
+			TEST_FAIL("KVM_RUN failed: errno %d (%s)", errno, strerror(errno));
+		if (vmm && run->exit_reason == KVM_EXIT_MMIO && !run->mmio.is_write)
+			run->mmio.data[0] = vmm_answer(w, run->mmio.phys_addr - MMIO_GPA);
+		else if (run->exit_reason == KVM_EXIT_IO && run->io.port == DONE_PORT)
+			return;
+		else if (vmm && run->exit_reason == KVM_EXIT_IO)
+			*((uint8_t *)run + run->io.data_offset) =
+				vmm_answer(w, run->io.port - PIO_BASE);
+		else
+			TEST_FAIL("exit reason %u (%s)", run->exit_reason,
+				  exit_reason_str(run->exit_reason));
+	}
+}
+
+static void set_count(struct kvm_vm *vm, uint64_t count)
+{
+	job.count = count;
+	sync_global_to_guest(vm, job);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	bool spins = w->path->server == CHANNEL;
+	uint64_t spin = 0, in_place = 0;
+
+	kvm_pin_this_task_to_pcpu(0);
+	run_job(w);
+	if (spins) {
+		spin = vcpu_stat(w->vcpu, "ioregionfd_spin_ns");
+		in_place = vcpu_stat(w->vcpu, "ioregionfd_in_place");
+	}
+	/* The first time, one of us gives out the real job. */
+	if (pthread_barrier_wait(&warm) == PTHREAD_BARRIER_SERIAL_THREAD)
+		set_count(w->vcpu->vm, ACCESSES / w->path->vcpus);
+	pthread_barrier_wait(&warm);
+
+	w->start = now();
+	run_job(w);
+	w->end = now();
+
+	if (spins) {
+		w->spin = vcpu_stat(w->vcpu, "ioregionfd_spin_ns") - spin;
+		w->in_place = vcpu_stat(w->vcpu, "ioregionfd_in_place") - in_place;
+	}
+	return NULL;
+}
+
+static void add_region(struct kvm_vm *vm, const struct path *path, int fd)
+{
+	struct kvm_ioregionfd region = {
+		.guest_paddr = path->access == IN ? PIO_BASE : MMIO_GPA,
+		.memory_size = 8,
+		.read_fd = fd,
+		.write_fd = fd,
+		.flags = (path->access == IN ? KVM_IOREGION_PIO : 0) |
+			 (path->access == READ || path->access == IN ? 0 :
+			  KVM_IOREGION_POSTED_WRITES),
+	};
+
+	vm_ioctl(vm, KVM_SET_IOREGIONFD, &region);
+}
+
+static int create_channel(struct kvm_vm *vm, const struct path *path)
+{
+	struct kvm_create_ioregionfd create = {
+		.flags = path->device_cpu ? 0 : KVM_IOREGIONFD_SYNC_WAKE,
+		.vcpus = path->vcpus,
+		.posted = RING_SIZE,
+	};
+	int fd = __vm_ioctl(vm, KVM_CREATE_IOREGIONFD, &create);
+
+	TEST_ASSERT(fd >= 0, KVM_IOCTL_ERROR(KVM_CREATE_IOREGIONFD, fd));
+	return fd;
+}
+
+static int create_ioeventfd(struct kvm_vm *vm)
+{
+	struct kvm_ioeventfd ioeventfd = {
+		.addr = MMIO_GPA,
+		.len = 1,
+		.fd = eventfd(0, EFD_CLOEXEC),
+	};
+
+	TEST_ASSERT(ioeventfd.fd >= 0, "eventfd() failed");
+	vm_ioctl(vm, KVM_IOEVENTFD, &ioeventfd);
+	return ioeventfd.fd;
+}
+
+static void report(const struct path *path, struct kvm_vm *vm, struct worker *w, long sleeps)
+{
+	uint64_t start = w[0].start, end = w[0].end, ticks = 0, sum = 0, spin = 0, in_place = 0;
+	bool polls = path->device == device_poll && path->access == READ;
+	double figure;
+	int i;
+
+	sync_global_from_guest(vm, results);
+	for (i = 0; i < path->vcpus; i++) {
+		start = min(start, w[i].start);
+		end = max(end, w[i].end);
+		sum += results[i].sum;
+		ticks += results[i].ticks;
+		spin += w[i].spin;
+		in_place += w[i].in_place;
+	}
+	figure = path->access == WRITE_ALONE ? ticks : polls ? end - start - spin : end - start;
+	printf("%s %.0f\n", path->name, figure / ACCESSES);
+	if (path->server == CHANNEL)
+		printf("# %.1f, spin %.1f, in place %.1f %%, the device task slept %.2f times\n",
+		       (double)(end - start) / ACCESSES, (double)spin / ACCESSES,
+		       100.0 * in_place / ACCESSES, (double)sleeps / ACCESSES);
+	fflush(stdout);
+
+	/* That it was this path. */
+	if (path->access == READ || path->access == IN)
+		TEST_ASSERT_EQ(sum, path->server == IN_KERNEL ? 0 : ACCESSES + WARM_UP);
+	if (path->device)
+		TEST_ASSERT_EQ(shared->served, ACCESSES + WARM_UP);
+	if (polls)
+		TEST_ASSERT(in_place > 0.99 * ACCESSES, "the vCPU slept");
+	if (path->access == WRITE_ALONE)
+		TEST_ASSERT(sleeps > 0.99 * ACCESSES, "the device task was not asleep");
+}
+
+static void measure(const struct path *path)
+{
+	struct worker workers[MAX_VCPUS] = {};
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	int i, sv[2] = { -1, -1 };
+	struct kvm_vm *vm;
+	pid_t pid = 0;
+	long sleeps = 0;
+	uint64_t count;
+
+	vm = vm_create_with_vcpus(path->vcpus, guest_main, vcpus);
+	virt_map(vm, MMIO_GPA, MMIO_GPA, 1);
+	virt_map(vm, IOAPIC_GPA, IOAPIC_GPA, 1);
+	job.access = path->access;
+	job.addr = path->access == IN ? PIO_BASE :
+		   path->server == IN_KERNEL ? IOAPIC_GPA : MMIO_GPA;
+	set_count(vm, WARM_UP / path->vcpus);
+
+	/* One end is the device task's. Of a channel and an eventfd both are the same. */
+	switch (path->server) {
+	case IN_KERNEL:
+	case VMM:
+		break;
+	case EVENTFD:
+		sv[0] = create_ioeventfd(vm);
+		sv[1] = dup(sv[0]);
+		break;
+	case CHANNEL:
+		sv[0] = create_channel(vm, path);
+		sv[1] = dup(sv[0]);
+		break;
+	case FORWARD:
+	case SOCKET:
+		TEST_ASSERT(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv),
+			    "socketpair() failed");
+	}
+	if (path->server == SOCKET || path->server == CHANNEL)
+		add_region(vm, path, sv[0]);
+
+	memset(shared, 0, sizeof(*shared));
+	shared->late = path->late;
+	if (path->device)
+		pid = device_start(path, sv[1]);
+
+	pthread_barrier_init(&warm, NULL, path->vcpus);
+	for (i = 0; i < path->vcpus; i++) {
+		vcpu_args_set(vcpus[i], 1, i);
+		workers[i].path = path;
+		workers[i].vcpu = vcpus[i];
+		workers[i].socket = sv[0];
+		TEST_ASSERT(!pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]),
+			    "pthread_create() failed");
+	}
+	for (i = 0; i < path->vcpus; i++)
+		pthread_join(workers[i].thread, NULL);
+	pthread_barrier_destroy(&warm);
+
+	if (pid)
+		sleeps = device_stop(pid);
+	else if (path->server == EVENTFD)
+		TEST_ASSERT(read(sv[0], &count, sizeof(count)) == sizeof(count) &&
+			    count == ACCESSES + WARM_UP, "the eventfd has %lu", count);
+	report(path, vm, workers, sleeps);
+	kvm_vm_free(vm);
+	if (sv[0] >= 0) {
+		close(sv[0]);
+		close(sv[1]);
+	}
+}
+
+static const struct path paths[] = {
+	{ "mmio/in-kernel", READ, IN_KERNEL, NULL, 0, 1 },
+	{ "mmio-write/ioeventfd", WRITE, EVENTFD, NULL, 0, 1 },
+	{ "mmio-write/ioeventfd-woken", WRITE_ALONE, EVENTFD, device_eventfd, 1, 1 },
+	{ "mmio/vmm-thread", READ, VMM, NULL, 0, 1 },
+	{ "mmio/forward-socket", READ, FORWARD, device_read_write, 0, 1 },
+	{ "ioregionfd/socket", READ, SOCKET, device_read_write, 0, 1 },
+	{ "ioregionfd/read-write", READ, CHANNEL, device_read_write, 0, 1 },
+	{ "ioregionfd/ioctl", READ, CHANNEL, device_ioctl, 0, 1 },
+	{ "ioregionfd/uring", READ, CHANNEL, device_uring, 0, 1 },
+	{ "ioregionfd/poll", READ, CHANNEL, device_poll, 1, 1 },
+	{ "ioregionfd/poll-late", READ, CHANNEL, device_poll, 1, 1, LATE },
+	{ "ioregionfd-write/posted", WRITE, CHANNEL, device_poll, 1, 1 },
+	{ "ioregionfd-write/posted-woken", WRITE_ALONE, CHANNEL, device_ioctl, 1, 1 },
+	{ "pio/vmm-thread", IN, VMM, NULL, 0, 1 },
+	{ "pio/forward-socket", IN, FORWARD, device_read_write, 0, 1 },
+	{ "pio/ioctl", IN, CHANNEL, device_ioctl, 0, 1 },
+	{ "scaling/ioctl-1", READ, CHANNEL, device_ioctl, 0, 1 },
+	{ "scaling/ioctl-2", READ, CHANNEL, device_ioctl, 0, 2 },
+	{ "scaling/ioctl-4", READ, CHANNEL, device_ioctl, 0, 4 },
+};
+
+static bool wanted(const struct path *path, char **patterns)
+{
+	if ((path->server == SOCKET || path->server == CHANNEL) &&
+	    !kvm_has_cap(KVM_CAP_IOREGIONFD))
+		return false;
+	if (!*patterns)
+		return true;
+	while (*patterns)
+		if (!fnmatch(*patterns++, path->name, 0))
+			return true;
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	int i;
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	TEST_ASSERT(shared != MAP_FAILED, "mmap() failed");
+	for (i = 0; i < ARRAY_SIZE(paths); i++)
+		if (wanted(&paths[i], argv + 1))
+			measure(&paths[i]);
+	return 0;
+}

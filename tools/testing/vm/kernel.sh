@@ -1,0 +1,32 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# kernel.sh KVER DIR: the kernel of build/linux, with tinyconfig and the NAME.config
+# here, where KVER ends in -NAME, and its modules, in DIR. Built in build/NAME.
+set -euo pipefail
+. tools/testing/vm/lib.sh
+
+kver=$1 dir=$2
+name=${kver##*-}
+config=tools/testing/vm/$name.config
+obj=$PWD/build/$name
+
+kmake() { make -C build/linux O="$obj" LOCALVERSION="-$name" "$@"; }
+
+configure() {
+	kmake tinyconfig
+	(cd "$obj" && ../linux/scripts/kconfig/merge_config.sh -m .config "../../$config")
+	kmake olddefconfig
+	# An option that depends on one that is off is dropped in silence
+	grep -E '^(# )?CONFIG_' "$config" | grep -vxFf "$obj/.config" |
+		sed 's/^/not to be had: /' | grep . && return 1
+	return 0
+}
+
+mkdir -p "$obj"
+say "Linux $kver, with $config (minutes)"
+logged "$name-config" configure
+logged "$name-kernel" kmake bzImage modules
+rm -rf "$dir"
+mkdir -p "$dir/boot"
+cp "$obj/arch/x86/boot/bzImage" "$dir/boot/vmlinuz-$kver"
+logged "$name-install" kmake INSTALL_MOD_PATH="$PWD/$dir" INSTALL_MOD_STRIP=1 modules_install
