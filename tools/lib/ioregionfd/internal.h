@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR BSD-3-Clause */
+/*
+ * What the parts of libioregionfd share:
+ *
+ *	vmm.c		what a VMM needs
+ *	task.c		handles, regions, and the functions that are for all kinds
+ *	channel.c	channels made by KVM_CREATE_IOREGIONFD
+ *	stream.c	sockets and pipes
+ *
+ * Internal functions return 0, or a negative errno value; -ENODEV stands for the
+ * end of the VM or of the socket, which is none for the library's user.
+ */
+#ifndef IOREGIONFD_INTERNAL_H
+#define IOREGIONFD_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "ioregionfd.h"
+
+#define BUCKETS	64	/* a power of two */
+
+/* All but @next is constant once it is in the table. */
+struct region {
+	struct region *next;
+	uint64_t user_data;
+	const struct ioregionfd_ops *ops;
+	void *opaque;
+};
+
+/**
+ * struct stream - a socket or a pair of pipes
+ * @lock: held by the thread that serves; protects the rest
+ * @stop_fd: eventfd, readable from ioregionfd_stop() to ioregionfd_restart()
+ * @sock: it is a socket
+ * @packets: one that keeps message boundaries
+ * @cmd: the command that is coming in
+ * @received: how many bytes of it have
+ * @resp: the response that is going out
+ * @unsent: how many bytes of it have not
+ */
+struct stream {
+	pthread_mutex_t lock;
+	int stop_fd;
+	bool sock;
+	bool packets;
+	struct ioregionfd_cmd cmd;
+	size_t received;
+	struct ioregionfd_resp resp;
+	size_t unsent;
+};
+
+/**
+ * struct channel - one that KVM_CREATE_IOREGIONFD has made
+ * @info: its layout
+ * @control: the mapping
+ * @slots: the slots in the mapping
+ * @posted: the ring in the mapping
+ */
+struct channel {
+	struct ioregionfd_info info;
+	struct ioregionfd_control *control;
+	struct ioregionfd_slot *slots;
+	struct ioregionfd_cmd *posted;
+};
+
+/**
+ * struct ioregionfd_task - handle
+ * @read_fd: where commands come from
+ * @write_fd: where responses go, often the same
+ * @is_channel: it was made by KVM_CREATE_IOREGIONFD
+ * @stopped: ioregionfd_stop() was called
+ * @running: threads in ioregionfd_run()
+ * @poll_limit: in ns, for IOREGIONFD_ADAPTIVE
+ * @channel: if it is a channel
+ * @stream: if not
+ * @regions: hash table by user_data; lists grow at the head, looked up without lock
+ * @regions_lock: for changes of @regions
+ * @unknown: callback, may be NULL
+ * @unknown_opaque: for it
+ * @unknown_count: commands without a region
+ */
+struct ioregionfd_task {
+	int read_fd;
+	int write_fd;
+	bool is_channel;
+	bool stopped;
+	unsigned int running;
+	uint64_t poll_limit;
+	union {
+		struct channel channel;
+		struct stream stream;
+	};
+	struct region *regions[BUCKETS];
+	pthread_mutex_t regions_lock;
+	void (*unknown)(void *opaque, const struct ioregionfd_cmd *cmd);
+	void *unknown_opaque;
+	uint64_t unknown_count;
+};
+
+/* SEQ_CST: see pass_stop_on(). */
+static inline bool task_stopped(const struct ioregionfd_task *task)
+{
+	return __atomic_load_n(&task->stopped, __ATOMIC_SEQ_CST);
+}
+
+/* task.c */
+uint64_t ioregionfd_task_handle(struct ioregionfd_task *task, const struct ioregionfd_cmd *cmd);
+
+/* channel.c */
+int ioregionfd_channel_open(struct ioregionfd_task *task, unsigned int flags);
+void ioregionfd_channel_close(struct ioregionfd_task *task);
+int ioregionfd_channel_run(struct ioregionfd_task *task, enum ioregionfd_mode mode, uint32_t vcpu);
+int ioregionfd_channel_answer_only(struct ioregionfd_task *task, uint64_t id, uint64_t data);
+void ioregionfd_channel_interrupt(struct ioregionfd_task *task);
+
+/* stream.c */
+int ioregionfd_stream_open(struct ioregionfd_task *task);
+void ioregionfd_stream_close(struct ioregionfd_task *task);
+int ioregionfd_stream_run(struct ioregionfd_task *task);
+void ioregionfd_stream_interrupt(struct ioregionfd_task *task);
+void ioregionfd_stream_restart(struct ioregionfd_task *task);
+
+#endif /* IOREGIONFD_INTERNAL_H */

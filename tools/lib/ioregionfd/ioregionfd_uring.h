@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR BSD-3-Clause */
+/*
+ * libioregionfd in a liburing loop of the caller's own:
+ *
+ *	ioregionfd_request_init(&request, task, IOREGIONFD_ANY);
+ *	do {
+ *		sqe = io_uring_get_sqe(&ring);
+ *		ioregionfd_uring_prep(sqe, &request);
+ *		io_uring_sqe_set_data(sqe, ...);
+ *		io_uring_submit_and_wait(&ring, 1);
+ *		io_uring_peek_cqe(&ring, &cqe);
+ *		again = ioregionfd_request_complete(&request, cqe->res);
+ *		io_uring_cqe_seen(&ring, cqe);
+ *	} while (again > 0);
+ *
+ * To end such a loop, cancel the request as any other of io_uring's, wait for
+ * its completion, and call ioregionfd_request_finish().
+ */
+#ifndef IOREGIONFD_URING_H
+#define IOREGIONFD_URING_H
+
+#include <liburing.h>
+#include "ioregionfd.h"
+
+/**
+ * ioregionfd_uring_prep() - prepare to answer and to get the next command
+ * @sqe: a submission queue entry; its user_data is left to the caller
+ * @request: the request, which belongs to the kernel from the submission to the
+ *	completion
+ *
+ * The kernel's io_uring must have IORING_OP_URING_CMD (Linux 5.19); if it has not,
+ * the completion's res is -EINVAL.
+ */
+static inline void ioregionfd_uring_prep(struct io_uring_sqe *sqe,
+					 struct ioregionfd_request *request)
+{
+	request->serve.timeout = -1;
+	request->serve.vcpu = request->vcpu;
+	request->serve.flags = 0;
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, request->fd, &request->serve, 0, 0);
+	sqe->cmd_op = IOREGIONFD_SERVE;
+}
+
+#endif /* IOREGIONFD_URING_H */
