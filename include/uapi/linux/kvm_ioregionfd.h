@@ -46,6 +46,32 @@ struct kvm_ioregionfd {
 #define KVM_SET_IOREGIONFD	_IOW(0xAE, 0x5e, struct kvm_ioregionfd)
 
 /**
+ * struct kvm_create_ioregionfd - argument of KVM_CREATE_IOREGIONFD
+ * @flags: KVM_IOREGIONFD_SYNC_WAKE or 0
+ * @vcpus: how many vCPUs the channel serves, at least 1: those created first
+ * @posted: posted writes that may wait for the device task; a power of two of
+ *	at most KVM_IOREGIONFD_MAX_POSTED
+ * @pad: must be 0
+ */
+struct kvm_create_ioregionfd {
+	__u32 flags;
+	__u32 vcpus;
+	__u32 posted;
+	__u32 pad[5];
+};
+
+/*
+ * kvm_create_ioregionfd.flags: a device task that sleeps is woken on the CPU of
+ * the vCPU, which is about to wait for it
+ */
+#define KVM_IOREGIONFD_SYNC_WAKE	(1 << 0)
+
+#define KVM_IOREGIONFD_MAX_POSTED	65536
+
+/* Returns a file descriptor that is both read_fd and write_fd for this VM. */
+#define KVM_CREATE_IOREGIONFD	_IOW(0xAE, 0x5f, struct kvm_create_ioregionfd)
+
+/**
  * struct kvm_ioregionfd_exit - kvm_run.ioregionfd, for KVM_EXIT_IOREGIONFD_FAILURE
  * @region_paddr: guest_paddr of the region
  * @region_size: memory_size of the region
@@ -84,6 +110,7 @@ struct kvm_ioregionfd_exit {
 #define KVM_IOREGIONFD_FAIL_IO		2	/* read or write failed, see error */
 #define KVM_IOREGIONFD_FAIL_PROTOCOL	3	/* unasked or wrong response */
 #define KVM_IOREGIONFD_FAIL_DEASSIGNED	4	/* the region went away in the middle */
+#define KVM_IOREGIONFD_FAIL_NO_SLOT	5	/* kvm_create_ioregionfd.vcpus is too small */
 
 /* kvm_ioregionfd_exit.progress */
 #define KVM_IOREGIONFD_SENT_NONE	0	/* the device task did not see the command */

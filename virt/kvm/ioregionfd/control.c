@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioregionfd, control: the ioctl that adds and removes regions, and the
- * lookup from an address to its region.
+ * ioregionfd, control: the ioctls that make channels and add and remove
+ * regions, and the lookup from an address to its region.
  *
  * Regions are changed under kvm->slots_lock and looked up under RCU. Whoever
  * goes on using a region after the lookup holds a reference to it.
  */
 #include <linux/err.h>
 #include <linux/maple_tree.h>
+#include <linux/kvm_host.h>
+#include <linux/log2.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -19,6 +21,8 @@ static_assert(sizeof(struct kvm_ioregionfd) == 64);
 static_assert(offsetof(struct kvm_ioregionfd, read_fd) == 24);
 static_assert(offsetof(struct kvm_ioregionfd, flags) == 32);
 static_assert(offsetof(struct kvm_ioregionfd, pad) == 36);
+static_assert(sizeof(struct kvm_create_ioregionfd) == 32);
+static_assert(offsetof(struct kvm_create_ioregionfd, pad) == 12);
 
 /* Each region pins two open files that count against nobody's limit. */
 #define IOREGIONFD_MAX_REGIONS 1000
@@ -78,7 +82,7 @@ void ioregionfd_region_put(struct ioregionfd_region *region)
 {
 	if (!refcount_dec_and_test(&region->refs))
 		return;
-	ioregionfd_channel_put(region->channel, region->kvm);
+	region->channel->ops->put(region->channel, region->kvm);
 	kfree_rcu(region, rcu);
 }
 
@@ -92,7 +96,9 @@ ioregionfd_region_new(struct kvm *kvm, const struct kvm_ioregionfd *args)
 	if (!region)
 		return ERR_PTR(-ENOMEM);
 
-	channel = ioregionfd_channel_get(args->read_fd, args->write_fd);
+	channel = ioregionfd_slots_get(kvm, args->read_fd, args->write_fd);
+	if (!channel)
+		channel = ioregionfd_files_get(args->read_fd, args->write_fd);
 	if (IS_ERR(channel)) {
 		kfree(region);
 		return ERR_CAST(channel);
@@ -167,7 +173,7 @@ static int ioregionfd_deassign(struct kvm *kvm, const struct kvm_ioregionfd *arg
 
 	mtree_erase(&vm->regions[pio], region->first);
 	vm->count--;
-	ioregionfd_channel_leave(region);
+	region->channel->ops->leave(region);
 	ioregionfd_region_put(region);
 	return 0;
 }
@@ -221,6 +227,32 @@ int kvm_vm_ioctl_set_ioregionfd(struct kvm *kvm, void __user *argp)
 }
 
 /**
+ * kvm_vm_ioctl_create_ioregionfd() - KVM_CREATE_IOREGIONFD
+ * @kvm: the VM
+ * @argp: a struct kvm_create_ioregionfd in user memory
+ *
+ * Context: may sleep.
+ * Return: the file descriptor, or a negative errno as in
+ * Documentation/virt/kvm/ioregionfd.rst.
+ */
+int kvm_vm_ioctl_create_ioregionfd(struct kvm *kvm, void __user *argp)
+{
+	struct kvm_create_ioregionfd args;
+
+	if (copy_from_user(&args, argp, sizeof(args)))
+		return -EFAULT;
+	if (args.flags & ~KVM_IOREGIONFD_SYNC_WAKE)
+		return -EINVAL;
+	if (memchr_inv(args.pad, 0, sizeof(args.pad)))
+		return -EINVAL;
+	if (!args.vcpus || args.vcpus > kvm->max_vcpus)
+		return -EINVAL;
+	if (!is_power_of_2(args.posted) || args.posted > KVM_IOREGIONFD_MAX_POSTED)
+		return -EINVAL;
+	return ioregionfd_slots_create(kvm, &args);
+}
+
+/**
  * kvm_ioregionfd_vm_destroy() - drop the regions of a VM that goes
  * @kvm: the VM, which has no users any more
  *
@@ -234,7 +266,8 @@ void kvm_ioregionfd_vm_destroy(struct kvm *kvm)
 	int i;
 
 	/* One may linger for a VM without regions, after a failed assign. */
-	ioregionfd_channels_release(kvm);
+	ioregionfd_files_vm_destroy(kvm);
+	ioregionfd_slots_vm_destroy(kvm);
 	if (!vm)
 		return;
 	for (i = 0; i < ARRAY_SIZE(vm->regions); i++) {

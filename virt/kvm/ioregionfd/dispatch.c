@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioregionfd, dispatch: KVM_RUN for a VM that has regions.
+ * ioregionfd, dispatch: the accesses of a vCPU whose VM has regions.
  *
  * An access that nothing inside kvm.ko takes leaves the emulator as it does
  * without ioregionfd: kvm_arch_vcpu_ioctl_run() returns with the access
  * described in the vCPU, and a later call completes it. Here, in between, an
  * access to a region is carried out by its device task instead of the VMM.
  * No lock but vcpu->mutex is held meanwhile, and no SRCU section entered.
+ *
+ * A channel that can start a command without sleeping gets it a little earlier,
+ * while the emulator asks the devices (kvm_ioregionfd_in_place()). If the answer
+ * is quick the access never leaves the emulator. If not, it does so as above,
+ * with the command under way.
  *
  * All that describes the access is copied from fields that the VMM cannot
  * write, with two exceptions: the elements of a string, which KVM itself keeps
@@ -34,6 +39,8 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
 /**
  * struct ioregionfd_vcpu - an access on its way, and how far it has come
  * @pending: there is one: the vCPU may not go on before it is complete
+ * @early: its command was started in the middle of the exit; it becomes pending
+ *	if the exit comes here
  * @failed: the VMM has been told that it failed, and has yet to say what next
  * @pio: it is to ports
  * @write: it is a write
@@ -52,6 +59,7 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
  */
 struct ioregionfd_vcpu {
 	bool pending;
+	bool early;
 	bool failed;
 	bool pio;
 	bool write;
@@ -144,73 +152,6 @@ static void piece_done(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 	v->progress = KVM_IOREGIONFD_SENT_NONE;
 }
 
-/* Which access, if any, made kvm_arch_vcpu_ioctl_run() return 0. */
-
-static bool catch_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
-{
-	struct kvm_mmio_fragment *frag;
-
-	if (!vcpu->mmio_needed)
-		return false;
-
-	frag = &vcpu->mmio_fragments[vcpu->mmio_cur_fragment];
-	v->pio = false;
-	v->write = vcpu->mmio_is_write;
-	v->addr = frag->gpa;
-	v->size = min(frag->len, MMIO_MAX);
-	v->count = 1;
-	if (v->write)
-		memcpy(v->data, frag->data, v->size);
-	return v->size;
-}
-
-/*
- * The emulator forgets pio.count when it exits with an "outs", which needs no
- * completion; its port, size and direction it does not.
- */
-static bool catch_pio(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
-{
-	unsigned int size = vcpu->arch.pio.size;
-	unsigned int count = vcpu->arch.pio.count;
-
-	if (!count && !vcpu->arch.pio.in)
-		count = READ_ONCE(vcpu->run->io.count);
-	if (!count || !size || count > PAGE_SIZE / size)
-		return false;
-
-	v->pio = true;
-	v->write = !vcpu->arch.pio.in;
-	v->addr = vcpu->arch.pio.port;
-	v->size = size;
-	v->count = count;
-	return true;
-}
-
-static bool access_catch(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
-{
-	switch (READ_ONCE(vcpu->run->exit_reason)) {
-	case KVM_EXIT_MMIO:
-		if (!catch_mmio(vcpu, v))
-			return false;
-		break;
-	case KVM_EXIT_IO:
-		if (!catch_pio(vcpu, v))
-			return false;
-		break;
-	default:
-		return false;
-	}
-
-	v->region = ioregionfd_region_find(vcpu->kvm, v->pio, v->addr, v->size);
-	if (!v->region)
-		return false;
-	v->done = 0;
-	v->progress = KVM_IOREGIONFD_SENT_NONE;
-	v->failed = false;
-	v->pending = true;
-	return true;
-}
-
 /* Puts a completed access where the VMM would have put it. */
 static void access_return(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
@@ -293,76 +234,68 @@ static struct ioregionfd_call *command_new(struct kvm_vcpu *vcpu,
 					   struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_region *region = v->region;
-	struct ioregionfd_call *call = ioregionfd_call_new();
-
-	if (!call)
-		return NULL;
-	call->cmd.cmd = v->write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ;
-	call->cmd.size_exponent = ilog2(piece_size(v));
-	call->cmd.resp = !(v->write && region->posted);
-	call->cmd.user_data = region->user_data;
-	call->cmd.offset = piece_addr(v) - region->first;
-	if (v->write)
-		call->cmd.data = piece_load(vcpu, v);
+	struct ioregionfd_call *call;
 
 	v->exit.region_paddr = region->first;
 	v->exit.region_size = region->last - region->first + 1;
 	v->exit.user_data = region->user_data;
 
+	call = region->channel->ops->call_new(region, vcpu);
+	if (IS_ERR(call))
+		return call;
+
+	call->cmd = (struct ioregionfd_cmd) {
+		.cmd = v->write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
+		.size_exponent = ilog2(piece_size(v)),
+		.resp = !(v->write && region->posted),
+		.user_data = region->user_data,
+		.offset = piece_addr(v) - region->first,
+		.data = v->write ? piece_load(vcpu, v) : 0,
+	};
+
 	vcpu->stat.generic.ioregionfd_submit++;
-	trace_kvm_ioregionfd_submit(vcpu->vcpu_id, region->user_data, v->pio,
-				    v->write, piece_addr(v), piece_size(v),
-				    call->cmd.data);
+	trace_kvm_ioregionfd_submit(vcpu, region, &call->cmd, call->cmd.data, false);
 	return call;
-}
-
-/* Ends the command. Returns whether the device task may have carried it out. */
-static bool command_end(struct ioregionfd_vcpu *v)
-{
-	bool seen = ioregionfd_call_end(v->region, v->call);
-
-	v->call = NULL;
-	return seen;
 }
 
 static void command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
-	u64 value = v->write ? v->call->cmd.data : v->call->resp.data;
+	struct ioregionfd_call *call = v->call;
+	u64 value = v->write ? call->cmd.data : call->data;
 
 	if (piece_size(v) < sizeof(value))
 		value &= BIT_ULL(8 * piece_size(v)) - 1;
 
 	vcpu->stat.generic.ioregionfd_complete++;
-	trace_kvm_ioregionfd_complete(vcpu->vcpu_id, v->region->user_data,
-				      v->pio, v->write, piece_addr(v),
-				      piece_size(v), value);
-	command_end(v);
+	vcpu->stat.generic.ioregionfd_in_place += !call->slept;
+	trace_kvm_ioregionfd_complete(vcpu, v->region, &call->cmd, value, !call->slept);
+	v->region->channel->ops->call_end(v->region, call);
+	v->call = NULL;
 	piece_done(vcpu, v, value);
 }
 
-static void command_count_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
-			       struct ioregionfd_failure why, u8 progress)
+/*
+ * Drops a command that is not to be completed. Returns what of it the device
+ * task may have seen.
+ */
+static u8 command_drop(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
+		       struct ioregionfd_failure why)
 {
+	struct ioregionfd_cmd cmd = v->call->cmd;
+	u8 progress = v->region->channel->ops->call_end(v->region, v->call);
+
+	v->call = NULL;
 	vcpu->stat.generic.ioregionfd_fail++;
-	trace_kvm_ioregionfd_fail(vcpu->vcpu_id, v->region->user_data, v->pio,
-				  v->write, piece_addr(v), piece_size(v),
-				  why.reason, progress, why.error);
+	trace_kvm_ioregionfd_fail(vcpu, v->region, &cmd, why.reason, progress, why.error);
+	return progress;
 }
 
 static void command_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_failure why =
-		ioregionfd_channel_failure(v->region->channel);
-	u8 progress = KVM_IOREGIONFD_SENT_NONE;
+		v->region->channel->ops->failure(v->region->channel);
 
-	if (v->call->sent == sizeof(v->call->cmd))
-		progress = KVM_IOREGIONFD_SENT_ALL;
-	else if (v->call->sent)
-		progress = KVM_IOREGIONFD_SENT_PART;
-
-	command_count_fail(vcpu, v, why, progress);
-	command_end(v);
-	access_fail(vcpu, v, why, progress);
+	access_fail(vcpu, v, why, command_drop(vcpu, v, why));
 }
 
 /*
@@ -372,16 +305,110 @@ static void command_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 static int command_cancel(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_failure why = { KVM_IOREGIONFD_FAIL_DEASSIGNED, 0 };
-	bool seen = command_end(v);
+	u8 progress = command_drop(vcpu, v, why);
 
-	command_count_fail(vcpu, v, why, seen ? KVM_IOREGIONFD_SENT_ALL :
-						KVM_IOREGIONFD_SENT_NONE);
-	if (seen) {
-		access_fail(vcpu, v, why, KVM_IOREGIONFD_SENT_ALL);
+	if (progress) {
+		access_fail(vcpu, v, why, progress);
 		return 0;
 	}
 	access_drop_region(v);
 	return 1;
+}
+
+/*
+ * The exit did not come to an end as expected: the guest got a fault instead,
+ * for one, and executes the instruction anew.
+ */
+static void early_abandon(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct ioregionfd_failure abandoned = {};
+
+	command_drop(vcpu, v, abandoned);
+	access_drop_region(v);
+	v->early = false;
+}
+
+/* Which access, if any, made kvm_arch_vcpu_ioctl_run() return 0. */
+
+static bool catch_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct kvm_mmio_fragment *frag;
+	unsigned int size;
+
+	if (!vcpu->mmio_needed)
+		return false;
+
+	frag = &vcpu->mmio_fragments[vcpu->mmio_cur_fragment];
+	size = min(frag->len, MMIO_MAX);
+	if (v->early && (v->addr != frag->gpa || v->size != size ||
+			 v->write != vcpu->mmio_is_write))
+		early_abandon(vcpu, v);
+	v->pio = false;
+	v->write = vcpu->mmio_is_write;
+	v->addr = frag->gpa;
+	v->size = size;
+	v->count = 1;
+	if (v->write)
+		memcpy(v->data, frag->data, size);
+	return size;
+}
+
+/*
+ * The emulator forgets pio.count when it exits with an "outs", which needs no
+ * completion; its port, size and direction it does not.
+ */
+static bool catch_pio(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	unsigned int size = vcpu->arch.pio.size;
+	unsigned int count = vcpu->arch.pio.count;
+
+	if (!count && !vcpu->arch.pio.in)
+		count = READ_ONCE(vcpu->run->io.count);
+	if (!count || !size || count > PAGE_SIZE / size)
+		return false;
+
+	v->pio = true;
+	v->write = !vcpu->arch.pio.in;
+	v->addr = vcpu->arch.pio.port;
+	v->size = size;
+	v->count = count;
+	return true;
+}
+
+static bool catch_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	switch (READ_ONCE(vcpu->run->exit_reason)) {
+	case KVM_EXIT_MMIO:
+		return catch_mmio(vcpu, v);
+	case KVM_EXIT_IO:
+		return catch_pio(vcpu, v);
+	default:
+		return false;
+	}
+}
+
+static bool access_catch(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, int r)
+{
+	bool caught = !r && catch_exit(vcpu, v);
+
+	if (v->early && (!caught || v->pio))
+		early_abandon(vcpu, v);
+	if (!caught)
+		return false;
+
+	if (v->early) {
+		v->early = false;
+	} else {
+		v->region = ioregionfd_region_find(vcpu->kvm, v->pio, v->addr,
+						   v->size);
+		if (!v->region)
+			return false;
+		v->done = 0;
+		v->progress = KVM_IOREGIONFD_SENT_NONE;
+	}
+	v->failed = false;
+	v->pending = true;
+	return true;
 }
 
 /*
@@ -409,6 +436,8 @@ static int access_find_region(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
  */
 static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
+	struct ioregionfd_failure no_slot = { KVM_IOREGIONFD_FAIL_NO_SLOT, 0 };
+	struct ioregionfd_call *call;
 	int r;
 
 	if (v->failed)
@@ -416,13 +445,19 @@ static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	if (!v->region)
 		return access_find_region(vcpu, v);
 	if (!v->call) {
-		v->call = command_new(vcpu, v);
-		if (!v->call)
-			return -ENOMEM;
+		call = command_new(vcpu, v);
+		if (call == ERR_PTR(-ENXIO)) {
+			access_fail(vcpu, v, no_slot, KVM_IOREGIONFD_SENT_NONE);
+			return 0;
+		}
+		if (IS_ERR(call))
+			return PTR_ERR(call);
+		v->call = call;
 	}
 
 	kvm_sigset_activate(vcpu);
-	r = ioregionfd_call_run(v->region, v->call, vcpu->wants_to_run);
+	r = v->region->channel->ops->call_run(v->region, v->call, vcpu,
+					      vcpu->wants_to_run);
 	kvm_sigset_deactivate(vcpu);
 
 	switch (r) {
@@ -476,6 +511,16 @@ static int run_to_exit(struct kvm_vcpu *vcpu)
 	return r;
 }
 
+static struct ioregionfd_vcpu *vcpu_state(struct kvm_vcpu *vcpu)
+{
+	lockdep_assert_held(&vcpu->mutex);
+
+	if (!vcpu->ioregionfd)
+		vcpu->ioregionfd = kzalloc(sizeof(*vcpu->ioregionfd),
+					   GFP_KERNEL_ACCOUNT);
+	return vcpu->ioregionfd;
+}
+
 /**
  * kvm_ioregionfd_run() - KVM_RUN for a VM that has, or had, regions
  * @vcpu: the vCPU, whose mutex the caller holds
@@ -487,28 +532,110 @@ static int run_to_exit(struct kvm_vcpu *vcpu)
  */
 int kvm_ioregionfd_run(struct kvm_vcpu *vcpu)
 {
-	struct ioregionfd_vcpu *v = vcpu->ioregionfd;
+	struct ioregionfd_vcpu *v = vcpu_state(vcpu);
 	int r;
 
-	lockdep_assert_held(&vcpu->mutex);
-
-	if (!v) {
-		v = kzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
-		if (!v)
-			return -ENOMEM;
-		vcpu->ioregionfd = v;
-	}
+	if (!v)
+		return -ENOMEM;
 
 	for (;;) {
 		if (!v->pending) {
 			r = run_to_exit(vcpu);
-			if (r || !access_catch(vcpu, v))
+			if (!access_catch(vcpu, v, r))
 				return r;
 		}
 		r = access_serve(vcpu, v);
 		if (r <= 0)
 			return r;
 	}
+}
+
+/**
+ * kvm_ioregionfd_run_on() - KVM_RUN for a VM that got its first region during it
+ * @vcpu: the vCPU, for which kvm_arch_vcpu_ioctl_run() has just returned 0
+ *
+ * Context, return: as kvm_ioregionfd_run().
+ */
+int kvm_ioregionfd_run_on(struct kvm_vcpu *vcpu)
+{
+	struct ioregionfd_vcpu *v = vcpu_state(vcpu);
+	int r;
+
+	/* The exit to the VMM is as good as it was before there was a region. */
+	if (!v || !access_catch(vcpu, v, 0))
+		return 0;
+	r = access_serve(vcpu, v);
+	return r <= 0 ? r : kvm_ioregionfd_run(vcpu);
+}
+
+/**
+ * kvm_ioregionfd_in_place() - carry an access to memory out during the exit
+ * @vcpu: the vCPU, which is inside of kvm_arch_vcpu_ioctl_run()
+ * @addr: first address
+ * @len: bytes
+ * @val: the bytes to write, or where to put those read
+ * @write: whether it is a write
+ *
+ * Context: within kvm->srcu; does not sleep, but may spin.
+ * Return: 0 if it is done, or -EOPNOTSUPP: the emulator has to leave with it, and
+ * kvm_ioregionfd_run() goes on.
+ */
+int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
+			    void *val, bool write)
+{
+	struct ioregionfd_vcpu *v = vcpu->ioregionfd;
+	const struct ioregionfd_channel_ops *ops;
+	struct ioregionfd_call *call;
+
+	if (!v)
+		return -EOPNOTSUPP;
+	if (v->early)
+		early_abandon(vcpu, v);
+
+	/*
+	 * Only what is one command, and not a part of an access that crosses a
+	 * page: of such a one the other part may have left the emulator before,
+	 * or may yet make it begin anew.
+	 */
+	if (!is_power_of_2(len) || vcpu->mmio_nr_fragments ||
+	    !((addr + len) & ~PAGE_MASK))
+		return -EOPNOTSUPP;
+
+	v->region = ioregionfd_region_find(vcpu->kvm, false, addr, len);
+	if (!v->region)
+		return -EOPNOTSUPP;
+	ops = v->region->channel->ops;
+	if (!ops->call_try)
+		goto refuse;
+
+	v->pio = false;
+	v->write = write;
+	v->addr = addr;
+	v->size = len;
+	v->count = 1;
+	v->done = 0;
+	v->progress = KVM_IOREGIONFD_SENT_NONE;
+	if (write)
+		memcpy(v->data, val, len);
+
+	call = command_new(vcpu, v);
+	if (IS_ERR(call))
+		goto refuse;
+	v->call = call;
+	if (ops->call_try(v->region, call, vcpu)) {
+		v->early = true;
+		return -EOPNOTSUPP;
+	}
+
+	command_complete(vcpu, v);
+	if (!write)
+		memcpy(val, v->data, len);
+	access_drop_region(v);
+	return 0;
+
+refuse:
+	access_drop_region(v);
+	return -EOPNOTSUPP;
 }
 
 /**
@@ -524,7 +651,7 @@ void kvm_ioregionfd_vcpu_destroy(struct kvm_vcpu *vcpu)
 	if (!v)
 		return;
 	if (v->call)
-		command_end(v);
+		v->region->channel->ops->call_end(v->region, v->call);
 	access_drop_region(v);
 	kfree(v);
 }

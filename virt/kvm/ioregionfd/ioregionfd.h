@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the three parts of ioregionfd share:
+ * What the parts of ioregionfd share:
  *
- *   control.c	the ioctl: which addresses belong to which region
- *   dispatch.c	KVM_RUN: catches an access, has it served, completes it
- *   channel.c	a pair of files: carries one command and its response
+ *   control.c	the ioctls: which addresses belong to which region
+ *   dispatch.c	the vCPU: catches an access, has it served, completes it
+ *   files.c	a channel over a pair of files that the VMM gave
+ *   slots.c	a channel that kvm.ko made: a slot for each vCPU; the vCPUs' side
+ *   serve.c	its file descriptor: the device task's side
  */
 #ifndef __KVM_IOREGIONFD_INTERNAL_H
 #define __KVM_IOREGIONFD_INTERNAL_H
@@ -28,7 +30,7 @@ struct ioregionfd_channel;
  * @user_data: for the device task
  * @pio: whether it is one of ports
  * @posted: whether writes get no response
- * @gone: it has been removed; set once, under the channel's lock
+ * @gone: it has been removed; set once, by the channel's leave()
  *
  * All but @refs and @gone are constant.
  */
@@ -51,28 +53,14 @@ void ioregionfd_region_put(struct ioregionfd_region *region);
 
 /**
  * struct ioregionfd_call - one command and its response
- * @refs: one for the vCPU that made it, one for the channel while on the wire
- * @cmd: the command, constant
- * @resp: the response, valid when @done
- * @sent: bytes of @cmd that have left
- * @received: bytes of @resp that have arrived
- * @started: it is or was on the wire; under the channel's lock
- * @done: it is complete; under the channel's lock
- *
- * @sent, @received and @resp belong to the task that drives the channel, see
- * channel.c. Once ioregionfd_call_run() has said that the call is over, they
- * belong to the vCPU.
- *
- * A call may outlive its vCPU and its region: it refers to neither.
+ * @cmd: the command, constant while under way
+ * @data: the value of the response, valid once the call is done
+ * @slept: the vCPU had to sleep for it, or was not able to tell
  */
 struct ioregionfd_call {
-	refcount_t refs;
 	struct ioregionfd_cmd cmd;
-	struct ioregionfd_resp resp;
-	u8 sent;
-	u8 received;
-	bool started;
-	bool done;
+	u64 data;
+	bool slept;
 };
 
 /**
@@ -85,17 +73,59 @@ struct ioregionfd_failure {
 	int error;
 };
 
-struct ioregionfd_call *ioregionfd_call_new(void);
-int ioregionfd_call_run(struct ioregionfd_region *region,
-			struct ioregionfd_call *call, bool wait);
-bool ioregionfd_call_end(struct ioregionfd_region *region,
-			 struct ioregionfd_call *call);
+/**
+ * struct ioregionfd_channel_ops - what a kind of channel does
+ * @call_new: begins a call for a vCPU, which has one at most. The caller fills
+ *	in @cmd. May sleep, unless @call_try is there. Returns an ERR_PTR if out
+ *	of memory (-ENOMEM) or out of slots (-ENXIO).
+ * @call_try: carries the call out as far as possible without sleeping. Called in
+ *	the middle of a VM exit, within kvm->srcu. Returns 0 if it is done, or
+ *	-EINPROGRESS: @call_run goes on with it. NULL: only @call_run can.
+ * @call_run: carries the call out, or goes on with it; @wait: whether it may wait
+ *	for the device task. May sleep; must not be under a lock or in an SRCU
+ *	section. Returns 0 if it is done; -EINTR: a signal came, or it cannot go
+ *	on without waiting, run it again; -EIO: the channel has failed;
+ *	-ECANCELED: the region has been removed.
+ * @call_end: drops a call, in whatever state it is. What was not sent is taken
+ *	back; for the rest, the response is dropped when it comes. May sleep.
+ *	Returns KVM_IOREGIONFD_SENT_*: what the device task may have seen.
+ * @failure: why the channel has failed; the reason is 0 if it has not.
+ * @leave: a region is removed: starts no command for it any more, and no vCPU
+ *	goes on waiting for one. Under kvm->slots_lock.
+ * @put: drops a region's reference. May sleep.
+ */
+struct ioregionfd_channel_ops {
+	struct ioregionfd_call *(*call_new)(struct ioregionfd_region *region,
+					    struct kvm_vcpu *vcpu);
+	int (*call_try)(struct ioregionfd_region *region,
+			struct ioregionfd_call *call, struct kvm_vcpu *vcpu);
+	int (*call_run)(struct ioregionfd_region *region,
+			struct ioregionfd_call *call, struct kvm_vcpu *vcpu,
+			bool wait);
+	u8 (*call_end)(struct ioregionfd_region *region,
+		       struct ioregionfd_call *call);
+	struct ioregionfd_failure (*failure)(struct ioregionfd_channel *channel);
+	void (*leave)(struct ioregionfd_region *region);
+	void (*put)(struct ioregionfd_channel *channel, struct kvm *kvm);
+};
 
-struct ioregionfd_channel *ioregionfd_channel_get(int read_fd, int write_fd);
-void ioregionfd_channel_put(struct ioregionfd_channel *ch, struct kvm *kvm);
-void ioregionfd_channels_release(struct kvm *kvm);
-void ioregionfd_channel_leave(struct ioregionfd_region *region);
-struct ioregionfd_failure
-ioregionfd_channel_failure(struct ioregionfd_channel *ch);
+/**
+ * struct ioregionfd_channel - a way to a device task, of one kind or the other
+ * @ops: what it does
+ */
+struct ioregionfd_channel {
+	const struct ioregionfd_channel_ops *ops;
+};
+
+/* files.c */
+struct ioregionfd_channel *ioregionfd_files_get(int read_fd, int write_fd);
+void ioregionfd_files_vm_destroy(struct kvm *kvm);
+
+/* slots.c */
+int ioregionfd_slots_create(struct kvm *kvm,
+			    const struct kvm_create_ioregionfd *args);
+struct ioregionfd_channel *ioregionfd_slots_get(struct kvm *kvm, int read_fd,
+						int write_fd);
+void ioregionfd_slots_vm_destroy(struct kvm *kvm);
 
 #endif /* __KVM_IOREGIONFD_INTERNAL_H */

@@ -2,7 +2,10 @@
 #if !defined(_TRACE_KVM_IOREGIONFD_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _TRACE_KVM_IOREGIONFD_H
 
+#include <linux/kvm_host.h>
 #include <linux/tracepoint.h>
+
+#include "ioregionfd.h"
 
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM kvm
@@ -11,66 +14,88 @@
 	{ KVM_IOREGIONFD_FAIL_HANGUP,		"hangup" },	\
 	{ KVM_IOREGIONFD_FAIL_IO,		"io" },		\
 	{ KVM_IOREGIONFD_FAIL_PROTOCOL,		"protocol" },	\
-	{ KVM_IOREGIONFD_FAIL_DEASSIGNED,	"deassigned" }
+	{ KVM_IOREGIONFD_FAIL_DEASSIGNED,	"deassigned" },	\
+	{ KVM_IOREGIONFD_FAIL_NO_SLOT,		"no slot" }
 
 /*
- * One command is submitted once, and then completes or fails, once. The vCPU
- * has one under way at most, so vcpu_id tells which submit belongs to which
- * complete or fail.
+ * What all events say: which VM (the process that made it), which vCPU, which
+ * region, and the access. One command is submitted once, and then completes or
+ * fails, once. The vCPU has one under way at most, so vm and vcpu_id tell which
+ * submit belongs to which complete or fail.
  */
 DECLARE_EVENT_CLASS(kvm_ioregionfd_command,
-	TP_PROTO(unsigned int vcpu_id, u64 user_data, bool pio, bool write,
-		 u64 addr, unsigned int size, u64 data),
-	TP_ARGS(vcpu_id, user_data, pio, write, addr, size, data),
+	TP_PROTO(struct kvm_vcpu *vcpu, const struct ioregionfd_region *region,
+		 const struct ioregionfd_cmd *cmd, u64 data, bool in_place),
+	TP_ARGS(vcpu, region, cmd, data, in_place),
 
 	TP_STRUCT__entry(
+		__field(u64, region)
 		__field(u64, user_data)
 		__field(u64, addr)
 		__field(u64, data)
+		__field(int, vm)
 		__field(unsigned int, vcpu_id)
 		__field(u8, size)
 		__field(bool, pio)
 		__field(bool, write)
+		__field(bool, in_place)
 	),
 
 	TP_fast_assign(
-		__entry->user_data = user_data;
-		__entry->addr = addr;
+		__entry->region = region->first;
+		__entry->user_data = cmd->user_data;
+		__entry->addr = region->first + cmd->offset;
 		__entry->data = data;
-		__entry->vcpu_id = vcpu_id;
-		__entry->size = size;
-		__entry->pio = pio;
-		__entry->write = write;
+		__entry->vm = vcpu->kvm->userspace_pid;
+		__entry->vcpu_id = vcpu->vcpu_id;
+		__entry->size = 1 << cmd->size_exponent;
+		__entry->pio = region->pio;
+		__entry->write = cmd->cmd == IOREGIONFD_CMD_WRITE;
+		__entry->in_place = in_place;
 	),
 
-	TP_printk("vcpu %u user_data 0x%llx %s %s addr 0x%llx size %u data 0x%llx",
+	TP_printk("vcpu %u user_data 0x%llx %s %s addr 0x%llx size %u data 0x%llx region 0x%llx vm %d",
 		  __entry->vcpu_id, __entry->user_data,
 		  __entry->pio ? "pio" : "mmio",
 		  __entry->write ? "write" : "read",
-		  __entry->addr, __entry->size, __entry->data)
+		  __entry->addr, __entry->size, __entry->data,
+		  __entry->region, __entry->vm)
 );
 
 /* data: write: the value; read: 0 */
 DEFINE_EVENT(kvm_ioregionfd_command, kvm_ioregionfd_submit,
-	TP_PROTO(unsigned int vcpu_id, u64 user_data, bool pio, bool write,
-		 u64 addr, unsigned int size, u64 data),
-	TP_ARGS(vcpu_id, user_data, pio, write, addr, size, data));
+	TP_PROTO(struct kvm_vcpu *vcpu, const struct ioregionfd_region *region,
+		 const struct ioregionfd_cmd *cmd, u64 data, bool in_place),
+	TP_ARGS(vcpu, region, cmd, data, in_place));
 
-/* data: the value written or read */
-DEFINE_EVENT(kvm_ioregionfd_command, kvm_ioregionfd_complete,
-	TP_PROTO(unsigned int vcpu_id, u64 user_data, bool pio, bool write,
-		 u64 addr, unsigned int size, u64 data),
-	TP_ARGS(vcpu_id, user_data, pio, write, addr, size, data));
+/*
+ * data: the value written or read; in_place: it was answered, or the ring had
+ * room for the posted write, before the vCPU left the exit
+ */
+DEFINE_EVENT_PRINT(kvm_ioregionfd_command, kvm_ioregionfd_complete,
+	TP_PROTO(struct kvm_vcpu *vcpu, const struct ioregionfd_region *region,
+		 const struct ioregionfd_cmd *cmd, u64 data, bool in_place),
+	TP_ARGS(vcpu, region, cmd, data, in_place),
+
+	TP_printk("vcpu %u user_data 0x%llx %s %s addr 0x%llx size %u data 0x%llx region 0x%llx vm %d in_place %u",
+		  __entry->vcpu_id, __entry->user_data,
+		  __entry->pio ? "pio" : "mmio",
+		  __entry->write ? "write" : "read",
+		  __entry->addr, __entry->size, __entry->data,
+		  __entry->region, __entry->vm, __entry->in_place)
+);
 
 TRACE_EVENT(kvm_ioregionfd_fail,
-	TP_PROTO(unsigned int vcpu_id, u64 user_data, bool pio, bool write,
-		 u64 addr, unsigned int size, u8 reason, u8 progress, int error),
-	TP_ARGS(vcpu_id, user_data, pio, write, addr, size, reason, progress,
-		error),
+	TP_PROTO(struct kvm_vcpu *vcpu, const struct ioregionfd_region *region,
+		 const struct ioregionfd_cmd *cmd, u8 reason, u8 progress,
+		 int error),
+	TP_ARGS(vcpu, region, cmd, reason, progress, error),
 
 	TP_STRUCT__entry(
+		__field(u64, region)
 		__field(u64, user_data)
 		__field(u64, addr)
+		__field(int, vm)
 		__field(unsigned int, vcpu_id)
 		__field(int, error)
 		__field(u8, size)
@@ -81,24 +106,27 @@ TRACE_EVENT(kvm_ioregionfd_fail,
 	),
 
 	TP_fast_assign(
-		__entry->user_data = user_data;
-		__entry->addr = addr;
-		__entry->vcpu_id = vcpu_id;
+		__entry->region = region->first;
+		__entry->user_data = cmd->user_data;
+		__entry->addr = region->first + cmd->offset;
+		__entry->vm = vcpu->kvm->userspace_pid;
+		__entry->vcpu_id = vcpu->vcpu_id;
 		__entry->error = error;
-		__entry->size = size;
+		__entry->size = 1 << cmd->size_exponent;
 		__entry->reason = reason;
 		__entry->progress = progress;
-		__entry->pio = pio;
-		__entry->write = write;
+		__entry->pio = region->pio;
+		__entry->write = cmd->cmd == IOREGIONFD_CMD_WRITE;
 	),
 
-	TP_printk("vcpu %u user_data 0x%llx %s %s addr 0x%llx size %u reason %s progress %u error %d",
+	TP_printk("vcpu %u user_data 0x%llx %s %s addr 0x%llx size %u reason %s progress %u error %d region 0x%llx vm %d",
 		  __entry->vcpu_id, __entry->user_data,
 		  __entry->pio ? "pio" : "mmio",
 		  __entry->write ? "write" : "read",
 		  __entry->addr, __entry->size,
 		  __print_symbolic(__entry->reason, ioregionfd_trace_reasons),
-		  __entry->progress, __entry->error)
+		  __entry->progress, __entry->error, __entry->region,
+		  __entry->vm)
 );
 
 #endif /* _TRACE_KVM_IOREGIONFD_H */

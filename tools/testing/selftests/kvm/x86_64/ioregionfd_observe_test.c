@@ -262,13 +262,16 @@ FIXTURE_TEARDOWN(trace)
 #define TRACE_POSTED	"vcpu 0 user_data 0xfeedfacecafe1000 mmio "
 #define TRACE_PIO	"vcpu 0 user_data 0xfeedfacecafe2000 pio "
 #define TRACE_HANGUP	" reason hangup progress 2 error 0"
+#define IN_SYNC		" region 0xc0000000"
+#define IN_POSTED	" region 0xc0001000"
+#define IN_PIO		" region 0x2000"
 
 /* That these are the events so far, and no others. */
 #define expect_trace(...) __expect_trace((const char *[]){ __VA_ARGS__, NULL }, __LINE__)
 static void __expect_trace(const char *want[], int line)
 {
 	FILE *f = fopen(INSTANCE "/trace", "r");
-	char buf[512], *event;
+	char buf[512], line_wanted[512], *event;
 
 	TEST_ASSERT(f, "cannot open the trace");
 	while (fgets(buf, sizeof(buf), f)) {
@@ -278,8 +281,10 @@ static void __expect_trace(const char *want[], int line)
 		event += strlen("kvm_ioregionfd_");
 		buf[strcspn(buf, "\n")] = 0;
 		TEST_ASSERT(*want, "line %d: one more: %s", line, event);
-		TEST_ASSERT(!strcmp(event, *want), "line %d: wanted\n  %s\ngot\n  %s", line, *want,
-			    event);
+		snprintf(line_wanted, sizeof(line_wanted), "%s vm %d%s", *want, getpid(),
+			 strncmp(*want, "complete", 8) ? "" : " in_place 0");
+		TEST_ASSERT(!strcmp(event, line_wanted), "line %d: wanted\n  %s\ngot\n  %s", line,
+			    line_wanted, event);
 		want++;
 	}
 	TEST_ASSERT(!*want, "line %d: %s did not come", line, *want);
@@ -299,12 +304,12 @@ TEST_F(trace, commands)
 	dev_send(&self->ch, 0);
 	dev_recv(&self->ch);
 	thread_join_done(&self->thread);
-	expect_trace("submit: " TRACE_SYNC "read addr 0xc0000008 size 4 data 0x0",
-		     "complete: " TRACE_SYNC "read addr 0xc0000008 size 4 data 0x12345678",
-		     "submit: " TRACE_PIO "write addr 0x2004 size 2 data 0xabcd",
-		     "complete: " TRACE_PIO "write addr 0x2004 size 2 data 0xabcd",
-		     "submit: " TRACE_POSTED "write addr 0xc0001000 size 4 data 0x11223344",
-		     "complete: " TRACE_POSTED "write addr 0xc0001000 size 4 data 0x11223344");
+	expect_trace("submit: " TRACE_SYNC "read addr 0xc0000008 size 4 data 0x0" IN_SYNC,
+		     "complete: " TRACE_SYNC "read addr 0xc0000008 size 4 data 0x12345678" IN_SYNC,
+		     "submit: " TRACE_PIO "write addr 0x2004 size 2 data 0xabcd" IN_PIO,
+		     "complete: " TRACE_PIO "write addr 0x2004 size 2 data 0xabcd" IN_PIO,
+		     "submit: " TRACE_POSTED "write addr 0xc0001000 size 4 data 0x11223344" IN_POSTED,
+		     "complete: " TRACE_POSTED "write addr 0xc0001000 size 4 data 0x11223344" IN_POSTED);
 }
 
 TEST_F(trace, interrupted_command)
@@ -313,13 +318,13 @@ TEST_F(trace, interrupted_command)
 	thread_start(&self->thread);
 	dev_recv(&self->ch);
 	thread_interrupt(&self->thread);
-	expect_trace("submit: " TRACE_PIO "read addr 0x2000 size 1 data 0x0");
+	expect_trace("submit: " TRACE_PIO "read addr 0x2000 size 1 data 0x0" IN_PIO);
 	thread_start(&self->thread);
 	thread_interrupt(&self->thread);
 	dev_send(&self->ch, 0x42);
 	thread_start(&self->thread);
 	thread_join_done(&self->thread);
-	expect_trace("complete: " TRACE_PIO "read addr 0x2000 size 1 data 0x42");
+	expect_trace("complete: " TRACE_PIO "read addr 0x2000 size 1 data 0x42" IN_PIO);
 }
 
 TEST_F(trace, failed_command)
@@ -330,8 +335,8 @@ TEST_F(trace, failed_command)
 	channel_close_dev(&self->ch);
 	thread_join_exit(&self->thread);
 	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_IOREGIONFD_FAILURE);
-	expect_trace("submit: " TRACE_SYNC "write addr 0xc0000003 size 1 data 0x99",
-		     "fail: " TRACE_SYNC "write addr 0xc0000003 size 1" TRACE_HANGUP);
+	expect_trace("submit: " TRACE_SYNC "write addr 0xc0000003 size 1 data 0x99" IN_SYNC,
+		     "fail: " TRACE_SYNC "write addr 0xc0000003 size 1" TRACE_HANGUP IN_SYNC);
 }
 
 int main(int argc, char **argv)

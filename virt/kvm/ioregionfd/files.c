@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioregionfd, channel: one command and its response over a pair of files.
+ * ioregionfd, files: a channel over a pair of files.
  *
- * A channel is a pair of files that a VMM gave to KVM_SET_IOREGIONFD, with all
+ * The channel is a pair of files that a VMM gave to KVM_SET_IOREGIONFD, with all
  * regions, of any VM, that use it. It carries one call at a time: neither a
  * response nor the rest of a half-written command says whose it is.
  *
@@ -50,11 +50,37 @@ static_assert(sizeof(struct ioregionfd_resp) == 32);
 #define CHANNEL_WAITS 4
 
 /**
- * struct ioregionfd_channel - a pair of files and the call on them
- * @list: in ioregionfd_channels
- * @regions: how many regions use it; under ioregionfd_channels_lock
+ * struct files_call - one command and its response on the wire
+ * @call: what the vCPU knows of it
+ * @refs: one for the vCPU that made it, one for the channel while on the wire
+ * @resp: the response, valid when @done
+ * @sent: bytes of @call.cmd that have left
+ * @received: bytes of @resp that have arrived
+ * @started: it is or was on the wire; under the channel's lock
+ * @done: it is complete; under the channel's lock
+ *
+ * @sent, @received and @resp belong to the task that drives the channel. Once
+ * files_call_run() has said that the call is over, they belong to the vCPU.
+ *
+ * A call may outlive its vCPU and its region: it refers to neither.
+ */
+struct files_call {
+	struct ioregionfd_call call;
+	refcount_t refs;
+	struct ioregionfd_resp resp;
+	u8 sent;
+	u8 received;
+	bool started;
+	bool done;
+};
+
+/**
+ * struct files - a pair of files and the call on them
+ * @channel: what the region knows of it
+ * @list: in all_files
+ * @regions: how many regions use it; under all_files_lock
  * @lingers_for: the VM that had the last region, while it lingers; changed
- *	under ioregionfd_channels_lock
+ *	under all_files_lock
  * @read_file: responses come from here
  * @write_file: commands go here; may be @read_file
  * @lock: see above
@@ -71,7 +97,8 @@ static_assert(sizeof(struct ioregionfd_resp) == 32);
  * @heads: the queues they are in
  * @nr_waits: how many are used; more than CHANNEL_WAITS: that did not fit
  */
-struct ioregionfd_channel {
+struct files {
+	struct ioregionfd_channel channel;
 	struct list_head list;
 	unsigned int regions;
 	struct kvm *lingers_for;
@@ -81,7 +108,7 @@ struct ioregionfd_channel {
 	spinlock_t lock; /* never held while a file is used */
 	bool driven;
 	struct ioregionfd_failure failure;
-	struct ioregionfd_call *cur;
+	struct files_call *cur;
 	wait_queue_head_t turn;
 
 	wait_queue_head_t io;
@@ -91,14 +118,14 @@ struct ioregionfd_channel {
 	poll_table table;
 	struct channel_wait {
 		wait_queue_entry_t entry;
-		struct ioregionfd_channel *channel;
+		struct files *channel;
 	} waits[CHANNEL_WAITS];
 	wait_queue_head_t *heads[CHANNEL_WAITS];
 	unsigned int nr_waits;
 };
 
-static LIST_HEAD(ioregionfd_channels);
-static DEFINE_MUTEX(ioregionfd_channels_lock);
+static LIST_HEAD(all_files);
+static DEFINE_MUTEX(all_files_lock);
 
 static void channels_drain(struct work_struct *work);
 static DECLARE_WORK(channels_drain_work, channels_drain);
@@ -107,7 +134,7 @@ static DECLARE_WORK(channels_drain_work, channels_drain);
 static int channel_wake(wait_queue_entry_t *entry, unsigned int mode, int sync,
 			void *key)
 {
-	struct ioregionfd_channel *ch =
+	struct files *ch =
 		container_of(entry, struct channel_wait, entry)->channel;
 	__poll_t events = key_to_poll(key);
 
@@ -125,7 +152,7 @@ static int channel_wake(wait_queue_entry_t *entry, unsigned int mode, int sync,
 	return 0;
 }
 
-static void channel_expect(struct ioregionfd_channel *ch, __poll_t events)
+static void channel_expect(struct files *ch, __poll_t events)
 {
 	WRITE_ONCE(ch->awaited, events | EPOLLERR | EPOLLHUP);
 	WRITE_ONCE(ch->kicked, false);
@@ -183,7 +210,7 @@ static ssize_t pipe_receive(struct file *file, void *buf, size_t len)
 	return vfs_iocb_iter_read(file, &kiocb, &iter);
 }
 
-static ssize_t channel_send(struct ioregionfd_channel *ch, const void *buf,
+static ssize_t channel_send(struct files *ch, const void *buf,
 			    size_t len)
 {
 	struct kvec vec = { .iov_base = (void *)buf, .iov_len = len };
@@ -196,7 +223,7 @@ static ssize_t channel_send(struct ioregionfd_channel *ch, const void *buf,
 }
 
 /* Returns as read(2) does; -EBADMSG for a packet that is not @len bytes. */
-static ssize_t channel_receive(struct ioregionfd_channel *ch, void *buf,
+static ssize_t channel_receive(struct files *ch, void *buf,
 			       size_t len)
 {
 	struct kvec vec = { .iov_base = buf, .iov_len = len };
@@ -218,16 +245,16 @@ static ssize_t channel_receive(struct ioregionfd_channel *ch, void *buf,
 	return n;
 }
 
-static void call_put(struct ioregionfd_call *call)
+static void call_put(struct files_call *call)
 {
 	if (refcount_dec_and_test(&call->refs))
 		kfree(call);
 }
 
 /* Takes the call off the wire. Only for the driver, or if nobody drives. */
-static void channel_clear(struct ioregionfd_channel *ch)
+static void channel_clear(struct files *ch)
 {
-	struct ioregionfd_call *cur = ch->cur;
+	struct files_call *cur = ch->cur;
 
 	lockdep_assert_held(&ch->lock);
 	if (!cur)
@@ -236,7 +263,7 @@ static void channel_clear(struct ioregionfd_channel *ch)
 	call_put(cur);
 }
 
-static void channel_fail(struct ioregionfd_channel *ch, u8 reason, int error)
+static void channel_fail(struct files *ch, u8 reason, int error)
 {
 	spin_lock(&ch->lock);
 	ch->failure.reason = reason;
@@ -246,7 +273,7 @@ static void channel_fail(struct ioregionfd_channel *ch, u8 reason, int error)
 }
 
 /* Turns the result of a read into a failure, unless it is worth waiting. */
-static int channel_read_failed(struct ioregionfd_channel *ch, ssize_t n)
+static int channel_read_failed(struct files *ch, ssize_t n)
 {
 	if (n == -EAGAIN)
 		return -EAGAIN;
@@ -265,7 +292,7 @@ static int channel_read_failed(struct ioregionfd_channel *ch, ssize_t n)
  * Before a command there must be nothing to read: it would be taken for the
  * response. The end of the file shows here too, before the command is lost.
  */
-static int channel_check_quiet(struct ioregionfd_channel *ch)
+static int channel_check_quiet(struct files *ch)
 {
 	struct ioregionfd_resp stray;
 	int r;
@@ -281,15 +308,15 @@ static int channel_check_quiet(struct ioregionfd_channel *ch)
  * the wire is complete, -EAGAIN when it waits for a file, and -EIO when the
  * channel has failed.
  */
-static int channel_advance(struct ioregionfd_channel *ch)
+static int channel_advance(struct files *ch)
 {
-	struct ioregionfd_call *call = ch->cur;
+	struct files_call *call = ch->cur;
 	ssize_t n;
 
 	channel_expect(ch, EPOLLOUT);
-	while (call->sent < sizeof(call->cmd)) {
-		n = channel_send(ch, (u8 *)&call->cmd + call->sent,
-				 sizeof(call->cmd) - call->sent);
+	while (call->sent < sizeof(call->call.cmd)) {
+		n = channel_send(ch, (u8 *)&call->call.cmd + call->sent,
+				 sizeof(call->call.cmd) - call->sent);
 		if (n == -EAGAIN)
 			return -EAGAIN;
 		if (n <= 0) {
@@ -298,7 +325,7 @@ static int channel_advance(struct ioregionfd_channel *ch)
 		}
 		call->sent += n;
 	}
-	if (!call->cmd.resp)
+	if (!call->call.cmd.resp)
 		return 0;
 
 	channel_expect(ch, EPOLLIN | EPOLLRDHUP);
@@ -317,10 +344,10 @@ static int channel_advance(struct ioregionfd_channel *ch)
  * Some sockets tell of new room only to those who have polled for it since the
  * last attempt, so poll once more.
  */
-static int channel_wait(struct ioregionfd_channel *ch,
+static int channel_wait(struct files *ch,
 			struct ioregionfd_region *region)
 {
-	bool sending = ch->cur->sent < sizeof(ch->cur->cmd);
+	bool sending = ch->cur->sent < sizeof(ch->cur->call.cmd);
 
 	if (vfs_poll(sending ? ch->write_file : ch->read_file, NULL) &
 	    (sending ? EPOLLOUT : EPOLLIN)) {
@@ -334,9 +361,9 @@ static int channel_wait(struct ioregionfd_channel *ch,
 }
 
 /* Puts the call on the wire, unless its region went away before. */
-static void channel_start(struct ioregionfd_channel *ch,
+static void channel_start(struct files *ch,
 			  struct ioregionfd_region *region,
-			  struct ioregionfd_call *call)
+			  struct files_call *call)
 {
 	spin_lock(&ch->lock);
 	if (!region->gone) {
@@ -347,7 +374,7 @@ static void channel_start(struct ioregionfd_channel *ch,
 	spin_unlock(&ch->lock);
 }
 
-static void channel_finish(struct ioregionfd_channel *ch)
+static void channel_finish(struct files *ch)
 {
 	spin_lock(&ch->lock);
 	ch->cur->done = true;
@@ -360,9 +387,9 @@ static void channel_finish(struct ioregionfd_channel *ch)
  * the channel has failed (0: the caller looks which), or until it would have
  * to wait and must not (-EINTR).
  */
-static int channel_drive(struct ioregionfd_channel *ch,
+static int channel_drive(struct files *ch,
 			 struct ioregionfd_region *region,
-			 struct ioregionfd_call *call, bool wait)
+			 struct files_call *call, bool wait)
 {
 	int r;
 
@@ -399,9 +426,9 @@ enum call_status { CALL_DONE, CALL_FAILED, CALL_GONE, CALL_DRIVE, CALL_WAIT };
  * Looks how a call stands, and returns whether its vCPU can do something about
  * it. With CALL_DRIVE the caller has become the driver.
  */
-static bool channel_look(struct ioregionfd_channel *ch,
+static bool channel_look(struct files *ch,
 			 struct ioregionfd_region *region,
-			 struct ioregionfd_call *call, enum call_status *status)
+			 struct files_call *call, enum call_status *status)
 {
 	spin_lock(&ch->lock);
 	if (call->done) {
@@ -420,7 +447,7 @@ static bool channel_look(struct ioregionfd_channel *ch,
 	return *status != CALL_WAIT;
 }
 
-static void channel_release(struct ioregionfd_channel *ch)
+static void channel_release(struct files *ch)
 {
 	spin_lock(&ch->lock);
 	ch->driven = false;
@@ -428,40 +455,29 @@ static void channel_release(struct ioregionfd_channel *ch)
 	wake_up(&ch->turn);
 }
 
-/**
- * ioregionfd_call_new() - make a call
- *
- * Context: may sleep.
- * Return: the call, whose @cmd the caller fills in, or NULL if out of memory.
- * It ends with ioregionfd_call_end().
- */
-struct ioregionfd_call *ioregionfd_call_new(void)
+static struct files *files_of(struct ioregionfd_region *region)
 {
-	struct ioregionfd_call *call;
-
-	call = kzalloc(sizeof(*call), GFP_KERNEL_ACCOUNT);
-	if (call)
-		refcount_set(&call->refs, 1);
-	return call;
+	return container_of(region->channel, struct files, channel);
 }
 
-/**
- * ioregionfd_call_run() - carry a call out, or go on with one
- * @region: the region it is for; the caller holds a reference
- * @call: the call
- * @wait: whether to wait for the device task
- *
- * Context: may sleep; must not be under a lock or in an SRCU section.
- * Return:
- * * 0		- done, @call has the response
- * * -EINTR	- a signal came, or it cannot go on without waiting; run it again
- * * -EIO	- the channel has failed
- * * -ECANCELED	- the region has been removed
- */
-int ioregionfd_call_run(struct ioregionfd_region *region,
-			struct ioregionfd_call *call, bool wait)
+static struct ioregionfd_call *files_call_new(struct ioregionfd_region *region,
+					      struct kvm_vcpu *vcpu)
 {
-	struct ioregionfd_channel *ch = region->channel;
+	struct files_call *call = kzalloc(sizeof(*call), GFP_KERNEL_ACCOUNT);
+
+	if (!call)
+		return ERR_PTR(-ENOMEM);
+	refcount_set(&call->refs, 1);
+	call->call.slept = true;
+	return &call->call;
+}
+
+static int files_call_run(struct ioregionfd_region *region,
+			  struct ioregionfd_call *c, struct kvm_vcpu *vcpu,
+			  bool wait)
+{
+	struct files_call *call = container_of(c, struct files_call, call);
+	struct files *ch = files_of(region);
 	enum call_status status;
 	int r;
 
@@ -474,6 +490,7 @@ int ioregionfd_call_run(struct ioregionfd_region *region,
 
 		switch (status) {
 		case CALL_DONE:
+			c->data = call->resp.data;
 			return 0;
 		case CALL_FAILED:
 			return -EIO;
@@ -490,46 +507,37 @@ int ioregionfd_call_run(struct ioregionfd_region *region,
 	}
 }
 
-/**
- * ioregionfd_call_end() - drop a call, in whatever state it is
- * @region: the region it was for
- * @call: the call, which the caller must not use any more
- *
- * A call of which nothing was sent is taken back. One of which something was
- * stays on the wire without an owner, and the response is dropped when it
- * comes.
- *
- * Context: may sleep.
- * Return: whether the device task may have seen, or may yet see, the command.
+/*
+ * What was sent of a call stays on the wire without an owner, and the rest
+ * follows unless the channel has failed.
  */
-bool ioregionfd_call_end(struct ioregionfd_region *region,
-			 struct ioregionfd_call *call)
+static u8 files_call_end(struct ioregionfd_region *region,
+			 struct ioregionfd_call *c)
 {
-	struct ioregionfd_channel *ch = region->channel;
-	bool seen;
+	struct files_call *call = container_of(c, struct files_call, call);
+	struct files *ch = files_of(region);
+	u8 progress;
 
 	spin_lock(&ch->lock);
 	if (ch->cur == call && !ch->driven && !call->sent) {
 		channel_clear(ch);
 		call->started = false;
 	}
-	seen = call->started;
+	if (!call->started || (ch->failure.reason && !call->sent))
+		progress = KVM_IOREGIONFD_SENT_NONE;
+	else if (ch->failure.reason && call->sent < sizeof(call->call.cmd))
+		progress = KVM_IOREGIONFD_SENT_PART;
+	else
+		progress = KVM_IOREGIONFD_SENT_ALL;
 	spin_unlock(&ch->lock);
 
 	call_put(call);
-	return seen;
+	return progress;
 }
 
-/**
- * ioregionfd_channel_failure() - why a channel has failed
- * @ch: the channel
- *
- * Context: any.
- * Return: the reason, which is 0 if it has not.
- */
-struct ioregionfd_failure
-ioregionfd_channel_failure(struct ioregionfd_channel *ch)
+static struct ioregionfd_failure files_failure(struct ioregionfd_channel *channel)
 {
+	struct files *ch = container_of(channel, struct files, channel);
 	struct ioregionfd_failure failure;
 
 	spin_lock(&ch->lock);
@@ -538,17 +546,9 @@ ioregionfd_channel_failure(struct ioregionfd_channel *ch)
 	return failure;
 }
 
-/**
- * ioregionfd_channel_leave() - take a region off its channel
- * @region: the region
- *
- * No command for it starts any more, and no vCPU goes on waiting for one.
- *
- * Context: process.
- */
-void ioregionfd_channel_leave(struct ioregionfd_region *region)
+static void files_leave(struct ioregionfd_region *region)
 {
-	struct ioregionfd_channel *ch = region->channel;
+	struct files *ch = files_of(region);
 
 	spin_lock(&ch->lock);
 	WRITE_ONCE(region->gone, true);
@@ -560,8 +560,8 @@ void ioregionfd_channel_leave(struct ioregionfd_region *region)
 static void channel_add_wait(struct file *file, wait_queue_head_t *head,
 			     poll_table *table)
 {
-	struct ioregionfd_channel *ch =
-		container_of(table, struct ioregionfd_channel, table);
+	struct files *ch =
+		container_of(table, struct files, table);
 	struct channel_wait *wait;
 
 	if (ch->nr_waits++ >= CHANNEL_WAITS)
@@ -573,7 +573,7 @@ static void channel_add_wait(struct file *file, wait_queue_head_t *head,
 	add_wait_queue(head, &wait->entry);
 }
 
-static void channel_free(struct ioregionfd_channel *ch)
+static void channel_free(struct files *ch)
 {
 	unsigned int i;
 
@@ -586,11 +586,42 @@ static void channel_free(struct ioregionfd_channel *ch)
 	kfree(ch);
 }
 
+static void files_put(struct ioregionfd_channel *channel, struct kvm *kvm)
+{
+	struct files *ch = container_of(channel, struct files, channel);
+	/* Nothing lingers for a VM that is being destroyed. */
+	bool may_linger = refcount_read(&kvm->users_count);
+
+	mutex_lock(&all_files_lock);
+	if (--ch->regions) {
+		ch = NULL;
+	} else if (ch->cur && may_linger) {
+		WRITE_ONCE(ch->lingers_for, kvm);
+		/* What came before channel_wake() could see that it lingers. */
+		schedule_work(&channels_drain_work);
+		ch = NULL;
+	} else {
+		list_del(&ch->list);
+	}
+	mutex_unlock(&all_files_lock);
+	if (ch)
+		channel_free(ch);
+}
+
+static const struct ioregionfd_channel_ops files_ops = {
+	.call_new = files_call_new,
+	.call_run = files_call_run,
+	.call_end = files_call_end,
+	.failure = files_failure,
+	.leave = files_leave,
+	.put = files_put,
+};
+
 /* Takes over the references to the files. */
-static struct ioregionfd_channel *channel_new(struct file *read_file,
+static struct files *channel_new(struct file *read_file,
 					      struct file *write_file)
 {
-	struct ioregionfd_channel *ch;
+	struct files *ch;
 
 	ch = kzalloc(sizeof(*ch), GFP_KERNEL_ACCOUNT);
 	if (!ch) {
@@ -598,6 +629,7 @@ static struct ioregionfd_channel *channel_new(struct file *read_file,
 		fput(write_file);
 		return ERR_PTR(-ENOMEM);
 	}
+	ch->channel.ops = &files_ops;
 	ch->regions = 1;
 	ch->read_file = read_file;
 	ch->write_file = write_file;
@@ -641,17 +673,17 @@ static struct file *channel_fget(int fd, fmode_t mode)
  * The channel of two files: a new one, an old one, or an error if either file
  * is part of another. Takes over the references to the files.
  */
-static struct ioregionfd_channel *channel_find(struct file *read_file,
+static struct files *channel_find(struct file *read_file,
 					       struct file *write_file)
 {
-	struct ioregionfd_channel *ch;
+	struct files *ch;
 	int r = 0;
 
-	lockdep_assert_held(&ioregionfd_channels_lock);
+	lockdep_assert_held(&all_files_lock);
 
-	list_for_each_entry(ch, &ioregionfd_channels, list) {
+	list_for_each_entry(ch, &all_files, list) {
 		if (ch->read_file == read_file && ch->write_file == write_file) {
-			r = ioregionfd_channel_failure(ch).reason ? -EPIPE : 0;
+			r = files_failure(&ch->channel).reason ? -EPIPE : 0;
 			if (!r) {
 				ch->regions++;
 				WRITE_ONCE(ch->lingers_for, NULL);
@@ -667,7 +699,7 @@ static struct ioregionfd_channel *channel_find(struct file *read_file,
 
 	ch = channel_new(read_file, write_file);
 	if (!IS_ERR(ch))
-		list_add(&ch->list, &ioregionfd_channels);
+		list_add(&ch->list, &all_files);
 	return ch;
 
 found:
@@ -677,7 +709,7 @@ found:
 }
 
 /**
- * ioregionfd_channel_get() - get the channel of two file descriptors
+ * ioregionfd_files_get() - get the channel of two file descriptors
  * @read_fd: where responses come from
  * @write_fd: where commands go; may be @read_fd
  *
@@ -685,10 +717,10 @@ found:
  * Return: the channel, with a reference for one region, or an ERR_PTR: -EBADF,
  * -EINVAL, -EBUSY, -EPIPE or -ENOMEM, as KVM_SET_IOREGIONFD.
  */
-struct ioregionfd_channel *ioregionfd_channel_get(int read_fd, int write_fd)
+struct ioregionfd_channel *ioregionfd_files_get(int read_fd, int write_fd)
 {
 	struct file *read_file, *write_file;
-	struct ioregionfd_channel *ch;
+	struct files *ch;
 
 	read_file = channel_fget(read_fd, FMODE_READ);
 	if (IS_ERR(read_file))
@@ -699,38 +731,10 @@ struct ioregionfd_channel *ioregionfd_channel_get(int read_fd, int write_fd)
 		return ERR_CAST(write_file);
 	}
 
-	mutex_lock(&ioregionfd_channels_lock);
+	mutex_lock(&all_files_lock);
 	ch = channel_find(read_file, write_file);
-	mutex_unlock(&ioregionfd_channels_lock);
-	return ch;
-}
-
-/**
- * ioregionfd_channel_put() - drop a region's reference to its channel
- * @ch: the channel
- * @kvm: the VM that the region was of
- *
- * Context: may sleep.
- */
-void ioregionfd_channel_put(struct ioregionfd_channel *ch, struct kvm *kvm)
-{
-	/* Nothing lingers for a VM that is being destroyed. */
-	bool may_linger = refcount_read(&kvm->users_count);
-
-	mutex_lock(&ioregionfd_channels_lock);
-	if (--ch->regions) {
-		ch = NULL;
-	} else if (ch->cur && may_linger) {
-		WRITE_ONCE(ch->lingers_for, kvm);
-		/* What came before channel_wake() could see that it lingers. */
-		schedule_work(&channels_drain_work);
-		ch = NULL;
-	} else {
-		list_del(&ch->list);
-	}
-	mutex_unlock(&ioregionfd_channels_lock);
-	if (ch)
-		channel_free(ch);
+	mutex_unlock(&all_files_lock);
+	return IS_ERR(ch) ? ERR_CAST(ch) : &ch->channel;
 }
 
 /*
@@ -738,7 +742,7 @@ void ioregionfd_channel_put(struct ioregionfd_channel *ch, struct kvm *kvm)
  * for the next region or the VM's end, because a device task can make
  * pipe_receive() stall, and this is for all.
  */
-static bool channel_drained(struct ioregionfd_channel *ch)
+static bool channel_drained(struct files *ch)
 {
 	return ch->lingers_for && sock_from_file(ch->read_file) &&
 	       sock_from_file(ch->write_file) && channel_advance(ch) != -EAGAIN;
@@ -746,37 +750,37 @@ static bool channel_drained(struct ioregionfd_channel *ch)
 
 static void channels_drain(struct work_struct *work)
 {
-	struct ioregionfd_channel *ch, *next;
+	struct files *ch, *next;
 
-	mutex_lock(&ioregionfd_channels_lock);
-	list_for_each_entry_safe(ch, next, &ioregionfd_channels, list) {
+	mutex_lock(&all_files_lock);
+	list_for_each_entry_safe(ch, next, &all_files, list) {
 		if (!channel_drained(ch))
 			continue;
 		list_del(&ch->list);
 		channel_free(ch);
 	}
-	mutex_unlock(&ioregionfd_channels_lock);
+	mutex_unlock(&all_files_lock);
 }
 
 /**
- * ioregionfd_channels_release() - drop the channels that linger for a VM
+ * ioregionfd_files_vm_destroy() - drop the channels that linger for a VM
  * @kvm: the VM, which is being destroyed
  *
  * Once no VM is left, no code of this file runs or will run.
  *
  * Context: may sleep.
  */
-void ioregionfd_channels_release(struct kvm *kvm)
+void ioregionfd_files_vm_destroy(struct kvm *kvm)
 {
-	struct ioregionfd_channel *ch, *next;
+	struct files *ch, *next;
 
-	mutex_lock(&ioregionfd_channels_lock);
-	list_for_each_entry_safe(ch, next, &ioregionfd_channels, list) {
+	mutex_lock(&all_files_lock);
+	list_for_each_entry_safe(ch, next, &all_files, list) {
 		if (ch->lingers_for != kvm)
 			continue;
 		list_del(&ch->list);
 		channel_free(ch);
 	}
-	mutex_unlock(&ioregionfd_channels_lock);
+	mutex_unlock(&all_files_lock);
 	flush_work(&channels_drain_work);
 }

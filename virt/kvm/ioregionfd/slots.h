@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A channel that kvm.ko made, between the vCPUs' side (slots.c) and the device
+ * task's (serve.c).
+ *
+ * The mapping, struct ioregionfd_control and what follows it, is shared with the
+ * device task, which can change all of it at any time. For each vCPU it has a
+ * word, ioregionfd_slot.state, that says how far the vCPU's command has come:
+ *
+ *   FREE    -> POSTED	the vCPU, slot_post()
+ *   POSTED  -> TAKEN	the device task: slot_take(), or in the mapping
+ *   TAKEN   -> DONE	the device task: slots_answer(), or in the mapping
+ *   POSTED  -> FREE	the vCPU takes the command back, slots_call_end()
+ *   TAKEN   -> POSTED	slots_take_over()
+ *   +WAITING		the vCPU, before it sleeps
+ *
+ * All but the first are compare-and-exchange, and each with the number of the
+ * command. So nobody can take a command twice or answer one that has ended, if
+ * the device task keeps to it. If it does not, it confuses itself: what the
+ * kernel does with the word is to give a command of this channel to this
+ * channel's task, or to take a value as the response to the one command that the
+ * vCPU has there.
+ *
+ * A vCPU that gives up a command that is TAKEN leaves it so, and posts no other
+ * before that has been answered: the taker may be about to store its value.
+ */
+#ifndef __KVM_IOREGIONFD_SLOTS_H
+#define __KVM_IOREGIONFD_SLOTS_H
+
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/rcuwait.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+
+#include "ioregionfd.h"
+
+/* Indices of posted writes have 31 bits. */
+#define POSTED_MASK	0x7fffffffU
+
+/* An id of a posted write; those of commands are as ioregionfd_slot_id(). */
+#define POSTED_ID	BIT_ULL(63)
+
+/**
+ * struct slot - what the kernel knows of a vCPU's command
+ * @call: for dispatch.c
+ * @shared: the slot in the mapping
+ * @wait: where the vCPU sleeps
+ * @lock: for giving the command up, against slots_take_over()
+ * @number: of the command; changed by the vCPU alone
+ * @again: the number of the last command that slots_take_over() posted again
+ * @posted: the posted writes before this index come before the command
+ * @sent: the vCPU has posted the command and not given it up; changed by the vCPU,
+ *	to false under @lock unless the command is done
+ * @left: the vCPU has given up a command that was taken, and is not free yet
+ * @spin_ns: how long the vCPU spins, adapted to what it has seen
+ * @spun_at: when it began to, or 0 if it did not try
+ *
+ * One per vCPU, so that vCPUs do not meet. The vCPU is the one that holds
+ * vcpu->mutex, and changes all but @again and @lock.
+ */
+struct slot {
+	struct ioregionfd_call call;
+	struct ioregionfd_slot *shared;
+	struct rcuwait wait;
+	spinlock_t lock; /* for giving the command up, and taking over */
+	u32 number;
+	u32 again;
+	u32 posted;
+	bool sent;
+	bool left;
+	unsigned int spin_ns;
+	ktime_t spun_at;
+} ____cacheline_aligned_in_smp;
+
+/**
+ * struct slots - a channel that kvm.ko made
+ * @channel: what regions know of it
+ * @refs: one for the file, one for each region
+ * @list: in all_slots; under all_slots_lock
+ * @kvm: the VM, to compare with, or NULL once it is gone; under all_slots_lock
+ * @sync_wake: wake the device task on the vCPU's CPU
+ * @closed: the last descriptor is gone; set once
+ * @ended: the VM is gone; set once
+ * @interrupted: one IOREGIONFD_SERVE is to fail with EINTR
+ * @size: of the mapping
+ * @control: start of the mapping
+ * @ring: the posted writes, in the mapping
+ * @ring_size: how many there can be
+ * @ring_lock: for adding to the ring
+ * @head: index of the next posted write; changed under @ring_lock
+ * @room: vCPUs that wait for room in the ring
+ * @tasks: device tasks, and parked io_uring commands; each for one slot or any
+ * @polls: those that poll()
+ * @read_lock: guards @reading, and taking a command for it
+ * @reading: id of the command that was read and waits for a write(), or 0
+ * @used: slots that a vCPU has used: those before this one
+ * @next: the slot to begin with when looking for a command, so that each gets
+ *	its turn
+ * @nr: how many slots there are
+ * @slots: one for each vCPU
+ */
+struct slots {
+	struct ioregionfd_channel channel;
+	struct kref refs;
+	struct list_head list;
+	struct kvm *kvm;
+	bool sync_wake;
+	bool closed;
+	bool ended;
+	bool interrupted;
+
+	size_t size;
+	struct ioregionfd_control *control;
+	struct ioregionfd_cmd *ring;
+	u32 ring_size;
+	spinlock_t ring_lock; /* for adding to the ring */
+	u32 head;
+	wait_queue_head_t room;
+
+	wait_queue_head_t tasks;
+	wait_queue_head_t polls;
+	spinlock_t read_lock; /* guards reading, and taking for it */
+	u64 reading;
+	unsigned int used;
+	unsigned int next;
+
+	unsigned int nr;
+	struct slot slots[] __counted_by(nr);
+};
+
+/* The state word with the number of the slot's command. */
+static inline u32 slot_word(const struct slot *s, u32 state)
+{
+	return READ_ONCE(s->number) << IOREGIONFD_SLOT_SHIFT | state;
+}
+
+/* Whether the command stands like this. Acquires what was stored before. */
+static inline bool slot_is(const struct slot *s, u32 state)
+{
+	u32 word = smp_load_acquire(&s->shared->state);
+
+	return (word & ~IOREGIONFD_SLOT_WAITING) == slot_word(s, state);
+}
+
+/* How many posted writes wait, or more than ring_size if the task lies. */
+static inline u32 ring_used(struct slots *ch, u32 tail)
+{
+	return (READ_ONCE(ch->head) - (tail >> 1)) & POSTED_MASK;
+}
+
+/* What wakes a device task: the index of a slot, or IOREGIONFD_ANY for all. */
+static inline void *wake_key(u32 slot)
+{
+	return (void *)(unsigned long)slot;
+}
+
+/* slots.c */
+void slots_put(struct slots *ch);
+void slots_close(struct slots *ch);
+void slots_wake_vcpus(struct slots *ch);
+
+/* serve.c */
+extern const struct file_operations ioregionfd_fops;
+void serve_wake(struct slots *ch, u32 slot);
+void serve_wake_all(struct slots *ch);
+
+#endif /* __KVM_IOREGIONFD_SLOTS_H */
