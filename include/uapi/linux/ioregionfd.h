@@ -101,8 +101,7 @@ struct ioregionfd_info {
  * @data: in: the value, if the command to answer is a read
  * @timeout: in: how long to wait for a command, in nanoseconds; 0: not at all;
  *	negative: without end
- * @vcpu: in: the slot to take a command from, or IOREGIONFD_ANY; out: the slot
- *	that the command is in, or IOREGIONFD_ANY for a posted write
+ * @vcpu: in: the slot to take a command from, or IOREGIONFD_ANY
  * @flags: in: IOREGIONFD_ANSWER_ONLY or 0
  * @cmd: out: the command or posted write
  *
@@ -187,8 +186,8 @@ struct ioregionfd_control {
  * @pad: 0
  *
  * To take a command: load (acquire) @state; if it is IOREGIONFD_SLOT_POSTED and
- * ioregionfd_control.posted_tail >> 1 is @posted, compare and exchange it to
- * IOREGIONFD_SLOT_TAKEN, other bits unchanged.
+ * ioregionfd_control.posted_tail >> 1 has come to @posted or gone past it, compare
+ * and exchange it to IOREGIONFD_SLOT_TAKEN, other bits unchanged.
  *
  * To answer it: store @data; compare and exchange (release) @state from that
  * value to the same with IOREGIONFD_SLOT_DONE. If IOREGIONFD_SLOT_WAITING is or
@@ -226,6 +225,19 @@ struct ioregionfd_slot {
 static inline __u64 ioregionfd_slot_id(__u32 slot, __u32 state)
 {
 	return ((__u64)slot + 1) << 32 | state >> IOREGIONFD_SLOT_SHIFT;
+}
+
+/**
+ * ioregionfd_id_slot() - the slot of a command that IOREGIONFD_SERVE returned
+ * @id: its id
+ *
+ * Return: the index of the slot, or IOREGIONFD_ANY for a posted write.
+ */
+static inline __u32 ioregionfd_id_slot(__u64 id)
+{
+	__u32 high = id >> 32;
+
+	return high == IOREGIONFD_ANY ? IOREGIONFD_ANY : high - 1;
 }
 
 #endif /* _UAPI_LINUX_IOREGIONFD_H */

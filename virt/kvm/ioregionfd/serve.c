@@ -70,7 +70,6 @@ static bool take_slot(struct slots *ch, unsigned int i, struct ioregionfd_serve 
 		return false;
 	number = READ_ONCE(s->number);
 	arg->id = ioregionfd_slot_id(i, slot_word(s, 0));
-	arg->vcpu = i;
 	arg->cmd = s->call.cmd;
 	arg->cmd.again = READ_ONCE(s->again) == number;
 	return true;
@@ -102,7 +101,6 @@ static bool take_posted(struct slots *ch, struct ioregionfd_serve *arg)
 	} while (true);
 
 	arg->id = POSTED_ID | word >> 1;
-	arg->vcpu = IOREGIONFD_ANY;
 	arg->cmd = ch->ring[(word >> 1) & (ch->ring_size - 1)];
 	return true;
 }
@@ -132,16 +130,17 @@ static bool take(struct slots *ch, struct ioregionfd_serve *arg)
 /* Undoes take(): the task could not be given what was taken. */
 static void untake(struct slots *ch, const struct ioregionfd_serve *arg)
 {
+	u32 slot = ioregionfd_id_slot(arg->id);
 	struct slot *s;
 	u32 word;
 
-	if (arg->id & POSTED_ID) {
+	if (slot == IOREGIONFD_ANY) {
 		word = (u32)arg->id << 1 | 1;
 		cmpxchg(&ch->control->posted_tail, word, word & ~1U);
 		serve_wake_all(ch);
 		return;
 	}
-	s = &ch->slots[arg->vcpu];
+	s = &ch->slots[slot];
 	word = READ_ONCE(s->shared->state);
 	while ((word & ~IOREGIONFD_SLOT_WAITING) ==
 	       ((u32)arg->id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN)) {
@@ -149,7 +148,7 @@ static void untake(struct slots *ch, const struct ioregionfd_serve *arg)
 				word ^ IOREGIONFD_SLOT_POSTED ^ IOREGIONFD_SLOT_TAKEN))
 			break;
 	}
-	serve_wake(ch, arg->vcpu);
+	serve_wake(ch, slot);
 }
 
 /* Whether take() would find something. */
@@ -173,7 +172,7 @@ static bool may_take(struct slots *ch)
 
 static int answer_slot(struct slots *ch, u64 id, u64 data)
 {
-	u64 i = (id >> 32) - 1;
+	u32 i = ioregionfd_id_slot(id);
 	struct slot *s;
 	u32 word;
 
@@ -220,7 +219,7 @@ static int answer_posted(struct slots *ch, u64 id)
 
 static int answer(struct slots *ch, u64 id, u64 data)
 {
-	if (id & POSTED_ID)
+	if (ioregionfd_id_slot(id) == IOREGIONFD_ANY)
 		return answer_posted(ch, id);
 	return answer_slot(ch, id, data);
 }
@@ -417,7 +416,8 @@ static int serve_answer(struct slots *ch, const struct ioregionfd_serve *arg)
 static int serve_store(struct slots *ch, const struct ioregionfd_serve *arg,
 		       struct ioregionfd_serve __user *user)
 {
-	if (copy_to_user(user, arg, sizeof(*arg))) {
+	if (copy_to_user(&user->cmd, &arg->cmd, sizeof(arg->cmd)) ||
+	    put_user(arg->id, &user->id)) {
 		untake(ch, arg);
 		return -EFAULT;
 	}
@@ -620,6 +620,8 @@ static ssize_t serve_read(struct file *file, char __user *buf, size_t count,
 		return 0;
 	if (r == -ETIMEDOUT)
 		return -EAGAIN;
+	if (r == -EINTR)
+		return -ERESTARTSYS;
 	if (r)
 		return r;
 
@@ -631,7 +633,7 @@ static ssize_t serve_read(struct file *file, char __user *buf, size_t count,
 		untake(ch, &arg);
 		return -EFAULT;
 	}
-	if (arg.id & POSTED_ID) {
+	if (!arg.cmd.resp) {
 		/* The task that reads has no way to say when it is done. */
 		answer_posted(ch, arg.id);
 		if (READ_ONCE(ch->control->blocked))

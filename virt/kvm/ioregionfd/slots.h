@@ -39,7 +39,7 @@
 #define POSTED_MASK	0x7fffffffU
 
 /* An id of a posted write; those of commands are as ioregionfd_slot_id(). */
-#define POSTED_ID	BIT_ULL(63)
+#define POSTED_ID	((u64)IOREGIONFD_ANY << 32)
 
 /**
  * struct slot - what the kernel knows of a vCPU's command
