@@ -9,6 +9,8 @@ dir=$1
 shift
 # static: the VM has no libc; through the environment, so that += adds to it
 export LDFLAGS=-static
+stat_test=x86_64/ioregionfd_stat_test
+[[ " $* " != *" $stat_test "* ]] || export LDLIBS=-ljson-c
 logged "${dir##*/}" make -C build/linux/tools/testing/selftests/kvm OUTPUT="$PWD/$dir" \
 	TEST_GEN_PROGS_x86_64="$*" TEST_GEN_PROGS_EXTENDED_x86_64= TEST_PROGS_x86_64=
 
@@ -18,6 +20,12 @@ cp tools/testing/vm/run-selftests "$dir/payload/"
 for program; do
 	strip -o "$dir/payload/$program" "$dir/$program"
 done
+
+# ioregionstat, for the test that runs it
+if [ -e "$dir/$stat_test" ]; then
+	logged ioregionstat make -C tools/ioregionstat O="$PWD/$dir/ioregionstat"
+	strip -o "$dir/payload/x86_64/ioregionstat" "$dir/ioregionstat/ioregionstat"
+fi
 
 # The example in the README, for the test that runs it
 awk '/^```c$/ { c = 1; next } /^```/ { c = 0 } c' README.md >"$dir/readme_device.c"
