@@ -29,13 +29,11 @@
 /**
  * struct server - one thread's ioregionfd_run()
  * @task: the handle
- * @vcpu: whose commands to serve, or IOREGIONFD_ANY
- * @serve: id: what the last IOREGIONFD_SERVE has brought, if it has been handled
- *	and not been answered yet; else 0
+ * @serve: argument of IOREGIONFD_SERVE. id: what the last call has brought, if it has
+ *	been handled and not been answered yet; else 0. vcpu: whose commands to serve
  */
 struct server {
 	struct ioregionfd_task *task;
-	uint32_t vcpu;
 	struct ioregionfd_serve serve;
 };
 
@@ -84,14 +82,15 @@ static int answer(struct ioregionfd_task *task, uint32_t index, uint32_t taken, 
 static int answer_served(struct server *s)
 {
 	uint64_t id = s->serve.id;
+	uint32_t slot = ioregionfd_id_slot(id);
 
 	if (!id)
 		return 0;
 	s->serve.id = 0;
-	if (s->serve.vcpu == IOREGIONFD_ANY)
+	if (slot == IOREGIONFD_ANY)
 		return ioregionfd_channel_answer_only(s->task, id, 0);
-	return answer(s->task, s->serve.vcpu,
-		      (uint32_t)id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN, s->serve.data);
+	return answer(s->task, slot, (uint32_t)id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN,
+		      s->serve.data);
 }
 
 /* Returns 1 if there was a command in the slot for this thread to handle. */
@@ -184,10 +183,10 @@ static int look_at_posted(struct ioregionfd_task *task)
 /* Returns whether there was anything. */
 static int look(struct server *s)
 {
-	uint32_t first = s->vcpu, end = s->vcpu + 1, i;
+	uint32_t first = s->serve.vcpu, end = first + 1, i;
 	int found, ret;
 
-	if (s->vcpu == IOREGIONFD_ANY) {
+	if (first == IOREGIONFD_ANY) {
 		first = 0;
 		end = s->task->channel.info.slots;
 	}
@@ -215,14 +214,20 @@ static void relax(void)
 #endif
 }
 
-/* Look until there has been nothing for @window ns, or it is time to end. */
-static int look_for(struct server *s, uint64_t window)
+/*
+ * Look until there has been nothing for @window ns, or it is time to end. @polling
+ * tells kvm.ko; any thread that stops polling clears it. Relaxed: until kvm.ko sees
+ * it, it wakes somebody for nothing.
+ */
+static int look_for(struct server *s, uint64_t window, uint32_t *polling)
 {
 	unsigned int looks = 0;
 	uint64_t since = 0;
 	int ret;
 
 	while (!task_stopped(s->task)) {
+		if (!__atomic_load_n(polling, __ATOMIC_RELAXED))
+			__atomic_store_n(polling, 1, __ATOMIC_RELAXED);
 		ret = look(s);
 		if (ret < 0)
 			return ret;
@@ -249,22 +254,22 @@ static int look_for(struct server *s, uint64_t window)
 static int poll_mapping(struct server *s, uint64_t window)
 {
 	struct channel *channel = &s->task->channel;
-	uint32_t *polling = s->vcpu == IOREGIONFD_ANY ? &channel->control->polling :
-			    &channel->slots[s->vcpu].polling;
+	uint32_t *polling = &channel->control->polling;
 	int ret;
 
+	if (s->serve.vcpu != IOREGIONFD_ANY)
+		polling = &channel->slots[s->serve.vcpu].polling;
+	ret = answer_served(s);
+	if (ret)
+		return ret;
 	do {
+		ret = look_for(s, window, polling);
+		/* Relaxed: the fence orders it. */
+		__atomic_store_n(polling, 0, __ATOMIC_RELAXED);
 		/*
-		 * A count, as several threads may poll. SEQ_CST: pairs with kvm.ko's full
-		 * barrier between posting a command and looking at this. Who sees it wakes
-		 * nobody, but then we see the command.
+		 * Pairs with kvm.ko's full barrier between posting a command and looking at
+		 * polling: either it finds 0 and wakes somebody, or we find the command.
 		 */
-		__atomic_fetch_add(polling, 1, __ATOMIC_SEQ_CST);
-		ret = answer_served(s);
-		if (!ret)
-			ret = look_for(s, window);
-		__atomic_fetch_sub(polling, 1, __ATOMIC_SEQ_CST);
-		/* Pairs with the same barrier: either it sees no polling, or we see its command. */
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (!ret)
 			ret = look(s);
@@ -275,12 +280,8 @@ static int poll_mapping(struct server *s, uint64_t window)
 /* Answer what was handled, sleep until there is another command, and handle it. */
 static int sleep_for_command(struct server *s)
 {
-	int ret;
+	int ret = serve(s->task, &s->serve);
 
-	s->serve.timeout = -1;
-	s->serve.vcpu = s->vcpu;
-	s->serve.flags = 0;
-	ret = serve(s->task, &s->serve);
 	if (ret == -EINTR)
 		return 0;	/* id says whether the answer has been given */
 	if (ret)
@@ -305,7 +306,7 @@ int ioregionfd_channel_run(struct ioregionfd_task *task, enum ioregionfd_mode mo
 {
 	/* Relaxed: a number, which orders nothing. */
 	uint64_t limit = __atomic_load_n(&task->poll_limit, __ATOMIC_RELAXED);
-	struct server s = { .task = task, .vcpu = vcpu };
+	struct server s = { .task = task, .serve = { .timeout = -1, .vcpu = vcpu } };
 	uint64_t window = 0, start;
 	int ret = 0;
 
@@ -336,20 +337,6 @@ void ioregionfd_channel_interrupt(struct ioregionfd_task *task)
 	ioctl(task->read_fd, IOREGIONFD_INTERRUPT);
 }
 
-static int take_over(struct ioregionfd_task *task)
-{
-	struct channel *channel = &task->channel;
-	uint32_t i;
-
-	/* The former task may have died while it polled. Relaxed: the fence follows. */
-	__atomic_store_n(&channel->control->polling, 0, __ATOMIC_RELAXED);
-	for (i = 0; i < channel->info.slots; i++)
-		__atomic_store_n(&channel->slots[i].polling, 0, __ATOMIC_RELAXED);
-	/* Pairs with kvm.ko's, see poll_mapping(); what it does not wake us for we shall see. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return ioctl(task->read_fd, IOREGIONFD_TAKE_OVER) ? -errno : 0;
-}
-
 int ioregionfd_channel_open(struct ioregionfd_task *task, unsigned int flags)
 {
 	struct channel *channel = &task->channel;
@@ -366,12 +353,10 @@ int ioregionfd_channel_open(struct ioregionfd_task *task, unsigned int flags)
 	channel->slots = (struct ioregionfd_slot *)(mapping + channel->info.slots_offset);
 	channel->posted = (struct ioregionfd_cmd *)(mapping + channel->info.posted_offset);
 
-	if (flags & IOREGIONFD_OPEN_TAKE_OVER) {
-		ret = take_over(task);
-		if (ret) {
-			ioregionfd_channel_close(task);
-			return ret;
-		}
+	if ((flags & IOREGIONFD_OPEN_TAKE_OVER) && ioctl(task->read_fd, IOREGIONFD_TAKE_OVER)) {
+		ret = -errno;
+		ioregionfd_channel_close(task);
+		return ret;
 	}
 	return 0;
 }

@@ -111,8 +111,7 @@ struct ioregionfd_task;
  *
  * With IOREGIONFD_OPEN_TAKE_OVER, what another task has taken from the channel and
  * not answered is delivered again, with ioregionfd_cmd.again set; what that task
- * still answers is refused. At most one such open may be under way on a channel,
- * and no ioregionfd_run() of other handles that polls.
+ * still answers is refused.
  *
  * Return: 0, or a negative error: -EINVAL: the descriptors are neither of these,
  * or an unknown flag; -EOPNOTSUPP: nothing can be taken over from a socket or
@@ -235,10 +234,9 @@ void ioregionfd_set_poll_limit(struct ioregionfd_task *task, uint64_t ns);
  * commands of one vCPU, and all posted writes, are handled one after the other.
  * On a socket or pipes, where commands come one by one, one thread serves at a time.
  *
- * If every thread serves a vCPU of its own, and sleeps, posted writes are handled
- * only when the vCPU next waits for a command: have one thread with IOREGIONFD_ANY.
- * While a thread that polls is in a handler, none that sleeps is woken for what it
- * will look at next.
+ * Posted writes are handled by any thread, also if that is to serve one vCPU. While
+ * a thread that polls is in a handler, none that sleeps is woken for what it will look
+ * at next.
  *
  * Signals do not end this, unless the handler calls ioregionfd_stop(). What has been
  * handled is answered before it returns, unless that is not possible. Writing to pipes whose
@@ -273,7 +271,6 @@ void ioregionfd_restart(struct ioregionfd_task *task);
  * struct ioregionfd_request - commands served one after the other, asynchronously
  * @serve: what the kernel is asked, and answers
  * @task: the handle
- * @vcpu: whose commands
  * @fd: of the handle
  *
  * For loops of the caller's own, above all io_uring: see ioregionfd_uring.h. All
@@ -283,7 +280,6 @@ void ioregionfd_restart(struct ioregionfd_task *task);
 struct ioregionfd_request {
 	struct ioregionfd_serve serve;
 	struct ioregionfd_task *task;
-	uint32_t vcpu;
 	int fd;
 };
 

@@ -34,9 +34,6 @@
 static inline void ioregionfd_uring_prep(struct io_uring_sqe *sqe,
 					 struct ioregionfd_request *request)
 {
-	request->serve.timeout = -1;
-	request->serve.vcpu = request->vcpu;
-	request->serve.flags = 0;
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, request->fd, &request->serve, 0, 0);
 	sqe->cmd_op = IOREGIONFD_SERVE;
 }

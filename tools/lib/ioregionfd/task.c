@@ -236,7 +236,8 @@ int ioregionfd_request_init(struct ioregionfd_request *request, struct ioregionf
 		return -EINVAL;
 	memset(request, 0, sizeof(*request));
 	request->task = task;
-	request->vcpu = vcpu;
+	request->serve.timeout = -1;
+	request->serve.vcpu = vcpu;
 	request->fd = task->read_fd;
 	return 0;
 }
