@@ -46,8 +46,10 @@ static const char usage[] =
 "  --cmdline=TEXT    its command line, default: " DEFAULT_CMDLINE "\n"
 "  --memory=MB       how much memory the guest has, default: 256\n"
 "  --uart=PATH       how accesses to the UART reach uart-task:\n"
-"                      ioregionfd  from kvm.ko straight away (default)\n"
+"                      ioregionfd  from kvm.ko, by a channel of its own (default)\n"
+"                      socket      from kvm.ko, by a socket\n"
 "                      forward     by way of this process, after an exit\n"
+"                                  to it, and a socket\n"
 "  --uart-task=FILE  the program, default: uart-task in the directory of vmm\n"
 "  --bench=N         instead of booting, let a guest read the UART's line\n"
 "                    status N times, and print the nanoseconds for each\n"
@@ -132,10 +134,12 @@ static void parse_options(struct options *options, int argc, char **argv)
 		case 'u':
 			if (!strcmp(optarg, "ioregionfd"))
 				options->uart = UART_IOREGIONFD;
+			else if (!strcmp(optarg, "socket"))
+				options->uart = UART_SOCKET;
 			else if (!strcmp(optarg, "forward"))
 				options->uart = UART_FORWARD;
 			else
-				bad_usage("--uart must be ioregionfd or forward");
+				bad_usage("--uart must be ioregionfd, socket or forward");
 			break;
 		case 't':
 			options->uart_task = optarg;

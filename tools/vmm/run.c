@@ -126,6 +126,8 @@ static const char *failure_reason(unsigned int reason)
 		return "the device task broke the protocol";
 	case KVM_IOREGIONFD_FAIL_DEASSIGNED:
 		return "the region was removed";
+	case KVM_IOREGIONFD_FAIL_NO_SLOT:
+		return "the channel has no slot for this vCPU";
 	}
 	return "unknown reason";
 }

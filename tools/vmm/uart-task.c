@@ -2,9 +2,9 @@
 /*
  * The device task: a process of its own that is a 16550A UART.
  *
- * It knows nothing of KVM. Commands come in on a socket, be it from kvm.ko or
- * from the VMM (which of them makes no difference here), interrupts go out
- * through an eventfd, characters through stdin and stdout.
+ * It knows nothing of KVM. Commands come in on a channel, be it one of kvm.ko's
+ * making or a socket from kvm.ko or the VMM (which of them makes no difference
+ * here), interrupts go out through an eventfd, characters through stdin and stdout.
  */
 #include "uart-task.h"
 #include "uart16550.h"
@@ -13,26 +13,34 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
-#include <linux/ioregionfd.h>
+#include <ioregionfd.h>
 
 /*
  * Characters for stdout are gathered into lines, because a write(2) for each
  * would cost more than the access that brought it. What is no line yet, such
- * as a prompt, goes out when the guest has been silent for this long.
+ * as a prompt, goes out after this time.
  */
 #define FLUSH_AFTER_MS	10
 
 struct task {
+	struct ioregionfd_task *ioregionfd;
+	pthread_mutex_t lock;	/* protects all that follows */
 	struct uart16550 uart;
 
 	char out[256];
 	size_t out_len;
 	bool stdin_eof, stdout_dead;
+
+	/* What the terminal's thread waits for: input, a time, or an eventfd. */
+	bool listening, flush_due;
+	int rouse_fd;
 
 	/* What is reported in the end; [n] is for accesses of 1 << n bytes. */
 	unsigned long reads[4], writes[4];
@@ -88,6 +96,25 @@ static void raise_irq(void *opaque)
 		err(EXIT_FAILURE, "cannot raise the interrupt");
 }
 
+static bool can_receive(const struct task *task)
+{
+	return !task->stdin_eof && uart16550_room(&task->uart);
+}
+
+/* If, after an access, the terminal's thread has more to wait for than it does. */
+static void rouse_terminal(struct task *task)
+{
+	uint64_t one = 1;
+
+	if (task->listening >= can_receive(task) && task->flush_due >= !!task->out_len)
+		return;
+	/* Once is enough. */
+	task->listening = true;
+	task->flush_due = true;
+	if (write(task->rouse_fd, &one, sizeof(one)) != sizeof(one))
+		err(EXIT_FAILURE, "cannot write to an eventfd");
+}
+
 static void receive(struct task *task)
 {
 	uint8_t buf[UART16550_FIFO_SIZE];
@@ -112,124 +139,82 @@ static void receive(struct task *task)
 
 /*
  * The registers are one byte wide; the bus splits a wider access into single
- * bytes, the one with the lowest address first.
+ * bytes, the one with the lowest address first. What goes beyond the last is
+ * treated as a bus does when nothing answers.
  */
-static uint64_t execute(struct task *task, const struct ioregionfd_cmd *cmd)
+static bool beyond_end(struct task *task, uint64_t offset, unsigned int size)
 {
-	unsigned int i, size = 1U << (cmd->size_exponent & 3);
-	uint64_t data = 0;
-
-	if (cmd->size_exponent > IOREGIONFD_SIZE_64BIT ||
-	    cmd->offset > UART16550_REGISTERS - size)
-		goto refuse;
-
-	switch (cmd->cmd) {
-	case IOREGIONFD_CMD_READ:
-		task->reads[cmd->size_exponent]++;
-		for (i = 0; i < size; i++) {
-			uint64_t byte = uart16550_read(&task->uart,
-						       cmd->offset + i);
-
-			data |= byte << (8 * i);
-		}
-		return data;
-	case IOREGIONFD_CMD_WRITE:
-		task->writes[cmd->size_exponent]++;
-		for (i = 0; i < size; i++)
-			uart16550_write(&task->uart, cmd->offset + i,
-					cmd->data >> (8 * i));
-		return 0;
-	}
-
-refuse:
-	/* What a bus does when nothing answers. */
+	if (offset <= UART16550_REGISTERS - size)
+		return false;
 	task->refused++;
-	return UINT64_MAX;
-}
-
-/*
- * Messages have 32 bytes and arrive whole as a rule, but a stream promises
- * nothing. Both functions return false when the other side is gone; it is so
- * too (ECONNRESET, EPIPE) if it went without waiting for the response.
- */
-static bool read_command(struct ioregionfd_cmd *cmd)
-{
-	char *buf = (char *)cmd;
-	size_t done = 0;
-
-	while (done < sizeof(*cmd)) {
-		ssize_t n = read(UART_TASK_SOCKET_FD, buf + done,
-				 sizeof(*cmd) - done);
-
-		if (n > 0)
-			done += n;
-		else if (n == 0 || errno == ECONNRESET)
-			break;
-		else if (errno != EINTR)
-			err(EXIT_FAILURE, "cannot read a command");
-	}
-	if (done && done < sizeof(*cmd))
-		warnx("the socket ended in the middle of a command");
-	return done == sizeof(*cmd);
-}
-
-static bool write_response(const struct ioregionfd_resp *resp)
-{
-	const char *buf = (const char *)resp;
-	size_t done = 0;
-
-	while (done < sizeof(*resp)) {
-		ssize_t n = write(UART_TASK_SOCKET_FD, buf + done,
-				  sizeof(*resp) - done);
-
-		if (n >= 0)
-			done += n;
-		else if (errno == EPIPE || errno == ECONNRESET)
-			return false;
-		else if (errno != EINTR)
-			err(EXIT_FAILURE, "cannot write a response");
-	}
 	return true;
 }
 
-static bool serve_command(struct task *task)
+static uint64_t bus_read(void *opaque, uint64_t offset, unsigned int size)
 {
-	struct ioregionfd_resp resp = { 0 };
-	struct ioregionfd_cmd cmd;
+	struct task *task = opaque;
+	uint64_t data = 0;
+	unsigned int i;
 
-	if (!read_command(&cmd))
-		return false;
-	resp.data = execute(task, &cmd);
-	return !cmd.resp || write_response(&resp);
+	pthread_mutex_lock(&task->lock);
+	if (beyond_end(task, offset, size)) {
+		data = UINT64_MAX;
+	} else {
+		task->reads[__builtin_ctz(size)]++;
+		for (i = 0; i < size; i++)
+			data |= (uint64_t)uart16550_read(&task->uart, offset + i) << (8 * i);
+		rouse_terminal(task);
+	}
+	pthread_mutex_unlock(&task->lock);
+	return data;
 }
 
-static void serve(struct task *task)
+static void bus_write(void *opaque, uint64_t offset, unsigned int size, uint64_t value)
 {
-	for (;;) {
-		struct pollfd p[] = {
-			{ .fd = UART_TASK_SOCKET_FD, .events = POLLIN },
-			{ .fd = STDIN_FILENO, .events = POLLIN },
-		};
-		bool listen = !task->stdin_eof && uart16550_room(&task->uart);
-		int n;
+	struct task *task = opaque;
+	unsigned int i;
 
-		/*
-		 * While the FIFO has no room, stdin must not be looked at: it
-		 * would end every poll() at once. With the socket alone there
-		 * is still reason to poll(): a process that sleeps in read() is
-		 * also woken, for nothing, when the other side has taken its
-		 * last response. That costs more than the system call.
-		 */
-		n = poll(p, listen ? 2 : 1, task->out_len ? FLUSH_AFTER_MS : -1);
+	pthread_mutex_lock(&task->lock);
+	if (!beyond_end(task, offset, size)) {
+		task->writes[__builtin_ctz(size)]++;
+		for (i = 0; i < size; i++)
+			uart16550_write(&task->uart, offset + i, value >> (8 * i));
+		rouse_terminal(task);
+	}
+	pthread_mutex_unlock(&task->lock);
+}
+
+/* A thread of its own, so that the one that serves the guest can wait for that alone. */
+static void *terminal(void *arg)
+{
+	struct task *task = arg;
+	struct pollfd p[] = {
+		{ .fd = task->rouse_fd, .events = POLLIN },
+		{ .fd = STDIN_FILENO, .events = POLLIN },
+	};
+	uint64_t count;
+	bool listen;
+	int n, ms;
+
+	pthread_mutex_lock(&task->lock);
+	for (;;) {
+		/* Without room in the FIFO, stdin would end every poll() at once. */
+		listen = can_receive(task);
+		ms = task->out_len ? FLUSH_AFTER_MS : -1;
+		task->listening = listen;
+		task->flush_due = task->out_len;
+		pthread_mutex_unlock(&task->lock);
+		n = poll(p, listen ? 2 : 1, ms);
 		if (n < 0 && errno != EINTR)
-			err(EXIT_FAILURE, "cannot wait for commands");
+			err(EXIT_FAILURE, "cannot wait for input");
+		pthread_mutex_lock(&task->lock);
+
 		if (n == 0)
 			flush_output(task);
 		if (n <= 0)
 			continue;
-
-		if (p[0].revents && !serve_command(task))
-			return;
+		if (p[0].revents && read(task->rouse_fd, &count, sizeof(count)) < 0)
+			err(EXIT_FAILURE, "cannot read an eventfd");
 		if (listen && p[1].revents)
 			receive(task);
 	}
@@ -253,13 +238,47 @@ static void report(const struct task *task)
 		task->refused, task->interrupts, task->sent, task->received);
 }
 
+/* For the signal handler, which gets no argument. */
+static struct task this_task = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void stop(int signal)
+{
+	(void)signal;
+	ioregionfd_stop(this_task.ioregionfd);
+}
+
+static void catch_signals(void)
+{
+	struct sigaction action = { .sa_handler = stop };
+	sigset_t term;
+
+	/* Broken pipes are told by the write; Ctrl-C is meant for the VMM. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	if (sigaction(SIGTERM, &action, NULL) || sigprocmask(SIG_UNBLOCK, &term, NULL))
+		err(EXIT_FAILURE, "cannot catch SIGTERM");
+}
+
+static void check(int ret, const char *what)
+{
+	if (ret)
+		errx(EXIT_FAILURE, "%s: %s", what, strerror(-ret));
+}
+
 int main(void)
 {
-	static const struct uart16550_ops ops = {
+	static const struct uart16550_ops chip_ops = {
 		.transmit = transmit,
 		.raise_irq = raise_irq,
 	};
-	static struct task task;
+	static const struct ioregionfd_ops bus_ops = {
+		.read = bus_read,
+		.write = bus_write,
+	};
+	struct task *task = &this_task;
+	pthread_t thread;
 	int fd;
 
 	for (fd = 0; fd < UART_TASK_NR_FDS; fd++) {
@@ -269,13 +288,24 @@ int main(void)
 			     fd);
 	}
 
-	/* Broken pipes are told by the write; Ctrl-C is meant for the VMM. */
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGINT, SIG_IGN);
+	uart16550_init(&task->uart, &chip_ops, task);
+	task->rouse_fd = eventfd(0, EFD_CLOEXEC);
+	if (task->rouse_fd < 0)
+		err(EXIT_FAILURE, "eventfd");
+	check(ioregionfd_open(&task->ioregionfd, UART_TASK_CHANNEL_FD, UART_TASK_CHANNEL_FD, 0),
+	      "cannot use the channel");
+	check(ioregionfd_register(task->ioregionfd, UART_TASK_USER_DATA, &bus_ops, task),
+	      "cannot register the region");
+	catch_signals();
+	check(-pthread_create(&thread, NULL, terminal, task), "pthread_create");
 
-	uart16550_init(&task.uart, &ops, &task);
-	serve(&task);
-	flush_output(&task);
-	report(&task);
+	check(ioregionfd_run(task->ioregionfd, IOREGIONFD_SLEEP, IOREGIONFD_ANY),
+	      "cannot serve commands");
+
+	/* For good: the terminal's thread is at rest while its world ends. */
+	pthread_mutex_lock(&task->lock);
+	flush_output(task);
+	task->refused += ioregionfd_unknown_count(task->ioregionfd);
+	report(task);
 	return EXIT_SUCCESS;
 }

@@ -7,12 +7,15 @@
 #ifndef UART_TASK_H
 #define UART_TASK_H
 
+#define UART_TASK_USER_DATA	0	/* of the region */
+
 enum {
-	UART_TASK_SOCKET_FD = 3,	/* struct ioregionfd_cmd in, _resp out */
+	UART_TASK_CHANNEL_FD = 3,	/* of kvm.ko's making, or a socket */
 	UART_TASK_IRQ_FD,		/* eventfd that pulses the interrupt */
 	/*
-	 * When the socket comes to its end, the task writes its counters here,
-	 * one name=value to a line, and exits.
+	 * When it gets SIGTERM, or the channel comes to its end, the task writes
+	 * its counters here, one name=value to a line, and exits. It is born
+	 * with SIGTERM blocked.
 	 */
 	UART_TASK_REPORT_FD,
 	UART_TASK_NR_FDS

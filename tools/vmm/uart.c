@@ -5,6 +5,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,9 +14,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/close_range.h>
-#include <linux/ioregionfd.h>
 
+#include <ioregionfd.h>
 #include "run.h"
+
+static const struct kvm_ioregionfd uart_region = {
+	.guest_paddr = UART_PORT,
+	.memory_size = UART_PORTS,
+	.user_data = UART_TASK_USER_DATA,
+	.flags = KVM_IOREGION_PIO,
+};
 
 /*
  * The device task gets the descriptors that uart-task.h names and no other,
@@ -24,18 +32,24 @@
 static void exec_task(const char *program, const int *fds)
 {
 	int i, tmp[UART_TASK_NR_FDS];
+	sigset_t term;
 
 	/* First out of the way, as the old and the new numbers may overlap. */
-	for (i = UART_TASK_SOCKET_FD; i < UART_TASK_NR_FDS; i++) {
+	for (i = UART_TASK_CHANNEL_FD; i < UART_TASK_NR_FDS; i++) {
 		tmp[i] = fcntl(fds[i], F_DUPFD, UART_TASK_NR_FDS);
 		if (tmp[i] < 0)
 			goto fail;
 	}
-	for (i = UART_TASK_SOCKET_FD; i < UART_TASK_NR_FDS; i++) {
+	for (i = UART_TASK_CHANNEL_FD; i < UART_TASK_NR_FDS; i++) {
 		if (dup2(tmp[i], i) < 0)
 			goto fail;
 	}
 	if (close_range(UART_TASK_NR_FDS, ~0U, 0))
+		goto fail;
+	/* Until it can handle it. */
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	if (sigprocmask(SIG_BLOCK, &term, NULL))
 		goto fail;
 	execl(program, program, NULL);
 fail:
@@ -43,12 +57,10 @@ fail:
 	_exit(127);
 }
 
-static void start_task(struct uart *uart, const char *program, int irq)
+static void start_task(struct uart *uart, const char *program, int channel, int irq)
 {
-	int sockets[2], report[2], fds[UART_TASK_NR_FDS];
+	int report[2], fds[UART_TASK_NR_FDS];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets))
-		err(EXIT_FAILURE, "socketpair");
 	if (pipe2(report, O_CLOEXEC))
 		err(EXIT_FAILURE, "pipe");
 
@@ -56,43 +68,57 @@ static void start_task(struct uart *uart, const char *program, int irq)
 	if (uart->pid < 0)
 		err(EXIT_FAILURE, "fork");
 	if (!uart->pid) {
-		fds[UART_TASK_SOCKET_FD] = sockets[1];
+		fds[UART_TASK_CHANNEL_FD] = channel;
 		fds[UART_TASK_IRQ_FD] = irq;
 		fds[UART_TASK_REPORT_FD] = report[1];
 		exec_task(program, fds);
 	}
 
-	/* If these stayed open, nobody would notice the death of the task. */
-	close(sockets[1]);
 	close(report[1]);
-	uart->socket = sockets[0];
 	uart->report = report[0];
 }
 
-static int set_ioregion(const struct uart *uart, const struct vm *vm,
-			uint32_t flags)
+/* @ours: the VMM's end, for kvm.ko or itself; @theirs: the device task's. */
+static void make_channel(const struct uart *uart, const struct vm *vm, int *ours, int *theirs)
 {
-	struct kvm_ioregionfd region = {
-		.guest_paddr = UART_PORT,
-		.memory_size = UART_PORTS,
-		.read_fd = uart->socket,
-		.write_fd = uart->socket,
-		.flags = KVM_IOREGION_PIO | flags,
-	};
+	/* Nothing is posted, but a ring there is. */
+	struct kvm_create_ioregionfd args = { .vcpus = 1, .posted = 1 };
+	int fds[2];
 
-	return ioctl(vm->fd, KVM_SET_IOREGIONFD, &region);
+	if (uart->path == UART_IOREGIONFD) {
+		fds[0] = ioregionfd_create(vm->fd, &args);
+		if (fds[0] < 0)
+			errx(EXIT_FAILURE, "KVM_CREATE_IOREGIONFD: %s", strerror(-fds[0]));
+		fds[1] = fds[0];
+	} else if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)) {
+		err(EXIT_FAILURE, "socketpair");
+	}
+	*ours = fds[0];
+	*theirs = fds[1];
+}
+
+static void add_region(const struct vm *vm, int fd)
+{
+	struct kvm_ioregionfd region = uart_region;
+	int ret;
+
+	region.read_fd = fd;
+	region.write_fd = fd;
+	ret = ioregionfd_add_region(vm->fd, &region);
+	if (ret)
+		errx(EXIT_FAILURE, "KVM_SET_IOREGIONFD: %s", strerror(-ret));
 }
 
 void uart_start(struct uart *uart, struct vm *vm, enum uart_path path,
 		const char *program)
 {
 	struct kvm_irqfd irqfd = { .gsi = UART_GSI };
-	int irq;
+	int ours, theirs, irq;
 
 	memset(uart, 0, sizeof(*uart));
 	uart->path = path;
 
-	if (path == UART_IOREGIONFD &&
+	if (path != UART_FORWARD &&
 	    ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_IOREGIONFD) <= 0)
 		errx(EXIT_FAILURE,
 		     "this kvm.ko has no KVM_CAP_IOREGIONFD; load one that has, or use --uart=forward");
@@ -104,11 +130,21 @@ void uart_start(struct uart *uart, struct vm *vm, enum uart_path path,
 	if (ioctl(vm->fd, KVM_IRQFD, &irqfd))
 		err(EXIT_FAILURE, "KVM_IRQFD");
 
-	start_task(uart, program, irq);
+	make_channel(uart, vm, &ours, &theirs);
+	start_task(uart, program, theirs, irq);
 	close(irq);	/* KVM and the task have it */
 
-	if (path == UART_IOREGIONFD && set_ioregion(uart, vm, 0))
-		err(EXIT_FAILURE, "KVM_SET_IOREGIONFD");
+	/*
+	 * If the task's end stayed open here, nobody would notice its death. Of the
+	 * other end kvm.ko keeps what it needs.
+	 */
+	if (theirs != ours)
+		close(theirs);
+	uart->socket = ours;
+	if (path != UART_FORWARD) {
+		add_region(vm, ours);
+		close(ours);
+	}
 }
 
 static bool send_command(const struct uart *uart,
@@ -165,6 +201,7 @@ bool uart_forward(struct uart *uart, unsigned int offset, unsigned int size,
 		.cmd = is_write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
 		.size_exponent = __builtin_ctz(size),
 		.resp = 1,
+		.user_data = UART_TASK_USER_DATA,
 		.offset = offset,
 	};
 	struct ioregionfd_resp resp;
@@ -200,17 +237,17 @@ static void copy_report(const struct uart *uart, FILE *stats)
 
 bool uart_stop(struct uart *uart, struct vm *vm, FILE *stats)
 {
-	int status;
+	int status, ret;
 
-	/*
-	 * The task ends when its socket does. To close this end is not enough:
-	 * a vCPU that a signal took out of an access holds it open as well.
-	 */
-	if (uart->path == UART_IOREGIONFD &&
-	    set_ioregion(uart, vm, KVM_IOREGION_DEASSIGN))
-		warn("KVM_SET_IOREGIONFD (deassign)");
-	shutdown(uart->socket, SHUT_RDWR);
-	close(uart->socket);
+	if (uart->path == UART_FORWARD) {
+		close(uart->socket);
+	} else {
+		ret = ioregionfd_remove_region(vm->fd, &uart_region);
+		if (ret)
+			warnx("KVM_SET_IOREGIONFD (deassign): %s", strerror(-ret));
+	}
+	/* It would also end with its channel, but that lives as long as the VM may. */
+	kill(uart->pid, SIGTERM);
 	copy_report(uart, stats);
 	close(uart->report);
 

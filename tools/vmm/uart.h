@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The VMM's side of the UART: it starts the device task, connects it to the
- * guest in one of two ways, and afterwards asks what it has done.
+ * guest in one of three ways, and afterwards asks what it has done.
  */
 #ifndef UART_H
 #define UART_H
@@ -13,14 +13,15 @@
 #include "vm.h"
 
 enum uart_path {
-	UART_IOREGIONFD,	/* kvm.ko talks to the device task */
-	UART_FORWARD,		/* the vCPU thread does, after an exit */
+	UART_IOREGIONFD,	/* kvm.ko talks to the device task, by a channel it made */
+	UART_SOCKET,		/* kvm.ko does, by a socket */
+	UART_FORWARD,		/* the vCPU thread does, by a socket, after an exit */
 };
 
 struct uart {
 	enum uart_path path;
 	pid_t pid;
-	int socket;		/* one end; the device task has the other */
+	int socket;		/* UART_FORWARD: one end; the device task has the other */
 	int report;
 	uint64_t exits;		/* KVM_RUN returns for an address of the UART */
 };
