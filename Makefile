@@ -20,6 +20,8 @@ help:
 	@echo '              whose serial port lives in another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (20 minutes)'
+	@echo 'make bench    what an access costs in each of the ways to serve it: a table, and'
+	@echo '              build/bench.json'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
@@ -34,8 +36,11 @@ packages := binutils busybox-static cpio gcc gcc-12 kmod libc6-dev libelf1 libss
 ifneq ($(filter check export,$(MAKECMDGOALS)),)
 packages += git shellcheck sparse
 endif
-ifneq ($(filter test-debug,$(MAKECMDGOALS)),)
+ifneq ($(filter test-debug bench,$(MAKECMDGOALS)),)
 packages += bc bison flex libelf-dev libssl-dev
+endif
+ifneq ($(filter bench,$(MAKECMDGOALS)),)
+packages += jq liburing-dev
 endif
 
 deps:
@@ -188,6 +193,26 @@ test-debug: $(debug)/initramfs.cpio build/selftests/.built
 		'cd /payload && ./run-selftests -t 1500 $(selftests)' </dev/null || true
 	@awk -f $(vm)/count.awk build/vm/selftests-debug/{console,verdict}
 
+#
+# What an access costs
+#
+dev := $(own)-dev
+
+# modules.sh finds here what to build against, as it does for Debian's kernel
+$(dev)/modules/.built: $(dev)/image/.built \
+		$(addprefix $(vm)/,modules.sh modtree.sh Kbuild.modules)
+	@mkdir -p $(dev)/headers
+	@ln -sfn ../../dev $(dev)/headers/build
+	+@$(vm)/modules.sh $(notdir $(dev)) y $(@D)
+	@touch $@
+
+build/bench/.built: $(source) $(uapi) $(vm)/selftests.sh
+	+@LDLIBS=-luring $(vm)/selftests.sh $(@D) x86_64/ioregionfd_perf
+	@touch $@
+
+bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built build/bench/.built
+	@$(vm)/bench.sh $(dev) $(kdir)
+
 check: $(uapi) $(kdir)/headers/.unpacked
 	+@$(vm)/check.sh $(kdir)
 
@@ -202,5 +227,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run test test-debug check export clean distclean \
+.PHONY: FORCE help deps source modules vm demo run test test-debug bench check export clean distclean \
 	$(addprefix in-vm-,$(machines))

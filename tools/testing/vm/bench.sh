@@ -1,0 +1,37 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# bench.sh DEV STOCK: boot the kernels of both directories, with our modules and with
+# their own, which do not have the option, and measure what an access to a device
+# costs. Writes build/bench.json, prints a table, and fails if the figures of the dev
+# kernel are not what they have to be.
+set -euo pipefail
+. tools/testing/vm/lib.sh
+
+dev=$1 stock=$2
+work=build/bench
+figures=$work/figures
+
+# measure KERNEL KDIR [OPTION]...: adds lines "name kernel instructions"
+measure() {
+	local kernel=$1 kdir=$2 name=bench-$1
+	shift 2
+	say "boot Linux $(basename "$kdir"): $kernel"
+	tools/testing/vm/boot.sh -i -c 2 "$@" -p $work/payload "$name" "$kdir" \
+		/payload/x86_64/ioregionfd_perf </dev/null >$work/"$kernel".log 2>&1 || {
+		cat $work/"$kernel".log
+		die "$kernel: no figures"
+	}
+	tr -d '\r' <build/vm/"$name"/console | awk -v kernel="$kernel" \
+		'NF == 2 && $1 ~ "/" && $2 ~ /^[0-9]+$/ { print $1, kernel, $2 }' >>$figures
+}
+
+rm -f $figures build/bench.json
+measure dev "$dev" -k "$dev/modules"
+measure dev-without "$dev"
+measure stock "$stock" -k "$stock/modules"
+measure stock-without "$stock"
+
+jq -Rn '[inputs | split(" ") | {name: .[0], kernel: .[1], instructions: (.[2] | tonumber)}]' \
+	<$figures >build/bench.json.new
+mv build/bench.json.new build/bench.json
+awk -f tools/testing/vm/bench.awk $figures
