@@ -47,15 +47,17 @@ static void usage(FILE *f)
 	      "All figures are of the last interval:\n"
 	      "  VM        pid of the process that made the VM\n"
 	      "  REGION    memory or ports, and its first address\n"
-	      "  READS, WRITES  completed; with JSON read.count and write.count\n"
-	      "  IN PLACE  how many of these were answered before the vCPU left the exit\n"
-	      "  50% <, 99% <  what so many of them took less than, from begin to completion\n"
-	      "  WAITING   vCPUs that waited for an answer just now\n"
-	      "  FAILED    and why\n\n"
-	      "In JSON a latency of from_ns is one of from_ns up to twice that, untimed has none\n"
-	      "because its begin was not seen, and not_counted is what belongs to a region that\n"
-	      "there was no room for, or was skipped by the kernel. The sum over all lines is\n"
-	      "what happened from begin to end. Two VMs of one process are shown as one.\n\n"
+	      "  READS, WRITES  how many were completed\n"
+	      "  IN PLACE  the share of them that was answered before the vCPU left the exit\n"
+	      "  50% <, 99% <  so many of them took less than this, from begin to completion\n"
+	      "  WAITING   vCPUs that wait for an answer now\n"
+	      "  FAILED    how many could not be completed, and why\n"
+	      "A region is shown from its first access until its VM is gone. Two VMs made by the\n"
+	      "same thread are shown as one.\n\n"
+	      "In JSON, read and write have a count, of which so many in_place; latency has those\n"
+	      "of from_ns up to twice that; untimed are those whose begin was not seen. Beside the\n"
+	      "regions, not_counted is what went to regions beyond --max, or what the kernel\n"
+	      "skipped. All lines added up are what happened from begin to end.\n\n"
 	      "Needs root, a kernel with BPF and BTF, and tracefs.\n", f);
 }
 
@@ -148,33 +150,39 @@ static void require_bpf(void)
 		     strerror(-fd));
 }
 
-/* Whether kvm.ko has our events, and BTF to tell us what they look like. */
+static bool has_events(const struct btf *btf)
+{
+	return btf__find_by_name_kind(btf, "trace_event_raw_kvm_ioregionfd_command",
+				      BTF_KIND_STRUCT) >= 0;
+}
+
+/* Whether KVM has our events, and BTF to tell us what they look like. */
 static void require_events(void)
 {
-	static const char event[] = "trace_event_raw_kvm_ioregionfd_command";
 	struct btf *kernel, *kvm;
 	bool found;
 
 	if (access("/sys/kernel/btf/vmlinux", R_OK))
 		errx(1, "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)");
+	if (access("/sys/module/kvm", F_OK))
+		errx(1, "kvm.ko is not loaded");
 	kernel = btf__load_vmlinux_btf();
 	if (!kernel)
 		err(1, "cannot read the kernel's BTF");
-	found = btf__find_by_name_kind(kernel, event, BTF_KIND_STRUCT) >= 0;
-	if (!found) {
-		if (access("/sys/module/kvm", F_OK))
-			errx(1, "kvm.ko is not loaded");
-		if (access("/sys/kernel/btf/kvm", F_OK))
+	found = has_events(kernel);
+	/* What is built into the kernel has no state. */
+	if (!found && !access("/sys/module/kvm/initstate", F_OK)) {
+		if (access("/sys/kernel/btf/kvm", R_OK))
 			errx(1, "kvm.ko has no BTF, or not for this kernel: see dmesg");
 		kvm = btf__load_module_btf("kvm", kernel);
 		if (!kvm)
 			err(1, "cannot read kvm.ko's BTF");
-		found = btf__find_by_name_kind(kvm, event, BTF_KIND_STRUCT) >= 0;
+		found = has_events(kvm);
 		btf__free(kvm);
 	}
 	btf__free(kernel);
 	if (!found)
-		errx(1, "this kvm.ko has no ioregionfd (CONFIG_KVM_IOREGIONFD)");
+		errx(1, "this KVM has no ioregionfd (CONFIG_KVM_IOREGIONFD)");
 }
 
 static struct ioregionstat_bpf *start(const struct options *o)
