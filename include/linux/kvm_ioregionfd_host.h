@@ -62,7 +62,7 @@ static inline int kvm_vcpu_run(struct kvm_vcpu *vcpu)
  * Strings of ports are not for here: the emulator takes no refusal in their
  * middle.
  *
- * Context: does not sleep, but may spin.
+ * Context: may sleep, outside of kvm->srcu.
  * Return: 0 if a device task has carried it out, else @r: to leave the emulator.
  */
 static inline int kvm_io_bus_refused(struct kvm_vcpu *vcpu, enum kvm_bus bus,

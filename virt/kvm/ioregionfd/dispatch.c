@@ -8,10 +8,10 @@
  * access to a region is carried out by its device task instead of the VMM.
  * No lock but vcpu->mutex is held meanwhile, and no SRCU section entered.
  *
- * A channel that can start a command without sleeping gets it a little earlier,
- * while the emulator asks the devices (kvm_ioregionfd_in_place()). If the answer
- * is quick the access never leaves the emulator. If not, it does so as above,
- * with the command under way.
+ * A channel that kvm.ko made gets the command a little earlier, while the emulator
+ * asks the devices (kvm_ioregionfd_in_place()), and the access does not leave the
+ * emulator. Unless a signal comes, or something is wrong with the channel: then it
+ * leaves as above, with the command under way.
  *
  * All that describes the access is copied from fields that the VMM cannot
  * write, with two exceptions: the elements of a string, which KVM itself keeps
@@ -52,6 +52,8 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
  * @progress: KVM_IOREGIONFD_SENT_*, the most that any attempt at the next
  *	command came to
  * @region: who answers, with a reference, or NULL: to be looked up
+ * @recent: the region of the last access that was carried out in the exit, with a
+ *	reference, or NULL: the next one is likely to be for the same
  * @call: the command on its way to @region, or NULL
  * @exit: identifies the last @region, for failures after it has gone
  *
@@ -70,6 +72,7 @@ struct ioregionfd_vcpu {
 	u8 data[MMIO_MAX];
 	u8 progress;
 	struct ioregionfd_region *region;
+	struct ioregionfd_region *recent;
 	struct ioregionfd_call *call;
 	struct kvm_ioregionfd_exit exit;
 };
@@ -90,13 +93,16 @@ static u64 piece_addr(const struct ioregionfd_vcpu *v)
  * The protocol has only powers of two. What is left of an access after it was
  * split at a page boundary may have any size: go in naturally aligned steps.
  */
-static unsigned int piece_size(const struct ioregionfd_vcpu *v)
+static unsigned int piece_size_odd(const struct ioregionfd_vcpu *v)
 {
 	unsigned int left = v->size - v->done;
 
-	if (v->pio || is_power_of_2(v->size))
-		return v->size;
 	return 1U << min(__ffs64((v->addr + v->done) | MMIO_MAX), __fls(left));
+}
+
+static __always_inline unsigned int piece_size(const struct ioregionfd_vcpu *v)
+{
+	return v->pio || is_power_of_2(v->size) ? v->size : piece_size_odd(v);
 }
 
 static void *piece_bytes(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
@@ -123,12 +129,9 @@ static u64 piece_load(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	}
 }
 
-static void piece_store(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
-			u64 value)
+static __always_inline void store_value(void *bytes, unsigned int size, u64 value)
 {
-	void *bytes = piece_bytes(vcpu, v);
-
-	switch (piece_size(v)) {
+	switch (size) {
 	case 1:
 		*(u8 *)bytes = value;
 		break;
@@ -147,7 +150,7 @@ static void piece_done(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 		       u64 value)
 {
 	if (!v->write)
-		piece_store(vcpu, v, value);
+		store_value(piece_bytes(vcpu, v), piece_size(v), value);
 	v->done += v->pio ? 1 : piece_size(v);
 	v->progress = KVM_IOREGIONFD_SENT_NONE;
 }
@@ -258,7 +261,8 @@ static struct ioregionfd_call *command_new(struct kvm_vcpu *vcpu,
 	return call;
 }
 
-static void command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+/* Returns the value that was written or read. */
+static u64 command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_call *call = v->call;
 	u64 value = v->write ? call->cmd.data : call->data;
@@ -271,7 +275,7 @@ static void command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	trace_kvm_ioregionfd_complete(vcpu, v->region, &call->cmd, value, !call->slept);
 	v->region->channel->ops->call_end(v->region, call);
 	v->call = NULL;
-	piece_done(vcpu, v, value);
+	return value;
 }
 
 /*
@@ -462,7 +466,7 @@ static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 
 	switch (r) {
 	case 0:
-		command_complete(vcpu, v);
+		piece_done(vcpu, v, command_complete(vcpu, v));
 		return 1;
 	case -EIO:
 		command_fail(vcpu, v);
@@ -568,6 +572,35 @@ int kvm_ioregionfd_run_on(struct kvm_vcpu *vcpu)
 	return r <= 0 ? r : kvm_ioregionfd_run(vcpu);
 }
 
+/*
+ * The region of an access during the exit, if it is of a channel that can be used
+ * there. @v->recent keeps it.
+ */
+static struct ioregionfd_region *region_in_place(struct kvm_vcpu *vcpu,
+						 struct ioregionfd_vcpu *v,
+						 u64 addr, unsigned int len)
+{
+	struct ioregionfd_region *region = v->recent;
+
+	/* Regions do not overlap, so none but this one can have the address. */
+	if (region && !READ_ONCE(region->gone) && addr >= region->first &&
+	    addr + (len - 1) <= region->last)
+		return region;
+
+	if (region)
+		ioregionfd_region_put(region);
+	v->recent = NULL;
+	region = ioregionfd_region_find(vcpu->kvm, false, addr, len);
+	if (!region)
+		return NULL;
+	if (!region->channel->ops->call_try) {
+		ioregionfd_region_put(region);
+		return NULL;
+	}
+	v->recent = region;
+	return region;
+}
+
 /**
  * kvm_ioregionfd_in_place() - carry an access to memory out during the exit
  * @vcpu: the vCPU, which is inside of kvm_arch_vcpu_ioctl_run()
@@ -576,7 +609,7 @@ int kvm_ioregionfd_run_on(struct kvm_vcpu *vcpu)
  * @val: the bytes to write, or where to put those read
  * @write: whether it is a write
  *
- * Context: within kvm->srcu; does not sleep, but may spin.
+ * Context: within kvm->srcu, which it leaves while it sleeps.
  * Return: 0 if it is done, or -EOPNOTSUPP: the emulator has to leave with it, and
  * kvm_ioregionfd_run() goes on.
  */
@@ -584,30 +617,25 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 			    void *val, bool write)
 {
 	struct ioregionfd_vcpu *v = vcpu->ioregionfd;
-	const struct ioregionfd_channel_ops *ops;
 	struct ioregionfd_call *call;
+	u64 value;
 
-	if (!v)
+	/* An earlier part of the same access is to leave the emulator. */
+	if (!v || vcpu->mmio_nr_fragments)
 		return -EOPNOTSUPP;
 	if (v->early)
 		early_abandon(vcpu, v);
 
 	/*
-	 * Only what is one command, and not a part of an access that crosses a
-	 * page: of such a one the other part may have left the emulator before,
-	 * or may yet make it begin anew.
+	 * Only what is one command, and not the first part of an access that
+	 * crosses a page: the other part may yet make it begin anew.
 	 */
-	if (!is_power_of_2(len) || vcpu->mmio_nr_fragments ||
-	    !((addr + len) & ~PAGE_MASK))
+	if (!is_power_of_2(len) || !((addr + len) & ~PAGE_MASK))
 		return -EOPNOTSUPP;
 
-	v->region = ioregionfd_region_find(vcpu->kvm, false, addr, len);
+	v->region = region_in_place(vcpu, v, addr, len);
 	if (!v->region)
 		return -EOPNOTSUPP;
-	ops = v->region->channel->ops;
-	if (!ops->call_try)
-		goto refuse;
-
 	v->pio = false;
 	v->write = write;
 	v->addr = addr;
@@ -619,23 +647,22 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 		memcpy(v->data, val, len);
 
 	call = command_new(vcpu, v);
-	if (IS_ERR(call))
-		goto refuse;
+	if (IS_ERR(call)) {
+		v->region = NULL;
+		return -EOPNOTSUPP;
+	}
 	v->call = call;
-	if (ops->call_try(v->region, call, vcpu)) {
+	if (v->region->channel->ops->call_try(v->region, call, vcpu)) {
+		refcount_inc(&v->region->refs);
 		v->early = true;
 		return -EOPNOTSUPP;
 	}
 
-	command_complete(vcpu, v);
+	value = command_complete(vcpu, v);
 	if (!write)
-		memcpy(val, v->data, len);
-	access_drop_region(v);
+		store_value(val, len, value);
+	v->region = NULL;
 	return 0;
-
-refuse:
-	access_drop_region(v);
-	return -EOPNOTSUPP;
 }
 
 /**
@@ -653,5 +680,7 @@ void kvm_ioregionfd_vcpu_destroy(struct kvm_vcpu *vcpu)
 	if (v->call)
 		v->region->channel->ops->call_end(v->region, v->call);
 	access_drop_region(v);
+	if (v->recent)
+		ioregionfd_region_put(v->recent);
 	kfree(v);
 }

@@ -76,11 +76,12 @@ struct ioregionfd_failure {
 /**
  * struct ioregionfd_channel_ops - what a kind of channel does
  * @call_new: begins a call for a vCPU, which has one at most. The caller fills
- *	in @cmd. May sleep, unless @call_try is there. Returns an ERR_PTR if out
+ *	in @cmd. May sleep. Returns an ERR_PTR if out
  *	of memory (-ENOMEM) or out of slots (-ENXIO).
- * @call_try: carries the call out as far as possible without sleeping. Called in
- *	the middle of a VM exit, within kvm->srcu. Returns 0 if it is done, or
- *	-EINPROGRESS: @call_run goes on with it. NULL: only @call_run can.
+ * @call_try: carries the call out if it can. Called in the middle of a VM exit,
+ *	within kvm->srcu, which it leaves for as long as it sleeps. Returns 0 if it
+ *	is done, or -EINPROGRESS: @call_run goes on with it. NULL: only @call_run
+ *	can.
  * @call_run: carries the call out, or goes on with it; @wait: whether it may wait
  *	for the device task. May sleep; must not be under a lock or in an SRCU
  *	section. Returns 0 if it is done; -EINTR: a signal came, or it cannot go

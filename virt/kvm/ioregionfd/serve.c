@@ -6,6 +6,9 @@
  * Any number of tasks may do so at once, each in any of the ways. A command is
  * taken by one of them, see slots.h; slots.c asks serve_wake() to wake one that
  * waits. Whoever takes one and leaves others waiting wakes the next.
+ *
+ * Nobody sleeps, and no io_uring command is parked, before take() has found
+ * nothing after they were in the queue.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -46,33 +49,51 @@ static bool slot_has_predecessors(struct slots *ch, struct slot *s)
 	return left && left <= ch->ring_size;
 }
 
-static bool slot_take(struct slots *ch, struct slot *s)
+/* Takes the command of slot @i, or with NULL only looks whether it could. */
+static bool take_slot(struct slots *ch, unsigned int i, struct ioregionfd_serve *arg)
 {
-	u32 word = READ_ONCE(s->shared->state);
+	struct slot *s = &ch->slots[i];
+	/* Acquires what slot_post() has stored. */
+	u32 word = smp_load_acquire(&s->shared->state);
 
 	while ((word & ~IOREGIONFD_SLOT_WAITING) == slot_word(s, IOREGIONFD_SLOT_POSTED)) {
 		if (slot_has_predecessors(ch, s))
 			return false;
-		if (try_cmpxchg(&s->shared->state, &word,
-				word ^ IOREGIONFD_SLOT_POSTED ^ IOREGIONFD_SLOT_TAKEN))
+		if (!arg)
 			return true;
+		/* It is whole if it is still there to be taken after that. */
+		arg->cmd = s->call.cmd;
+		if (!try_cmpxchg(&s->shared->state, &word,
+				 word ^ IOREGIONFD_SLOT_POSTED ^ IOREGIONFD_SLOT_TAKEN))
+			continue;
+		arg->id = ioregionfd_slot_id(i, word);
+		arg->cmd.again = READ_ONCE(s->again) << IOREGIONFD_SLOT_SHIFT ==
+				 (word & ~(u32)(BIT(IOREGIONFD_SLOT_SHIFT) - 1));
+		return true;
 	}
 	return false;
 }
 
-/* Takes the command of slot @i. */
-static bool take_slot(struct slots *ch, unsigned int i, struct ioregionfd_serve *arg)
+static bool take_slots(struct slots *ch, u32 vcpu, struct ioregionfd_serve *arg)
 {
-	struct slot *s = &ch->slots[i];
-	u32 number;
+	unsigned int used = READ_ONCE(ch->used);
+	unsigned int i, n;
 
-	if (!slot_take(ch, s))
-		return false;
-	number = READ_ONCE(s->number);
-	arg->id = ioregionfd_slot_id(i, slot_word(s, 0));
-	arg->cmd = s->call.cmd;
-	arg->cmd.again = READ_ONCE(s->again) == number;
-	return true;
+	if (vcpu != IOREGIONFD_ANY)
+		return take_slot(ch, array_index_nospec(vcpu, ch->nr), arg);
+
+	i = READ_ONCE(ch->next);
+	for (n = 0; n < used; n++, i++) {
+		if (i >= used)
+			i = 0;
+		if (!slot_is(&ch->slots[i], IOREGIONFD_SLOT_POSTED) ||
+		    !take_slot(ch, i, arg))
+			continue;
+		if (arg)
+			WRITE_ONCE(ch->next, i + 1);
+		return true;
+	}
+	return false;
 }
 
 static bool take_posted(struct slots *ch, struct ioregionfd_serve *arg)
@@ -83,48 +104,49 @@ static bool take_posted(struct slots *ch, struct ioregionfd_serve *arg)
 
 	do {
 		used = ring_used(ch, word);
-		if (!used || used > ch->ring_size)
+		if ((word & 1) || !used || used > ch->ring_size)
 			return false;
-		if (word & 1) {
-			/* Whoever has taken it must tell when that is done. */
-			WRITE_ONCE(ch->control->blocked, 1);
-			/* Pairs with the barrier after a move of posted_tail. */
-			smp_mb();
-			if (READ_ONCE(*tail) == word)
-				return false;
-			word = READ_ONCE(*tail);
-			continue;
-		}
-		/* Acquires what ring_push() has stored before head. */
-		if (try_cmpxchg(tail, &word, word | 1))
-			break;
-	} while (true);
+		if (!arg)
+			return true;
+	} while (!try_cmpxchg(tail, &word, word | 1));
 
 	arg->id = POSTED_ID | word >> 1;
 	arg->cmd = ch->ring[(word >> 1) & (ch->ring_size - 1)];
 	return true;
 }
 
-/* Takes what @arg->vcpu asks for, if there is anything. */
-static bool take(struct slots *ch, struct ioregionfd_serve *arg)
+/* So often can the ring not move while it is looked at, unless somebody plays. */
+#define TAKE_TRIES	100
+
+/*
+ * Takes what a task that serves @vcpu, or any, gets next. With NULL for @arg, only
+ * looks whether there is something. Returns 1 if so, 0 if not, or -EINTR: cannot
+ * be said, because the device task keeps changing the ring.
+ */
+static int take(struct slots *ch, u32 vcpu, struct ioregionfd_serve *arg)
 {
-	unsigned int used = READ_ONCE(ch->used);
-	unsigned int i, n;
+	u32 *tail = &ch->control->posted_tail;
+	unsigned int n;
+	u32 word;
 
-	if (arg->vcpu != IOREGIONFD_ANY)
-		return take_slot(ch, array_index_nospec(arg->vcpu, ch->nr), arg) ||
-		       take_posted(ch, arg);
-
-	i = READ_ONCE(ch->next);
-	for (n = 0; n < used; n++, i++) {
-		if (i >= used)
-			i = 0;
-		if (take_slot(ch, i, arg)) {
-			WRITE_ONCE(ch->next, i + 1);
-			return true;
+	for (n = 0; n < TAKE_TRIES; n++) {
+		word = READ_ONCE(*tail);
+		if (take_slots(ch, vcpu, arg) ||
+		    (ring_used(ch, word) && take_posted(ch, arg)))
+			return 1;
+		/*
+		 * If there is something that comes after a posted write which
+		 * somebody has taken, they must tell when that is done.
+		 */
+		if (word & 1) {
+			WRITE_ONCE(ch->control->blocked, 1);
+			/* Pairs with the barrier after a move of posted_tail. */
+			smp_mb();
 		}
+		if (READ_ONCE(*tail) == word)
+			return 0;
 	}
-	return take_posted(ch, arg);
+	return -EINTR;
 }
 
 /* Undoes take(): the task could not be given what was taken. */
@@ -142,30 +164,13 @@ static void untake(struct slots *ch, const struct ioregionfd_serve *arg)
 	}
 	s = &ch->slots[slot];
 	word = READ_ONCE(s->shared->state);
-	while ((word & ~IOREGIONFD_SLOT_WAITING) ==
-	       ((u32)arg->id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN)) {
+	while ((word & IOREGIONFD_SLOT_STATE) == IOREGIONFD_SLOT_TAKEN &&
+	       ioregionfd_slot_id(slot, word) == arg->id) {
 		if (try_cmpxchg(&s->shared->state, &word,
 				word ^ IOREGIONFD_SLOT_POSTED ^ IOREGIONFD_SLOT_TAKEN))
 			break;
 	}
 	serve_wake(ch, slot);
-}
-
-/* Whether take() would find something. */
-static bool may_take(struct slots *ch)
-{
-	unsigned int used = READ_ONCE(ch->used);
-	u32 tail = READ_ONCE(ch->control->posted_tail);
-	unsigned int i;
-
-	if (!(tail & 1) && ring_used(ch, tail))
-		return true;
-	for (i = 0; i < used; i++) {
-		if (slot_is(&ch->slots[i], IOREGIONFD_SLOT_POSTED) &&
-		    !slot_has_predecessors(ch, &ch->slots[i]))
-			return true;
-	}
-	return false;
 }
 
 /* Answering. */
@@ -181,9 +186,10 @@ static int answer_slot(struct slots *ch, u64 id, u64 data)
 	s = &ch->slots[array_index_nospec(i, ch->nr)];
 
 	word = READ_ONCE(s->shared->state);
-	while ((word & ~IOREGIONFD_SLOT_WAITING) ==
-	       ((u32)id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN)) {
+	while ((word & IOREGIONFD_SLOT_STATE) == IOREGIONFD_SLOT_TAKEN &&
+	       ioregionfd_slot_id(i, word) == id) {
 		WRITE_ONCE(s->shared->data, data);
+		WRITE_ONCE(ch->answered, i);
 		/* A full barrier: pairs with the acquire in slot_is(). */
 		if (try_cmpxchg(&s->shared->state, &word,
 				(word | IOREGIONFD_SLOT_DONE) & ~IOREGIONFD_SLOT_WAITING)) {
@@ -211,7 +217,7 @@ static int answer_posted(struct slots *ch, u64 id)
 
 	if (id != (POSTED_ID | (id & POSTED_MASK)))
 		return -ENOENT;
-	/* A full barrier: pairs with that in ring_has_room() and take_posted(). */
+	/* A full barrier: pairs with those in ring_has_room() and take(). */
 	if (cmpxchg(&ch->control->posted_tail, word, word + 1) != word)
 		return -ENOENT;
 	return 0;
@@ -305,24 +311,27 @@ static void serve_pass_on(struct slots *ch)
 {
 	unsigned int i;
 
-	if (!waitqueue_active(&ch->tasks) || !may_take(ch))
+	/* Pairs with that before serve_wake(): it did not find us, or we find it. */
+	smp_mb();
+	if (!waitqueue_active(&ch->tasks) || !take(ch, IOREGIONFD_ANY, NULL))
 		return;
 	for (i = 0; i < READ_ONCE(ch->used); i++) {
-		if (slot_is(&ch->slots[i], IOREGIONFD_SLOT_POSTED))
+		if (take_slot(ch, i, NULL))
 			serve_wake(ch, i);
 	}
-	if (!(READ_ONCE(ch->control->posted_tail) & 1))
+	if (take_posted(ch, NULL))
 		serve_wake(ch, IOREGIONFD_ANY);
 }
 
 /* For read(): one command at a time, as on a socket. */
-static bool take_to_read(struct slots *ch, struct ioregionfd_serve *arg)
+static int take_to_read(struct slots *ch, struct ioregionfd_serve *arg)
 {
-	bool taken;
+	int taken = 0;
 
 	spin_lock(&ch->read_lock);
-	taken = !ch->reading && take(ch, arg);
-	if (taken && arg->cmd.resp)
+	if (!ch->reading)
+		taken = take(ch, arg->vcpu, arg);
+	if (taken > 0 && arg->cmd.resp)
 		ch->reading = arg->id;
 	spin_unlock(&ch->read_lock);
 	return taken;
@@ -333,14 +342,9 @@ static bool interrupted(struct slots *ch)
 	return READ_ONCE(ch->interrupted) && xchg(&ch->interrupted, false);
 }
 
-/*
- * Takes a command, and waits for one if need be. Returns 0 or why there is
- * none: -ENODEV, -EINTR, -ETIMEDOUT.
- */
-static int take_wait(struct slots *ch, struct ioregionfd_serve *arg, bool to_read)
+/* As take_wait(), once there was nothing to take. */
+static int take_sleep(struct slots *ch, struct ioregionfd_serve *arg, bool to_read)
 {
-	bool (*try)(struct slots *ch, struct ioregionfd_serve *arg) =
-		to_read ? take_to_read : take;
 	struct waiter w = {
 		.entry = {
 			.flags = WQ_FLAG_EXCLUSIVE,
@@ -352,22 +356,21 @@ static int take_wait(struct slots *ch, struct ioregionfd_serve *arg, bool to_rea
 		.vcpu = arg->vcpu,
 		.to_read = to_read,
 	};
+	bool late = false;
 	ktime_t end = 0;
-	bool late;
 	int r, intr;
 
-	if (try(ch, arg))
-		return 0;
-	late = !arg->timeout;
 	if (arg->timeout > 0)
 		end = ktime_add_safe(ktime_get(), ns_to_ktime(arg->timeout));
 
 	for (;;) {
 		/* Its barrier pairs with that before serve_wake(). */
 		intr = prepare_to_wait_event(&ch->tasks, &w.entry, TASK_INTERRUPTIBLE);
-		r = 0;
-		if (try(ch, arg))
+		r = to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
+		if (r) {
+			r = min(r, 0);
 			break;
+		}
 		r = -ENODEV;
 		if (READ_ONCE(ch->ended))
 			break;
@@ -387,21 +390,53 @@ static int take_wait(struct slots *ch, struct ioregionfd_serve *arg, bool to_rea
 	return r;
 }
 
+/*
+ * Takes a command, and waits for one if need be. Returns 0 or why there is
+ * none: -ENODEV, -EINTR, -ETIMEDOUT.
+ */
+static int take_wait(struct slots *ch, struct ioregionfd_serve *arg, bool to_read)
+{
+	struct slot *answered = &ch->slots[READ_ONCE(ch->answered)];
+	int r;
+
+	r = to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
+	if (!r && arg->timeout && slots_give_way(&ch->gave_way, &answered->gave_way))
+		r = to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
+	if (r)
+		return min(r, 0);
+	if (READ_ONCE(ch->ended))
+		return -ENODEV;
+	if (!arg->timeout)
+		return -ETIMEDOUT;
+	return take_sleep(ch, arg, to_read);
+}
+
 /* IOREGIONFD_SERVE: common to ioctl and io_uring. */
 
-static int serve_load(struct slots *ch, struct ioregionfd_serve *arg,
+static __always_inline int serve_load(struct slots *ch, struct ioregionfd_serve *arg,
 		      struct ioregionfd_serve __user *user)
 {
-	if (copy_from_user(arg, user, offsetof(struct ioregionfd_serve, cmd)))
+	if (!user_read_access_begin(user, sizeof(*user)))
 		return -EFAULT;
+	unsafe_get_user(arg->id, &user->id, fault);
+	unsafe_get_user(arg->data, &user->data, fault);
+	unsafe_get_user(arg->timeout, &user->timeout, fault);
+	unsafe_get_user(arg->vcpu, &user->vcpu, fault);
+	unsafe_get_user(arg->flags, &user->flags, fault);
+	user_read_access_end();
+
 	if (arg->flags & ~IOREGIONFD_ANSWER_ONLY)
 		return -EINVAL;
 	if (arg->vcpu != IOREGIONFD_ANY && arg->vcpu >= ch->nr)
 		return -EINVAL;
 	return 0;
+
+fault:
+	user_read_access_end();
+	return -EFAULT;
 }
 
-static int serve_answer(struct slots *ch, const struct ioregionfd_serve *arg)
+static __always_inline int serve_answer(struct slots *ch, const struct ioregionfd_serve *arg)
 {
 	int r = 0;
 
@@ -412,17 +447,29 @@ static int serve_answer(struct slots *ch, const struct ioregionfd_serve *arg)
 	return r;
 }
 
-/* Gives what was taken to the task. */
-static int serve_store(struct slots *ch, const struct ioregionfd_serve *arg,
+/* Gives what was taken to the task. A struct ioregionfd_cmd is four words. */
+static __always_inline int serve_store(struct slots *ch, const struct ioregionfd_serve *arg,
 		       struct ioregionfd_serve __user *user)
 {
-	if (copy_to_user(&user->cmd, &arg->cmd, sizeof(arg->cmd)) ||
-	    put_user(arg->id, &user->id)) {
-		untake(ch, arg);
-		return -EFAULT;
-	}
+	u64 __user *to = (u64 __user *)&user->cmd;
+	const u64 *from = (const u64 *)&arg->cmd;
+
+	if (!user_write_access_begin(user, sizeof(*user)))
+		goto untake;
+	unsafe_put_user(arg->id, &user->id, fault);
+	unsafe_put_user(from[0], &to[0], fault);
+	unsafe_put_user(from[1], &to[1], fault);
+	unsafe_put_user(from[2], &to[2], fault);
+	unsafe_put_user(from[3], &to[3], fault);
+	user_write_access_end();
 	serve_pass_on(ch);
 	return 0;
+
+fault:
+	user_write_access_end();
+untake:
+	untake(ch, arg);
+	return -EFAULT;
 }
 
 /* The answer was given, and not more. */
@@ -495,13 +542,23 @@ static bool uring_unpark(struct slots *ch, struct parked *p)
 	return queued;
 }
 
+/* Once it is in the queue somebody else may complete and free it. */
 static void uring_park(struct slots *ch, struct parked *p)
 {
-	add_wait_queue_exclusive(&ch->tasks, &p->waiter.entry);
+	u32 vcpu = p->waiter.vcpu;
+	bool ready;
+
+	spin_lock_irq(&ch->tasks.lock);
+	__add_wait_queue_entry_tail_exclusive(&ch->tasks, &p->waiter.entry);
 	/* Pairs with the barrier before serve_wake(). */
 	smp_mb();
-	if ((may_take(ch) || READ_ONCE(ch->ended) || READ_ONCE(ch->interrupted)) &&
-	    uring_unpark(ch, p))
+	ready = take(ch, vcpu, NULL) || READ_ONCE(ch->ended) ||
+		READ_ONCE(ch->interrupted);
+	if (ready)
+		list_del_init(&p->waiter.entry.entry);
+	spin_unlock_irq(&ch->tasks.lock);
+
+	if (ready)
 		io_uring_cmd_complete_in_task(p->cmd, uring_run);
 }
 
@@ -510,22 +567,24 @@ static void uring_run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct parked *p = *uring_parked(cmd);
 	struct slots *ch = cmd->file->private_data;
-	struct ioregionfd_serve arg = { .vcpu = p->waiter.vcpu };
+	struct ioregionfd_serve arg;
 	int r;
 
 	if (issue_flags & IO_URING_F_TASK_DEAD) {
 		r = -ECANCELED;
 		serve_pass_on(ch);
-	} else if (take(ch, &arg)) {
-		r = serve_store(ch, &arg, p->user);
-	} else if (READ_ONCE(ch->ended)) {
-		r = serve_store_none(p->user, -ENODEV);
-	} else if (interrupted(ch)) {
-		r = serve_store_none(p->user, -EINTR);
-	} else {
-		uring_park(ch, p);
-		return;
+		goto done;
 	}
+	r = take(ch, p->waiter.vcpu, &arg);
+	if (r > 0)
+		r = serve_store(ch, &arg, p->user);
+	else if (READ_ONCE(ch->ended))
+		r = serve_store_none(p->user, -ENODEV);
+	else if (r || interrupted(ch))
+		r = serve_store_none(p->user, -EINTR);
+	else
+		return uring_park(ch, p);
+done:
 	io_uring_cmd_done(cmd, r, 0, issue_flags);
 	kfree(p);
 }
@@ -569,20 +628,21 @@ static int serve_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	r = serve_answer(ch, &arg);
 	if (r)
 		goto free;
-	if (arg.flags & IOREGIONFD_ANSWER_ONLY)
+	if (arg.flags & IOREGIONFD_ANSWER_ONLY) {
 		r = serve_store_none(user, 0);
-	else if (take(ch, &arg))
-		r = serve_store(ch, &arg, user);
-	else if (READ_ONCE(ch->ended))
-		r = serve_store_none(user, -ENODEV);
-	else if (interrupted(ch))
-		r = serve_store_none(user, -EINTR);
-	else if (!arg.timeout)
-		r = serve_store_none(user, -ETIMEDOUT);
-	else
-		r = -EIOCBQUEUED;
-	if (r != -EIOCBQUEUED)
 		goto free;
+	}
+	if (!arg.timeout) {
+		r = take_wait(ch, &arg, false);
+		r = r ? serve_store_none(user, r) : serve_store(ch, &arg, user);
+		goto free;
+	}
+	/* What comes while the queue is locked is found there. */
+	r = take(ch, arg.vcpu, &arg);
+	if (r > 0) {
+		r = serve_store(ch, &arg, user);
+		goto free;
+	}
 
 	init_waitqueue_func_entry(&p->waiter.entry, wake_uring);
 	INIT_LIST_HEAD(&p->waiter.entry.entry);
@@ -620,7 +680,7 @@ static ssize_t serve_read(struct file *file, char __user *buf, size_t count,
 		return 0;
 	if (r == -ETIMEDOUT)
 		return -EAGAIN;
-	if (r == -EINTR)
+	if (r == -EINTR && signal_pending(current))
 		return -ERESTARTSYS;
 	if (r)
 		return r;
@@ -666,7 +726,7 @@ static ssize_t serve_write(struct file *file, const char __user *buf,
 	r = answer(ch, id, resp.data);
 	/* Another task may have waited in read() for this. */
 	serve_pass_on(ch);
-	if (waitqueue_active(&ch->polls) && may_take(ch))
+	if (waitqueue_active(&ch->polls) && take(ch, IOREGIONFD_ANY, NULL))
 		wake_up_poll(&ch->polls, EPOLLIN | EPOLLRDNORM);
 	return r ?: sizeof(resp);
 }
@@ -681,7 +741,7 @@ static __poll_t serve_poll(struct file *file, poll_table *table)
 	smp_mb();
 	if (READ_ONCE(ch->ended))
 		return events | EPOLLIN | EPOLLRDNORM | EPOLLHUP;
-	if (!READ_ONCE(ch->reading) && may_take(ch))
+	if (!READ_ONCE(ch->reading) && take(ch, IOREGIONFD_ANY, NULL))
 		events |= EPOLLIN | EPOLLRDNORM;
 	return events;
 }
@@ -703,27 +763,51 @@ static long serve_get_info(struct slots *ch, void __user *user)
 static void take_over_slot(struct slot *s)
 {
 	struct ioregionfd_slot *shared = s->shared;
-	u32 word, to;
+	u32 word, free;
 
 	spin_lock(&s->lock);
+	WRITE_ONCE(shared->polling, 0);
 	word = READ_ONCE(shared->state);
-	if (READ_ONCE(s->sent) && !slot_is(s, IOREGIONFD_SLOT_POSTED) &&
-	    !slot_is(s, IOREGIONFD_SLOT_DONE)) {
+	if (slot_is(s, IOREGIONFD_SLOT_POSTED) || slot_is(s, IOREGIONFD_SLOT_DONE))
+		goto unlock;
+	/* From now on the former task cannot answer it. */
+	free = slot_word(s, IOREGIONFD_SLOT_FREE);
+	if (!try_cmpxchg(&shared->state, &word, free))
+		goto unlock;
+	if (s->sent) {
+		WRITE_ONCE(s->number, s->number + 1);
 		WRITE_ONCE(s->again, s->number);
 		shared->cmd = s->call.cmd;
 		shared->cmd.again = 1;
-		to = slot_word(s, IOREGIONFD_SLOT_POSTED) | IOREGIONFD_SLOT_WAITING;
-		cmpxchg(&shared->state, word, to);
-	} else if (slot_is(s, IOREGIONFD_SLOT_TAKEN)) {
-		cmpxchg(&shared->state, word, slot_word(s, IOREGIONFD_SLOT_FREE));
+		/* As slot_post(); the vCPU may be asleep. */
+		smp_store_release(&shared->state,
+				  slot_word(s, IOREGIONFD_SLOT_POSTED) | IOREGIONFD_SLOT_WAITING);
 	}
-	WRITE_ONCE(shared->polling, 0);
+unlock:
 	spin_unlock(&s->lock);
+}
+
+/* The posted writes that the former task had taken, and perhaps more of them. */
+static void take_over_ring(struct slots *ch)
+{
+	u32 *tail = &ch->control->posted_tail;
+	u32 word, n;
+
+	spin_lock(&ch->ring_lock);
+	word = READ_ONCE(*tail);
+	if (ring_used(ch, word) > ch->ring_size) {
+		/* An index that cannot be would keep the vCPUs waiting for ever. */
+		WRITE_ONCE(*tail, ch->head << 1);
+	} else if (word & 1) {
+		for (n = word >> 1; n != ch->head; n = (n + 1) & POSTED_MASK)
+			ch->ring[n & (ch->ring_size - 1)].again = 1;
+		cmpxchg(tail, word, word & ~1U);
+	}
+	spin_unlock(&ch->ring_lock);
 }
 
 static long serve_take_over(struct slots *ch)
 {
-	u32 tail = READ_ONCE(ch->control->posted_tail);
 	unsigned int i;
 
 	spin_lock(&ch->read_lock);
@@ -733,12 +817,7 @@ static long serve_take_over(struct slots *ch)
 	WRITE_ONCE(ch->control->polling, 0);
 	for (i = 0; i < READ_ONCE(ch->used); i++)
 		take_over_slot(&ch->slots[i]);
-
-	/* An index that cannot be would keep the vCPUs waiting for ever. */
-	if (ring_used(ch, tail) > ch->ring_size)
-		WRITE_ONCE(ch->control->posted_tail, READ_ONCE(ch->head) << 1);
-	else if (tail & 1)
-		cmpxchg(&ch->control->posted_tail, tail, tail & ~1U);
+	take_over_ring(ch);
 	slots_wake_vcpus(ch);
 	serve_wake_all(ch);
 	return 0;

@@ -77,6 +77,45 @@ void slots_wake_vcpus(struct slots *ch)
 	wake_up_all(&ch->room);
 }
 
+/**
+ * slots_give_way() - let the other side run, before we sleep
+ * @self: where the other side finds us while we do so
+ * @peer: where we find it
+ *
+ * If a vCPU and its device task are on the same CPU they take turns there. It
+ * takes less than half as long to pass the CPU on than to go to sleep and be woken.
+ * Whoever has done so is still runnable, so nobody needs to wake it; it must
+ * look for what it waits for afterwards, and sleep if that has not come.
+ *
+ * Context: may sleep.
+ * Return: whether another task has run.
+ */
+bool slots_give_way(struct task_struct **self, struct task_struct **peer)
+{
+	struct task_struct *task;
+	bool ran;
+
+	/* A task takes itself away from there: it outlives this section. */
+	rcu_read_lock();
+	task = READ_ONCE(*peer);
+	if (task && task_cpu(task) == raw_smp_processor_id())
+		get_task_struct(task);
+	else
+		task = NULL;
+	rcu_read_unlock();
+
+	WRITE_ONCE(*self, current);
+	if (task) {
+		ran = yield_to(task, false) > 0;
+		put_task_struct(task);
+	} else {
+		ran = cond_resched();
+	}
+	/* Another device task may have done the same; it is not found then. */
+	WRITE_ONCE(*self, NULL);
+	return ran;
+}
+
 static bool region_usable(struct slots *ch, struct ioregionfd_region *region)
 {
 	return !READ_ONCE(ch->closed) && !READ_ONCE(region->gone);
@@ -103,8 +142,9 @@ static bool ring_push(struct slots *ch, const struct ioregionfd_cmd *cmd)
 	full = ring_full(ch);
 	if (!full) {
 		ch->ring[ch->head & (ch->ring_size - 1)] = *cmd;
-		WRITE_ONCE(ch->head, (ch->head + 1) & POSTED_MASK);
-		/* Pairs with the acquire of whoever takes posted writes. */
+		/* Pairs with ring_used() in take_posted(). */
+		smp_store_release(&ch->head, (ch->head + 1) & POSTED_MASK);
+		/* Pairs with the acquire of who takes posted writes in the mapping. */
 		smp_store_release(&ch->control->posted_head, ch->head);
 	}
 	spin_unlock(&ch->ring_lock);
@@ -131,19 +171,21 @@ static bool ring_has_room(struct slots *ch)
 
 /* Commands that want a response. */
 
-static void slot_post(struct slots *ch, struct slot *s)
+static __always_inline void slot_post(struct slots *ch, struct slot *s)
 {
 	struct ioregionfd_slot *shared = s->shared;
 
+	spin_lock(&s->lock);
 	WRITE_ONCE(s->number, s->number + 1);
 	/* No command has been posted again under the number before this one */
 	WRITE_ONCE(s->again, s->number - 1);
 	WRITE_ONCE(s->posted, READ_ONCE(ch->head));
-	WRITE_ONCE(s->sent, true);
+	s->sent = true;
 	shared->cmd = s->call.cmd;
 	shared->posted = s->posted;
 	/* Pairs with the acquire of whoever takes the command. */
 	smp_store_release(&shared->state, slot_word(s, IOREGIONFD_SLOT_POSTED));
+	spin_unlock(&s->lock);
 
 	/* Pairs with the barrier of a device task that is about to sleep. */
 	smp_mb();
@@ -166,7 +208,7 @@ static bool may_spin(void)
 	       !signal_pending(current);
 }
 
-static bool slot_spin(struct slot *s, struct kvm_vcpu *vcpu)
+static __always_inline bool slot_spin(struct slot *s, struct kvm_vcpu *vcpu)
 {
 	unsigned int max = READ_ONCE(ioregionfd_spin_ns);
 	ktime_t now, end;
@@ -221,6 +263,10 @@ static void slot_announce_sleep(struct slot *s)
 static int slot_sleep(struct slots *ch, struct ioregionfd_region *region,
 		      struct slot *s)
 {
+	if (slots_give_way(&s->gave_way, &ch->gave_way) &&
+	    slot_is(s, IOREGIONFD_SLOT_DONE))
+		return 0;
+
 	s->call.slept = true;
 	slot_announce_sleep(s);
 	return rcuwait_wait_event(&s->wait,
@@ -234,7 +280,7 @@ static void slot_done(struct slot *s)
 {
 	/* After the acquire in slot_is(): the one time that it is read. */
 	s->call.data = READ_ONCE(s->shared->data);
-	WRITE_ONCE(s->sent, false);
+	s->sent = false;
 	if (s->call.slept)
 		slot_adapt(s);
 }
@@ -269,8 +315,14 @@ static int slots_call_try(struct ioregionfd_region *region,
 		return -EINPROGRESS;
 
 	slot_post(ch, s);
-	if (!slot_spin(s, vcpu))
-		return -EINPROGRESS;
+	if (!slot_spin(s, vcpu)) {
+		/* A slow device task must not stall those who wait for kvm->srcu. */
+		kvm_vcpu_srcu_read_unlock(vcpu);
+		slot_sleep(ch, region, s);
+		kvm_vcpu_srcu_read_lock(vcpu);
+		if (!slot_is(s, IOREGIONFD_SLOT_DONE))
+			return -EINPROGRESS;
+	}
 	slot_done(s);
 	return 0;
 }
@@ -307,14 +359,14 @@ static int slots_call_run(struct ioregionfd_region *region,
 	int r;
 
 	for (;;) {
+		if (READ_ONCE(region->gone))
+			return -ECANCELED;
 		if (s->sent ? slot_is(s, IOREGIONFD_SLOT_DONE) :
 			      slots_call_start(region, call, vcpu)) {
 			if (s->sent)
 				slot_done(s);
 			return 0;
 		}
-		if (READ_ONCE(region->gone))
-			return -ECANCELED;
 		if (READ_ONCE(ch->closed))
 			return -EIO;
 		if (!wait)
@@ -343,7 +395,7 @@ static u8 slots_call_end(struct ioregionfd_region *region,
 		return KVM_IOREGIONFD_SENT_NONE;
 
 	spin_lock(&s->lock);
-	WRITE_ONCE(s->sent, false);
+	s->sent = false;
 	word = READ_ONCE(s->shared->state);
 	while ((word & ~IOREGIONFD_SLOT_WAITING) == slot_word(s, IOREGIONFD_SLOT_POSTED)) {
 		if (try_cmpxchg(&s->shared->state, &word,

@@ -8,10 +8,10 @@
  * word, ioregionfd_slot.state, that says how far the vCPU's command has come:
  *
  *   FREE    -> POSTED	the vCPU, slot_post()
- *   POSTED  -> TAKEN	the device task: slot_take(), or in the mapping
- *   TAKEN   -> DONE	the device task: slots_answer(), or in the mapping
+ *   POSTED  -> TAKEN	the device task: take_slot(), or in the mapping
+ *   TAKEN   -> DONE	the device task: answer_slot(), or in the mapping
  *   POSTED  -> FREE	the vCPU takes the command back, slots_call_end()
- *   TAKEN   -> POSTED	slots_take_over()
+ *   TAKEN   -> POSTED	with a new number: take_over_slot()
  *   +WAITING		the vCPU, before it sleeps
  *
  * All but the first are compare-and-exchange, and each with the number of the
@@ -46,24 +46,26 @@
  * @call: for dispatch.c
  * @shared: the slot in the mapping
  * @wait: where the vCPU sleeps
- * @lock: for giving the command up, against slots_take_over()
- * @number: of the command; changed by the vCPU alone
- * @again: the number of the last command that slots_take_over() posted again
+ * @gave_way: the vCPU's task, while it waits but does not sleep
+ * @lock: for posting a command and giving it up, against take_over_slot()
+ * @number: of the command; changed under @lock
+ * @again: the number of the last command that take_over_slot() posted again
  * @posted: the posted writes before this index come before the command
- * @sent: the vCPU has posted the command and not given it up; changed by the vCPU,
- *	to false under @lock unless the command is done
+ * @sent: the vCPU has posted the command and not given it up; changed by the vCPU
+ *	under @lock, unless the command is done
  * @left: the vCPU has given up a command that was taken, and is not free yet
  * @spin_ns: how long the vCPU spins, adapted to what it has seen
  * @spun_at: when it began to, or 0 if it did not try
  *
  * One per vCPU, so that vCPUs do not meet. The vCPU is the one that holds
- * vcpu->mutex, and changes all but @again and @lock.
+ * vcpu->mutex, and changes all but @again, and @number when taken over.
  */
 struct slot {
 	struct ioregionfd_call call;
 	struct ioregionfd_slot *shared;
 	struct rcuwait wait;
-	spinlock_t lock; /* for giving the command up, and taking over */
+	struct task_struct *gave_way;
+	spinlock_t lock; /* for posting, giving up and taking over */
 	u32 number;
 	u32 again;
 	u32 posted;
@@ -90,6 +92,8 @@ struct slot {
  * @ring_lock: for adding to the ring
  * @head: index of the next posted write; changed under @ring_lock
  * @room: vCPUs that wait for room in the ring
+ * @answered: the slot that was answered last
+ * @gave_way: a device task that waits but does not sleep
  * @tasks: device tasks, and parked io_uring commands; each for one slot or any
  * @polls: those that poll()
  * @read_lock: guards @reading, and taking a command for it
@@ -118,6 +122,8 @@ struct slots {
 	u32 head;
 	wait_queue_head_t room;
 
+	unsigned int answered;
+	struct task_struct *gave_way;
 	wait_queue_head_t tasks;
 	wait_queue_head_t polls;
 	spinlock_t read_lock; /* guards reading, and taking for it */
@@ -143,10 +149,13 @@ static inline bool slot_is(const struct slot *s, u32 state)
 	return (word & ~IOREGIONFD_SLOT_WAITING) == slot_word(s, state);
 }
 
-/* How many posted writes wait, or more than ring_size if the task lies. */
+/*
+ * How many posted writes wait, or more than ring_size if the task lies. Acquires
+ * what ring_push() has stored.
+ */
 static inline u32 ring_used(struct slots *ch, u32 tail)
 {
-	return (READ_ONCE(ch->head) - (tail >> 1)) & POSTED_MASK;
+	return (smp_load_acquire(&ch->head) - (tail >> 1)) & POSTED_MASK;
 }
 
 /* What wakes a device task: the index of a slot, or IOREGIONFD_ANY for all. */
@@ -156,6 +165,7 @@ static inline void *wake_key(u32 slot)
 }
 
 /* slots.c */
+bool slots_give_way(struct task_struct **self, struct task_struct **peer);
 void slots_put(struct slots *ch);
 void slots_close(struct slots *ch);
 void slots_wake_vcpus(struct slots *ch);
