@@ -55,3 +55,54 @@ AT(ioregionfd_cmd, data, 24);
 static_assert(sizeof(struct ioregionfd_resp) == 32, "ioregionfd_resp");
 AT(ioregionfd_resp, data, 0);
 AT(ioregionfd_resp, pad, 8);
+
+static_assert(KVM_CREATE_IOREGIONFD == 0x4020ae5f, "KVM_CREATE_IOREGIONFD");
+static_assert(KVM_IOREGIONFD_SYNC_WAKE == 1, "KVM_IOREGIONFD_SYNC_WAKE");
+static_assert(KVM_IOREGIONFD_MAX_POSTED == 65536, "KVM_IOREGIONFD_MAX_POSTED");
+static_assert(KVM_IOREGIONFD_FAIL_NO_SLOT == 5, "KVM_IOREGIONFD_FAIL_NO_SLOT");
+
+static_assert(sizeof(struct kvm_create_ioregionfd) == 32, "kvm_create_ioregionfd");
+AT(kvm_create_ioregionfd, flags, 0);
+AT(kvm_create_ioregionfd, vcpus, 4);
+AT(kvm_create_ioregionfd, posted, 8);
+AT(kvm_create_ioregionfd, pad, 12);
+
+static_assert(IOREGIONFD_GET_INFO == 0x8020aed6, "IOREGIONFD_GET_INFO");
+static_assert(IOREGIONFD_SERVE == 0xc040aed7, "IOREGIONFD_SERVE");
+static_assert(IOREGIONFD_TAKE_OVER == 0xaed8, "IOREGIONFD_TAKE_OVER");
+static_assert(IOREGIONFD_INTERRUPT == 0xaed9, "IOREGIONFD_INTERRUPT");
+static_assert(IOREGIONFD_ANSWER_ONLY == 1, "IOREGIONFD_ANSWER_ONLY");
+
+static_assert(sizeof(struct ioregionfd_info) == 32, "ioregionfd_info");
+AT(ioregionfd_info, size, 0);
+AT(ioregionfd_info, slots, 8);
+AT(ioregionfd_info, posted, 12);
+AT(ioregionfd_info, slots_offset, 16);
+AT(ioregionfd_info, posted_offset, 20);
+AT(ioregionfd_info, pad, 24);
+
+static_assert(sizeof(struct ioregionfd_serve) == 64, "ioregionfd_serve");
+AT(ioregionfd_serve, id, 0);
+AT(ioregionfd_serve, data, 8);
+AT(ioregionfd_serve, timeout, 16);
+AT(ioregionfd_serve, vcpu, 24);
+AT(ioregionfd_serve, flags, 28);
+AT(ioregionfd_serve, cmd, 32);
+
+static_assert(sizeof(struct ioregionfd_control) == 128, "ioregionfd_control");
+AT(ioregionfd_control, polling, 0);
+AT(ioregionfd_control, posted_tail, 4);
+AT(ioregionfd_control, blocked, 8);
+AT(ioregionfd_control, posted_head, 64);
+AT(ioregionfd_control, ended, 68);
+
+static_assert(sizeof(struct ioregionfd_slot) == 64, "ioregionfd_slot");
+AT(ioregionfd_slot, state, 0);
+AT(ioregionfd_slot, polling, 4);
+AT(ioregionfd_slot, cmd, 8);
+AT(ioregionfd_slot, data, 40);
+AT(ioregionfd_slot, posted, 48);
+static_assert(IOREGIONFD_SLOT_STATE == 3 && IOREGIONFD_SLOT_FREE == 0 &&
+	      IOREGIONFD_SLOT_POSTED == 1 && IOREGIONFD_SLOT_TAKEN == 2 &&
+	      IOREGIONFD_SLOT_DONE == 3 && IOREGIONFD_SLOT_WAITING == 4 &&
+	      IOREGIONFD_SLOT_SHIFT == 3, "ioregionfd_slot.state");

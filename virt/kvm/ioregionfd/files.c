@@ -618,8 +618,7 @@ static const struct ioregionfd_channel_ops files_ops = {
 };
 
 /* Takes over the references to the files. */
-static struct files *channel_new(struct file *read_file,
-					      struct file *write_file)
+static struct files *channel_new(struct file *read_file, struct file *write_file)
 {
 	struct files *ch;
 
@@ -673,8 +672,7 @@ static struct file *channel_fget(int fd, fmode_t mode)
  * The channel of two files: a new one, an old one, or an error if either file
  * is part of another. Takes over the references to the files.
  */
-static struct files *channel_find(struct file *read_file,
-					       struct file *write_file)
+static struct files *channel_find(struct file *read_file, struct file *write_file)
 {
 	struct files *ch;
 	int r = 0;

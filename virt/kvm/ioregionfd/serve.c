@@ -265,7 +265,8 @@ static int wake_task(wait_queue_entry_t *entry, unsigned int mode, int flags,
 
 	if (!waiter_wants(w, key))
 		return 0;
-	if (w->channel->sync_wake)
+	/* Who has posted a write does not wait. */
+	if (w->channel->sync_wake && key != wake_key(IOREGIONFD_ANY))
 		flags |= SERVE_WF_SYNC | SERVE_WF_CURRENT_CPU;
 	if (!default_wake_function(entry, mode, flags, key))
 		return 0;
@@ -284,8 +285,10 @@ static int wake_task(wait_queue_entry_t *entry, unsigned int mode, int flags,
  */
 void serve_wake(struct slots *ch, u32 slot)
 {
+	/* After the caller's barrier, which pairs with take_sleep() and uring_park() */
 	if (waitqueue_active(&ch->tasks))
 		__wake_up(&ch->tasks, TASK_NORMAL, 1, wake_key(slot));
+	/* After the caller's barrier, which pairs with serve_poll() */
 	if (waitqueue_active(&ch->polls))
 		wake_up_poll(&ch->polls, EPOLLIN | EPOLLRDNORM);
 }
@@ -311,8 +314,9 @@ static void serve_pass_on(struct slots *ch)
 {
 	unsigned int i;
 
-	/* Pairs with that before serve_wake(): it did not find us, or we find it. */
+	/* For the waiter that did not see the command, or reading: we see it. */
 	smp_mb();
+	/* After that barrier, which pairs with take_sleep() and uring_park() */
 	if (!waitqueue_active(&ch->tasks) || !take(ch, IOREGIONFD_ANY, NULL))
 		return;
 	for (i = 0; i < READ_ONCE(ch->used); i++) {
@@ -414,7 +418,7 @@ static int take_wait(struct slots *ch, struct ioregionfd_serve *arg, bool to_rea
 /* IOREGIONFD_SERVE: common to ioctl and io_uring. */
 
 static __always_inline int serve_load(struct slots *ch, struct ioregionfd_serve *arg,
-		      struct ioregionfd_serve __user *user)
+				      struct ioregionfd_serve __user *user)
 {
 	if (!user_read_access_begin(user, sizeof(*user)))
 		return -EFAULT;
@@ -448,8 +452,9 @@ static __always_inline int serve_answer(struct slots *ch, const struct ioregionf
 }
 
 /* Gives what was taken to the task. A struct ioregionfd_cmd is four words. */
-static __always_inline int serve_store(struct slots *ch, const struct ioregionfd_serve *arg,
-		       struct ioregionfd_serve __user *user)
+static __always_inline int serve_store(struct slots *ch,
+				       const struct ioregionfd_serve *arg,
+				       struct ioregionfd_serve __user *user)
 {
 	u64 __user *to = (u64 __user *)&user->cmd;
 	const u64 *from = (const u64 *)&arg->cmd;
@@ -726,6 +731,7 @@ static ssize_t serve_write(struct file *file, const char __user *buf,
 	r = answer(ch, id, resp.data);
 	/* Another task may have waited in read() for this. */
 	serve_pass_on(ch);
+	/* After the barrier in serve_pass_on(), which pairs with serve_poll() */
 	if (waitqueue_active(&ch->polls) && take(ch, IOREGIONFD_ANY, NULL))
 		wake_up_poll(&ch->polls, EPOLLIN | EPOLLRDNORM);
 	return r ?: sizeof(resp);

@@ -144,6 +144,7 @@ static inline u32 slot_word(const struct slot *s, u32 state)
 /* Whether the command stands like this. Acquires what was stored before. */
 static inline bool slot_is(const struct slot *s, u32 state)
 {
+	/* Pairs with the step to that state, which is always a release. */
 	u32 word = smp_load_acquire(&s->shared->state);
 
 	return (word & ~IOREGIONFD_SLOT_WAITING) == slot_word(s, state);
@@ -155,6 +156,7 @@ static inline bool slot_is(const struct slot *s, u32 state)
  */
 static inline u32 ring_used(struct slots *ch, u32 tail)
 {
+	/* Pairs with the release in ring_push(). */
 	return (smp_load_acquire(&ch->head) - (tail >> 1)) & POSTED_MASK;
 }
 

@@ -69,8 +69,7 @@ DEFINE_EVENT(kvm_ioregionfd_command, kvm_ioregionfd_submit,
 	TP_ARGS(vcpu, region, cmd, data, in_place));
 
 /*
- * data: the value written or read; in_place: it was answered, or the ring had
- * room for the posted write, before the vCPU left the exit
+ * data: the value written or read; in_place: the vCPU did not sleep for it
  */
 DEFINE_EVENT_PRINT(kvm_ioregionfd_command, kvm_ioregionfd_complete,
 	TP_PROTO(struct kvm_vcpu *vcpu, const struct ioregionfd_region *region,
