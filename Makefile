@@ -26,6 +26,7 @@ help:
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
 	@echo '              IOREGIONFD=n: without the option, in .../modules-n'
+	@echo 'make tools    libioregionfd and ioregionstat, in build/tools'
 	@echo 'make export   the hooks and our files as a patch series for 6.12, in build/export'
 	@echo 'make source   the patched kernel source, in build/linux'
 	@echo 'make deps     install the Debian packages that all this needs'
@@ -41,6 +42,9 @@ packages += bc bison flex libelf-dev libssl-dev
 endif
 ifneq ($(filter bench,$(MAKECMDGOALS)),)
 packages += jq liburing-dev
+endif
+ifneq ($(filter test test-debug tools,$(MAKECMDGOALS)),)
+packages += bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev
 endif
 
 deps:
@@ -73,8 +77,8 @@ kdir := build/$(KVER)
 #
 # The source. Laid over it by content, every time: what changes is new, and only that.
 #
-ours := $(shell find Documentation drivers include virt tools/lib tools/testing/selftests \
-	-type f ! -name '.*' 2>/dev/null)
+ours := $(shell find Documentation drivers include virt tools/ioregionstat tools/lib \
+	tools/testing/selftests -type f ! -name '.*' 2>/dev/null)
 hooked := build/linux/.hooked-$(DEBVER)
 source := build/linux/.laid
 uapi := build/linux/usr/include/.exported
@@ -142,7 +146,7 @@ selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
 machines := demo selftests upstream-stock upstream
 
-build/selftests/.built: $(source) $(uapi) README.md \
+build/selftests/.built: $(source) $(uapi) README.md $(wildcard tools/ioregionstat/*) \
 		$(addprefix $(vm)/,selftests.sh run-selftests upstream-tests)
 	+@$(vm)/selftests.sh $(@D) $(selftests) $(upstream)
 	@touch $@
@@ -213,6 +217,13 @@ build/bench/.built: $(source) $(uapi) $(vm)/selftests.sh
 bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built build/bench/.built
 	@$(vm)/bench.sh $(dev) $(kdir)
 
+tools: $(uapi)
+	+@. $(vm)/lib.sh && logged libioregionfd $(MAKE) -C tools/lib/ioregionfd \
+		O=$(CURDIR)/build/tools/libioregionfd KHDR=$(CURDIR)/build/linux/usr/include all
+	+@. $(vm)/lib.sh && logged ioregionstat $(MAKE) -C tools/ioregionstat \
+		O=$(CURDIR)/build/tools/ioregionstat
+	@. $(vm)/lib.sh && say 'libioregionfd, ioregionstat in build/tools'
+
 check: $(uapi) $(kdir)/headers/.unpacked
 	+@$(vm)/check.sh $(kdir)
 
@@ -227,5 +238,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run test test-debug bench check export clean distclean \
+.PHONY: FORCE help deps source modules vm demo run test test-debug bench tools check export clean distclean \
 	$(addprefix in-vm-,$(machines))
