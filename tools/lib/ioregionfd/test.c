@@ -565,6 +565,41 @@ TEST_F(stream, no_requests)
 	EXPECT_EQ(ioregionfd_request_init(&request, self->task, IOREGIONFD_ANY), -EOPNOTSUPP);
 }
 
+/* example.c, which is beside this program: on a socket, ended by SIGTERM. */
+TEST(example)
+{
+	struct ioregionfd_cmd cmd = { .cmd = IOREGIONFD_CMD_READ, .resp = 1 };
+	char path[4096] = "";
+	int sock[2], status;
+	pid_t pid;
+
+	ASSERT_GT(readlink("/proc/self/exe", path, sizeof(path) - sizeof("/example")), 0);
+	memcpy(strrchr(path, '/'), "/example", sizeof("/example"));
+	if (access(path, X_OK))
+		SKIP(return, "%s is not there", path);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock), 0);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		dup2(sock[1], STDIN_FILENO);
+		execl(path, "example", NULL);
+		_exit(127);
+	}
+	close(sock[1]);
+	EXPECT_EQ(ask(sock[0], sock[0], cmd), 0);
+	EXPECT_EQ(ask(sock[0], sock[0], cmd), 1);
+	cmd.cmd = IOREGIONFD_CMD_WRITE;
+	cmd.data = 7;
+	ask(sock[0], sock[0], cmd);
+	cmd.cmd = IOREGIONFD_CMD_READ;
+	EXPECT_EQ(ask(sock[0], sock[0], cmd), 7);
+	ASSERT_EQ(kill(pid, SIGTERM), 0);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(WEXITSTATUS(status), 0);
+	close(sock[0]);
+}
+
 /*
  * A channel whose kernel side is here: a memfd is its mapping, and the library's
  * ioctl()s come to __wrap_ioctl(), see Makefile.
