@@ -451,6 +451,12 @@ static __always_inline int serve_answer(struct slots *ch, const struct ioregionf
 	return r;
 }
 
+/* The answer was given, and not more. */
+static int serve_store_none(struct ioregionfd_serve __user *user, int r)
+{
+	return put_user(0, &user->id) ? -EFAULT : r;
+}
+
 /* Gives what was taken to the task. A struct ioregionfd_cmd is four words. */
 static __always_inline int serve_store(struct slots *ch,
 				       const struct ioregionfd_serve *arg,
@@ -461,11 +467,11 @@ static __always_inline int serve_store(struct slots *ch,
 
 	if (!user_write_access_begin(user, sizeof(*user)))
 		goto untake;
-	unsafe_put_user(arg->id, &user->id, fault);
 	unsafe_put_user(from[0], &to[0], fault);
 	unsafe_put_user(from[1], &to[1], fault);
 	unsafe_put_user(from[2], &to[2], fault);
 	unsafe_put_user(from[3], &to[3], fault);
+	unsafe_put_user(arg->id, &user->id, fault);
 	user_write_access_end();
 	serve_pass_on(ch);
 	return 0;
@@ -474,13 +480,7 @@ fault:
 	user_write_access_end();
 untake:
 	untake(ch, arg);
-	return -EFAULT;
-}
-
-/* The answer was given, and not more. */
-static int serve_store_none(struct ioregionfd_serve __user *user, int r)
-{
-	return put_user(0, &user->id) ? -EFAULT : r;
+	return serve_store_none(user, -EFAULT);
 }
 
 static long serve_ioctl(struct slots *ch, struct ioregionfd_serve __user *user)
