@@ -5,6 +5,7 @@
  * very moment; and with guests, on a kvm.ko that has ioregionfd.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -482,6 +483,20 @@ TEST_F(stream, other_side_does_not_wait_for_the_response)
 	close(self->in);
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_SLEEP, IOREGIONFD_ANY), 0);
 	EXPECT_EQ(self->device.logged, 1);
+}
+
+/* A socket then does not end: its connection is reset. */
+TEST_F(stream, other_side_does_not_read_the_response)
+{
+	struct ioregionfd_cmd cmd = command(IOREGIONFD_CMD_READ, 0, 3, 0);
+	struct pollfd p = { .fd = self->in, .events = POLLIN };
+
+	runner_start(&self->runner, self->task, IOREGIONFD_SLEEP, IOREGIONFD_ANY);
+	ASSERT_EQ(write(self->out, &cmd, sizeof(cmd)), sizeof(cmd));
+	ASSERT_EQ(poll(&p, 1, -1), 1);
+	close(self->in);
+	close(self->out);
+	EXPECT_EQ(runner_join(&self->runner), 0);
 }
 
 static struct ioregionfd_task *signal_task;
