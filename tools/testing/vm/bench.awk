@@ -30,7 +30,7 @@ function ratio(name, kernel, base, base_kernel) {
 # Prints "ok" or "NOT MET". A figure that is missing has not met anything.
 function judge(what, kernel, value, low, high,   met) {
 	met = value > low && value <= high
-	printf "%-9s %-6s %s: %.3f, at most %s\n", met ? "ok" : "NOT MET", kernel, what, value, high
+	printf "%-9s %-6s %s: %.3f, at most %.2f\n", met ? "ok" : "NOT MET", kernel, what, value, high
 	if (!met && kernel == "dev")
 		failed = 1
 }
@@ -66,6 +66,14 @@ END {
 		compare("ioregionfd-write/posted-woken", kernels[i], "mmio-write/ioeventfd", 1.50)
 		unused("mmio/vmm-thread", kernels[i])
 		unused("mmio-write/ioeventfd", kernels[i])
+		# or the spin was not told apart from the rest
+		judge("ioregionfd/poll-late / ioregionfd/poll", kernels[i],
+		      ratio("ioregionfd/poll-late", kernels[i], "ioregionfd/poll", kernels[i]), 0.99, 1.01)
+		printf "          %-6s to mmio/forward-seqpacket: ioctl %.3f, uring %.3f, read-write %.3f\n",
+			kernels[i],
+			ratio("ioregionfd/ioctl", kernels[i], "mmio/forward-seqpacket", kernels[i]),
+			ratio("ioregionfd/uring", kernels[i], "mmio/forward-seqpacket", kernels[i]),
+			ratio("ioregionfd/read-write", kernels[i], "mmio/forward-seqpacket", kernels[i])
 	}
 	exit failed
 }
