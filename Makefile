@@ -146,9 +146,14 @@ selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
 machines := demo selftests upstream-stock upstream
 
-build/selftests/.built: $(source) $(uapi) README.md $(wildcard tools/ioregionstat/*) \
+build/selftests/.built: $(source) $(uapi) README.md \
+		$(wildcard tools/ioregionstat/* tools/lib/ioregionfd/*) \
 		$(addprefix $(vm)/,selftests.sh run-selftests upstream-tests)
 	+@$(vm)/selftests.sh $(@D) $(selftests) $(upstream)
+	+@. $(vm)/lib.sh && logged libioregionfd-test $(MAKE) -C tools/lib/ioregionfd \
+		O=$(CURDIR)/$(@D)/libioregionfd KHDR=$(CURDIR)/build/linux/usr/include \
+		KSELFTEST=$(CURDIR)/build/linux/tools/testing/selftests test
+	@install -s -D -t $(@D)/payload/libioregionfd $(@D)/libioregionfd/{test,example}
 	@touch $@
 
 in-vm-demo: demo
@@ -156,7 +161,7 @@ in-vm-demo: vm-options = -i -k $(modules) -p build/demo
 in-vm-demo: command = cd /payload && ./demo.sh
 in-vm-selftests in-vm-upstream-stock in-vm-upstream: build/selftests/.built
 in-vm-selftests: vm-options = -t 900 -k $(modules) -p build/selftests/payload
-in-vm-selftests: command = cd /payload && ./run-selftests $(selftests)
+in-vm-selftests: command = cd /payload && ./run-selftests $(selftests) libioregionfd/test
 in-vm-upstream-stock: vm-options = -i -m 3G -t 900 -p build/selftests/payload
 in-vm-upstream: vm-options = -i -m 3G -t 900 -k $(modules) -p build/selftests/payload
 in-vm-upstream-stock in-vm-upstream: command = cd /payload && ./run-selftests $(upstream)
@@ -194,7 +199,7 @@ debug := $(own)-debug
 test-debug: $(debug)/initramfs.cpio build/selftests/.built
 	@echo '==> boot Linux $(notdir $(debug))'
 	@$(vm)/boot.sh -m 2G -t 3000 -p build/selftests/payload selftests-debug $(debug) \
-		'cd /payload && ./run-selftests -t 1500 $(selftests)' </dev/null || true
+		'cd /payload && ./run-selftests -t 1500 $(selftests) libioregionfd/test' </dev/null || true
 	@awk -f $(vm)/count.awk build/vm/selftests-debug/{console,verdict}
 
 #
@@ -211,7 +216,7 @@ $(dev)/modules/.built: $(dev)/image/.built \
 	@touch $@
 
 build/bench/.built: $(source) $(uapi) $(vm)/selftests.sh
-	+@LDLIBS=-luring $(vm)/selftests.sh $(@D) x86_64/ioregionfd_perf
+	+@$(vm)/selftests.sh $(@D) x86_64/ioregionfd_perf
 	@touch $@
 
 bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built build/bench/.built

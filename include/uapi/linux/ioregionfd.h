@@ -132,7 +132,7 @@ struct ioregionfd_serve {
 /*
  * For a task that takes the place of one that is gone: what was taken and not
  * answered is delivered again, with ioregionfd_cmd.again set. Late answers of
- * the former task are refused.
+ * the former task are refused. Nobody is held to be polling any more.
  */
 #define IOREGIONFD_TAKE_OVER	_IO(0xAE, 0xd8)
 
@@ -145,7 +145,8 @@ struct ioregionfd_serve {
 /**
  * struct ioregionfd_control - start of the mapping
  * @polling: written by the device task: not 0 while it looks at all slots and
- *	the ring by itself, so that nobody needs to be woken
+ *	the ring by itself, so that nobody needs to be woken. If several tasks
+ *	poll, it is theirs to agree on
  * @posted_tail: changed by whoever takes posted writes: index of the oldest
  *	one << 1, plus 1 while somebody has taken it and is not done with it
  * @blocked: set by kvm.ko when somebody waits for @posted_tail to move; who moves

@@ -123,9 +123,9 @@ check 'hooks: few, and next to nothing in arch/' hooks_size
 check 'hooks: git am' hooks_git_am
 check 'hooks: checkpatch' checkpatch_hooks
 check 'source: checkpatch' checkpatch_files
-check 'source: kernel-doc' build/linux/scripts/kernel-doc -none -Werror include/*/*.h include/uapi/linux/*.h virt/kvm/ioregionfd/*.[ch]
+check 'source: kernel-doc' build/linux/scripts/kernel-doc -none -Werror include/*/*.h include/uapi/linux/*.h virt/kvm/ioregionfd/*.[ch] tools/lib/ioregionfd/*.[ch]
 check 'source: sparse' sparse
 check 'ABI: numbers, sizes, offsets' abi
 check 'option off: the same code as without the hooks' unchanged
-check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/*.sh tools/testing/vm/{init,run-selftests}
+check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/*.sh tools/testing/vm/{init,run-selftests} tools/vmm/demo.sh
 exit "$failed"

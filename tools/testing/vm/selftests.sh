@@ -9,8 +9,9 @@ dir=$1
 shift
 # static: the VM has no libc; through the environment, so that += adds to it
 export LDFLAGS=-static
+export LDLIBS=-luring
 stat_test=x86_64/ioregionfd_stat_test
-[[ " $* " != *" $stat_test "* ]] || export LDLIBS=-ljson-c
+[[ " $* " != *" $stat_test "* ]] || LDLIBS+=' -ljson-c'
 logged "${dir##*/}" make -C build/linux/tools/testing/selftests/kvm OUTPUT="$PWD/$dir" \
 	TEST_GEN_PROGS_x86_64="$*" TEST_GEN_PROGS_EXTENDED_x86_64= TEST_PROGS_x86_64=
 
