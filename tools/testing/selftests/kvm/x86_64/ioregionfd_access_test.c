@@ -43,11 +43,13 @@ FIXTURE_VARIANT_ADD(width, seqpacket) { TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(width, dgram) { TR_DGRAM };
 FIXTURE_VARIANT_ADD(width, pipes) { TR_PIPES };
 FIXTURE_VARIANT_ADD(width, tcp) { TR_TCP };
+FIXTURE_VARIANT_ADD(width, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(width, polled) { TR_POLLED };
 
 FIXTURE_SETUP(width)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	device_start(&self->dev, variant->transport);
+	device_start_for(&self->dev, self->vm, variant->transport);
 	region_add(self->vm, &self->dev.ch, REGION, REGION_SIZE, MMIO_DATA, 0);
 	region_add(self->vm, &self->dev.ch, PORTS, PORTS_SIZE, PIO_DATA, KVM_IOREGION_PIO);
 }
@@ -181,10 +183,19 @@ FIXTURE(shape)
 	struct device dev;
 };
 
+FIXTURE_VARIANT(shape)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(shape, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(shape, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(shape, polled) { TR_POLLED };
+
 FIXTURE_SETUP(shape)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	device_start(&self->dev, TR_STREAM);
+	device_start_for(&self->dev, self->vm, variant->transport);
 }
 
 FIXTURE_TEARDOWN(shape)
@@ -650,15 +661,20 @@ FIXTURE(cross)
 FIXTURE_VARIANT(cross)
 {
 	bool write;
+	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(cross, read) { false };
-FIXTURE_VARIANT_ADD(cross, write) { true };
+FIXTURE_VARIANT_ADD(cross, read) { false, TR_STREAM };
+FIXTURE_VARIANT_ADD(cross, write) { true, TR_STREAM };
+FIXTURE_VARIANT_ADD(cross, read_made) { false, TR_MADE };
+FIXTURE_VARIANT_ADD(cross, write_made) { true, TR_MADE };
+FIXTURE_VARIANT_ADD(cross, read_polled) { false, TR_POLLED };
+FIXTURE_VARIANT_ADD(cross, write_polled) { true, TR_POLLED };
 
 FIXTURE_SETUP(cross)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	device_start(&self->dev, TR_STREAM);
+	device_start_for(&self->dev, self->vm, variant->transport);
 }
 
 FIXTURE_TEARDOWN(cross)
@@ -860,10 +876,19 @@ FIXTURE(precedence)
 	int event;
 };
 
+FIXTURE_VARIANT(precedence)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(precedence, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(precedence, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(precedence, polled) { TR_POLLED };
+
 FIXTURE_SETUP(precedence)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	device_start(&self->dev, TR_STREAM);
+	device_start_for(&self->dev, self->vm, variant->transport);
 	self->event = eventfd(0, EFD_NONBLOCK);
 	TEST_ASSERT(self->event >= 0, "eventfd() failed");
 }

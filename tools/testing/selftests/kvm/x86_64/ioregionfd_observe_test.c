@@ -45,29 +45,6 @@ FIXTURE_TEARDOWN(stats)
 	expect_device_released(&self->dev);
 }
 
-/* A cumulative count, or -1 if there is none of that name. */
-static uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
-{
-	struct kvm_stats_header header;
-	struct kvm_stats_desc *descs, *desc;
-	int fd = vcpu_get_stats_fd(vcpu), i;
-	uint64_t val = -1;
-
-	read_stats_header(fd, &header);
-	descs = read_stats_descriptors(fd, &header);
-	for (i = 0; i < header.num_desc; i++) {
-		desc = get_stats_descriptor(descs, i, &header);
-		if (strcmp(desc->name, name))
-			continue;
-		TEST_ASSERT_EQ(desc->flags & KVM_STATS_TYPE_MASK, KVM_STATS_TYPE_CUMULATIVE);
-		TEST_ASSERT_EQ(desc->flags & KVM_STATS_UNIT_MASK, KVM_STATS_UNIT_NONE);
-		read_stat_data(fd, &header, desc, &val, 1);
-	}
-	free(descs);
-	close(fd);
-	return val;
-}
-
 #define expect_stats(...) __expect_stats(__VA_ARGS__, __LINE__)
 static void __expect_stats(struct kvm_vcpu *vcpu, uint64_t submit, uint64_t complete, uint64_t fail,
 			   int line)

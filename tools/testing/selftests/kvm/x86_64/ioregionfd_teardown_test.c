@@ -62,13 +62,14 @@ FIXTURE_VARIANT_ADD(deassign, stream) { TR_STREAM };
 FIXTURE_VARIANT_ADD(deassign, seqpacket) { TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(deassign, dgram) { TR_DGRAM };
 FIXTURE_VARIANT_ADD(deassign, pipes) { TR_PIPES };
+FIXTURE_VARIANT_ADD(deassign, made) { TR_MADE };
 
 FIXTURE_SETUP(deassign)
 {
 	int i;
 
 	self->vm = ioregion_vm_create(2, guest_script_main, self->vcpus);
-	self->ch = channel_open(variant->transport);
+	self->ch = channel_open_for(self->vm, variant->transport);
 	channel_shrink(&self->ch);
 	region_add(self->vm, &self->ch, FIRST, SIZE, FIRST_DATA, 0);
 	for (i = 0; i < 2; i++)
@@ -330,9 +331,9 @@ TEST_F(deassign, of_the_last_region_ends_with_the_answer)
 	run_done(self->vcpus[0]);
 	channel_close_kvm(&self->ch);
 
-	/* Pipes it keeps for as long as the VM, which ends in the teardown. */
+	/* Others end, or are known to, with the VM; that is in the teardown. */
 	dev_send(&self->ch, 0x11111111);
-	if (variant->transport != TR_PIPES)
+	if (variant->transport != TR_PIPES && variant->transport != TR_MADE)
 		expect_released(&self->ch);
 }
 
@@ -388,7 +389,7 @@ FIXTURE_SETUP(half_answered)
 
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
 	vcpu_thread_init(&self->thread, self->vcpu);
-	self->ch = channel_open(variant->transport);
+	self->ch = channel_open_for(self->vm, variant->transport);
 	region_add(self->vm, &self->ch, FIRST, SIZE, FIRST_DATA, 0);
 	op_read(self->vcpu, 8, FIRST);
 	thread_start(&self->thread);
@@ -449,13 +450,21 @@ FIXTURE(waiting)
 	struct guest_op *op;
 };
 
+FIXTURE_VARIANT(waiting)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(waiting, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(waiting, made) { TR_MADE };
+
 /* vCPU 0 waits for a device task that does not answer. */
 FIXTURE_SETUP(waiting)
 {
 	int i;
 
 	self->vm = ioregion_vm_create(2, guest_script_main, self->vcpus);
-	self->ch = channel_open(TR_STREAM);
+	self->ch = channel_open_for(self->vm, variant->transport);
 	region_add(self->vm, &self->ch, FIRST, SIZE, FIRST_DATA, 0);
 	region_add(self->vm, &self->ch, SECOND, SIZE, SECOND_DATA, 0);
 	for (i = 0; i < 2; i++)
@@ -544,13 +553,14 @@ FIXTURE_VARIANT(closed)
 
 FIXTURE_VARIANT_ADD(closed, stream) { TR_STREAM };
 FIXTURE_VARIANT_ADD(closed, pipes) { TR_PIPES };
+FIXTURE_VARIANT_ADD(closed, made) { TR_MADE };
 
 FIXTURE_SETUP(closed)
 {
 	int i;
 
 	self->vm = ioregion_vm_create(2, guest_script_main, self->vcpus);
-	self->ch = channel_open(variant->transport);
+	self->ch = channel_open_for(self->vm, variant->transport);
 	channel_shrink(&self->ch);
 	region_add(self->vm, &self->ch, FIRST, SIZE, FIRST_DATA, 0);
 	region_add(self->vm, &self->ch, SECOND, SIZE, SECOND_DATA, KVM_IOREGION_POSTED_WRITES);
@@ -617,11 +627,14 @@ TEST_F(closed, with_a_failure_unresolved)
 /* Another VM goes on where this one has left its command on the channel. */
 TEST_F(closed, other_vm_goes_on)
 {
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm = ioregion_vm_create(1, guest_script_main, &vcpu);
 	struct vcpu_thread thread = { 0 };
+	struct kvm_vcpu *vcpu;
 	struct guest_op *op;
+	struct kvm_vm *vm;
 
+	if (variant->transport == TR_MADE)
+		SKIP(return, "a channel that kvm.ko made is for one VM");
+	vm = ioregion_vm_create(1, guest_script_main, &vcpu);
 	region_add(vm, &self->ch, FIRST, SIZE, SECOND_DATA, 0);
 	vcpu_thread_init(&thread, vcpu);
 
@@ -905,6 +918,8 @@ FIXTURE_VARIANT(race)
 FIXTURE_VARIANT_ADD(race, stream) { TR_STREAM, true };
 FIXTURE_VARIANT_ADD(race, seqpacket) { TR_SEQPACKET, true };
 FIXTURE_VARIANT_ADD(race, pipes) { TR_PIPES, true };
+FIXTURE_VARIANT_ADD(race, made) { TR_MADE, true };
+FIXTURE_VARIANT_ADD(race, polled) { TR_POLLED, true };
 FIXTURE_VARIANT_ADD(race, stream_channel_too) { TR_STREAM, false };
 FIXTURE_VARIANT_ADD(race, pipes_channel_too) { TR_PIPES, false };
 
@@ -980,7 +995,7 @@ FIXTURE_SETUP(race)
 {
 	self->vm = ioregion_vm_create(RACE_VCPUS, guest_race_main, self->vcpus);
 	self->dev.answer = device_answer_race;
-	device_start(&self->dev, variant->transport);
+	device_start_for(&self->dev, self->vm, variant->transport);
 	if (variant->keep_channel)
 		region_add(self->vm, &self->dev.ch, SECOND, SIZE, SECOND_DATA, 0);
 }

@@ -21,6 +21,8 @@
 #include <time.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -499,7 +501,12 @@ enum transport {
 	TR_DGRAM,
 	TR_PIPES,
 	TR_TCP,
+	TR_MADE,	/* by KVM_CREATE_IOREGIONFD, for read() and write() */
+	TR_POLLED,	/* the same, for a device task that polls the mapping */
 };
+
+/* Few, so that the ring of posted writes is soon full. */
+#define MADE_POSTED	16
 
 struct channel {
 	enum transport transport;
@@ -612,6 +619,43 @@ static inline struct channel channel_open(enum transport transport)
 	return ch;
 }
 
+/* Longer than anything takes; and what is the default. */
+#define SPIN_LONG	1000000000
+#define SPIN_DEFAULT	50000
+
+static inline void set_spin_ns(unsigned int ns)
+{
+	FILE *f = fopen("/sys/module/kvm/parameters/ioregionfd_spin_ns", "w");
+
+	TEST_ASSERT(f && fprintf(f, "%u", ns) > 0 && !fclose(f), "cannot set ioregionfd_spin_ns");
+}
+
+static inline int create_ioregionfd(struct kvm_vm *vm, uint32_t vcpus, uint32_t posted)
+{
+	struct kvm_create_ioregionfd args = { .vcpus = vcpus, .posted = posted };
+	int fd = __vm_ioctl(vm, KVM_CREATE_IOREGIONFD, &args);
+
+	TEST_ASSERT(fd >= 0, __KVM_IOCTL_ERROR("KVM_CREATE_IOREGIONFD", fd));
+	return fd;
+}
+
+/* As channel_open(), for @vm alone if the transport is one that kvm.ko makes. */
+static inline struct channel channel_open_for(struct kvm_vm *vm, enum transport transport)
+{
+	struct channel ch = { .transport = transport };
+
+	if (transport != TR_MADE && transport != TR_POLLED)
+		return channel_open(transport);
+
+	set_spin_ns(transport == TR_POLLED ? SPIN_LONG : SPIN_DEFAULT);
+	ch.kvm_rd = create_ioregionfd(vm, MAX_VCPUS, MADE_POSTED);
+	ch.kvm_wr = ch.kvm_rd;
+	ch.dev_rd = dup(ch.kvm_rd);
+	TEST_ASSERT(ch.dev_rd >= 0, __KVM_SYSCALL_ERROR("dup()", ch.dev_rd));
+	ch.dev_wr = ch.dev_rd;
+	return ch;
+}
+
 /* Room for as few commands as the transport can be made to have. */
 static inline void channel_shrink(struct channel *ch)
 {
@@ -620,7 +664,7 @@ static inline void channel_shrink(struct channel *ch)
 	if (ch->transport == TR_PIPES) {
 		r = fcntl(ch->kvm_wr, F_SETPIPE_SZ, 4096);
 		TEST_ASSERT(r == 4096, __KVM_SYSCALL_ERROR("F_SETPIPE_SZ", r));
-	} else if (ch->transport != TR_TCP) {
+	} else if (ch->transport <= TR_DGRAM) {
 		set_sockopt(ch->kvm_wr, SOL_SOCKET, SO_SNDBUF, 1);
 	}
 }
@@ -655,7 +699,8 @@ static inline bool fd_poll(int fd, short events, int timeout_ms)
 
 /*
  * That KVM holds the channel's files no more: once the VMM has closed its own
- * descriptors the device task must see the end of them.
+ * descriptors the device task must see the end of them. Of a channel that kvm.ko
+ * made it never holds the file, and the end is that of the VM.
  */
 #define expect_released(ch) __expect_released(ch, __LINE__)
 static inline void __expect_released(struct channel *ch, int line)
@@ -665,6 +710,11 @@ static inline void __expect_released(struct channel *ch, int line)
 
 	TEST_ASSERT(ch->kvm_wr < 0, "the test holds the channel itself");
 
+	if (ch->transport == TR_MADE) {
+		TEST_ASSERT(fd_poll(ch->dev_rd, 0, HANG_SECONDS * 1000),
+			    "line %d: the VM is not gone", line);
+		return;
+	}
 	if (ch->transport == TR_PIPES) {
 		TEST_ASSERT(fd_poll(ch->dev_wr, 0, HANG_SECONDS * 1000),
 			    "line %d: somebody still holds read_fd", line);
@@ -830,6 +880,149 @@ static inline void __region_del(struct kvm_vm *vm, uint64_t addr, uint64_t size,
 		    strerror(errno));
 }
 
+/* The other ways to serve a channel that kvm.ko made. */
+
+/* IOREGIONFD_SERVE. Returns 0 or -errno. */
+static inline int serve(int fd, struct ioregionfd_serve *arg)
+{
+	return ioctl(fd, IOREGIONFD_SERVE, arg) ? -errno : 0;
+}
+
+/* A SERVE that answers nothing yet, and waits, but not for ever. */
+static inline struct ioregionfd_serve serve_arg(uint32_t vcpu)
+{
+	return (struct ioregionfd_serve){
+		.vcpu = vcpu,
+		.timeout = HANG_SECONDS * 1000000000l,
+	};
+}
+
+static inline int serve_answer(int fd, uint64_t id, uint64_t data)
+{
+	struct ioregionfd_serve arg = {
+		.id = id,
+		.data = data,
+		.vcpu = IOREGIONFD_ANY,
+		.flags = IOREGIONFD_ANSWER_ONLY,
+	};
+
+	return serve(fd, &arg);
+}
+
+static inline void take_over(int fd)
+{
+	int r = ioctl(fd, IOREGIONFD_TAKE_OVER);
+
+	TEST_ASSERT(!r, __KVM_IOCTL_ERROR("IOREGIONFD_TAKE_OVER", r));
+}
+
+struct mapping {
+	int fd;
+	struct ioregionfd_info info;
+	struct ioregionfd_control *control;
+	struct ioregionfd_slot *slots;
+	struct ioregionfd_cmd *posted;
+};
+
+static inline struct mapping mapping_open(int fd)
+{
+	struct mapping map = { .fd = fd };
+	void *mem;
+	int r;
+
+	r = ioctl(fd, IOREGIONFD_GET_INFO, &map.info);
+	TEST_ASSERT(!r, __KVM_IOCTL_ERROR("IOREGIONFD_GET_INFO", r));
+	mem = mmap(NULL, map.info.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	TEST_ASSERT(mem != MAP_FAILED, __KVM_SYSCALL_ERROR("mmap()", -1));
+	map.control = mem;
+	map.slots = mem + map.info.slots_offset;
+	map.posted = mem + map.info.posted_offset;
+	return map;
+}
+
+static inline void mapping_close(struct mapping *map)
+{
+	munmap(map->control, map->info.size);
+}
+
+/* Takes the posted write whose turn it is, by way of the mapping. */
+static inline bool mapping_take_posted(struct mapping *map, struct ioregionfd_serve *arg)
+{
+	uint32_t tail = READ_ONCE(map->control->posted_tail);
+	uint32_t head = __atomic_load_n(&map->control->posted_head, __ATOMIC_ACQUIRE);
+
+	if (tail & 1 || tail >> 1 == head)
+		return false;
+	if (!__atomic_compare_exchange_n(&map->control->posted_tail, &tail, tail | 1, false,
+					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return false;
+	arg->id = (uint64_t)IOREGIONFD_ANY << 32 | tail >> 1;
+	arg->cmd = map->posted[(tail >> 1) & (map->info.posted - 1)];
+	return true;
+}
+
+/* Takes the command of slot @i, by way of the mapping. */
+static inline bool mapping_take_slot(struct mapping *map, uint32_t i, struct ioregionfd_serve *arg)
+{
+	struct ioregionfd_slot *slot = &map->slots[i];
+	uint32_t state, taken, tail;
+
+	do {
+		state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
+		if ((state & IOREGIONFD_SLOT_STATE) != IOREGIONFD_SLOT_POSTED)
+			return false;
+		tail = __atomic_load_n(&map->control->posted_tail, __ATOMIC_ACQUIRE) >> 1;
+		if ((int32_t)((tail - slot->posted) << 1) < 0)
+			return false;
+		arg->id = ioregionfd_slot_id(i, state);
+		arg->cmd = slot->cmd;
+		taken = (state & ~IOREGIONFD_SLOT_STATE) | IOREGIONFD_SLOT_TAKEN;
+	} while (!__atomic_compare_exchange_n(&slot->state, &state, taken, false,
+					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	return true;
+}
+
+/* Takes a command of slot @vcpu, or any, or a posted write, if there is one. */
+static inline bool mapping_take(struct mapping *map, uint32_t vcpu, struct ioregionfd_serve *arg)
+{
+	uint32_t i;
+
+	if (mapping_take_posted(map, arg))
+		return true;
+	for (i = 0; i < map->info.slots; i++) {
+		if ((vcpu == IOREGIONFD_ANY || vcpu == i) && mapping_take_slot(map, i, arg))
+			return true;
+	}
+	return false;
+}
+
+/* Answers what was taken, without a system call unless somebody sleeps. */
+static inline void mapping_answer(struct mapping *map, uint64_t id, uint64_t data)
+{
+	uint32_t i = ioregionfd_id_slot(id), state, tail = (uint32_t)id << 1 | 1;
+	struct ioregionfd_slot *slot;
+	int r;
+
+	if (i == IOREGIONFD_ANY) {
+		__atomic_compare_exchange_n(&map->control->posted_tail, &tail, tail + 1, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (!READ_ONCE(map->control->blocked))
+			return;
+		r = serve_answer(map->fd, 0, 0);
+	} else {
+		slot = &map->slots[i];
+		state = (uint32_t)id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
+		WRITE_ONCE(slot->data, data);
+		if (__atomic_compare_exchange_n(&slot->state, &state,
+						state | IOREGIONFD_SLOT_DONE, false,
+						__ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			return;
+		r = serve_answer(map->fd, id, data);
+	}
+	TEST_ASSERT(!r, "IOREGIONFD_SERVE failed: %d", r);
+}
+
 /* A device task in a thread: logs each command and answers. */
 
 #define DEV_MEM_SIZE	(MMIO_PAGES * 4096)
@@ -899,11 +1092,42 @@ static inline void *device_main(void *arg)
 	return NULL;
 }
 
-static inline void device_start(struct device *dev, enum transport transport)
+/* Serves the mapping of the channel, without a system call while nobody sleeps. */
+static inline void *device_polling_main(void *arg)
 {
+	struct device *dev = arg;
+	struct mapping map = mapping_open(dev->ch.dev_rd);
+	struct ioregionfd_serve serve;
+	uint64_t val;
+
+	kvm_pin_this_task_to_pcpu(1);
+	WRITE_ONCE(map.control->polling, 1);
+	while (!READ_ONCE(map.control->ended)) {
+		if (!mapping_take(&map, IOREGIONFD_ANY, &serve)) {
+			asm volatile("pause");
+			continue;
+		}
+		if (dev->nr < dev->log_size)
+			dev->log[dev->nr] = serve.cmd;
+		val = dev->answer(dev, &serve.cmd);
+		__atomic_store_n(&dev->nr, dev->nr + 1, __ATOMIC_RELEASE);
+		mapping_answer(&map, serve.id, val);
+	}
+	mapping_close(&map);
+	__atomic_store_n(&dev->ended, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static inline void device_start_on(struct device *dev, struct channel ch)
+{
+	void *(*main)(void *arg) = device_main;
 	int i, r;
 
-	dev->ch = channel_open(transport);
+	dev->ch = ch;
+	if (ch.transport == TR_POLLED) {
+		main = device_polling_main;
+		kvm_pin_this_task_to_pcpu(0);
+	}
 	if (!dev->answer)
 		dev->answer = device_answer_mem;
 	if (!dev->log_size)
@@ -913,8 +1137,19 @@ static inline void device_start(struct device *dev, enum transport transport)
 	for (i = 0; i < sizeof(dev->mem); i++)
 		dev->mem[i] = i * 7 + i / 256 + 1;
 
-	r = pthread_create(&dev->thread, NULL, device_main, dev);
+	r = pthread_create(&dev->thread, NULL, main, dev);
 	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
+}
+
+static inline void device_start(struct device *dev, enum transport transport)
+{
+	device_start_on(dev, channel_open(transport));
+}
+
+static inline void device_start_for(struct device *dev, struct kvm_vm *vm,
+				    enum transport transport)
+{
+	device_start_on(dev, channel_open_for(vm, transport));
 }
 
 static inline unsigned int device_nr(struct device *dev)
@@ -1094,16 +1329,13 @@ static inline void __thread_join_done(struct vcpu_thread *t, int line)
 	__expect_done(t->vcpu, line);
 }
 
-/* Whether the thread sleeps in KVM_RUN. */
-static inline bool thread_asleep(struct vcpu_thread *t)
+static inline bool task_asleep(pid_t tid)
 {
 	char path[64], stat[256], *p;
 	ssize_t n;
 	int fd;
 
-	if (!__atomic_load_n(&t->in_run, __ATOMIC_ACQUIRE))
-		return false;
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", t->tid);
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
 	fd = open(path, O_RDONLY);
 	TEST_ASSERT(fd >= 0, "cannot open %s", path);
 	n = read(fd, stat, sizeof(stat) - 1);
@@ -1111,7 +1343,14 @@ static inline bool thread_asleep(struct vcpu_thread *t)
 	TEST_ASSERT(n > 0, "cannot read %s", path);
 	stat[n] = 0;
 	p = strrchr(stat, ')');
-	return p && p[2] == 'S' && __atomic_load_n(&t->in_run, __ATOMIC_ACQUIRE);
+	return p && p[2] == 'S';
+}
+
+/* Whether the thread sleeps in KVM_RUN. */
+static inline bool thread_asleep(struct vcpu_thread *t)
+{
+	return __atomic_load_n(&t->in_run, __ATOMIC_ACQUIRE) && task_asleep(t->tid) &&
+	       __atomic_load_n(&t->in_run, __ATOMIC_ACQUIRE);
 }
 
 /* Waits until the thread can do nothing more without the device task. */
@@ -1187,6 +1426,30 @@ static inline int run_immediate(struct kvm_vcpu *vcpu)
 	r = __vcpu_run(vcpu) ? -errno : 0;
 	vcpu->run->immediate_exit = 0;
 	return r;
+}
+
+/* A cumulative count, or one of nanoseconds, or -1 if there is none of that name. */
+static inline uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
+{
+	uint64_t unit = strstr(name, "_ns") ? KVM_STATS_UNIT_SECONDS : KVM_STATS_UNIT_NONE;
+	struct kvm_stats_header header;
+	struct kvm_stats_desc *descs, *desc;
+	int fd = vcpu_get_stats_fd(vcpu), i;
+	uint64_t val = -1;
+
+	read_stats_header(fd, &header);
+	descs = read_stats_descriptors(fd, &header);
+	for (i = 0; i < header.num_desc; i++) {
+		desc = get_stats_descriptor(descs, i, &header);
+		if (strcmp(desc->name, name))
+			continue;
+		TEST_ASSERT_EQ(desc->flags & KVM_STATS_TYPE_MASK, KVM_STATS_TYPE_CUMULATIVE);
+		TEST_ASSERT_EQ(desc->flags & KVM_STATS_UNIT_MASK, unit);
+		read_stat_data(fd, &header, desc, &val, 1);
+	}
+	free(descs);
+	close(fd);
+	return val;
 }
 
 static inline uint64_t now_ms(void)
