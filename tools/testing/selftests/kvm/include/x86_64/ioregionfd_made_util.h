@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Tasks that serve a channel that kvm.ko made, in each of the ways there are.
+ */
+#ifndef SELFTEST_KVM_IOREGIONFD_MADE_UTIL_H
+#define SELFTEST_KVM_IOREGIONFD_MADE_UTIL_H
+
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#include <liburing.h>
+
+#include "ioregionfd_util.h"
+
+enum way {
+	WAY_READ,		/* read() and write() */
+	WAY_POLL,		/* the same after poll() */
+	WAY_EPOLL,		/* and after epoll_wait() */
+	WAY_IOCTL,
+	WAY_URING,
+	WAY_URING_ASYNC,	/* issued by a worker of io_uring's */
+	WAY_MAPPING,		/* polls for a while, then sleeps as WAY_IOCTL */
+};
+
+/* How often WAY_MAPPING looks before it sleeps. */
+#define MAPPING_LOOKS	50
+
+/**
+ * struct server - what a task needs to serve a channel
+ * @arg: the command it has, if arg.id is not 0; the value to answer with
+ */
+struct server {
+	int fd;
+	enum way way;
+	uint32_t vcpu;
+	int epoll;
+	struct io_uring ring;
+	struct mapping map;
+	struct ioregionfd_serve arg;
+};
+
+static inline void server_open(struct server *s, int fd, enum way way, uint32_t vcpu)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int r;
+
+	*s = (struct server){ .fd = fd, .way = way, .vcpu = vcpu };
+	switch (way) {
+	case WAY_EPOLL:
+		s->epoll = epoll_create1(EPOLL_CLOEXEC);
+		r = epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event);
+		TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("epoll_ctl()", r));
+		break;
+	case WAY_URING:
+	case WAY_URING_ASYNC:
+		r = io_uring_queue_init(8, &s->ring, 0);
+		TEST_ASSERT(!r, "no io_uring: %d", r);
+		break;
+	case WAY_MAPPING:
+		s->map = mapping_open(fd);
+		break;
+	default:
+		break;
+	}
+}
+
+static inline void server_close(struct server *s)
+{
+	switch (s->way) {
+	case WAY_EPOLL:
+		close(s->epoll);
+		break;
+	case WAY_URING:
+	case WAY_URING_ASYNC:
+		io_uring_queue_exit(&s->ring);
+		break;
+	case WAY_MAPPING:
+		mapping_close(&s->map);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Waits until read() has something, unless it is for read() to wait. */
+static inline int server_poll(struct server *s)
+{
+	struct pollfd pfd = { .fd = s->fd, .events = POLLIN };
+	struct epoll_event event;
+	int r;
+
+	switch (s->way) {
+	case WAY_POLL:
+		r = poll(&pfd, 1, -1);
+		break;
+	case WAY_EPOLL:
+		r = epoll_wait(s->epoll, &event, 1, -1);
+		break;
+	default:
+		return 0;
+	}
+	return r < 0 ? -errno : 0;
+}
+
+/* Of what was read, arg.id says only whether it has to be answered. */
+static inline int server_read(struct server *s)
+{
+	struct ioregionfd_resp resp = make_resp(s->arg.data);
+	ssize_t n;
+	int r;
+
+	if (s->arg.id && write(s->fd, &resp, sizeof(resp)) != sizeof(resp))
+		return -errno;
+	s->arg.id = 0;
+	r = server_poll(s);
+	if (r)
+		return r;
+	n = read(s->fd, &s->arg.cmd, sizeof(s->arg.cmd));
+	if (n <= 0)
+		return n ? -errno : -ENODEV;
+	s->arg.id = s->arg.cmd.resp;
+	return 0;
+}
+
+static inline void uring_submit(struct io_uring *ring, int fd, struct ioregionfd_serve *arg,
+				unsigned int flags)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	int r;
+
+	TEST_ASSERT(sqe, "the ring is full");
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, arg, 0, 0);
+	sqe->cmd_op = IOREGIONFD_SERVE;
+	sqe->user_data = (uint64_t)arg;
+	sqe->flags = flags;
+	/* With SQPOLL this counts what has not been seen yet. */
+	r = io_uring_submit(ring);
+	TEST_ASSERT(r > 0, "io_uring_submit() failed: %d", r);
+}
+
+/* Waits for a completion. Returns its result, and which argument it is of. */
+static inline int uring_wait(struct io_uring *ring, struct ioregionfd_serve **arg)
+{
+	struct io_uring_cqe *cqe;
+	int r;
+
+	do {
+		r = io_uring_wait_cqe(ring, &cqe);
+	} while (r == -EINTR);
+	TEST_ASSERT(!r, "io_uring_wait_cqe() failed: %d", r);
+	r = cqe->res;
+	if (arg)
+		*arg = (struct ioregionfd_serve *)cqe->user_data;
+	io_uring_cqe_seen(ring, cqe);
+	return r;
+}
+
+static inline void mapping_set_polling(struct server *s, uint32_t polling)
+{
+	if (s->vcpu == IOREGIONFD_ANY)
+		WRITE_ONCE(s->map.control->polling, polling);
+	else
+		WRITE_ONCE(s->map.slots[s->vcpu].polling, polling);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline int server_look(struct server *s)
+{
+	int i;
+
+	if (s->arg.id)
+		mapping_answer(&s->map, s->arg.id, s->arg.data);
+	s->arg.id = 0;
+	mapping_set_polling(s, 1);
+	for (i = 0; i < MAPPING_LOOKS; i++) {
+		if (mapping_take(&s->map, s->vcpu, &s->arg))
+			return 0;
+		sched_yield();
+	}
+	mapping_set_polling(s, 0);
+	if (mapping_take(&s->map, s->vcpu, &s->arg))
+		return 0;
+	return serve(s->fd, &s->arg);
+}
+
+/*
+ * Answers the command that the server has, if any, and gets the next one.
+ * Returns 0 or a negative errno; when the VM is gone that is -ENODEV.
+ */
+static inline int server_next(struct server *s)
+{
+	s->arg.timeout = -1;
+	s->arg.vcpu = s->vcpu;
+	switch (s->way) {
+	case WAY_IOCTL:
+		return serve(s->fd, &s->arg);
+	case WAY_URING:
+		uring_submit(&s->ring, s->fd, &s->arg, 0);
+		return uring_wait(&s->ring, NULL);
+	case WAY_URING_ASYNC:
+		uring_submit(&s->ring, s->fd, &s->arg, IOSQE_ASYNC);
+		return uring_wait(&s->ring, NULL);
+	case WAY_MAPPING:
+		return server_look(s);
+	default:
+		return server_read(s);
+	}
+}
+
+/* A server in a thread, until something ends it. */
+struct server_thread {
+	struct server server;
+	struct device *dev;	/* for answer() */
+	pthread_t thread;
+	pid_t tid;
+	unsigned int nr;	/* commands so far */
+	int ret;
+	bool ended;
+};
+
+static inline void *server_main(void *arg)
+{
+	struct server_thread *t = arg;
+	struct server *s = &t->server;
+
+	__atomic_store_n(&t->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
+	while (!(t->ret = server_next(s))) {
+		s->arg.data = t->dev->answer(t->dev, &s->arg.cmd);
+		__atomic_store_n(&t->nr, t->nr + 1, __ATOMIC_RELEASE);
+	}
+	__atomic_store_n(&t->ended, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static inline void server_start(struct server_thread *t, struct device *dev, int fd, enum way way,
+				uint32_t vcpu)
+{
+	int r;
+
+	t->dev = dev;
+	server_open(&t->server, fd, way, vcpu);
+	r = pthread_create(&t->thread, NULL, server_main, t);
+	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
+	while (!__atomic_load_n(&t->tid, __ATOMIC_ACQUIRE))
+		usleep(100);
+}
+
+/* Waits until it waits for a command. */
+#define server_wait_asleep(t) __server_wait_asleep(t, __LINE__)
+static inline void __server_wait_asleep(struct server_thread *t, int line)
+{
+	int i, asleep = 0;
+
+	/* For longer than it may wait for a lock on its way. */
+	for (i = 0; asleep < 5 && i < HANG_SECONDS * 1000; i++) {
+		TEST_ASSERT(!__atomic_load_n(&t->ended, __ATOMIC_ACQUIRE),
+			    "line %d: it ended: %d", line, t->ret);
+		asleep = task_asleep(t->tid) ? asleep + 1 : 0;
+		usleep(1000);
+	}
+	TEST_ASSERT(asleep, "line %d: it does not sleep", line);
+}
+
+#define server_join(t, want) __server_join(t, want, __LINE__)
+static inline void __server_join(struct server_thread *t, int want, int line)
+{
+	int i;
+
+	for (i = 0; !__atomic_load_n(&t->ended, __ATOMIC_ACQUIRE) && i < HANG_SECONDS * 1000; i++)
+		usleep(1000);
+	TEST_ASSERT(t->ended, "line %d: the device task does not end", line);
+	TEST_ASSERT(t->ret == want, "line %d: wanted %d, the device task got %d", line, want,
+		    t->ret);
+	pthread_join(t->thread, NULL);
+	server_close(&t->server);
+}
+
+#endif /* SELFTEST_KVM_IOREGIONFD_MADE_UTIL_H */
