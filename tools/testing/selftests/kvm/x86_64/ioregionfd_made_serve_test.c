@@ -1,0 +1,933 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels that kvm.ko makes: the ways to serve them, alone and mixed.
+ */
+#include "ioregionfd_made_util.h"
+
+#define SYNC		MMIO_GPA
+#define POSTED		(MMIO_GPA + 0x1000)
+#define SYNC_DATA	USER_DATA(0)
+#define POSTED_DATA	USER_DATA(0x1000)
+
+#define MS		1000000l	/* in nanoseconds */
+
+/*
+ * All that guests can do, in each way, by one task or by several.
+ */
+#define MAX_SERVERS	4
+
+FIXTURE(ways)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct vcpu_thread threads[MAX_VCPUS];
+	struct channel ch;
+	struct device dev;
+	struct server_thread servers[MAX_SERVERS];
+	unsigned int nr_servers;
+	bool sync;
+};
+
+FIXTURE_VARIANT(ways)
+{
+	enum way ways[MAX_SERVERS];
+	unsigned int nr;
+	bool own;	/* each serves the vCPU of its number */
+};
+
+#define MIX(...) { __VA_ARGS__ }
+FIXTURE_VARIANT_ADD(ways, read) { MIX(WAY_READ), 1 };
+FIXTURE_VARIANT_ADD(ways, poll) { MIX(WAY_POLL), 1 };
+FIXTURE_VARIANT_ADD(ways, epoll) { MIX(WAY_EPOLL), 1 };
+FIXTURE_VARIANT_ADD(ways, ioctl) { MIX(WAY_IOCTL), 1 };
+FIXTURE_VARIANT_ADD(ways, uring) { MIX(WAY_URING), 1 };
+FIXTURE_VARIANT_ADD(ways, uring_async) { MIX(WAY_URING_ASYNC), 1 };
+FIXTURE_VARIANT_ADD(ways, mapping) { MIX(WAY_MAPPING), 1 };
+FIXTURE_VARIANT_ADD(ways, two_read) { MIX(WAY_READ, WAY_READ), 2 };
+FIXTURE_VARIANT_ADD(ways, two_ioctl) { MIX(WAY_IOCTL, WAY_IOCTL), 2 };
+FIXTURE_VARIANT_ADD(ways, two_uring) { MIX(WAY_URING, WAY_URING), 2 };
+FIXTURE_VARIANT_ADD(ways, two_uring_async) { MIX(WAY_URING_ASYNC, WAY_URING_ASYNC), 2 };
+FIXTURE_VARIANT_ADD(ways, two_mapping) { MIX(WAY_MAPPING, WAY_MAPPING), 2 };
+FIXTURE_VARIANT_ADD(ways, read_and_ioctl) { MIX(WAY_READ, WAY_IOCTL), 2 };
+FIXTURE_VARIANT_ADD(ways, poll_and_uring) { MIX(WAY_POLL, WAY_URING), 2 };
+FIXTURE_VARIANT_ADD(ways, ioctl_and_mapping) { MIX(WAY_IOCTL, WAY_MAPPING), 2 };
+FIXTURE_VARIANT_ADD(ways, all) { MIX(WAY_READ, WAY_IOCTL, WAY_URING, WAY_MAPPING), 4 };
+FIXTURE_VARIANT_ADD(ways, own_ioctl)
+	{ MIX(WAY_IOCTL, WAY_IOCTL, WAY_IOCTL, WAY_IOCTL), 4, true };
+FIXTURE_VARIANT_ADD(ways, own_uring)
+	{ MIX(WAY_URING, WAY_URING, WAY_URING, WAY_URING), 4, true };
+FIXTURE_VARIANT_ADD(ways, own_mapping)
+	{ MIX(WAY_MAPPING, WAY_MAPPING, WAY_MAPPING, WAY_MAPPING), 4, true };
+FIXTURE_VARIANT_ADD(ways, own_mixed)
+	{ MIX(WAY_IOCTL, WAY_URING_ASYNC, WAY_MAPPING, WAY_IOCTL), 4, true };
+
+/*
+ * What was read() counts as done with: what comes after a posted write may be taken
+ * by another task at once. So that the order is known, let nothing be posted.
+ */
+static uint64_t device_answer_seq_sync(struct device *dev, const struct ioregionfd_cmd *cmd)
+{
+	struct ioregionfd_cmd posted = *cmd;
+
+	TEST_ASSERT(cmd->resp, "it wants no response");
+	posted.resp = cmd->user_data != SEQ_POSTED;
+	return device_answer_seq(dev, &posted);
+}
+
+static void regions_add(struct kvm_vm *vm, struct channel *ch, bool sync)
+{
+	seq_regions_add(vm, ch);
+	if (!sync)
+		return;
+	region_del(vm, MMIO_GPA + 0x1000, 0x1000, 0);
+	region_add(vm, ch, MMIO_GPA + 0x1000, 0x1000, SEQ_POSTED, 0);
+}
+
+FIXTURE_SETUP(ways)
+{
+	uint32_t i;
+
+	self->vm = ioregion_vm_create(MAX_VCPUS, guest_seq_main, self->vcpus);
+	write_guest_global(self->vm, seq_count, 600);
+	for (i = 0; i < variant->nr; i++)
+		self->sync |= variant->nr > 1 && variant->ways[i] <= WAY_EPOLL;
+	self->dev.answer = self->sync ? device_answer_seq_sync : device_answer_seq;
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	regions_add(self->vm, &self->ch, self->sync);
+	for (i = 0; i < MAX_VCPUS; i++)
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+	self->nr_servers = variant->nr;
+	for (i = 0; i < variant->nr; i++)
+		server_start(&self->servers[i], &self->dev, self->ch.dev_rd, variant->ways[i],
+			     variant->own ? i : IOREGIONFD_ANY);
+}
+
+/* However they wait: the end of the VM ends it. */
+FIXTURE_TEARDOWN(ways)
+{
+	int i;
+
+	for (i = 0; i < self->nr_servers; i++)
+		server_wait_asleep(&self->servers[i]);
+	kvm_vm_free(self->vm);
+	for (i = 0; i < self->nr_servers; i++)
+		server_join(&self->servers[i], -ENODEV);
+	channel_close_kvm(&self->ch);
+	expect_released(&self->ch);
+}
+
+static unsigned int servers_nr(struct server_thread *servers, unsigned int nr)
+{
+	unsigned int i, sum = 0;
+
+	for (i = 0; i < nr; i++)
+		sum += __atomic_load_n(&servers[i].nr, __ATOMIC_ACQUIRE);
+	return sum;
+}
+
+TEST_F_TIMEOUT(ways, each_access_once, 60)
+{
+	int i;
+
+	for (i = 0; i < MAX_VCPUS; i++)
+		thread_start(&self->threads[i]);
+	for (i = 0; i < MAX_VCPUS; i++) {
+		TEST_ASSERT_EQ(thread_join_timeout(&self->threads[i], 50), 0);
+		expect_done(self->vcpus[i]);
+	}
+	for (i = 0; i < HANG_SECONDS * 1000; i++) {
+		if (servers_nr(self->servers, variant->nr) == MAX_VCPUS * 600)
+			break;
+		usleep(1000);
+	}
+	TEST_ASSERT_EQ(servers_nr(self->servers, variant->nr), MAX_VCPUS * 600);
+	for (i = 0; i < variant->nr; i++)
+		TEST_ASSERT(variant->nr == 1 || self->servers[i].nr, "task %d did nothing", i);
+}
+
+/* The removal of all regions ends nothing, new ones are served. */
+TEST_F(ways, deassign_while_asleep)
+{
+	int i;
+
+	for (i = 0; i < variant->nr; i++)
+		server_wait_asleep(&self->servers[i]);
+	region_del(self->vm, MMIO_GPA, 0x1000, 0);
+	region_del(self->vm, MMIO_GPA + 0x1000, 0x1000, 0);
+	region_del(self->vm, PIO_BASE, 0x100, KVM_IOREGION_PIO);
+	for (i = 0; i < variant->nr; i++)
+		server_wait_asleep(&self->servers[i]);
+	TEST_ASSERT_EQ(servers_nr(self->servers, variant->nr), 0);
+
+	regions_add(self->vm, &self->ch, self->sync);
+	write_guest_global(self->vm, seq_count, 8);
+	for (i = 0; i < MAX_VCPUS; i++)
+		thread_start(&self->threads[i]);
+	for (i = 0; i < MAX_VCPUS; i++)
+		thread_join_done(&self->threads[i]);
+}
+
+/*
+ * Call by call.
+ */
+FIXTURE(calls)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct vcpu_thread threads[MAX_VCPUS];
+	struct guest_op *ops[MAX_VCPUS];
+	struct channel ch;
+	struct device dev;
+	struct mapping map;
+	int fd;
+	struct server_thread servers[MAX_SERVERS];	/* they end with the VM */
+};
+
+FIXTURE_SETUP(calls)
+{
+	int i;
+
+	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->fd = self->ch.dev_rd;
+	self->map = mapping_open(self->fd);
+	self->dev.answer = device_answer_mem;
+	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
+	region_add(self->vm, &self->ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
+	for (i = 0; i < MAX_VCPUS; i++)
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+}
+
+FIXTURE_TEARDOWN(calls)
+{
+	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY };
+
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	kvm_vm_free(self->vm);
+	channel_close_kvm(&self->ch);
+	expect_released(&self->ch);
+}
+
+/* What vCPU @i is to ask, and what it is to get. */
+static uint64_t answer_of(int i)
+{
+	return 0x1111111111111111 * (i + 1);
+}
+
+/* vCPU @i reads, and waits for the answer. */
+static struct guest_op *vcpu_waits(struct vcpu_thread *threads, int i)
+{
+	struct guest_op *op = op_read(threads[i].vcpu, 8, SYNC + 0x100 * i);
+
+	thread_start(&threads[i]);
+	thread_wait_asleep(&threads[i]);
+	return op;
+}
+
+#define expect_cmd_of(arg, i) __expect_cmd_of(arg, i, __LINE__)
+static void __expect_cmd_of(struct ioregionfd_serve *arg, int i, int line)
+{
+	TEST_ASSERT(ioregionfd_id_slot(arg->id) == i, "line %d: wanted slot %d, got %d", line, i,
+		    ioregionfd_id_slot(arg->id));
+	__expect_cmd(arg->cmd, cmd_read(8, SYNC_DATA, 0x100 * i), line);
+}
+
+TEST_F(calls, any_vcpu)
+{
+	struct ioregionfd_serve args[MAX_VCPUS];
+	unsigned int seen = 0;
+	uint32_t slot;
+	int i;
+
+	for (i = 0; i < MAX_VCPUS; i++)
+		self->ops[i] = vcpu_waits(self->threads, i);
+	for (i = 0; i < MAX_VCPUS; i++) {
+		args[i] = serve_arg(IOREGIONFD_ANY);
+		TEST_ASSERT_EQ(serve(self->fd, &args[i]), 0);
+		slot = ioregionfd_id_slot(args[i].id);
+		TEST_ASSERT(slot < MAX_VCPUS && !(seen & BIT(slot)), "slot %u again", slot);
+		seen |= BIT(slot);
+		expect_cmd_of(&args[i], slot);
+		TEST_ASSERT_EQ(args[i].vcpu, IOREGIONFD_ANY);
+	}
+	/* In another order. */
+	for (i = MAX_VCPUS - 1; i >= 0; i--) {
+		slot = ioregionfd_id_slot(args[i].id);
+		TEST_ASSERT_EQ(serve_answer(self->fd, args[i].id, answer_of(slot)), 0);
+		thread_join_done(&self->threads[slot]);
+		TEST_ASSERT_EQ(self->ops[slot]->val, answer_of(slot));
+	}
+}
+
+TEST_F(calls, one_vcpu)
+{
+	struct ioregionfd_serve arg = serve_arg(2);
+
+	self->ops[1] = vcpu_waits(self->threads, 1);
+	self->ops[2] = vcpu_waits(self->threads, 2);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	expect_cmd_of(&arg, 2);
+	arg.data = answer_of(2);
+	arg.timeout = 100 * MS;
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(arg.id, 0);
+	thread_join_done(&self->threads[2]);
+	TEST_ASSERT_EQ(self->ops[2]->val, answer_of(2));
+
+	arg = serve_arg(1);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	expect_cmd_of(&arg, 1);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, answer_of(1)), 0);
+	thread_join_done(&self->threads[1]);
+	TEST_ASSERT_EQ(self->ops[1]->val, answer_of(1));
+}
+
+/* None is forgotten while another is quick to come back. */
+TEST_F(calls, each_vcpu_gets_its_turn)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct guest_op op = { OP_READ, 8, SYNC };
+	unsigned int nr[2] = { 0 };
+	int i;
+
+	op.count = 50;
+	for (i = 0; i < 2; i++) {
+		op_add(self->vcpus[i], op);
+		thread_start(&self->threads[i]);
+		thread_wait_asleep(&self->threads[i]);
+	}
+	for (i = 0; i < 100; i++) {
+		TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+		nr[ioregionfd_id_slot(arg.id)]++;
+		/* Both are there each time. */
+		TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), 0);
+		while (nr[ioregionfd_id_slot(arg.id)] < 50 &&
+		       !thread_asleep(&self->threads[ioregionfd_id_slot(arg.id)]))
+			usleep(100);
+		arg.id = 0;
+		TEST_ASSERT(nr[0] < nr[1] + 2 && nr[1] < nr[0] + 2, "%u to %u", nr[0], nr[1]);
+	}
+	for (i = 0; i < 2; i++)
+		thread_join_done(&self->threads[i]);
+}
+
+TEST_F(calls, timeout)
+{
+	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY, .timeout = 300 * MS };
+	uint64_t begin = now_ms(), took;
+
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	took = now_ms() - begin;
+	TEST_ASSERT(took >= 300 && took < 5000, "it took %lu ms", took);
+
+	arg.timeout = 0;
+	begin = now_ms();
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT(now_ms() - begin < 200, "it took %lu ms", now_ms() - begin);
+}
+
+TEST_F(calls, answer_only)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+
+	self->ops[0] = vcpu_waits(self->threads, 0);
+	self->ops[1] = vcpu_waits(self->threads, 1);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	arg.flags = IOREGIONFD_ANSWER_ONLY;
+	arg.data = 1;
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(arg.id, 0);
+	/* The other one is there still. */
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(arg.id, 0);
+	arg.flags = 0;
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 1), 0);
+	thread_join_done(&self->threads[0]);
+	thread_join_done(&self->threads[1]);
+}
+
+/* Each sleeps for its own vCPU: only the one that is meant is woken. */
+TEST_F(calls, wakes_the_right_one)
+{
+	struct server_thread *servers = self->servers;
+	int i, j;
+
+	for (i = 0; i < MAX_VCPUS; i++) {
+		server_start(&servers[i], &self->dev, self->fd, i & 1 ? WAY_URING : WAY_IOCTL, i);
+		server_wait_asleep(&servers[i]);
+	}
+	for (i = MAX_VCPUS - 1; i >= 0; i--) {
+		op_read(self->vcpus[i], 8, SYNC);
+		run_done(self->vcpus[i]);
+		for (j = 0; j < MAX_VCPUS; j++)
+			TEST_ASSERT_EQ(servers[j].nr, j >= i);
+	}
+}
+
+static int signal_fd;
+
+static void interrupt_handler(int sig)
+{
+	ioctl(signal_fd, IOREGIONFD_INTERRUPT);
+}
+
+TEST_F(calls, interrupted_by_signal)
+{
+	struct server_thread *server = self->servers;
+
+	server_start(server, &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	server_wait_asleep(server);
+	catch_sigusr1();
+	pthread_kill(server->thread, SIGUSR1);
+	server_join(server, -EINTR);
+}
+
+/* As on a socket, whose read() goes on after a handler with SA_RESTART. */
+TEST_F(calls, read_restarts)
+{
+	struct server_thread *server = self->servers;
+	int i;
+
+	server_start(server, &self->dev, self->fd, WAY_READ, IOREGIONFD_ANY);
+	catch_sigusr1();
+	for (i = 0; i < 3; i++) {
+		server_wait_asleep(server);
+		pthread_kill(server->thread, SIGUSR1);
+	}
+	op_read(self->vcpus[0], 8, SYNC);
+	run_done(self->vcpus[0]);
+	TEST_ASSERT_EQ(server->nr, 1);
+}
+
+/* The answer is given, whatever ends the wait after it. */
+TEST_F(calls, interrupted_after_the_answer)
+{
+	struct server_thread *server = self->servers;
+
+	server_start(server, &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	op_read(self->vcpus[0], 8, SYNC);
+	run_done(self->vcpus[0]);
+	server_wait_asleep(server);
+	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
+	server_join(server, -EINTR);
+	TEST_ASSERT_EQ(server->server.arg.id, 0);
+}
+
+/* One call, one that is interrupted. */
+TEST_F(calls, interrupt_of_sleepers)
+{
+	struct server_thread *servers = self->servers;
+	int i, ended, seen = 0;
+
+	server_start(&servers[0], &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	server_start(&servers[1], &self->dev, self->fd, WAY_IOCTL, 1);
+	server_start(&servers[2], &self->dev, self->fd, WAY_URING, IOREGIONFD_ANY);
+	server_start(&servers[3], &self->dev, self->fd, WAY_URING, 1);
+	for (i = 0; i < 4; i++)
+		server_wait_asleep(&servers[i]);
+	while (seen < 4) {
+		TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
+		usleep(100000);
+		for (i = 0, ended = 0; i < 4; i++)
+			ended += __atomic_load_n(&servers[i].ended, __ATOMIC_ACQUIRE);
+		TEST_ASSERT_EQ(ended, ++seen);
+	}
+	for (i = 0; i < 4; i++)
+		server_join(&servers[i], -EINTR);
+}
+
+TEST_F(calls, interrupt_before_sleep)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+
+	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
+	/* Not one that does not wait. */
+	arg.timeout = 0;
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	arg.flags = IOREGIONFD_ANSWER_ONLY;
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	arg = serve_arg(IOREGIONFD_ANY);
+	self->ops[0] = vcpu_waits(self->threads, 0);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), 0);
+	thread_join_done(&self->threads[0]);
+
+	arg.id = 0;
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -EINTR);
+	arg.timeout = 100 * MS;
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+}
+
+/* From the handler of a signal that comes at any moment: none is lost. */
+TEST_F(calls, interrupt_from_handler)
+{
+	struct sigaction sa = { .sa_handler = interrupt_handler, .sa_flags = SA_RESTART };
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct itimerspec timer = { 0 };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	timer_t id;
+	int i, r;
+
+	signal_fd = self->fd;
+	sigaction(SIGALRM, &sa, NULL);
+	TEST_ASSERT(!timer_create(CLOCK_MONOTONIC, &event, &id), "timer_create() failed");
+	for (i = 0; i < 300; i++) {
+		timer.it_value.tv_nsec = 1000 + i * 1000;
+		timer_settime(id, 0, &timer, NULL);
+		r = serve(self->fd, &arg);
+		TEST_ASSERT(r == -EINTR, "turn %d: %d", i, r);
+		/* The signal itself may have been enough. */
+		arg.timeout = 1;
+		r = serve(self->fd, &arg);
+		TEST_ASSERT(r == -ETIMEDOUT || r == -EINTR, "turn %d: %d", i, r);
+		arg.timeout = HANG_SECONDS * 1000 * MS;
+	}
+	timer_delete(id);
+}
+
+/* poll() tells what read() would do. */
+TEST_F(calls, poll)
+{
+	struct pollfd pfd = { .fd = self->fd, .events = POLLIN | POLLOUT };
+
+	TEST_ASSERT_EQ(poll(&pfd, 1, 0), 1);
+	TEST_ASSERT_EQ(pfd.revents, POLLOUT);
+
+	self->ops[0] = vcpu_waits(self->threads, 0);
+	self->ops[1] = vcpu_waits(self->threads, 1);
+	poll(&pfd, 1, 0);
+	TEST_ASSERT_EQ(pfd.revents, POLLIN | POLLOUT);
+	dev_recv(&self->ch);
+	/* There is another command, but it is not the time for it. */
+	poll(&pfd, 1, 0);
+	TEST_ASSERT_EQ(pfd.revents, POLLOUT);
+	dev_send(&self->ch, 0);
+	TEST_ASSERT(dev_has_cmd(&self->ch), "the other one is not there");
+	dev_recv(&self->ch);
+	dev_send(&self->ch, 0);
+	thread_join_done(&self->threads[0]);
+	thread_join_done(&self->threads[1]);
+	poll(&pfd, 1, 0);
+	TEST_ASSERT_EQ(pfd.revents, POLLOUT);
+
+	op_write(self->vcpus[0], 4, POSTED, 1);
+	run_done(self->vcpus[0]);
+	TEST_ASSERT(dev_has_cmd(&self->ch), "a posted write is not there");
+	expect_cmd(dev_recv(&self->ch), cmd_posted(4, POSTED_DATA, 0, 1));
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "it is there still");
+}
+
+/* With edges: one for each command, also those that wait for a write(). */
+TEST_F(calls, epoll_edges)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int epoll = epoll_create1(0);
+
+	TEST_ASSERT(!epoll_ctl(epoll, EPOLL_CTL_ADD, self->fd, &event), "errno %d", errno);
+	TEST_ASSERT_EQ(epoll_wait(epoll, &event, 1, 0), 0);
+	self->ops[0] = vcpu_waits(self->threads, 0);
+	TEST_ASSERT_EQ(epoll_wait(epoll, &event, 1, HANG_SECONDS * 1000), 1);
+	dev_recv(&self->ch);
+	self->ops[1] = vcpu_waits(self->threads, 1);
+	/* Not yet, as it could not be read. */
+	TEST_ASSERT_EQ(epoll_wait(epoll, &event, 1, 0), 0);
+	dev_send(&self->ch, 0);
+	TEST_ASSERT_EQ(epoll_wait(epoll, &event, 1, HANG_SECONDS * 1000), 1);
+	dev_recv(&self->ch);
+	dev_send(&self->ch, 0);
+	thread_join_done(&self->threads[0]);
+	thread_join_done(&self->threads[1]);
+	close(epoll);
+}
+
+/* A command is read by one and answered by another, in other words. */
+TEST_F(calls, other_ways_to_answer)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+
+	/* Taken in the mapping, answered by SERVE. */
+	self->ops[0] = vcpu_waits(self->threads, 0);
+	TEST_ASSERT(mapping_take_slot(&self->map, 0, &arg), "nothing to take");
+	expect_cmd_of(&arg, 0);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, answer_of(0)), 0);
+	thread_join_done(&self->threads[0]);
+	TEST_ASSERT_EQ(self->ops[0]->val, answer_of(0));
+
+	/* Taken by SERVE, answered in the mapping, as far as that goes. */
+	self->ops[1] = vcpu_waits(self->threads, 1);
+	arg = serve_arg(IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT(!mapping_take_slot(&self->map, 1, &arg), "it was taken");
+	mapping_answer(&self->map, arg.id, answer_of(1));
+	thread_join_done(&self->threads[1]);
+	TEST_ASSERT_EQ(self->ops[1]->val, answer_of(1));
+
+	/* Read, while another waits for its answer by SERVE. */
+	self->ops[2] = vcpu_waits(self->threads, 2);
+	arg = serve_arg(2);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	self->ops[3] = vcpu_waits(self->threads, 3);
+	expect_cmd(dev_recv(&self->ch), cmd_read(8, SYNC_DATA, 0x300));
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, answer_of(2)), 0);
+	thread_join_done(&self->threads[2]);
+	dev_send(&self->ch, answer_of(3));
+	thread_join_done(&self->threads[3]);
+	TEST_ASSERT_EQ(self->ops[2]->val, answer_of(2));
+	TEST_ASSERT_EQ(self->ops[3]->val, answer_of(3));
+}
+
+/* The states that the mapping goes through. */
+TEST_F(calls, mapping_states)
+{
+	struct ioregionfd_slot *slot = &self->map.slots[1];
+	struct ioregionfd_serve arg = { 0 };
+	uint32_t state, number;
+
+	TEST_ASSERT_EQ(slot->state, IOREGIONFD_SLOT_FREE);
+	self->ops[1] = vcpu_waits(self->threads, 1);
+	state = READ_ONCE(slot->state);
+	number = state >> IOREGIONFD_SLOT_SHIFT;
+	TEST_ASSERT_EQ(state, number << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_POSTED |
+		       IOREGIONFD_SLOT_WAITING);
+	expect_cmd(slot->cmd, cmd_read(8, SYNC_DATA, 0x100));
+	TEST_ASSERT_EQ(slot->posted, 0);
+	TEST_ASSERT(mapping_take_slot(&self->map, 1, &arg), "nothing to take");
+	TEST_ASSERT_EQ(arg.id, 2ul << 32 | number);
+	state = READ_ONCE(slot->state);
+	TEST_ASSERT_EQ(state, number << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN |
+		       IOREGIONFD_SLOT_WAITING);
+	TEST_ASSERT(!mapping_take_slot(&self->map, 1, &arg), "it was taken");
+
+	/* A vCPU that sleeps has to be woken: the store alone does not. */
+	mapping_answer(&self->map, arg.id, 0x77);
+	thread_join_done(&self->threads[1]);
+	TEST_ASSERT_EQ(self->ops[1]->val, 0x77);
+	TEST_ASSERT_EQ(slot->state, number << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_DONE);
+
+	self->ops[1] = vcpu_waits(self->threads, 1);
+	state = READ_ONCE(slot->state);
+	TEST_ASSERT_EQ(state >> IOREGIONFD_SLOT_SHIFT, number + 1);
+	TEST_ASSERT(mapping_take_slot(&self->map, 1, &arg), "nothing to take");
+	mapping_answer(&self->map, arg.id, 0x88);
+	thread_join_done(&self->threads[1]);
+	TEST_ASSERT_EQ(self->ops[1]->val, 0x88);
+}
+
+/* As long as somebody says that he polls nobody is woken. */
+static void expect_woken_if_not(uint32_t *polling, struct server_thread *server,
+				struct vcpu_thread *vcpu)
+{
+	unsigned int nr = server->nr;
+	struct ioregionfd_serve arg = { 0 };
+	struct guest_op *op;
+
+	server_wait_asleep(server);
+	WRITE_ONCE(*polling, 1);
+	op = op_read(vcpu->vcpu, 8, SYNC);
+	thread_start(vcpu);
+	thread_wait_asleep(vcpu);
+	usleep(100000);
+	TEST_ASSERT_EQ(READ_ONCE(server->nr), nr);
+	/* It is there for the one that polls. */
+	TEST_ASSERT(mapping_take(&server->server.map, vcpu->vcpu->id, &arg), "nothing to take");
+	mapping_answer(&server->server.map, arg.id, 0x1234);
+	thread_join_done(vcpu);
+	TEST_ASSERT_EQ(op->val, 0x1234);
+
+	WRITE_ONCE(*polling, 0);
+	op = op_read(vcpu->vcpu, 8, SYNC);
+	run_done(vcpu->vcpu);
+	TEST_ASSERT_EQ(READ_ONCE(server->nr), nr + 1);
+}
+
+TEST_F(calls, announced_polling)
+{
+	struct server_thread *server = self->servers;
+	int i;
+
+	server_start(server, &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	server->server.map = self->map;
+	expect_woken_if_not(&self->map.control->polling, server, &self->threads[0]);
+	expect_woken_if_not(&self->map.slots[0].polling, server, &self->threads[0]);
+
+	/* That for one slot is for no other, and not for posted writes. */
+	self->map.slots[0].polling = 1;
+	i = server->nr;
+	op_read(self->vcpus[1], 8, SYNC);
+	run_done(self->vcpus[1]);
+	op_write(self->vcpus[0], 8, POSTED, 1);
+	run_done(self->vcpus[0]);
+	while (READ_ONCE(server->nr) < i + 2)
+		usleep(1000);
+	self->map.slots[0].polling = 0;
+
+	/* The one for all is for posted writes too. */
+	server_wait_asleep(server);
+	self->map.control->polling = 1;
+	op_write(self->vcpus[0], 8, POSTED, 1);
+	run_done(self->vcpus[0]);
+	usleep(100000);
+	TEST_ASSERT_EQ(READ_ONCE(server->nr), i + 2);
+	self->map.control->polling = 0;
+	op_write(self->vcpus[0], 8, POSTED, 1);
+	run_done(self->vcpus[0]);
+	while (READ_ONCE(server->nr) < i + 4)
+		usleep(1000);
+}
+
+/*
+ * io_uring.
+ */
+FIXTURE(uring)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct vcpu_thread threads[MAX_VCPUS];
+	struct guest_op *ops[MAX_VCPUS];
+	struct channel ch;
+	struct io_uring ring;
+	struct ioregionfd_serve args[8];
+	int fd;
+};
+
+FIXTURE_VARIANT(uring)
+{
+	unsigned int setup;
+	unsigned int flags;
+};
+
+FIXTURE_VARIANT_ADD(uring, plain) { 0, 0 };
+FIXTURE_VARIANT_ADD(uring, async) { 0, IOSQE_ASYNC };
+FIXTURE_VARIANT_ADD(uring, defer_taskrun)
+	{ IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, 0 };
+FIXTURE_VARIANT_ADD(uring, sqpoll) { IORING_SETUP_SQPOLL, 0 };
+
+FIXTURE_SETUP(uring)
+{
+	int i, r;
+
+	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->fd = self->ch.dev_rd;
+	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
+	for (i = 0; i < MAX_VCPUS; i++)
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+	r = io_uring_queue_init(8, &self->ring, variant->setup);
+	TEST_ASSERT(!r, "no io_uring: %d", r);
+}
+
+/* Whatever became of those that were parked: nobody holds the file. */
+FIXTURE_TEARDOWN(uring)
+{
+	channel_close_kvm(&self->ch);
+	channel_close_dev(&self->ch);
+	op_read(self->vcpus[0], 8, SYNC);
+	thread_start(&self->threads[0]);
+	thread_join_exit(&self->threads[0]);
+	TEST_ASSERT_KVM_EXIT_REASON(self->vcpus[0], KVM_EXIT_IOREGIONFD_FAILURE);
+	TEST_ASSERT_EQ(self->vcpus[0]->run->ioregionfd.reason, KVM_IOREGIONFD_FAIL_HANGUP);
+	kvm_vm_free(self->vm);
+}
+
+static void park(struct io_uring *ring, int fd, struct ioregionfd_serve *arg, uint32_t vcpu,
+		 unsigned int flags)
+{
+	*arg = (struct ioregionfd_serve){ .vcpu = vcpu, .timeout = -1 };
+	uring_submit(ring, fd, arg, flags);
+}
+
+/* Each command is for one of those that are parked, whoever comes first. */
+TEST_F(uring, several_parked)
+{
+	struct ioregionfd_serve *arg;
+	unsigned int turn, seen = 0;
+	uint32_t slot;
+	int i;
+
+	for (i = 0; i < 6; i++)
+		park(&self->ring, self->fd, &self->args[i], IOREGIONFD_ANY, variant->flags);
+	for (turn = 0; turn < 5; turn++) {
+		for (i = 0, seen = 0; i < MAX_VCPUS; i++)
+			self->ops[i] = vcpu_waits(self->threads, i);
+		for (i = 0; i < MAX_VCPUS; i++) {
+			TEST_ASSERT_EQ(uring_wait(&self->ring, &arg), 0);
+			slot = ioregionfd_id_slot(arg->id);
+			TEST_ASSERT(slot < MAX_VCPUS && !(seen & BIT(slot)), "slot %u again", slot);
+			seen |= BIT(slot);
+			expect_cmd_of(arg, slot);
+			/* Answered, and parked again at once. */
+			arg->data = answer_of(slot);
+			uring_submit(&self->ring, self->fd, arg, variant->flags);
+			thread_join_done(&self->threads[slot]);
+			TEST_ASSERT_EQ(self->ops[slot]->val, answer_of(slot));
+		}
+	}
+	io_uring_queue_exit(&self->ring);
+}
+
+/* One for each slot; a command that none of them is for stays there. */
+TEST_F(uring, parked_for_one_slot)
+{
+	struct ioregionfd_serve *arg;
+
+	park(&self->ring, self->fd, &self->args[0], 0, variant->flags);
+	park(&self->ring, self->fd, &self->args[2], 2, variant->flags);
+	self->ops[1] = vcpu_waits(self->threads, 1);
+	/* Parked when there is a command, but not for it. */
+	park(&self->ring, self->fd, &self->args[3], 3, variant->flags);
+	self->ops[2] = vcpu_waits(self->threads, 2);
+	TEST_ASSERT_EQ(uring_wait(&self->ring, &arg), 0);
+	TEST_ASSERT(arg == &self->args[2], "the wrong one was completed");
+	expect_cmd_of(arg, 2);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg->id, 2), 0);
+	thread_join_done(&self->threads[2]);
+
+	park(&self->ring, self->fd, &self->args[1], 1, variant->flags);
+	TEST_ASSERT_EQ(uring_wait(&self->ring, &arg), 0);
+	expect_cmd_of(arg, 1);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg->id, 1), 0);
+	thread_join_done(&self->threads[1]);
+	io_uring_queue_exit(&self->ring);
+}
+
+/* The ring goes: what comes then is not lost to one that is cancelled. */
+TEST_F(uring, ring_closed)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	int i;
+
+	for (i = 0; i < 4; i++)
+		park(&self->ring, self->fd, &self->args[i], i & 1 ? 0 : IOREGIONFD_ANY,
+		     variant->flags);
+	usleep(50000);
+	io_uring_queue_exit(&self->ring);
+	self->ops[0] = vcpu_waits(self->threads, 0);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	expect_cmd_of(&arg, 0);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 5), 0);
+	thread_join_done(&self->threads[0]);
+	TEST_ASSERT_EQ(self->ops[0]->val, 5);
+}
+
+#define RACES	100
+
+/* Whoever has taken the command: a SERVE, or one that was completed, if only late. */
+static uint64_t find_taken(int fd, struct ioregionfd_serve *args, unsigned int nr,
+			   unsigned int *by_ring)
+{
+	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY, .timeout = 10 * MS };
+	unsigned int i, tries;
+	uint64_t id;
+
+	for (tries = 0; tries < HANG_SECONDS * 100; tries++) {
+		for (i = 0; i < nr; i++) {
+			id = READ_ONCE(args[i].id);
+			if (id) {
+				args[i].id = 0;
+				++*by_ring;
+				return id;
+			}
+		}
+		if (!serve(fd, &arg))
+			return arg.id;
+	}
+	TEST_FAIL("the command is lost");
+	return 0;
+}
+
+/* And one that a command has just been found for, while the ring goes. */
+TEST_F(uring, ring_closed_race)
+{
+	/* What is left of a ring that was closed may still use its own. */
+	static struct ioregionfd_serve args[2 * RACES];
+	unsigned int turn, by_ring = 0;
+	uint64_t id;
+	int i, r;
+
+	for (turn = 0; turn < RACES; turn++) {
+		if (turn) {
+			r = io_uring_queue_init(8, &self->ring, variant->setup);
+			TEST_ASSERT(!r, "no io_uring: %d", r);
+		}
+		for (i = 0; i < 2; i++)
+			park(&self->ring, self->fd, &args[2 * turn + i], IOREGIONFD_ANY,
+			     variant->flags);
+		self->ops[0] = op_read(self->vcpus[0], 8, SYNC);
+		thread_start(&self->threads[0]);
+		usleep(turn * 5);
+		io_uring_queue_exit(&self->ring);
+		id = find_taken(self->fd, args, 2 * turn + 2, &by_ring);
+		TEST_ASSERT_EQ(serve_answer(self->fd, id, turn), 0);
+		thread_join_done(&self->threads[0]);
+		TEST_ASSERT_EQ(self->ops[0]->val, turn);
+	}
+	printf("# %u of %u completed before they were cancelled\n", by_ring, RACES);
+}
+
+/* A process that ends, or is killed, with commands parked. */
+static void process_ends(int fd, unsigned int setup, unsigned int flags, bool kills)
+{
+	struct ioregionfd_serve args[4];
+	struct io_uring ring;
+	int pipes[2], i, status;
+	char byte;
+	pid_t pid;
+
+	TEST_ASSERT(!pipe(pipes), "pipe() failed");
+	pid = fork();
+	if (!pid) {
+		if (io_uring_queue_init(8, &ring, setup))
+			_exit(1);
+		for (i = 0; i < 4; i++)
+			park(&ring, fd, &args[i], IOREGIONFD_ANY, flags);
+		usleep(20000);
+		if (write(pipes[1], &byte, 1) != 1 || !kills)
+			_exit(0);
+		for (;;)
+			pause();
+	}
+	TEST_ASSERT_EQ(read(pipes[0], &byte, 1), 1);
+	if (kills)
+		kill(pid, SIGKILL);
+	TEST_ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	TEST_ASSERT_EQ(status, kills ? SIGKILL : 0);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+TEST_F(uring, process_ends)
+{
+	io_uring_queue_exit(&self->ring);
+	process_ends(self->fd, variant->setup, variant->flags, false);
+}
+
+TEST_F(uring, process_killed)
+{
+	io_uring_queue_exit(&self->ring);
+	process_ends(self->fd, variant->setup, variant->flags, true);
+}
+
+/* Closing the descriptor under it: the command holds the file until it is done. */
+TEST_F(uring, descriptor_closed)
+{
+	struct ioregionfd_serve *arg;
+	int fd = dup(self->fd);
+
+	park(&self->ring, fd, &self->args[0], IOREGIONFD_ANY, variant->flags);
+	/* With SQPOLL or a worker it may not have begun. */
+	usleep(50000);
+	close(fd);
+	self->ops[0] = vcpu_waits(self->threads, 0);
+	TEST_ASSERT_EQ(uring_wait(&self->ring, &arg), 0);
+	expect_cmd_of(arg, 0);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg->id, 9), 0);
+	thread_join_done(&self->threads[0]);
+	TEST_ASSERT_EQ(self->ops[0]->val, 9);
+	io_uring_queue_exit(&self->ring);
+}
+
+int main(int argc, char **argv)
+{
+	return ioregion_test_main(argc, argv);
+}
