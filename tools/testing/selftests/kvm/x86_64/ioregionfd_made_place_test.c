@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels that kvm.ko makes: accesses that are complete before they have left
+ * the emulator, since the answer came while the vCPU span.
+ *
+ * That each kind of access gives the right data in the right order then, too, is
+ * for ioregionfd_access_test, with a device task that polls.
+ */
+#include "ioregionfd_made_util.h"
+
+#define SYNC		MMIO_GPA
+#define POSTED		(MMIO_GPA + 0x1000)
+#define SYNC_DATA	USER_DATA(0)
+#define POSTED_DATA	USER_DATA(0x1000)
+#define PIO_DATA	USER_DATA(0x2000)
+
+#define ACCESSES	300
+
+FIXTURE(place)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct device dev;
+};
+
+FIXTURE_SETUP(place)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	/* The vCPU has CPU 0, and the device task CPU 1. */
+	device_start_for(&self->dev, self->vm, TR_POLLED);
+	region_add(self->vm, &self->dev.ch, SYNC, 0x1000, SYNC_DATA, 0);
+	region_add(self->vm, &self->dev.ch, POSTED, 0x1000, POSTED_DATA,
+		   KVM_IOREGION_POSTED_WRITES);
+	region_add(self->vm, &self->dev.ch, PIO_BASE, 0x100, PIO_DATA, KVM_IOREGION_PIO);
+}
+
+FIXTURE_TEARDOWN(place)
+{
+	set_spin_ns(SPIN_DEFAULT);
+	kvm_vm_free(self->vm);
+	expect_device_released(&self->dev);
+}
+
+static void run_reads(struct kvm_vcpu *vcpu, uint32_t count)
+{
+	struct guest_op op = { OP_READ, 4, SYNC };
+
+	op.count = count;
+	op_add(vcpu, op);
+	run_done(vcpu);
+}
+
+/* What went out of the emulator, in whatever way. */
+static uint64_t exits(struct kvm_vcpu *vcpu)
+{
+	return vcpu_stat(vcpu, "mmio_exits");
+}
+
+TEST_F(place, answered_while_it_spins)
+{
+	uint64_t before = exits(self->vcpu), in_place;
+
+	run_reads(self->vcpu, ACCESSES);
+	in_place = vcpu_stat(self->vcpu, "ioregionfd_in_place");
+	printf("# %lu of %u in place\n", in_place, ACCESSES);
+	TEST_ASSERT(in_place > ACCESSES / 2, "only %lu in place", in_place);
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_submit"), ACCESSES);
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_complete"), ACCESSES);
+	TEST_ASSERT(vcpu_stat(self->vcpu, "ioregionfd_spin_ns"), "it did not spin");
+	/* None of them left the emulator, and each of the others did once. */
+	TEST_ASSERT(exits(self->vcpu) - before <= ACCESSES - in_place, "%lu exits",
+		    exits(self->vcpu) - before);
+	expect_nr(&self->dev, ACCESSES);
+}
+
+static uint64_t answer_slowly(struct device *dev, const struct ioregionfd_cmd *cmd)
+{
+	usleep(2000);
+	return device_answer_mem(dev, cmd);
+}
+
+TEST_F(place, spin_of_none)
+{
+	set_spin_ns(0);
+	self->dev.answer = answer_slowly;
+	run_reads(self->vcpu, 100);
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_spin_ns"), 0);
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_in_place"), 0);
+	expect_nr(&self->dev, 100);
+}
+
+/* Not for a device that is always slow; but again when it is quick again. */
+TEST_F(place, spin_adapts)
+{
+	uint64_t spun, in_place;
+
+	set_spin_ns(SPIN_DEFAULT);
+	self->dev.answer = answer_slowly;
+	run_reads(self->vcpu, 100);
+	spun = vcpu_stat(self->vcpu, "ioregionfd_spin_ns");
+	in_place = vcpu_stat(self->vcpu, "ioregionfd_in_place");
+	TEST_ASSERT_EQ(in_place, 0);
+	TEST_ASSERT(spun < 100ul * SPIN_DEFAULT / 2, "it span for %lu ns", spun);
+
+	set_spin_ns(SPIN_LONG);
+	run_reads(self->vcpu, 50);
+	in_place = vcpu_stat(self->vcpu, "ioregionfd_in_place");
+	TEST_ASSERT(in_place > 10, "only %lu in place", in_place);
+}
+
+static bool burn_end;
+
+static void *burn(void *arg)
+{
+	while (!READ_ONCE(burn_end))
+		;
+	return NULL;
+}
+
+/* Who waits for the CPU may be the device task. */
+TEST_F(place, no_spin_while_others_wait)
+{
+	pthread_t thread;
+
+	TEST_ASSERT(!pthread_create(&thread, NULL, burn, NULL), "pthread_create() failed");
+	usleep(100000);
+	run_reads(self->vcpu, 50);
+	WRITE_ONCE(burn_end, true);
+	pthread_join(thread, NULL);
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_spin_ns"), 0);
+	expect_nr(&self->dev, 50);
+}
+
+/* For ports, the exit comes first, and then the same. */
+TEST_F(place, ports)
+{
+	struct guest_op op = { OP_IN, 4, PIO_BASE };
+	uint64_t in_place;
+
+	op.count = ACCESSES;
+	op_add(self->vcpu, op);
+	run_done(self->vcpu);
+	in_place = vcpu_stat(self->vcpu, "ioregionfd_in_place");
+	TEST_ASSERT(in_place > ACCESSES / 2, "only %lu without a sleep", in_place);
+	expect_nr(&self->dev, ACCESSES);
+}
+
+/* That cross a page, end with it, or are of an odd size: one after the other. */
+TEST_F(place, beside_those_that_leave)
+{
+	struct guest_op *ops[40];
+	int i;
+
+	run_reads(self->vcpu, 100);
+	expect_nr(&self->dev, 100);
+	device_forget(&self->dev);
+	for (i = 0; i < 40; i += 4) {
+		op_write(self->vcpu, 4, SYNC + 0x40, i);
+		ops[i] = op_read(self->vcpu, 4, SYNC + 0x40);
+		ops[i + 1] = op_read(self->vcpu, 8, SYNC + 0xff8);
+		ops[i + 2] = op_read(self->vcpu, 8, SYNC + 0xff0);
+		op_write(self->vcpu, 4, POSTED + 0x40, ~i);
+		ops[i + 3] = op_read(self->vcpu, 4, POSTED + 0x40);
+	}
+	run_done(self->vcpu);
+	expect_nr(&self->dev, 60);
+	for (i = 0; i < 40; i += 4) {
+		TEST_ASSERT_EQ(ops[i]->val, i);
+		TEST_ASSERT_EQ(ops[i + 1]->val, device_value(&self->dev, 0xff8, 8));
+		TEST_ASSERT_EQ(ops[i + 2]->val, device_value(&self->dev, 0xff0, 8));
+		TEST_ASSERT_EQ(ops[i + 3]->val, (uint32_t)~i);
+	}
+}
+
+/*
+ * Without a device task that answers.
+ */
+FIXTURE(early)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct channel ch;
+	struct mapping map;
+};
+
+FIXTURE_SETUP(early)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->map = mapping_open(self->ch.dev_rd);
+	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
+	region_add(self->vm, &self->ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
+	vcpu_thread_init(&self->thread, self->vcpu);
+}
+
+FIXTURE_TEARDOWN(early)
+{
+	kvm_vm_free(self->vm);
+	mapping_close(&self->map);
+}
+
+/* Posted writes are complete without anybody, and never leave the emulator. */
+TEST_F(early, posted_writes)
+{
+	struct guest_op op = { OP_WRITE, 8, POSTED };
+	uint64_t before = exits(self->vcpu);
+
+	set_spin_ns(0);
+	op.count = MADE_POSTED;
+	op_add(self->vcpu, op);
+	run_done(self->vcpu);
+	set_spin_ns(SPIN_DEFAULT);
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_in_place"), MADE_POSTED);
+	/* But for the first: it made the vCPU one that has regions. */
+	TEST_ASSERT(exits(self->vcpu) - before <= 1, "%lu exits", exits(self->vcpu) - before);
+	TEST_ASSERT_EQ(self->map.control->posted_head, MADE_POSTED);
+}
+
+/* What was begun in place and not answered is the one command, not a second one. */
+TEST_F(early, sent_once)
+{
+	uint32_t sizes[] = { 1, 2, 4, 8 }, number;
+	struct ioregionfd_serve arg;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		op_write(self->vcpu, sizes[i], SYNC + 8 * i, 0x1122334455667788);
+		thread_start(&self->thread);
+		thread_interrupt(&self->thread);
+		thread_start(&self->thread);
+		thread_wait_asleep(&self->thread);
+		number = self->map.slots[0].state >> IOREGIONFD_SLOT_SHIFT;
+		TEST_ASSERT_EQ(number, i + 1);
+		arg = serve_arg(IOREGIONFD_ANY);
+		TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
+		expect_cmd(arg.cmd, cmd_write(sizes[i], SYNC_DATA, 8 * i,
+					      low_bytes(0x1122334455667788, sizes[i])));
+		TEST_ASSERT_EQ(serve_answer(self->ch.dev_rd, arg.id, 0), 0);
+		thread_join_done(&self->thread);
+	}
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_submit"), 4);
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_complete"), 4);
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_in_place"), 0);
+}
+
+/* A part that began in place, of an access that ends on the next page. */
+TEST_F(early, sent_once_of_several)
+{
+	struct guest_op *op = op_add(self->vcpu, (struct guest_op){
+		.kind = OP_LOAD16,
+		.addr = SYNC + 0x1000 - 11,
+	});
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct { uint32_t size, offset; } pieces[] = {
+		{ 8, 0xff5 }, { 1, 0xffd }, { 2, 0xffe }, { 4, 0x1000 }, { 1, 0x1004 },
+	};
+	int i;
+
+	region_del(self->vm, POSTED, 0x1000, 0);
+	region_del(self->vm, SYNC, 0x1000, 0);
+	region_add(self->vm, &self->ch, SYNC, 0x2000, SYNC_DATA, 0);
+	thread_start(&self->thread);
+	for (i = 0; i < ARRAY_SIZE(pieces); i++) {
+		thread_wait_asleep(&self->thread);
+		TEST_ASSERT_EQ(self->map.slots[0].state >> IOREGIONFD_SLOT_SHIFT, i + 1);
+		TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
+		expect_cmd(arg.cmd, cmd_read(pieces[i].size, SYNC_DATA, pieces[i].offset));
+		TEST_ASSERT_EQ(serve_answer(self->ch.dev_rd, arg.id, 0x1111111111111111ul * i), 0);
+		arg.id = 0;
+	}
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0);
+	TEST_ASSERT_EQ(op->hi, 0x4433333333222211);
+}
+
+int main(int argc, char **argv)
+{
+	return ioregion_test_main(argc, argv);
+}
