@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels that kvm.ko makes: a device task that is killed at each point of its
+ * loop, 10,000 times in all, and replaced by a fresh process.
+ *
+ * The model device keeps in shared memory how many accesses of each vCPU it has
+ * carried out, as a device with a state on disk would. A command that a former
+ * process may have carried out has to say so; then, and only then, may it be the
+ * last one once more, and is answered without being carried out.
+ */
+#include <sys/prctl.h>
+
+#include "ioregionfd_made_util.h"
+
+#define NR_VCPUS	2
+
+enum point {
+	P_START,	/* before it takes over */
+	P_TAKEN_OVER,	/* before it takes a command */
+	P_TAKEN,	/* before it carries the command out */
+	P_CARRIED_OUT,	/* before it answers */
+	P_STORED,	/* with the answer half stored: in the mapping */
+	P_ANSWERED,	/* before it takes the next one */
+	P_ANY_TIME,	/* wherever it is, asleep for one */
+	NR_POINTS,
+};
+
+/* What is left when a process is killed. */
+struct state {
+	uint64_t seq[MAX_VCPUS];
+	unsigned int again;		/* commands that came again */
+	unsigned int repeated;		/* of these, those that had been carried out */
+	unsigned int kills;
+	unsigned int at[NR_POINTS];
+	unsigned int wanted_kills;
+};
+
+struct crash {
+	struct state *state;
+	enum way way;
+	int fd;
+	/* Of this process: where to die, after how many commands. */
+	enum point point;
+	unsigned int commands;
+};
+
+FIXTURE(crash)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[NR_VCPUS];
+	struct vcpu_thread threads[NR_VCPUS];
+	struct channel ch;
+	struct crash crash;
+};
+
+FIXTURE_VARIANT(crash)
+{
+	enum way way;
+	unsigned int kills;
+};
+
+FIXTURE_VARIANT_ADD(crash, read) { WAY_READ, 2500 };
+FIXTURE_VARIANT_ADD(crash, ioctl) { WAY_IOCTL, 2500 };
+FIXTURE_VARIANT_ADD(crash, uring) { WAY_URING, 2500 };
+FIXTURE_VARIANT_ADD(crash, mapping) { WAY_MAPPING, 2500 };
+
+FIXTURE_SETUP(crash)
+{
+	int i;
+
+	self->vm = ioregion_vm_create(NR_VCPUS, guest_seq_main, self->vcpus);
+	write_guest_global(self->vm, seq_count, ~0u);
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	seq_regions_add(self->vm, &self->ch);
+	if (variant->way == WAY_READ) {
+		/* A posted write is done with by being read: killed then, it is lost. */
+		region_del(self->vm, MMIO_GPA + 0x1000, 0x1000, 0);
+		region_add(self->vm, &self->ch, MMIO_GPA + 0x1000, 0x1000, SEQ_POSTED, 0);
+	}
+	for (i = 0; i < NR_VCPUS; i++)
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+	self->crash.state = mmap(NULL, sizeof(*self->crash.state), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	TEST_ASSERT(self->crash.state != MAP_FAILED, "mmap() failed");
+	self->crash.state->wanted_kills = variant->kills;
+	self->crash.way = variant->way;
+	self->crash.fd = self->ch.dev_rd;
+}
+
+FIXTURE_TEARDOWN(crash)
+{
+	kvm_vm_free(self->vm);
+	expect_released(&self->ch);
+}
+
+static void die_at(struct crash *c, enum point point)
+{
+	if (c->point != point || c->commands)
+		return;
+	c->state->at[point]++;
+	kill(getpid(), SIGKILL);
+}
+
+static void die_at_any_time(unsigned int ns)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
+	struct itimerspec timer = { .it_value.tv_nsec = 1 + ns };
+	timer_t id;
+
+	TEST_ASSERT(!timer_create(CLOCK_MONOTONIC, &event, &id), "timer_create() failed");
+	timer_settime(id, 0, &timer, NULL);
+}
+
+/* Carries a command out, unless that has been done. Returns the answer. */
+static uint64_t carry_out(struct state *state, struct ioregionfd_cmd cmd)
+{
+	uint64_t id = cmd.offset / (cmd.user_data == SEQ_PIO ? 0x10 : 0x100), seq;
+	struct ioregionfd_cmd last;
+
+	TEST_ASSERT(id < NR_VCPUS, "command beyond the device: offset %llx", cmd.offset);
+	seq = state->seq[id];
+	if (cmd.again) {
+		cmd.again = 0;
+		state->again++;
+		if (seq) {
+			last = seq_cmd(id, seq - 1);
+			if (!memcmp(&cmd, &last, sizeof(cmd))) {
+				state->repeated++;
+				return seq_answer(id, seq - 1);
+			}
+		}
+	}
+	expect_cmd(cmd, seq_cmd(id, seq));
+	WRITE_ONCE(state->seq[id], seq + 1);
+	return seq_answer(id, seq);
+}
+
+/* As mapping_answer(), step by step. */
+static void answer_in_mapping(struct crash *c, struct server *s)
+{
+	uint32_t i = ioregionfd_id_slot(s->arg.id), state;
+	struct ioregionfd_slot *slot = &s->map.slots[i];
+
+	if (i == IOREGIONFD_ANY) {
+		__atomic_store_n(&s->map.control->posted_tail, ((uint32_t)s->arg.id + 1) << 1,
+				 __ATOMIC_SEQ_CST);
+		die_at(c, P_STORED);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (READ_ONCE(s->map.control->blocked))
+			serve_answer(s->fd, 0, 0);
+		return;
+	}
+	WRITE_ONCE(slot->data, s->arg.data);
+	die_at(c, P_STORED);
+	state = (uint32_t)s->arg.id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
+	if (!__atomic_compare_exchange_n(&slot->state, &state, state | IOREGIONFD_SLOT_DONE, false,
+					 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		serve_answer(s->fd, s->arg.id, s->arg.data);
+}
+
+/* Answers, and does not take the next one with the same call. */
+static void answer_only(struct crash *c, struct server *s)
+{
+	struct ioregionfd_resp resp = make_resp(s->arg.data);
+
+	if (!s->arg.id)
+		return;
+	switch (s->way) {
+	case WAY_READ:
+		TEST_ASSERT(write(s->fd, &resp, sizeof(resp)) == sizeof(resp), "errno %d", errno);
+		break;
+	case WAY_URING:
+		s->arg.flags = IOREGIONFD_ANSWER_ONLY;
+		uring_submit(&s->ring, s->fd, &s->arg, 0);
+		TEST_ASSERT_EQ(uring_wait(&s->ring, NULL), 0);
+		s->arg.flags = 0;
+		break;
+	case WAY_MAPPING:
+		answer_in_mapping(c, s);
+		break;
+	default:
+		TEST_ASSERT_EQ(serve_answer(s->fd, s->arg.id, s->arg.data), 0);
+	}
+	s->arg.id = 0;
+}
+
+/* The process that is killed; if not here, then by whoever made it. */
+static void device_process(struct crash *c)
+{
+	struct server s;
+	int r;
+
+	die_at(c, P_START);
+	take_over(c->fd);
+	die_at(c, P_TAKEN_OVER);
+	server_open(&s, c->fd, c->way, IOREGIONFD_ANY);
+	while (!(r = server_next(&s))) {
+		die_at(c, P_TAKEN);
+		if (c->way == WAY_READ)
+			s.arg.cmd.resp = s.arg.cmd.user_data != SEQ_POSTED;
+		s.arg.data = carry_out(c->state, s.arg.cmd);
+		die_at(c, P_CARRIED_OUT);
+		/* Often enough the answer goes with the call for the next command. */
+		if (c->point == P_STORED || c->point == P_ANSWERED)
+			answer_only(c, &s);
+		die_at(c, P_ANSWERED);
+		c->commands -= !!c->commands;
+	}
+	TEST_FAIL("no next command: %d", r);
+}
+
+/* A process that has nothing of the VM's but the channel, and all its children. */
+static void supervisor(struct crash *c)
+{
+	unsigned int seed = 1 + c->way;
+	int status;
+	pid_t pid;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	c->fd = dup2(c->fd, 3);
+	close_range(4, ~0u, 0);
+	while (c->state->kills < c->state->wanted_kills) {
+		c->point = rand_r(&seed) % NR_POINTS;
+		if (c->point == P_STORED && c->way != WAY_MAPPING)
+			continue;
+		c->commands = c->point <= P_TAKEN_OVER ? 0 : rand_r(&seed) % 6;
+		pid = fork();
+		TEST_ASSERT(pid >= 0, "fork() failed");
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (c->point == P_ANY_TIME) {
+				c->state->at[P_ANY_TIME]++;
+				die_at_any_time(rand_r(&seed) % 4000000);
+			}
+			device_process(c);
+		}
+		TEST_ASSERT(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+			    WTERMSIG(status) == SIGKILL, "a device task ended: 0x%x", status);
+		WRITE_ONCE(c->state->kills, c->state->kills + 1);
+	}
+	c->point = NR_POINTS;
+	device_process(c);
+}
+
+TEST_F_TIMEOUT(crash, each_access_once, 110)
+{
+	struct state *state = self->crash.state;
+	pid_t pid = fork();
+	uint64_t end = 0;
+	int status, i;
+
+	TEST_ASSERT(pid >= 0, "fork() failed");
+	if (!pid)
+		supervisor(&self->crash);
+	channel_close_kvm(&self->ch);
+	for (i = 0; i < NR_VCPUS; i++)
+		thread_start(&self->threads[i]);
+	while (READ_ONCE(state->kills) < variant->kills) {
+		for (i = 0; i < NR_VCPUS; i++)
+			TEST_ASSERT(!thread_returned(&self->threads[i]), "vCPU %d: exit reason %u",
+				    i, self->vcpus[i]->run->exit_reason);
+		TEST_ASSERT(!waitpid(pid, &status, WNOHANG), "the supervisor ended: 0x%x", status);
+		usleep(10000);
+	}
+
+	/* Enough: let the guest come to its end. */
+	for (i = 0; i < NR_VCPUS; i++)
+		end = max(end, READ_ONCE(state->seq[i]) + 1000);
+	write_guest_global(self->vm, seq_count, end);
+	for (i = 0; i < NR_VCPUS; i++)
+		thread_join_done(&self->threads[i]);
+	/* The last ones may be posted writes, of which the guest knows nothing. */
+	for (i = 0; i < HANG_SECONDS * 1000; i++) {
+		if (READ_ONCE(state->seq[0]) == end && READ_ONCE(state->seq[1]) == end)
+			break;
+		usleep(1000);
+	}
+	TEST_ASSERT_EQ(kill(pid, SIGKILL), 0);
+	TEST_ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	TEST_ASSERT_EQ(status, SIGKILL);
+	for (i = 0; i < NR_VCPUS; i++)
+		TEST_ASSERT_EQ(state->seq[i], end);
+	printf("# %u kills, %lu accesses, %u came again, %u had been carried out; at", state->kills,
+	       NR_VCPUS * end, state->again, state->repeated);
+	for (i = 0; i < NR_POINTS; i++) {
+		printf(" %u", state->at[i]);
+		TEST_ASSERT(state->at[i] || (i == P_STORED && variant->way != WAY_MAPPING),
+			    "none at point %d", i);
+	}
+	printf("\n");
+	TEST_ASSERT(state->again && state->repeated, "nothing ever came again");
+}
+
+int main(int argc, char **argv)
+{
+	return ioregion_test_main(argc, argv);
+}
