@@ -1,0 +1,646 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels that kvm.ko makes: what the VMM is told when one fails, what becomes of
+ * a command whose region goes, and of device tasks whose VM goes.
+ */
+#include "ioregionfd_made_util.h"
+
+#define SYNC		MMIO_GPA
+#define POSTED		(MMIO_GPA + 0x1000)
+#define SIZE		0x1000
+#define SYNC_DATA	USER_DATA(0)
+#define POSTED_DATA	USER_DATA(0x1000)
+#define PIO_DATA	USER_DATA(0x2000)
+
+#define MS		1000000l	/* in nanoseconds */
+
+#define NONE		KVM_IOREGIONFD_SENT_NONE
+#define ALL		KVM_IOREGIONFD_SENT_ALL
+
+static struct kvm_ioregionfd_exit exit_read(uint8_t reason, uint8_t progress, uint32_t size,
+					    uint64_t addr)
+{
+	return (struct kvm_ioregionfd_exit){
+		.region_paddr = SYNC,
+		.region_size = SIZE,
+		.user_data = SYNC_DATA,
+		.guest_paddr = addr,
+		.size = size,
+		.reason = reason,
+		.progress = progress,
+		.action = KVM_IOREGIONFD_RETRY,
+	};
+}
+
+FIXTURE(fails)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[2];
+	struct vcpu_thread threads[2];
+	struct channel ch;
+	struct mapping map;
+	struct device dev;
+	int fd;
+	struct server_thread server;
+};
+
+static void regions_add(struct kvm_vm *vm, struct channel *ch)
+{
+	region_add(vm, ch, SYNC, SIZE, SYNC_DATA, 0);
+	region_add(vm, ch, POSTED, SIZE, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
+	region_add(vm, ch, PIO_BASE, 0x100, PIO_DATA, KVM_IOREGION_PIO);
+}
+
+static void regions_del(struct kvm_vm *vm)
+{
+	region_del(vm, SYNC, SIZE, 0);
+	region_del(vm, POSTED, SIZE, 0);
+	region_del(vm, PIO_BASE, 0x100, KVM_IOREGION_PIO);
+}
+
+FIXTURE_SETUP(fails)
+{
+	int i;
+
+	self->vm = ioregion_vm_create(2, guest_script_main, self->vcpus);
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->fd = self->ch.dev_rd;
+	self->dev.answer = device_answer_mem;
+	regions_add(self->vm, &self->ch);
+	for (i = 0; i < 2; i++)
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+}
+
+FIXTURE_TEARDOWN(fails)
+{
+	kvm_vm_free(self->vm);
+}
+
+/* Nobody has the file any more. */
+static void close_all(struct channel *ch)
+{
+	channel_close_kvm(ch);
+	channel_close_dev(ch);
+}
+
+/* A new channel, and the guest goes on. */
+#define goes_on(...) __goes_on(__VA_ARGS__, __LINE__)
+static void __goes_on(struct kvm_vm *vm, struct vcpu_thread *thread, struct ioregionfd_cmd want,
+		      int line)
+{
+	struct channel ch = channel_open_for(vm, TR_MADE);
+
+	regions_del(vm);
+	regions_add(vm, &ch);
+	thread_start(thread);
+	__expect_cmd(__dev_recv(&ch, line), want, line);
+	dev_send(&ch, 0x99);
+	__thread_join_exit(thread, line);
+	__expect_done(thread->vcpu, line);
+}
+
+TEST_F(fails, closed_before)
+{
+	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
+
+	close_all(&self->ch);
+	vcpu_run(self->vcpus[0]);
+	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, NONE, 4, SYNC + 4));
+	vcpu_run(self->vcpus[0]);
+	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, NONE, 4, SYNC + 4));
+	goes_on(self->vm, &self->threads[0], cmd_read(4, SYNC_DATA, 4));
+	TEST_ASSERT_EQ(op->val, 0x99);
+}
+
+TEST_F(fails, closed_with_the_command_waiting)
+{
+	op_read(self->vcpus[0], 4, SYNC + 4);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	close_all(&self->ch);
+	thread_join_exit(&self->threads[0]);
+	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, NONE, 4, SYNC + 4));
+	goes_on(self->vm, &self->threads[0], cmd_read(4, SYNC_DATA, 4));
+}
+
+TEST_F(fails, closed_with_the_command_taken)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+
+	op_read(self->vcpus[0], 4, SYNC + 4);
+	thread_start(&self->threads[0]);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	close_all(&self->ch);
+	thread_join_exit(&self->threads[0]);
+	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, ALL, 4, SYNC + 4));
+	/* Another channel may get less of it: the VMM knows of the most. */
+	regions_del(self->vm);
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	regions_add(self->vm, &self->ch);
+	close_all(&self->ch);
+	vcpu_run(self->vcpus[0]);
+	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, ALL, 4, SYNC + 4));
+	goes_on(self->vm, &self->threads[0], cmd_read(4, SYNC_DATA, 4));
+}
+
+TEST_F(fails, closed_with_the_ring_full)
+{
+	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
+	struct kvm_ioregionfd_exit exit;
+
+	op.count = MADE_POSTED + 1;
+	op_add(self->vcpus[0], op);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	close_all(&self->ch);
+	thread_join_exit(&self->threads[0]);
+	exit = exit_read(KVM_IOREGIONFD_FAIL_HANGUP, NONE, 8, POSTED + 8);
+	exit.region_paddr = POSTED;
+	exit.user_data = POSTED_DATA;
+	exit.is_write = 1;
+	exit.data = MADE_POSTED;
+	expect_failure(self->vcpus[0], exit);
+}
+
+/* An answer that was there before the end is one. */
+TEST_F(fails, closed_after_the_answer)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
+
+	thread_start(&self->threads[0]);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	thread_interrupt(&self->threads[0]);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x77), 0);
+	close_all(&self->ch);
+	run_done(self->vcpus[0]);
+	TEST_ASSERT_EQ(op->val, 0x77);
+}
+
+/* As long as anybody has it, be it mapped, it has not failed. */
+TEST_F(fails, not_while_mapped)
+{
+	struct mapping map = mapping_open(self->fd);
+	struct ioregionfd_serve arg = { 0 };
+	struct guest_op *op;
+
+	close_all(&self->ch);
+	op = op_read(self->vcpus[0], 4, SYNC + 4);
+	/* Nobody sleeps while it looks, so that nobody needs to be woken. */
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	TEST_ASSERT(mapping_take(&map, IOREGIONFD_ANY, &arg), "nothing to take");
+	thread_interrupt(&self->threads[0]);
+	WRITE_ONCE(map.slots[0].data, 0x55);
+	map.slots[0].state = map.slots[0].state | IOREGIONFD_SLOT_DONE;
+	run_done(self->vcpus[0]);
+	TEST_ASSERT_EQ(op->val, 0x55);
+
+	op_read(self->vcpus[0], 4, SYNC + 4);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	mapping_close(&map);
+	thread_join_exit(&self->threads[0]);
+	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, NONE, 4, SYNC + 4));
+}
+
+TEST_F(fails, no_slot)
+{
+	struct channel ch = { TR_MADE };
+	struct guest_op *op;
+	int i;
+
+	ch.kvm_rd = create_ioregionfd(self->vm, 1, 4);
+	ch.kvm_wr = ch.kvm_rd;
+	ch.dev_rd = ch.kvm_rd;
+	ch.dev_wr = ch.kvm_rd;
+	regions_del(self->vm);
+	regions_add(self->vm, &ch);
+
+	/* The vCPU that was made first has one. */
+	op_read(self->vcpus[0], 4, SYNC);
+	thread_start(&self->threads[0]);
+	dev_recv(&ch);
+	dev_send(&ch, 1);
+	thread_join_done(&self->threads[0]);
+
+	op = op_read(self->vcpus[1], 4, SYNC + 4);
+	for (i = 0; i < 2; i++) {
+		vcpu_run(self->vcpus[1]);
+		expect_failure(self->vcpus[1],
+			       exit_read(KVM_IOREGIONFD_FAIL_NO_SLOT, NONE, 4, SYNC + 4));
+	}
+	TEST_ASSERT(!dev_has_cmd(&ch), "it was sent");
+	goes_on(self->vm, &self->threads[1], cmd_read(4, SYNC_DATA, 4));
+	TEST_ASSERT_EQ(op->val, 0x99);
+}
+
+/* The VMM can also do without, as on any channel. */
+TEST_F(fails, no_slot_and_completed)
+{
+	struct channel ch = { TR_MADE };
+	struct guest_op *op;
+
+	ch.kvm_rd = create_ioregionfd(self->vm, 1, 4);
+	ch.kvm_wr = ch.kvm_rd;
+	regions_del(self->vm);
+	regions_add(self->vm, &ch);
+	op = op_read(self->vcpus[1], 4, SYNC + 4);
+	vcpu_run(self->vcpus[1]);
+	expect_failure(self->vcpus[1], exit_read(KVM_IOREGIONFD_FAIL_NO_SLOT, NONE, 4, SYNC + 4));
+	self->vcpus[1]->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+	self->vcpus[1]->run->ioregionfd.data = 0x1234;
+	run_done(self->vcpus[1]);
+	TEST_ASSERT_EQ(op->val, 0x1234);
+}
+
+/* A region goes. */
+
+TEST_F(fails, deassign_while_it_waits_to_be_taken)
+{
+	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY };
+
+	op_read(self->vcpus[0], 4, SYNC + 4);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	region_del(self->vm, SYNC, SIZE, 0);
+	thread_join_exit(&self->threads[0]);
+	expect_mmio(self->vcpus[0], SYNC + 4, 4, false, 0);
+	run_done(self->vcpus[0]);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+}
+
+/* vCPU 0's command is taken, and its region goes. The id is that of the taker. */
+static uint64_t deassign_taken(struct kvm_vm *vm, struct vcpu_thread *thread, int fd)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	int r;
+
+	op_read(thread->vcpu, 4, SYNC + 4);
+	thread_start(thread);
+	r = serve(fd, &arg);
+	TEST_ASSERT_EQ(r, 0);
+	region_del(vm, SYNC, SIZE, 0);
+	thread_join_exit(thread);
+	expect_failure(thread->vcpu, exit_read(KVM_IOREGIONFD_FAIL_DEASSIGNED, ALL, 4, SYNC + 4));
+	thread->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+	run_done(thread->vcpu);
+	return arg.id;
+}
+
+TEST_F(fails, late_answer_is_dropped)
+{
+	uint64_t id = deassign_taken(self->vm, &self->threads[0], self->fd);
+	struct ioregionfd_serve arg = serve_arg(0);
+	struct guest_op *op;
+
+	region_add(self->vm, &self->ch, SYNC, SIZE, SYNC_DATA, 0);
+	op = op_read(self->vcpus[0], 4, SYNC + 8);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	/* The slot is not free yet; other vCPUs' are. */
+	arg.timeout = 0;
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	op_read(self->vcpus[1], 4, SYNC + 12);
+	thread_start(&self->threads[1]);
+	expect_cmd(dev_recv(&self->ch), cmd_read(4, SYNC_DATA, 12));
+	dev_send(&self->ch, 1);
+	thread_join_done(&self->threads[1]);
+
+	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0x11111111), 0);
+	arg = serve_arg(IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 8));
+	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0x22222222), -ENOENT);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x33333333), 0);
+	thread_join_done(&self->threads[0]);
+	TEST_ASSERT_EQ(op->val, 0x33333333);
+}
+
+TEST_F(fails, no_answer_but_another_device_task)
+{
+	uint64_t id = deassign_taken(self->vm, &self->threads[0], self->fd);
+	struct guest_op *op;
+
+	region_add(self->vm, &self->ch, SYNC, SIZE, SYNC_DATA, 0);
+	op = op_read(self->vcpus[0], 4, SYNC + 8);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "the slot is not free");
+	take_over(self->fd);
+	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0x11111111), -ENOENT);
+	expect_cmd(dev_recv(&self->ch), cmd_read(4, SYNC_DATA, 8));
+	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0x11111111), -ENOENT);
+	dev_send(&self->ch, 0x22222222);
+	thread_join_done(&self->threads[0]);
+	TEST_ASSERT_EQ(op->val, 0x22222222);
+}
+
+/* Another device task. */
+
+TEST_F(fails, taken_over)
+{
+	struct ioregionfd_serve old = serve_arg(IOREGIONFD_ANY), new = old;
+	struct ioregionfd_cmd want = cmd_write(4, SYNC_DATA, 4, 0x1234);
+	struct mapping map = mapping_open(self->fd);
+
+	op_write(self->vcpus[0], 4, SYNC + 4, 0x1234);
+	thread_start(&self->threads[0]);
+	TEST_ASSERT_EQ(serve(self->fd, &old), 0);
+	expect_cmd(old.cmd, want);
+	take_over(self->fd);
+	want.again = 1;
+	expect_cmd(map.slots[0].cmd, want);
+	TEST_ASSERT_EQ(serve_answer(self->fd, old.id, 0), -ENOENT);
+	TEST_ASSERT_EQ(serve(self->fd, &new), 0);
+	expect_cmd(new.cmd, want);
+	/* It is not the former task's any more. */
+	TEST_ASSERT_EQ(serve_answer(self->fd, old.id, 0), -ENOENT);
+
+	/* And once more. */
+	take_over(self->fd);
+	expect_cmd(dev_recv(&self->ch), want);
+	TEST_ASSERT_EQ(serve_answer(self->fd, new.id, 0), -ENOENT);
+	dev_send(&self->ch, 0);
+	thread_join_done(&self->threads[0]);
+
+	/* What comes then is new. */
+	op_write(self->vcpus[0], 4, SYNC + 4, 0x5678);
+	thread_start(&self->threads[0]);
+	expect_cmd(dev_recv(&self->ch), cmd_write(4, SYNC_DATA, 4, 0x5678));
+	dev_send(&self->ch, 0);
+	thread_join_done(&self->threads[0]);
+	mapping_close(&map);
+}
+
+/* What was read, and the write() that the former task owes. */
+TEST_F(fails, taken_over_after_read)
+{
+	struct ioregionfd_resp resp = make_resp(0);
+	struct ioregionfd_cmd want = cmd_read(4, SYNC_DATA, 4);
+	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
+
+	thread_start(&self->threads[0]);
+	expect_cmd(dev_recv(&self->ch), want);
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "it comes twice");
+	take_over(self->fd);
+	TEST_ASSERT(write(self->fd, &resp, sizeof(resp)) < 0 && errno == ENOENT, "errno %d", errno);
+	want.again = 1;
+	expect_cmd(dev_recv(&self->ch), want);
+	dev_send(&self->ch, 0x42);
+	thread_join_done(&self->threads[0]);
+	TEST_ASSERT_EQ(op->val, 0x42);
+}
+
+/* What was answered, and what nobody had taken, does not come again. */
+TEST_F(fails, taken_over_at_other_times)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
+
+	take_over(self->fd);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	take_over(self->fd);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 4));
+	thread_interrupt(&self->threads[0]);
+	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x31), 0);
+	take_over(self->fd);
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "it comes again");
+	run_done(self->vcpus[0]);
+	TEST_ASSERT_EQ(op->val, 0x31);
+}
+
+/* While the vCPU is away, and asleep in another KVM_RUN. */
+TEST_F(fails, taken_over_while_interrupted)
+{
+	struct ioregionfd_cmd want = cmd_read(4, SYNC_DATA, 4);
+	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
+
+	thread_start(&self->threads[0]);
+	expect_cmd(dev_recv(&self->ch), want);
+	thread_interrupt(&self->threads[0]);
+	take_over(self->fd);
+	want.again = 1;
+	expect_cmd(dev_recv(&self->ch), want);
+	dev_send(&self->ch, 0x73);
+	run_done(self->vcpus[0]);
+	TEST_ASSERT_EQ(op->val, 0x73);
+}
+
+/*
+ * The first region of a VM comes while a vCPU runs, and does not leave KVM_RUN.
+ */
+static uint64_t spins;
+static bool guest_go;
+
+static void guest_spin_main(uint64_t pio)
+{
+	uint32_t val;
+
+	while (!READ_ONCE(guest_go))
+		WRITE_ONCE(spins, spins + 1);
+	if (pio)
+		asm volatile("inl %w1, %0" : "=a"(val) : "d"(PIO_BASE));
+	else
+		val = READ_ONCE(*(uint32_t *)SYNC);
+	GUEST_ASSERT_EQ(val, 0x12345678);
+	outl(DONE_PORT, 0);
+}
+
+static void first_region(bool pio)
+{
+	struct vcpu_thread thread = { 0 };
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = ioregion_vm_create(1, guest_spin_main, &vcpu);
+	struct channel ch = channel_open_for(vm, TR_MADE);
+	uint64_t *hva = addr_gva2hva(vm, (vm_vaddr_t)&spins);
+
+	vcpu_args_set(vcpu, 1, (uint64_t)pio);
+	vcpu_thread_init(&thread, vcpu);
+	thread_start(&thread);
+	while (!READ_ONCE(*hva))
+		usleep(1000);
+	if (pio)
+		region_add(vm, &ch, PIO_BASE, 0x100, PIO_DATA, KVM_IOREGION_PIO);
+	else
+		region_add(vm, &ch, SYNC, SIZE, SYNC_DATA, 0);
+	write_guest_global(vm, guest_go, true);
+	expect_cmd(dev_recv(&ch), cmd_read(4, pio ? PIO_DATA : SYNC_DATA, 0));
+	dev_send(&ch, 0x12345678);
+	thread_join_done(&thread);
+	TEST_ASSERT_EQ(thread.nr_eintr, 0);
+	kvm_vm_free(vm);
+	channel_close_kvm(&ch);
+	expect_released(&ch);
+}
+
+TEST(first_region_while_running)
+{
+	first_region(false);
+}
+
+TEST(first_region_while_running_pio)
+{
+	first_region(true);
+}
+
+/*
+ * The VM goes, with its process.
+ */
+FIXTURE(vmm_killed)
+{
+	struct device dev;
+	struct server_thread server;
+	int socks[2];
+	pid_t pid;
+	int fd;
+};
+
+FIXTURE_VARIANT(vmm_killed)
+{
+	enum way way;
+};
+
+FIXTURE_VARIANT_ADD(vmm_killed, read) { WAY_READ };
+FIXTURE_VARIANT_ADD(vmm_killed, poll) { WAY_POLL };
+FIXTURE_VARIANT_ADD(vmm_killed, ioctl) { WAY_IOCTL };
+FIXTURE_VARIANT_ADD(vmm_killed, uring) { WAY_URING };
+FIXTURE_VARIANT_ADD(vmm_killed, mapping) { WAY_MAPPING };
+
+static void send_fd(int sock, int fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	TEST_ASSERT(sendmsg(sock, &msg, 0) == 1, "sendmsg() failed: %d", errno);
+}
+
+static int recv_fd(int sock)
+{
+	char control[CMSG_SPACE(sizeof(int))], byte;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	int fd;
+
+	TEST_ASSERT(recvmsg(sock, &msg, 0) == 1 && CMSG_FIRSTHDR(&msg), "no descriptor came");
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	return fd;
+}
+
+/* A VMM in a process of its own, whose guest reads for ever. */
+static void vmm_process(int sock)
+{
+	struct guest_op op = { OP_READ, 4, SYNC };
+	struct vcpu_thread thread = { 0 };
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = ioregion_vm_create(1, guest_script_main, &vcpu);
+	struct channel ch = channel_open_for(vm, TR_MADE);
+
+	region_add(vm, &ch, SYNC, SIZE, SYNC_DATA, 0);
+	send_fd(sock, ch.dev_rd);
+	channel_close_kvm(&ch);
+	channel_close_dev(&ch);
+	op.count = ~0u;
+	op_add(vcpu, op);
+	vcpu_thread_init(&thread, vcpu);
+	thread_start(&thread);
+	for (;;)
+		pause();
+}
+
+FIXTURE_SETUP(vmm_killed)
+{
+	TEST_ASSERT(!socketpair(AF_UNIX, SOCK_STREAM, 0, self->socks), "socketpair() failed");
+	self->pid = fork();
+	TEST_ASSERT(self->pid >= 0, "fork() failed");
+	if (!self->pid)
+		vmm_process(self->socks[0]);
+	self->fd = recv_fd(self->socks[1]);
+	self->dev.answer = device_answer_mem;
+}
+
+FIXTURE_TEARDOWN(vmm_killed)
+{
+	int status;
+
+	TEST_ASSERT_EQ(kill(self->pid, SIGKILL), 0);
+	TEST_ASSERT_EQ(waitpid(self->pid, &status, 0), self->pid);
+	TEST_ASSERT_EQ(status, SIGKILL);
+	server_join(&self->server, -ENODEV);
+	close(self->fd);
+}
+
+TEST_F(vmm_killed, while_it_serves)
+{
+	server_start(&self->server, &self->dev, self->fd, variant->way, IOREGIONFD_ANY);
+	while (READ_ONCE(self->server.nr) < 500)
+		usleep(1000);
+}
+
+/* Somebody else has the command, and there is no other. */
+TEST_F(vmm_killed, while_it_sleeps)
+{
+	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	server_start(&self->server, &self->dev, self->fd, variant->way, IOREGIONFD_ANY);
+	server_wait_asleep(&self->server);
+	TEST_ASSERT_EQ(self->server.nr, 0);
+}
+
+/* A flag that changes only who is woken where. */
+TEST(sync_wake)
+{
+	struct kvm_create_ioregionfd args = {
+		.flags = KVM_IOREGIONFD_SYNC_WAKE,
+		.vcpus = 2,
+		.posted = 4,
+	};
+	static struct server_thread server;
+	static struct device dev;
+	struct vcpu_thread threads[2] = { 0 };
+	struct kvm_vcpu *vcpus[2];
+	struct kvm_vm *vm = ioregion_vm_create(2, guest_seq_main, vcpus);
+	struct channel ch = { TR_MADE };
+	int i;
+
+	write_guest_global(vm, seq_count, 500);
+	ch.kvm_rd = __vm_ioctl(vm, KVM_CREATE_IOREGIONFD, &args);
+	TEST_ASSERT(ch.kvm_rd >= 0, "errno %d", errno);
+	ch.kvm_wr = ch.kvm_rd;
+	seq_regions_add(vm, &ch);
+	dev.answer = device_answer_seq;
+	server_start(&server, &dev, ch.kvm_rd, WAY_IOCTL, IOREGIONFD_ANY);
+	for (i = 0; i < 2; i++) {
+		vcpu_thread_init(&threads[i], vcpus[i]);
+		thread_start(&threads[i]);
+	}
+	for (i = 0; i < 2; i++)
+		thread_join_done(&threads[i]);
+	kvm_vm_free(vm);
+	server_join(&server, -ENODEV);
+	TEST_ASSERT_EQ(server.nr, 1000);
+}
+
+int main(int argc, char **argv)
+{
+	return ioregion_test_main(argc, argv);
+}

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels that kvm.ko makes: a device task that writes nonsense to all of the
+ * mapping while vCPUs run. It may stall and deceive the accesses to its own
+ * regions, and nothing else; and once it has been replaced all is well again.
+ */
+#include "ioregionfd_made_util.h"
+
+#define HOSTILE_SECONDS	6
+
+/* Four vCPUs on the hostile channel, and one that must not notice. */
+#define NR_HOSTILE	4
+#define NR_VCPUS	(NR_HOSTILE + 1)
+
+#define BAD		MMIO_GPA
+#define BAD_POSTED	(MMIO_GPA + 0x1000)
+#define GOOD		(MMIO_GPA + 0x2000)
+#define BAD_DATA	USER_DATA(0)
+#define GOOD_DATA	USER_DATA(1)
+
+static bool guest_calm;
+
+static uint64_t answer_of(uint64_t offset)
+{
+	return (offset + 1) * 0x9e3779b97f4a7c15ul;
+}
+
+/* At first nobody looks at the answers: they can be anything. */
+static void guest_bad_main(uint64_t id)
+{
+	uint64_t i, offset, val;
+	uint32_t in;
+
+	for (i = 0; !READ_ONCE(guest_calm); i++) {
+		offset = id * 0x100 + i % 32 * 8;
+		READ_ONCE(*(uint64_t *)(BAD + offset));
+		WRITE_ONCE(*(uint64_t *)(BAD_POSTED + offset), i);
+		WRITE_ONCE(*(uint32_t *)(BAD + offset), i);
+		asm volatile("inl %w1, %0" : "=a"(in) : "d"(PIO_BASE + id * 4));
+		/* Crosses a page. */
+		READ_ONCE(*(uint64_t *)(BAD + 0xffc));
+	}
+	for (i = 0; i < 200; i++) {
+		offset = id * 0x100 + i % 32 * 8;
+		WRITE_ONCE(*(uint64_t *)(BAD_POSTED + offset), answer_of(offset));
+		val = READ_ONCE(*(uint64_t *)(BAD + offset));
+		__GUEST_ASSERT(val == answer_of(offset), "vCPU %lu access %lu got %lx", id, i, val);
+	}
+	outl(DONE_PORT, 0);
+}
+
+static void guest_good_main(uint64_t id)
+{
+	uint64_t i, offset, val;
+
+	for (i = 0; !READ_ONCE(guest_calm); i++) {
+		offset = i % 256 * 8;
+		val = READ_ONCE(*(uint64_t *)(GOOD + offset));
+		__GUEST_ASSERT(val == answer_of(offset), "access %lu got %lx", i, val);
+	}
+	outl(DONE_PORT, 0);
+}
+
+FIXTURE(hostile)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[NR_VCPUS];
+	struct vcpu_thread threads[NR_VCPUS];
+	int bad, good;
+	struct mapping map;
+	struct device dev;
+	struct server_thread good_server;
+	bool calm;
+};
+
+static uint64_t device_answer(struct device *dev, const struct ioregionfd_cmd *cmd)
+{
+	return answer_of(cmd->offset);
+}
+
+FIXTURE_SETUP(hostile)
+{
+	struct channel bad, good;
+	int i;
+
+	self->vm = vm_create_with_vcpus(NR_VCPUS, guest_bad_main, self->vcpus);
+	virt_map(self->vm, MMIO_GPA, MMIO_GPA, MMIO_PAGES);
+	vcpu_arch_set_entry_point(self->vcpus[NR_HOSTILE], guest_good_main);
+	for (i = 0; i < NR_VCPUS; i++) {
+		vcpu_args_set(self->vcpus[i], 1, (uint64_t)i);
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+	}
+
+	self->bad = create_ioregionfd(self->vm, NR_HOSTILE, 8);
+	self->good = create_ioregionfd(self->vm, NR_VCPUS, 8);
+	self->map = mapping_open(self->bad);
+	bad = (struct channel){ TR_MADE, self->bad, self->bad };
+	good = (struct channel){ TR_MADE, self->good, self->good };
+	region_add(self->vm, &bad, BAD, 0x1000, BAD_DATA, 0);
+	region_add(self->vm, &bad, BAD_POSTED, 0x1000, BAD_DATA, KVM_IOREGION_POSTED_WRITES);
+	region_add(self->vm, &bad, PIO_BASE, 0x100, BAD_DATA, KVM_IOREGION_PIO);
+	region_add(self->vm, &good, GOOD, 0x1000, GOOD_DATA, 0);
+	self->dev.answer = device_answer;
+	server_start(&self->good_server, &self->dev, self->good, WAY_IOCTL, IOREGIONFD_ANY);
+}
+
+FIXTURE_TEARDOWN(hostile)
+{
+	kvm_vm_free(self->vm);
+	server_join(&self->good_server, -ENODEV);
+}
+
+static void expect_end(struct kvm_vcpu *vcpu)
+{
+	struct ucall uc;
+
+	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
+		REPORT_GUEST_ASSERT(uc);
+	TEST_ASSERT_KVM_EXIT_REASON(vcpu, KVM_EXIT_IO);
+	TEST_ASSERT_EQ(vcpu->run->io.port, DONE_PORT);
+}
+
+struct hostile {
+	struct mapping *map;
+	bool *calm;
+	unsigned int seed;
+	enum way way;
+	unsigned int nr;
+};
+
+/* What is most likely to be mistaken for something right. */
+static uint32_t chosen_state(struct mapping *map, unsigned int *seed)
+{
+	uint32_t state = READ_ONCE(map->slots[rand_r(seed) % NR_HOSTILE].state);
+	uint32_t number = state >> IOREGIONFD_SLOT_SHIFT;
+
+	number += rand_r(seed) % 3 - 1;
+	return number << IOREGIONFD_SLOT_SHIFT | rand_r(seed) % 8;
+}
+
+static uint32_t chosen_tail(struct mapping *map, unsigned int *seed)
+{
+	static const uint32_t offsets[] = {
+		0, 1, 2, 3, 7, 8, 9, 0x3fffffff, 0x40000000, 0x7fffffff,
+	};
+	uint32_t head = READ_ONCE(map->control->posted_head);
+
+	head -= offsets[rand_r(seed) % ARRAY_SIZE(offsets)];
+	return head << 1 | rand_r(seed) % 2;
+}
+
+static void *scribble(void *arg)
+{
+	struct hostile *h = arg;
+	struct mapping *map = h->map;
+	uint32_t *words = (uint32_t *)map->control, i;
+
+	while (!READ_ONCE(*h->calm)) {
+		for (i = 0; i < 20; i++) {
+			switch (rand_r(&h->seed) % 4) {
+			case 0:
+				WRITE_ONCE(words[rand_r(&h->seed) % (map->info.size / 4)],
+					   rand_r(&h->seed) * 2 + rand_r(&h->seed) % 2);
+				break;
+			case 1:
+				WRITE_ONCE(map->slots[rand_r(&h->seed) % NR_HOSTILE].state,
+					   chosen_state(map, &h->seed));
+				break;
+			case 2:
+				WRITE_ONCE(map->control->posted_tail, chosen_tail(map, &h->seed));
+				break;
+			default:
+				/* Commands that want a response, or none, of any size. */
+				((uint8_t *)map->posted)[rand_r(&h->seed) % (8 * 32)] ^=
+					1 << rand_r(&h->seed) % 8;
+				WRITE_ONCE(map->slots[rand_r(&h->seed) % NR_HOSTILE].posted,
+					   chosen_tail(map, &h->seed) >> 1);
+			}
+		}
+		h->nr += i;
+		if (!(rand_r(&h->seed) % 4))
+			usleep(rand_r(&h->seed) % 300);
+	}
+	return NULL;
+}
+
+/* Tries to serve what it can get hold of, and cares for no error. */
+static void *serve_somehow(void *arg)
+{
+	struct hostile *h = arg;
+	struct ioregionfd_serve args = { 0 };
+	struct ioregionfd_resp resp = { 0 };
+	struct ioregionfd_cmd cmd;
+	struct io_uring ring;
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	int fd = h->map->fd;
+
+	if (h->way == WAY_URING)
+		TEST_ASSERT(!io_uring_queue_init(4, &ring, 0), "no io_uring");
+	while (!READ_ONCE(*h->calm)) {
+		args.vcpu = rand_r(&h->seed) % 3 ? IOREGIONFD_ANY : rand_r(&h->seed) % NR_HOSTILE;
+		args.data = answer_of(args.cmd.offset);
+		switch (h->way) {
+		case WAY_READ:
+			if (!fd_poll(fd, POLLIN, 5))
+				break;
+			/* What poll() saw may be gone, so let read() not wait. */
+			if (read(fd, &cmd, sizeof(cmd)) == sizeof(cmd) && cmd.resp)
+				h->nr += write(fd, &resp, sizeof(resp)) == sizeof(resp);
+			break;
+		case WAY_IOCTL:
+			args.timeout = 5000000;
+			if (serve(fd, &args))
+				args.id = 0;
+			else
+				h->nr++;
+			break;
+		case WAY_URING:
+			args.timeout = -1;
+			sqe = io_uring_get_sqe(&ring);
+			io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, &args, 0, 0);
+			sqe->cmd_op = IOREGIONFD_SERVE;
+			io_uring_submit(&ring);
+			while (io_uring_peek_cqe(&ring, &cqe) && !READ_ONCE(*h->calm))
+				usleep(500);
+			if (READ_ONCE(*h->calm))
+				break;
+			if (cqe->res)
+				args.id = 0;
+			else
+				h->nr++;
+			io_uring_cqe_seen(&ring, cqe);
+			break;
+		default:
+			/* The one that replaces what has gone wrong. */
+			usleep(rand_r(&h->seed) % 20000);
+			take_over(fd);
+			h->nr++;
+		}
+	}
+	if (h->way == WAY_URING)
+		io_uring_queue_exit(&ring);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
+{
+	static const enum way ways[] = { WAY_READ, WAY_IOCTL, WAY_IOCTL, WAY_URING, WAY_MAPPING };
+	struct hostile hostiles[2 + ARRAY_SIZE(ways)] = { 0 };
+	pthread_t threads[ARRAY_SIZE(hostiles)];
+	struct server_thread server = { 0 };
+	unsigned int nr, before, i;
+	uint64_t begin;
+
+	set_spin_ns(SPIN_DEFAULT);
+	fcntl(self->bad, F_SETFL, O_NONBLOCK);
+	for (i = 0; i < ARRAY_SIZE(hostiles); i++) {
+		hostiles[i] = (struct hostile){ &self->map, &self->calm, i + 1 };
+		if (i >= 2)
+			hostiles[i].way = ways[i - 2];
+		TEST_ASSERT(!pthread_create(&threads[i], NULL, i < 2 ? scribble : serve_somehow,
+					    &hostiles[i]), "pthread_create() failed");
+	}
+	for (i = 0; i < NR_VCPUS; i++)
+		thread_start(&self->threads[i]);
+
+	/* All the time the other channel is served. */
+	for (begin = now_ms(); now_ms() - begin < HOSTILE_SECONDS * 1000;) {
+		before = READ_ONCE(self->good_server.nr);
+		usleep(500000);
+		nr = READ_ONCE(self->good_server.nr);
+		TEST_ASSERT(nr > before, "the other channel is not served");
+		for (i = 0; i < NR_VCPUS; i++)
+			TEST_ASSERT(!thread_returned(&self->threads[i]), "vCPU %u: exit reason %u",
+				    i, self->vcpus[i]->run->exit_reason);
+	}
+	WRITE_ONCE(self->calm, true);
+	for (i = 0; i < ARRAY_SIZE(hostiles); i++)
+		pthread_join(threads[i], NULL);
+	for (i = 0; i < ARRAY_SIZE(hostiles); i++)
+		printf("# hostile task %u: %u\n", i, hostiles[i].nr);
+
+	/* A fresh device task, that knows nothing of what the former one did. */
+	write_guest_global(self->vm, guest_calm, true);
+	take_over(self->bad);
+	server_start(&server, &self->dev, self->bad, WAY_IOCTL, IOREGIONFD_ANY);
+	for (i = 0; i < NR_VCPUS; i++) {
+		TEST_ASSERT_EQ(thread_join_timeout(&self->threads[i], 20), 0);
+		expect_end(self->vcpus[i]);
+	}
+	printf("# served %u by then, the other channel %u\n", server.nr, self->good_server.nr);
+	for (i = 2; i < ARRAY_SIZE(hostiles); i++)
+		TEST_ASSERT(hostiles[i].nr, "task %u did nothing", i);
+	TEST_ASSERT(!ioctl(self->bad, IOREGIONFD_INTERRUPT), "errno %d", errno);
+	server_join(&server, -EINTR);
+}
+
+/* Without anybody to serve or to take over: the vCPUs can be stopped and freed. */
+TEST_F_TIMEOUT(hostile, region_removed_meanwhile, 60)
+{
+	struct hostile hostile = { &self->map, &self->calm, 7 };
+	struct kvm_run *run;
+	pthread_t thread;
+	unsigned int i;
+
+	TEST_ASSERT(!pthread_create(&thread, NULL, scribble, &hostile), "pthread_create() failed");
+	for (i = 0; i < NR_VCPUS; i++)
+		thread_start(&self->threads[i]);
+	usleep(1000000);
+	region_del(self->vm, BAD, 0x1000, 0);
+	region_del(self->vm, BAD_POSTED, 0x1000, 0);
+	region_del(self->vm, PIO_BASE, 0x100, KVM_IOREGION_PIO);
+	for (i = 0; i < NR_HOSTILE; i++) {
+		thread_join_exit(&self->threads[i]);
+		run = self->vcpus[i]->run;
+		TEST_ASSERT(run->exit_reason == KVM_EXIT_MMIO || run->exit_reason == KVM_EXIT_IO ||
+			    (run->exit_reason == KVM_EXIT_IOREGIONFD_FAILURE &&
+			     run->ioregionfd.reason == KVM_IOREGIONFD_FAIL_DEASSIGNED),
+			    "vCPU %u: exit reason %u", i, run->exit_reason);
+	}
+	TEST_ASSERT(!thread_returned(&self->threads[NR_HOSTILE]), "the other channel has failed");
+	write_guest_global(self->vm, guest_calm, true);
+	thread_join_exit(&self->threads[NR_HOSTILE]);
+	expect_end(self->vcpus[NR_HOSTILE]);
+	WRITE_ONCE(self->calm, true);
+	pthread_join(thread, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	return ioregion_test_main(argc, argv);
+}
