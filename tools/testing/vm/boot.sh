@@ -43,7 +43,8 @@ rm -r "$work/root"
 
 nested() { grep -qs '^[Y1]' /sys/module/kvm_{intel,amd}/parameters/nested; }
 if [ -n "$icount" ]; then
-	accel=(-accel 'tcg,thread=single' -cpu max -icount 'shift=0,sleep=off')
+	accel=(-accel 'tcg,thread=single' -cpu max -icount 'shift=0,sleep=off'
+		-rtc 'base=2026-01-01,clock=vm' -seed 1)
 	cpus=${cpus:-1}
 elif grep -qwE 'vmx|svm' /proc/cpuinfo && nested; then
 	accel=(-accel kvm -cpu host)

@@ -186,10 +186,14 @@ static void access_to_vmm(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	v->pending = false;
 }
 
+/* What is known of the region, in case of a failure when it has gone. */
 static void access_drop_region(struct ioregionfd_vcpu *v)
 {
 	if (!v->region)
 		return;
+	v->exit.region_paddr = v->region->first;
+	v->exit.region_size = v->region->last - v->region->first + 1;
+	v->exit.user_data = v->region->user_data;
 	ioregionfd_region_put(v->region);
 	v->region = NULL;
 }
@@ -200,6 +204,7 @@ static void access_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 {
 	struct kvm_ioregionfd_exit *exit = &v->exit;
 
+	access_drop_region(v);
 	v->progress = max(v->progress, progress);
 	exit->guest_paddr = piece_addr(v);
 	exit->data = v->write ? piece_load(vcpu, v) : 0;
@@ -211,7 +216,6 @@ static void access_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 	exit->error = why.error;
 	exit->action = KVM_IOREGIONFD_RETRY;
 
-	access_drop_region(v);
 	v->failed = true;
 	vcpu->run->exit_reason = KVM_EXIT_IOREGIONFD_FAILURE;
 	vcpu->run->ioregionfd = *exit;
@@ -238,10 +242,6 @@ static struct ioregionfd_call *command_new(struct kvm_vcpu *vcpu,
 {
 	struct ioregionfd_region *region = v->region;
 	struct ioregionfd_call *call;
-
-	v->exit.region_paddr = region->first;
-	v->exit.region_size = region->last - region->first + 1;
-	v->exit.user_data = region->user_data;
 
 	call = region->channel->ops->call_new(region, vcpu);
 	if (IS_ERR(call))

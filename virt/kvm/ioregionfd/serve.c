@@ -67,8 +67,9 @@ static bool take_slot(struct slots *ch, unsigned int i, struct ioregionfd_serve 
 				 word ^ IOREGIONFD_SLOT_POSTED ^ IOREGIONFD_SLOT_TAKEN))
 			continue;
 		arg->id = ioregionfd_slot_id(i, word);
-		arg->cmd.again = READ_ONCE(s->again) << IOREGIONFD_SLOT_SHIFT ==
-				 (word & ~(u32)(BIT(IOREGIONFD_SLOT_SHIFT) - 1));
+		if (unlikely(READ_ONCE(s->again) << IOREGIONFD_SLOT_SHIFT ==
+			     (word & ~(u32)(BIT(IOREGIONFD_SLOT_SHIFT) - 1))))
+			arg->cmd.again = 1;
 		return true;
 	}
 	return false;
@@ -183,13 +184,14 @@ static int answer_slot(struct slots *ch, u64 id, u64 data)
 
 	if (i >= ch->nr)
 		return -ENOENT;
-	s = &ch->slots[array_index_nospec(i, ch->nr)];
+	i = array_index_nospec(i, ch->nr);
+	s = &ch->slots[i];
+	WRITE_ONCE(ch->answered, i);
 
 	word = READ_ONCE(s->shared->state);
 	while ((word & IOREGIONFD_SLOT_STATE) == IOREGIONFD_SLOT_TAKEN &&
 	       ioregionfd_slot_id(i, word) == id) {
 		WRITE_ONCE(s->shared->data, data);
-		WRITE_ONCE(ch->answered, i);
 		/* A full barrier: pairs with the acquire in slot_is(). */
 		if (try_cmpxchg(&s->shared->state, &word,
 				(word | IOREGIONFD_SLOT_DONE) & ~IOREGIONFD_SLOT_WAITING)) {
@@ -306,18 +308,11 @@ void serve_wake_all(struct slots *ch)
 				 (READ_ONCE(ch->ended) ? EPOLLHUP : 0));
 }
 
-/*
- * The one that was woken for a command may have taken another, or nothing.
- * Others may wait for what is left.
- */
-static void serve_pass_on(struct slots *ch)
+static void wake_for_all(struct slots *ch)
 {
 	unsigned int i;
 
-	/* For the waiter that did not see the command, or reading: we see it. */
-	smp_mb();
-	/* After that barrier, which pairs with take_sleep() and uring_park() */
-	if (!waitqueue_active(&ch->tasks) || !take(ch, IOREGIONFD_ANY, NULL))
+	if (!take(ch, IOREGIONFD_ANY, NULL))
 		return;
 	for (i = 0; i < READ_ONCE(ch->used); i++) {
 		if (take_slot(ch, i, NULL))
@@ -325,6 +320,19 @@ static void serve_pass_on(struct slots *ch)
 	}
 	if (take_posted(ch, NULL))
 		serve_wake(ch, IOREGIONFD_ANY);
+}
+
+/*
+ * The one that was woken for a command may have taken another, or nothing.
+ * Others may wait for what is left.
+ */
+static void serve_pass_on(struct slots *ch)
+{
+	/* For the waiter that did not see the command, or reading: we see it. */
+	smp_mb();
+	/* After that barrier, which pairs with take_sleep() and uring_park() */
+	if (waitqueue_active(&ch->tasks))
+		wake_for_all(ch);
 }
 
 /* For read(): one command at a time, as on a socket. */
@@ -401,9 +409,11 @@ static int take_sleep(struct slots *ch, struct ioregionfd_serve *arg, bool to_re
 static int take_wait(struct slots *ch, struct ioregionfd_serve *arg, bool to_read)
 {
 	struct slot *answered = &ch->slots[READ_ONCE(ch->answered)];
-	int r;
+	int r = 0;
 
-	r = to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
+	/* While a lone vCPU waits to go on there is nothing to be found. */
+	if (!arg->timeout || READ_ONCE(ch->used) > 1 || !READ_ONCE(answered->gave_way))
+		r = to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
 	if (!r && arg->timeout && slots_give_way(&ch->gave_way, &answered->gave_way))
 		r = to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
 	if (r)

@@ -77,45 +77,6 @@ void slots_wake_vcpus(struct slots *ch)
 	wake_up_all(&ch->room);
 }
 
-/**
- * slots_give_way() - let the other side run, before we sleep
- * @self: where the other side finds us while we do so
- * @peer: where we find it
- *
- * If a vCPU and its device task are on the same CPU they take turns there. It
- * takes less than half as long to pass the CPU on than to go to sleep and be woken.
- * Whoever has done so is still runnable, so nobody needs to wake it; it must
- * look for what it waits for afterwards, and sleep if that has not come.
- *
- * Context: may sleep.
- * Return: whether another task has run.
- */
-bool slots_give_way(struct task_struct **self, struct task_struct **peer)
-{
-	struct task_struct *task;
-	bool ran;
-
-	/* A task takes itself away from there: it outlives this section. */
-	rcu_read_lock();
-	task = READ_ONCE(*peer);
-	if (task && task_cpu(task) == raw_smp_processor_id())
-		get_task_struct(task);
-	else
-		task = NULL;
-	rcu_read_unlock();
-
-	WRITE_ONCE(*self, current);
-	if (task) {
-		ran = yield_to(task, false) > 0;
-		put_task_struct(task);
-	} else {
-		ran = cond_resched();
-	}
-	/* Another device task may have done the same; it is not found then. */
-	WRITE_ONCE(*self, NULL);
-	return ran;
-}
-
 static bool region_usable(struct slots *ch, struct ioregionfd_region *region)
 {
 	return !READ_ONCE(ch->closed) && !READ_ONCE(region->gone);
@@ -216,7 +177,7 @@ static __always_inline bool slot_spin(struct slot *s, struct kvm_vcpu *vcpu)
 
 	s->spun_at = 0;
 	if (!max || !may_spin())
-		return slot_is(s, IOREGIONFD_SLOT_DONE);
+		return false;
 
 	now = ktime_get();
 	s->spun_at = now;
@@ -259,13 +220,16 @@ static void slot_announce_sleep(struct slot *s)
 	}
 }
 
-/* Sleeps until the slot is free to be posted to, or its command is answered. */
+/*
+ * Sleeps until the slot is free to be posted to, or its command is answered.
+ * Returns 1 if it was so without that, else 0 or -EINTR.
+ */
 static int slot_sleep(struct slots *ch, struct ioregionfd_region *region,
 		      struct slot *s)
 {
 	if (slots_give_way(&s->gave_way, &ch->gave_way) &&
 	    slot_is(s, IOREGIONFD_SLOT_DONE))
-		return 0;
+		return 1;
 
 	s->call.slept = true;
 	slot_announce_sleep(s);
@@ -306,6 +270,7 @@ static int slots_call_try(struct ioregionfd_region *region,
 {
 	struct slot *s = container_of(call, struct slot, call);
 	struct slots *ch = slots_of(region);
+	int r;
 
 	if (!region_usable(ch, region))
 		return -EINPROGRESS;
@@ -318,9 +283,9 @@ static int slots_call_try(struct ioregionfd_region *region,
 	if (!slot_spin(s, vcpu)) {
 		/* A slow device task must not stall those who wait for kvm->srcu. */
 		kvm_vcpu_srcu_read_unlock(vcpu);
-		slot_sleep(ch, region, s);
+		r = slot_sleep(ch, region, s);
 		kvm_vcpu_srcu_read_lock(vcpu);
-		if (!slot_is(s, IOREGIONFD_SLOT_DONE))
+		if (r <= 0 && !slot_is(s, IOREGIONFD_SLOT_DONE))
 			return -EINPROGRESS;
 	}
 	slot_done(s);
@@ -379,7 +344,7 @@ static int slots_call_run(struct ioregionfd_region *region,
 			r = wait_event_interruptible(ch->room, ring_has_room(ch) ||
 						     !region_usable(ch, region));
 		}
-		if (r)
+		if (r < 0)
 			return -EINTR;
 	}
 }

@@ -30,6 +30,8 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/rcuwait.h>
+#include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
@@ -160,6 +162,45 @@ static inline u32 ring_used(struct slots *ch, u32 tail)
 	return (smp_load_acquire(&ch->head) - (tail >> 1)) & POSTED_MASK;
 }
 
+/**
+ * slots_give_way() - let the other side run, before we sleep
+ * @self: where the other side finds us while we do so
+ * @peer: where we find it
+ *
+ * If a vCPU and its device task are on the same CPU they take turns there. It
+ * takes less than half as long to pass the CPU on than to go to sleep and be woken.
+ * Whoever has done so is still runnable, so nobody needs to wake it; it must
+ * look for what it waits for afterwards, and sleep if that has not come.
+ *
+ * Context: may sleep.
+ * Return: whether another task has run.
+ */
+static inline bool slots_give_way(struct task_struct **self, struct task_struct **peer)
+{
+	struct task_struct *task;
+	bool ran;
+
+	/* A task takes itself away from there: it outlives this section. */
+	rcu_read_lock();
+	task = READ_ONCE(*peer);
+	if (task && task_cpu(task) == raw_smp_processor_id())
+		get_task_struct(task);
+	else
+		task = NULL;
+	rcu_read_unlock();
+
+	WRITE_ONCE(*self, current);
+	if (task) {
+		ran = yield_to(task, false) > 0;
+		put_task_struct(task);
+	} else {
+		ran = cond_resched();
+	}
+	/* Another device task may have done the same; it is not found then. */
+	WRITE_ONCE(*self, NULL);
+	return ran;
+}
+
 /* What wakes a device task: the index of a slot, or IOREGIONFD_ANY for all. */
 static inline void *wake_key(u32 slot)
 {
@@ -167,7 +208,6 @@ static inline void *wake_key(u32 slot)
 }
 
 /* slots.c */
-bool slots_give_way(struct task_struct **self, struct task_struct **peer);
 void slots_put(struct slots *ch);
 void slots_close(struct slots *ch);
 void slots_wake_vcpus(struct slots *ch);
