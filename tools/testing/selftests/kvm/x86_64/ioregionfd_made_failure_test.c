@@ -412,6 +412,28 @@ TEST_F(fails, taken_over_at_other_times)
 	TEST_ASSERT_EQ(op->val, 0x31);
 }
 
+/* The former task was polling, and does not any more. */
+TEST_F(fails, taken_over_while_polling)
+{
+	struct mapping map = mapping_open(self->fd);
+
+	map.control->polling = 1;
+	map.slots[0].polling = 1;
+	op_read(self->vcpus[0], 4, SYNC + 4);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	take_over(self->fd);
+	dev_recv(&self->ch);
+	dev_send(&self->ch, 0);
+	thread_join_done(&self->threads[0]);
+
+	server_start(&self->server, &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	server_wait_asleep(&self->server);
+	op_read(self->vcpus[0], 4, SYNC + 4);
+	run_done(self->vcpus[0]);
+	mapping_close(&map);
+}
+
 /* While the vCPU is away, and asleep in another KVM_RUN. */
 TEST_F(fails, taken_over_while_interrupted)
 {

@@ -490,7 +490,9 @@ TEST_F(calls, interrupt_from_handler)
 TEST_F(calls, poll)
 {
 	struct pollfd pfd = { .fd = self->fd, .events = POLLIN | POLLOUT };
+	struct ioregionfd_cmd cmd;
 
+	fcntl(self->fd, F_SETFL, O_NONBLOCK);
 	TEST_ASSERT_EQ(poll(&pfd, 1, 0), 1);
 	TEST_ASSERT_EQ(pfd.revents, POLLOUT);
 
@@ -502,6 +504,7 @@ TEST_F(calls, poll)
 	/* There is another command, but it is not the time for it. */
 	poll(&pfd, 1, 0);
 	TEST_ASSERT_EQ(pfd.revents, POLLOUT);
+	TEST_ASSERT(read(self->fd, &cmd, sizeof(cmd)) < 0 && errno == EAGAIN, "errno %d", errno);
 	dev_send(&self->ch, 0);
 	TEST_ASSERT(dev_has_cmd(&self->ch), "the other one is not there");
 	dev_recv(&self->ch);
@@ -541,7 +544,24 @@ TEST_F(calls, epoll_edges)
 	close(epoll);
 }
 
-/* A command is read by one and answered by another, in other words. */
+/* Who waits in read() gets the next one when the last one is answered, by whomever. */
+TEST_F(calls, read_waits_for_the_answer)
+{
+	self->ops[0] = vcpu_waits(self->threads, 0);
+	expect_cmd(dev_recv(&self->ch), cmd_read(8, SYNC_DATA, 0));
+	server_start(&self->servers[0], &self->dev, self->fd, WAY_READ, IOREGIONFD_ANY);
+	server_wait_asleep(&self->servers[0]);
+	self->ops[1] = vcpu_waits(self->threads, 1);
+	server_wait_asleep(&self->servers[0]);
+	TEST_ASSERT_EQ(self->servers[0].nr, 0);
+	dev_send(&self->ch, answer_of(0));
+	thread_join_done(&self->threads[0]);
+	thread_join_done(&self->threads[1]);
+	TEST_ASSERT_EQ(self->ops[0]->val, answer_of(0));
+	TEST_ASSERT_EQ(self->servers[0].nr, 1);
+}
+
+/* Commands taken in one way, and answered in another. */
 TEST_F(calls, other_ways_to_answer)
 {
 	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
