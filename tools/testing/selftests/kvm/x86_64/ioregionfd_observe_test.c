@@ -273,7 +273,7 @@ TEST_F(trace, commands)
 {
 	op_read(self->vcpu, 4, SYNC + 8);
 	op_out(self->vcpu, 2, PIO_BASE + 4, 0xabcd);
-	op_write(self->vcpu, 4, POSTED, 0x11223344);
+	op_write(self->vcpu, 4, POSTED, 0x1122);
 	thread_start(&self->thread);
 	dev_recv(&self->ch);
 	dev_send(&self->ch, 0xffffffff12345678);
@@ -285,8 +285,9 @@ TEST_F(trace, commands)
 		     "complete: " TRACE_SYNC "read addr 0xc0000008 size 4 data 0x12345678" IN_SYNC,
 		     "submit: " TRACE_PIO "write addr 0x2004 size 2 data 0xabcd" IN_PIO,
 		     "complete: " TRACE_PIO "write addr 0x2004 size 2 data 0xabcd" IN_PIO,
-		     "submit: " TRACE_POSTED "write addr 0xc0001000 size 4 data 0x11223344" IN_POSTED,
-		     "complete: " TRACE_POSTED "write addr 0xc0001000 size 4 data 0x11223344" IN_POSTED);
+		     "submit: " TRACE_POSTED "write addr 0xc0001000 size 4 data 0x1122" IN_POSTED,
+		     "complete: " TRACE_POSTED "write addr 0xc0001000 size 4 data 0x1122"
+		     IN_POSTED);
 }
 
 TEST_F(trace, interrupted_command)
