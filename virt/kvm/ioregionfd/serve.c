@@ -515,15 +515,17 @@ static long serve_ioctl(struct slots *ch, struct ioregionfd_serve __user *user)
  * @waiter: in slots.tasks, unless it has been woken or cancelled
  * @cmd: the command of io_uring
  * @user: the argument
+ * @cancelled: it is to end
  *
- * The one that takes @waiter off the queue completes @cmd: uring_run(), which
- * wake_uring() schedules, or uring_cancel(). It is freed after that, and
- * uring_cancel() is not called any more then.
+ * Whoever takes @waiter off the queue has uring_run() called, which completes @cmd
+ * and frees this, or puts it in the queue again. uring_cancel() is not called any
+ * more once @cmd is complete.
  */
 struct parked {
 	struct waiter waiter;
 	struct io_uring_cmd *cmd;
 	struct ioregionfd_serve __user *user;
+	bool cancelled;
 };
 
 static struct parked **uring_parked(struct io_uring_cmd *cmd)
@@ -543,18 +545,6 @@ static int wake_uring(wait_queue_entry_t *entry, unsigned int mode, int flags,
 	list_del_init(&entry->entry);
 	io_uring_cmd_complete_in_task(p->cmd, uring_run);
 	return 1;
-}
-
-/* Whether the caller has taken it off the queue. */
-static bool uring_unpark(struct slots *ch, struct parked *p)
-{
-	bool queued;
-
-	spin_lock_irq(&ch->tasks.lock);
-	queued = !list_empty(&p->waiter.entry.entry);
-	list_del_init(&p->waiter.entry.entry);
-	spin_unlock_irq(&ch->tasks.lock);
-	return queued;
 }
 
 /* Once it is in the queue somebody else may complete and free it. */
@@ -585,7 +575,7 @@ static void uring_run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	struct ioregionfd_serve arg;
 	int r;
 
-	if (issue_flags & IO_URING_F_TASK_DEAD) {
+	if (p->cancelled || (issue_flags & IO_URING_F_TASK_DEAD)) {
 		r = -ECANCELED;
 		serve_pass_on(ch);
 		goto done;
@@ -604,14 +594,24 @@ done:
 	kfree(p);
 }
 
-static void uring_cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
+/*
+ * The ring or its task ends. That is not for here to complete a command in: this may
+ * be a worker, and some rings belong to one task.
+ */
+static void uring_cancel(struct io_uring_cmd *cmd)
 {
+	struct slots *ch = cmd->file->private_data;
 	struct parked *p = *uring_parked(cmd);
+	bool parked;
 
-	if (!uring_unpark(cmd->file->private_data, p))
-		return;
-	io_uring_cmd_done(cmd, -ECANCELED, 0, issue_flags);
-	kfree(p);
+	spin_lock_irq(&ch->tasks.lock);
+	parked = !list_empty(&p->waiter.entry.entry);
+	list_del_init(&p->waiter.entry.entry);
+	p->cancelled = true;
+	spin_unlock_irq(&ch->tasks.lock);
+
+	if (parked)
+		io_uring_cmd_complete_in_task(cmd, uring_run);
 }
 
 static int serve_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
@@ -623,7 +623,7 @@ static int serve_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	int r;
 
 	if (issue_flags & IO_URING_F_CANCEL) {
-		uring_cancel(cmd, issue_flags);
+		uring_cancel(cmd);
 		return 0;
 	}
 	if (cmd->cmd_op != IOREGIONFD_SERVE)
@@ -666,6 +666,7 @@ static int serve_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	p->waiter.to_read = false;
 	p->cmd = cmd;
 	p->user = user;
+	p->cancelled = false;
 	*uring_parked(cmd) = p;
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
 	uring_park(ch, p);
