@@ -123,7 +123,7 @@ $(kdir)/image/.unpacked: $(vm)/image.sh | deps
 	@touch $@
 
 $(kdir)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(kdir)/image/.unpacked
-	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@
+	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@ kvm_amd kvm_intel
 
 vm: $(kdir)/initramfs.cpio $(modules)/.built
 

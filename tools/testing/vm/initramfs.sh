@@ -1,18 +1,24 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# initramfs.sh KVER IMAGE OUT: the VM's initramfs: busybox, our init, and of the
-# kernel unpacked in IMAGE the KVM modules with those they depend on.
+# initramfs.sh KVER IMAGE OUT [MODULE]...: the VM's initramfs: busybox, our init, and of
+# the kernel unpacked in IMAGE these modules with those they depend on, or all.
 set -euo pipefail
 
 kver=$1 image=$2 out=$3
+shift 3
 root=$out.d
+modules=$image/lib/modules/$kver
 
 rm -rf "$root"
 mkdir -p "$root"/{bin,dev,proc,sys,tmp,lib/modules/"$kver"}
 cp /bin/busybox "$root/bin/"
 cp tools/testing/vm/init "$root/init"
-cp "$image/lib/modules/$kver"/modules.{order,builtin,builtin.modinfo} "$root/lib/modules/$kver/"
-for m in kvm_amd kvm_intel; do
+cp "$modules"/modules.{order,builtin,builtin.modinfo} "$root/lib/modules/$kver/"
+if [ $# = 0 ]; then
+	mapfile -t all < <(find "$modules" -name '*.ko' -printf '%f\n')
+	set -- "${all[@]%.ko}"
+fi
+for m; do
 	modprobe -d "$image" -S "$kver" --show-depends "$m"
 done | awk '$1 == "insmod" { print $2 }' | sort -u | while read -r ko; do
 	to=$root/${ko#*"$image"/}
