@@ -23,6 +23,7 @@ help:
 	@echo 'make bench    what an access costs in each of the ways to serve it: a table, and'
 	@echo '              build/bench.json'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
+	@echo 'make kernel   a small kernel of our own, with our virtqueue core: build/<kernel>-dev'
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
 	@echo '              IOREGIONFD=n: without the option, in .../modules-n'
@@ -37,7 +38,7 @@ packages := binutils busybox-static cpio gcc gcc-12 kmod libc6-dev libelf1 libss
 ifneq ($(filter check export,$(MAKECMDGOALS)),)
 packages += git shellcheck sparse
 endif
-ifneq ($(filter test-debug bench,$(MAKECMDGOALS)),)
+ifneq ($(filter kernel test test-debug bench,$(MAKECMDGOALS)),)
 packages += bc bison flex libelf-dev libssl-dev
 endif
 ifneq ($(filter bench,$(MAKECMDGOALS)),)
@@ -191,6 +192,8 @@ $(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/i
 		$(own)-%/image/.built
 	@$(vm)/initramfs.sh $(notdir $(own))-$* $(own)-$*/image $@
 
+kernel: $(own)-dev/initramfs.cpio
+
 #
 # The tests once more, on a kernel that watches itself
 #
@@ -243,5 +246,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run test test-debug bench tools check export clean distclean \
+.PHONY: FORCE help deps source modules vm demo run kernel test test-debug bench tools check export clean distclean \
 	$(addprefix in-vm-,$(machines))

@@ -315,7 +315,8 @@ static int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
 	int next;
 
 	if (unlikely(vq->vq.num_free < num)) {
-		WARN_ON_ONCE(num > ring_num);
+		/* Longer than the ring it may be, but in a table */
+		WARN_ON_ONCE(num > ring_num && !vq->indirect);
 		/* As the split ring always did: the device may not have seen the others */
 		if (p->out_sgs)
 			vq->notify(&vq->vq);
@@ -381,7 +382,8 @@ static int virtqueue_add_packed_in_order(struct vring_virtqueue *vq,
 	int next;
 
 	if (unlikely(vq->vq.num_free < num)) {
-		WARN_ON_ONCE(num > ring_num);
+		/* Longer than the ring it may be, but in a table */
+		WARN_ON_ONCE(num > ring_num && !vq->indirect);
 		kfree(table);
 		return -ENOSPC;
 	}
