@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the kernel is to virtio_ring.c: see fake_kernel.h.
+ *
+ * Memory comes from one array and from the same place in it each time, so that a copy of the array
+ * is a copy of everything that virtio_ring.c knows.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/virtio.h>
+#include <linux/dma-mapping.h>
+#include "fake_kernel.h"
+
+#define MEMORY_SIZE (128 * 1024)
+#define MAX_MAPPINGS 256
+
+/* A DMA address must not work as a pointer, nor the other way round. */
+#define DMA_BIT (1ULL << 40)
+
+#define FRESH 0xa5
+#define FREED 0x5a
+
+struct fake_kernel fake_kernel;
+
+/* tools/virtio's own kmalloc(), which is not used here, wants them */
+void *__kmalloc_fake, *__kfree_ignore_start, *__kfree_ignore_end;
+
+/* Before each piece of memory */
+struct block {
+	u32 size;
+	bool used;
+} __attribute__((aligned(16)));
+
+static char memory[MEMORY_SIZE] __attribute__((aligned(64)));
+static size_t memory_end;
+
+static struct {
+	dma_addr_t addr;
+	size_t size;
+	enum dma_data_direction dir;
+} mappings[MAX_MAPPINGS];
+
+void fake_kernel_reset(void)
+{
+	memset(&fake_kernel, 0, sizeof(fake_kernel));
+	memset(memory, 0, memory_end);
+	memory_end = 0;
+}
+
+void *fake_memory(size_t *size)
+{
+	*size = memory_end;
+	return memory;
+}
+
+/* Whether this is the one that is to fail */
+static bool due(unsigned int *countdown)
+{
+	return *countdown && !--*countdown;
+}
+
+static void *allocate(size_t size, int fill)
+{
+	struct block *block;
+	size_t at;
+
+	if (due(&fake_kernel.fail_kmalloc))
+		return NULL;
+
+	size = (size + sizeof(*block) - 1) & -sizeof(*block);
+	for (at = 0; at < memory_end; at += sizeof(*block) + block->size) {
+		block = (struct block *)(memory + at);
+		if (!block->used && block->size >= size)
+			goto found;
+	}
+	if (memory_end + sizeof(*block) + size > MEMORY_SIZE) {
+		fprintf(stderr, "no memory for %zu bytes\n", size);
+		exit(1);
+	}
+	block = (struct block *)(memory + memory_end);
+	block->size = size;
+	memory_end += sizeof(*block) + size;
+found:
+	block->used = true;
+	fake_kernel.allocated++;
+	return memset(block + 1, fill, block->size);
+}
+
+void *fake_kmalloc(size_t size)
+{
+	return allocate(size, FRESH);
+}
+
+void *fake_kzalloc(size_t size)
+{
+	return allocate(size, 0);
+}
+
+void fake_kfree(void *freed)
+{
+	struct block *block = (struct block *)freed - 1;
+
+	if (!freed)
+		return;
+	if ((char *)block < memory || (char *)freed >= memory + memory_end || !block->used) {
+		fprintf(stderr, "kfree() of what was not allocated\n");
+		abort();
+	}
+	memset(freed, FREED, block->size);
+	block->used = false;
+	fake_kernel.allocated--;
+}
+
+dma_addr_t fake_dma_address(const void *address)
+{
+	return (unsigned long)address | DMA_BIT;
+}
+
+void *fake_dma_memory(dma_addr_t addr)
+{
+	return (void *)(unsigned long)(addr & ~DMA_BIT);
+}
+
+dma_addr_t fake_dma_map(unsigned long address, size_t size, enum dma_data_direction dir)
+{
+	unsigned int i = fake_kernel.mapped;
+
+	if (due(&fake_kernel.fail_dma_map))
+		return DMA_MAPPING_ERROR;
+	if (i == MAX_MAPPINGS) {
+		fprintf(stderr, "too many mappings\n");
+		exit(1);
+	}
+	mappings[i].addr = address | DMA_BIT;
+	mappings[i].size = size;
+	mappings[i].dir = dir;
+	fake_kernel.mapped++;
+	return mappings[i].addr;
+}
+
+void fake_dma_unmap(dma_addr_t addr, size_t size, enum dma_data_direction dir)
+{
+	unsigned int i;
+
+	for (i = 0; i < fake_kernel.mapped; i++) {
+		if (mappings[i].addr == addr && mappings[i].size == size &&
+		    mappings[i].dir == dir) {
+			mappings[i] = mappings[--fake_kernel.mapped];
+			return;
+		}
+	}
+	fake_kernel.wrong_unmaps++;
+}
+
+void dev_err(const struct device *dev, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(fake_kernel.message, sizeof(fake_kernel.message), format, args);
+	va_end(args);
+	fake_kernel.messages++;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* tools/virtio's module.h, and what virtio_ring.c has come to use since. */
+#ifndef RING_LINUX_MODULE_H
+#define RING_LINUX_MODULE_H
+
+#include_next <linux/module.h>
+
+#define MODULE_DESCRIPTION(text)
+#define MODULE_PARM_DESC(name, text)
+#define module_param_named(name, value, type, perm)
+
+#endif /* RING_LINUX_MODULE_H */

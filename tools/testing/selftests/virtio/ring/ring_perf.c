@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a buffer costs in virtio_ring.c: the program that ring_perf.sh runs under valgrind
+ *
+ * A driver that works as one with NAPI does: it adds a batch of buffers and kicks once; the device
+ * uses them and raises one interrupt, which turns the callbacks off; the driver takes buffers until
+ * there are no more, and turns callbacks on again. VIRTIO_RING_F_EVENT_IDX is on, indirect
+ * descriptors and the DMA API are off.
+ *
+ * Only what is said to be measured is: with callgrind its collection is turned on there, and for
+ * lackey, which shows all accesses to memory, one to a mark of its own comes before and after.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <valgrind/callgrind.h>
+#include "device.h"
+#include "fake_kernel.h"
+
+#define RING_SIZE 256
+#define MAX_BATCH 32
+#define ALIGN 64
+
+/* As many buffers as let every ring come to where it was, whatever batch and chain */
+#define BUFFERS RING_SIZE
+
+enum op {
+	ADD,
+	GET,
+	ROUND_TRIP,
+	OPS
+};
+
+static const char * const op_names[] = { "add", "get", "round-trip" };
+
+struct load {
+	struct layout layout;
+	const char *name;
+	unsigned int batch;
+	unsigned int pieces;
+	/* in order, and the device writes an element for each buffer nevertheless */
+	bool unbatched;
+	/* callbacks stay on, as in a driver without NAPI: each get asks for the next interrupt */
+	bool armed;
+};
+
+static struct ring_device device;
+static struct virtqueue *vq;
+static bool armed;
+static struct scatterlist sg[MAX_PIECES];
+static char buffers[MAX_BATCH][64];
+
+/*
+ * What is looked for in the trace: where a load begins, and between which marks accesses are to be
+ * counted.
+ */
+static volatile char load_mark, begin_mark, end_mark;
+
+static bool notify(struct virtqueue *queue)
+{
+	return true;
+}
+
+static void callback(struct virtqueue *queue)
+{
+	if (!armed)
+		virtqueue_disable_cb(queue);
+}
+
+static void begin(void)
+{
+	begin_mark = 1;
+	CALLGRIND_TOGGLE_COLLECT;
+}
+
+static void end(void)
+{
+	CALLGRIND_TOGGLE_COLLECT;
+	end_mark = 1;
+}
+
+static void add(const struct load *load)
+{
+	unsigned int i;
+
+	for (i = 0; i < load->batch; i++) {
+		if (virtqueue_add_outbuf(vq, sg, load->pieces, buffers[i], GFP_ATOMIC)) {
+			fprintf(stderr, "%s: cannot add a buffer\n", load->name);
+			exit(1);
+		}
+	}
+}
+
+static void use(const struct load *load)
+{
+	struct chain chains[MAX_BATCH];
+	unsigned int i;
+
+	for (i = 0; i < load->batch; i++) {
+		const char *wrong = device_take(&device, &chains[i]);
+
+		if (wrong) {
+			fprintf(stderr, "%s: %s\n", load->name, wrong);
+			exit(1);
+		}
+	}
+	if (load->layout.in_order && !load->unbatched)
+		device_use_batch(&device, chains, load->batch, 0);
+	else
+		device_use_each(&device, chains, load->batch);
+	device_enable_kicks(&device);
+}
+
+static void get(const struct load *load)
+{
+	unsigned int i, len;
+
+	for (i = 0; i < load->batch; i++) {
+		if (virtqueue_get_buf(vq, &len) != buffers[i]) {
+			fprintf(stderr, "%s: not the buffer that was expected\n", load->name);
+			exit(1);
+		}
+	}
+}
+
+static void finish(void)
+{
+	unsigned int len;
+
+	if (virtqueue_get_buf(vq, &len)) {
+		fprintf(stderr, "a buffer too many\n");
+		exit(1);
+	}
+	if (!armed)
+		virtqueue_poll(vq, virtqueue_enable_cb_prepare(vq));
+}
+
+/* Measure @op, or nothing if there is no such one. */
+static void run(const struct load *load, enum op op, unsigned int num)
+{
+	unsigned int n;
+
+	for (n = 0; n < num; n += load->batch) {
+		if (op == ADD || op == ROUND_TRIP)
+			begin();
+		add(load);
+		if (op == ADD)
+			end();
+		virtqueue_kick(vq);
+		if (op == ROUND_TRIP)
+			end();
+
+		use(load);
+
+		if (op == ROUND_TRIP)
+			begin();
+		vring_interrupt(0, vq);
+		if (op == GET)
+			begin();
+		get(load);
+		if (op == GET)
+			end();
+		finish();
+		if (op == ROUND_TRIP)
+			end();
+	}
+}
+
+static void show_range(const char *what, const void *first, size_t size)
+{
+	printf("%s %08lx %08lx\n", what, (unsigned long)first, (unsigned long)first + size);
+}
+
+/* For the trace: where the accesses that count are */
+static void show_rings(void)
+{
+	if (device.layout.packed) {
+		show_range("range", device.packed.desc, RING_SIZE * sizeof(*device.packed.desc));
+		show_range("range", device.packed.driver, sizeof(*device.packed.driver));
+		show_range("range", device.packed.device, sizeof(*device.packed.device));
+		show_range("elements", device.packed.desc,
+			   RING_SIZE * sizeof(*device.packed.desc));
+	} else {
+		show_range("range", device.split.desc, vring_size(RING_SIZE, ALIGN));
+		show_range("elements", device.split.used->ring,
+			   RING_SIZE * sizeof(device.split.used->ring[0]));
+	}
+}
+
+static void measure(const struct load *load, enum op op)
+{
+	struct virtio_device vdev = { .features = layout_features(&load->layout) };
+	char name[64];
+	unsigned int i;
+
+	sg_init_table(sg, load->pieces);
+	for (i = 0; i < load->pieces; i++)
+		sg_set_buf(&sg[i], buffers[i], sizeof(buffers[i]));
+
+	fake_kernel_reset();
+	INIT_LIST_HEAD(&vdev.vqs);
+	spin_lock_init(&vdev.vqs_list_lock);
+	vq = vring_create_virtqueue(0, RING_SIZE, ALIGN, &vdev, true, false, false, notify, callback,
+				    "ring_perf");
+	if (!vq) {
+		fprintf(stderr, "%s: no virtqueue\n", load->name);
+		exit(1);
+	}
+	device_init(&device, &load->layout, vq);
+	device_enable_kicks(&device);
+
+	armed = load->armed;
+	snprintf(name, sizeof(name), "%s/%s/b%uc%u%s%s", load->name, op_names[op], load->batch,
+		 load->pieces, load->unbatched ? "-unbatched" : "", armed ? "-armed" : "");
+	printf("load %s\n", name);
+	show_rings();
+
+	load_mark = 1;
+	/* The first batch is not like the others: callbacks were never turned off */
+	run(load, OPS, load->batch);
+	run(load, op, BUFFERS);
+	CALLGRIND_DUMP_STATS_AT(name);
+	vring_del_virtqueue(vq);
+}
+
+/* The loads of a layout: batches of one and of many, and many that the device does not batch */
+static void measure_layout(const char *name, const struct layout *layout)
+{
+	static const struct load loads[] = {
+		{ .batch = 1, .pieces = 1 },
+		{ .batch = 1, .pieces = 3 },
+		{ .batch = MAX_BATCH, .pieces = 1 },
+		{ .batch = MAX_BATCH, .pieces = 3 },
+		{ .batch = MAX_BATCH, .pieces = 1, .unbatched = true },
+		{ .batch = MAX_BATCH, .pieces = 3, .unbatched = true },
+		{ .batch = MAX_BATCH, .pieces = 1, .armed = true },
+	};
+	unsigned int i;
+	enum op op;
+
+	for (i = 0; i < ARRAY_SIZE(loads); i++) {
+		struct load load = loads[i];
+
+		if (load.unbatched && !layout->in_order)
+			continue;
+		load.name = name;
+		load.layout = *layout;
+		for (op = 0; op < OPS; op++)
+			measure(&load, op);
+	}
+}
+
+/* With an argument: only the layouts that a virtio_ring.c without the hooks has */
+int main(int argc, char *argv[])
+{
+	static const struct layout split = { .event_idx = true };
+	static const struct layout split_in_order = { .event_idx = true, .in_order = true };
+	static const struct layout packed = { .event_idx = true, .packed = true };
+	static const struct layout packed_in_order = {
+		.event_idx = true, .packed = true, .in_order = true,
+	};
+
+	printf("mark load %08lx\n", (unsigned long)&load_mark);
+	printf("mark begin %08lx\n", (unsigned long)&begin_mark);
+	printf("mark end %08lx\n", (unsigned long)&end_mark);
+	measure_layout("split", &split);
+	measure_layout("packed", &packed);
+	if (argc == 1) {
+		measure_layout("split+in-order", &split_in_order);
+		measure_layout("packed+in-order", &packed_in_order);
+	}
+	return 0;
+}
