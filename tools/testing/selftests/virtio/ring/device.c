@@ -4,8 +4,8 @@
 #include "device.h"
 #include "fake_kernel.h"
 
-#define AVAIL (1 << VRING_PACKED_DESC_F_AVAIL)
-#define USED (1 << VRING_PACKED_DESC_F_USED)
+#define AVAIL BIT(VRING_PACKED_DESC_F_AVAIL)
+#define USED BIT(VRING_PACKED_DESC_F_USED)
 
 u64 layout_features(const struct layout *layout)
 {

@@ -6,6 +6,7 @@
 #ifndef RING_DEVICE_H
 #define RING_DEVICE_H
 
+#include <linux/bits.h>
 #include <linux/virtio.h>
 #include <linux/virtio_ring.h>
 #include <linux/virtio_config.h>
@@ -13,7 +14,7 @@
 #define MAX_PIECES 8
 
 /* The wrap counter in a packed ring's position; the rest is the index of a descriptor */
-#define WRAP (1 << VRING_PACKED_EVENT_F_WRAP_CTR)
+#define WRAP BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
 
 struct layout {
 	bool packed;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/bits.h>
 #include <linux/virtio.h>
 #include <linux/dma-mapping.h>
 #include "fake_kernel.h"
@@ -17,7 +18,7 @@
 #define MAX_MAPPINGS 256
 
 /* A DMA address must not work as a pointer, nor the other way round. */
-#define DMA_BIT (1ULL << 40)
+#define DMA_BIT BIT_ULL(40)
 
 #define FRESH 0xa5
 #define FREED 0x5a
@@ -31,9 +32,9 @@ void *__kmalloc_fake, *__kfree_ignore_start, *__kfree_ignore_end;
 struct block {
 	u32 size;
 	bool used;
-} __attribute__((aligned(16)));
+} __aligned(16);
 
-static char memory[MEMORY_SIZE] __attribute__((aligned(64)));
+static char memory[MEMORY_SIZE] __aligned(64);
 static size_t memory_end;
 
 static struct {

@@ -30,7 +30,7 @@ enum op {
 	OPS
 };
 
-static const char * const op_names[] = { "add", "get", "round-trip" };
+static const char *const op_names[] = { "add", "get", "round-trip" };
 
 struct load {
 	struct layout layout;
@@ -53,7 +53,7 @@ static char buffers[MAX_BATCH][64];
  * What is looked for in the trace: where a load begins, and between which marks accesses are to be
  * counted.
  */
-static volatile char load_mark, begin_mark, end_mark;
+static int load_mark, begin_mark, end_mark;
 
 static bool notify(struct virtqueue *queue)
 {
@@ -66,16 +66,21 @@ static void callback(struct virtqueue *queue)
 		virtqueue_disable_cb(queue);
 }
 
+static void mark(int *place)
+{
+	WRITE_ONCE(*place, 1);
+}
+
 static void begin(void)
 {
-	begin_mark = 1;
+	mark(&begin_mark);
 	CALLGRIND_TOGGLE_COLLECT;
 }
 
 static void end(void)
 {
 	CALLGRIND_TOGGLE_COLLECT;
-	end_mark = 1;
+	mark(&end_mark);
 }
 
 static void add(const struct load *load)
@@ -84,7 +89,7 @@ static void add(const struct load *load)
 
 	for (i = 0; i < load->batch; i++) {
 		if (virtqueue_add_outbuf(vq, sg, load->pieces, buffers[i], GFP_ATOMIC)) {
-			fprintf(stderr, "%s: cannot add a buffer\n", load->name);
+			fprintf(stderr, "%s: the queue is full\n", load->name);
 			exit(1);
 		}
 	}
@@ -199,8 +204,8 @@ static void measure(const struct load *load, enum op op)
 	fake_kernel_reset();
 	INIT_LIST_HEAD(&vdev.vqs);
 	spin_lock_init(&vdev.vqs_list_lock);
-	vq = vring_create_virtqueue(0, RING_SIZE, ALIGN, &vdev, true, false, false, notify, callback,
-				    "ring_perf");
+	vq = vring_create_virtqueue(0, RING_SIZE, ALIGN, &vdev, true, false, false, notify,
+				    callback, "ring_perf");
 	if (!vq) {
 		fprintf(stderr, "%s: no virtqueue\n", load->name);
 		exit(1);
@@ -210,11 +215,12 @@ static void measure(const struct load *load, enum op op)
 
 	armed = load->armed;
 	snprintf(name, sizeof(name), "%s/%s/b%uc%u%s%s", load->name, op_names[op], load->batch,
-		 load->pieces, load->unbatched ? "-unbatched" : "", armed ? "-armed" : "");
+		 load->pieces, load->unbatched ? "-unbatched" : "",
+		 load->armed ? "-armed" : "");
 	printf("load %s\n", name);
 	show_rings();
 
-	load_mark = 1;
+	mark(&load_mark);
 	/* The first batch is not like the others: callbacks were never turned off */
 	run(load, OPS, load->batch);
 	run(load, op, BUFFERS);

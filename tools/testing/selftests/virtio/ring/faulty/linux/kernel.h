@@ -18,14 +18,14 @@ void *fake_kmalloc(size_t size);
 void *fake_kzalloc(size_t size);
 void fake_kfree(void *memory);
 
-#define kmalloc(size, gfp) fake_kmalloc(size)
-#define kmalloc_array(n, size, gfp) fake_kmalloc((n) * (size))
-#define alloc_pages_exact(size, gfp) fake_kzalloc(size)
-#define free_pages_exact(memory, size) fake_kfree(memory)
+#define kmalloc(size, gfp) ((void)(gfp), fake_kmalloc(size))
+#define kmalloc_array(n, size, gfp) kmalloc((n) * (size), gfp)
+#define alloc_pages_exact(size, gfp) ((void)(gfp), fake_kzalloc(size))
+#define free_pages_exact(memory, size) ((void)(size), fake_kfree(memory))
 #define kfree(memory) fake_kfree(memory)
 
 #undef dev_err
-__attribute__((format(printf, 2, 3)))
+__printf(2, 3)
 void dev_err(const struct device *dev, const char *format, ...);
 
 #endif /* RING_FAULTY_LINUX_KERNEL_H */

@@ -5,8 +5,8 @@
 
 #include_next <linux/module.h>
 
-#define MODULE_DESCRIPTION(text)
-#define MODULE_PARM_DESC(name, text)
-#define module_param_named(name, value, type, perm)
+#define MODULE_DESCRIPTION(...)
+#define MODULE_PARM_DESC(...)
+#define module_param_named(...)
 
 #endif /* RING_LINUX_MODULE_H */
