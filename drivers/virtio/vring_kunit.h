@@ -74,6 +74,7 @@ struct fake_setup {
  * @packed, @in_order, @event, @indirect: what was negotiated
  * @notified, @called: how often the driver did it to us, and we to it
  * @priv: the test's
+ * @sg, @memory, @premapped, @gfp: of fake_add()
  * @avail_pos: up to where the device has taken buffers
  * @used_pos: up to where it has returned them
  * @published: split: up to where the used index says so
@@ -95,6 +96,10 @@ struct fake_vq {
 	unsigned long notified;
 	unsigned long called;
 	void *priv;
+	struct scatterlist *sg;
+	void *memory;
+	bool premapped;
+	gfp_t gfp;
 
 	union {
 		struct vring split;
@@ -124,17 +129,16 @@ struct fake_buf {
 	u16 descs;
 };
 
+/* vring_kunit_device.c: the transport, and the device */
 int fake_vq_init(struct fake_vq *fq, struct kunit *test, struct fake_dma *dma,
 		 const struct fake_setup *setup);
 void fake_vq_exit(struct fake_vq *fq);
-struct fake_vq *fake_vq_create(struct kunit *test, const struct fake_setup *setup);
 
 static inline struct fake_vq *to_fake_vq(struct virtqueue *vq)
 {
 	return container_of(vq->vdev, struct fake_vq, vdev);
 }
 
-/* The device */
 bool fake_take(struct fake_vq *fq, struct fake_buf *buf);
 void fake_use(struct fake_vq *fq, u32 id, u32 len, unsigned int bufs, unsigned int descs);
 void fake_publish(struct fake_vq *fq);
@@ -147,5 +151,19 @@ u16 fake_position(const struct fake_vq *fq, u32 pos);
 enum fake_kick { FAKE_KICK_NEVER, FAKE_KICK_ALWAYS, FAKE_KICK_AT };
 
 void fake_ask_for_kick(struct fake_vq *fq, enum fake_kick kick, u32 pos);
+
+/* vring_kunit_driver.c: what the tests of a single thing need of both sides */
+struct fake_vq *fake_vq_create(struct kunit *test, const struct fake_setup *setup);
+void fake_vq_destroy(struct kunit *test, struct fake_vq *fq);
+struct fake_vq *fake_vq_simple(struct kunit *test, u64 features, unsigned int num);
+int fake_add(struct fake_vq *fq, unsigned long token, unsigned int out, unsigned int in);
+void fake_give(struct kunit *test, struct fake_vq *fq, struct fake_buf *buf,
+	       unsigned long token, unsigned int out, unsigned int in);
+void fake_expect(struct kunit *test, struct fake_vq *fq, struct fake_buf *buf,
+		 unsigned long token, unsigned int out, unsigned int in);
+void fake_expect_none(struct kunit *test, struct fake_vq *fq);
+void fake_return(struct fake_vq *fq, const struct fake_buf *bufs, unsigned int num, u32 len);
+unsigned long fake_get(struct fake_vq *fq, u32 *len);
+void fake_expect_unused(struct kunit *test, struct fake_vq *fq);
 
 #endif

@@ -116,38 +116,6 @@ void fake_vq_exit(struct fake_vq *fq)
 	kvfree(fq->pieces);
 }
 
-static void fake_vq_end(void *data)
-{
-	struct fake_vq *fq = data;
-
-	/* A test that has failed may leave buffers, whose mappings and tables are here */
-	while (virtqueue_detach_unused_buf(fq->vq))
-		;
-	fake_vq_exit(fq);
-}
-
-/* One that lives as long as the test. */
-struct fake_vq *fake_vq_create(struct kunit *test, const struct fake_setup *setup)
-{
-	struct fake_vq *fq = kunit_kzalloc(test, sizeof(*fq), GFP_KERNEL);
-	struct fake_dma *dma = NULL;
-
-	KUNIT_ASSERT_NOT_NULL(test, fq);
-	if (setup->features & FAKE_DMA) {
-		int err;
-
-		dma = kunit_kzalloc(test, sizeof(*dma), GFP_KERNEL);
-		KUNIT_ASSERT_NOT_NULL(test, dma);
-		err = fake_dma_init(dma, test);
-		if (err == -EOPNOTSUPP)
-			kunit_skip(test, "no DMA operations of a device's own in this kernel");
-		KUNIT_ASSERT_EQ(test, err, 0);
-	}
-	KUNIT_ASSERT_EQ(test, fake_vq_init(fq, test, dma, setup), 0);
-	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, fake_vq_end, fq), 0);
-	return fq;
-}
-
 /*
  * The device's side: taking buffers
  */

@@ -1,0 +1,810 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What implementations of VIRTIO_F_IN_ORDER and of packed rings got wrong, a test for
+ * each: devices that batch, mappings that fail, resets at a bad time
+ */
+#include <linux/fs.h>
+#include <linux/slab.h>
+
+#include "vring_kunit.h"
+
+static const struct fake_layout in_order_layouts[] = {
+	{ "split", FAKE_SPLIT | FAKE_IN_ORDER | FAKE_DMA },
+	{ "split, indirect", FAKE_SPLIT | FAKE_IN_ORDER | FAKE_INDIRECT | FAKE_DMA },
+	{ "packed", FAKE_PACKED | FAKE_IN_ORDER | FAKE_DMA },
+	{ "packed, indirect", FAKE_PACKED | FAKE_IN_ORDER | FAKE_INDIRECT | FAKE_DMA },
+};
+
+KUNIT_ARRAY_PARAM_DESC(in_order, in_order_layouts, name);
+
+static const struct fake_layout all_layouts[] = {
+	{ "split", FAKE_SPLIT | FAKE_DMA },
+	{ "split, indirect", FAKE_SPLIT | FAKE_INDIRECT | FAKE_DMA },
+	{ "split in order", FAKE_SPLIT | FAKE_IN_ORDER | FAKE_DMA },
+	{ "split in order, indirect", FAKE_SPLIT | FAKE_IN_ORDER | FAKE_INDIRECT | FAKE_DMA },
+	{ "packed", FAKE_PACKED | FAKE_DMA },
+	{ "packed, indirect", FAKE_PACKED | FAKE_INDIRECT | FAKE_DMA },
+	{ "packed in order", FAKE_PACKED | FAKE_IN_ORDER | FAKE_DMA },
+	{ "packed in order, indirect", FAKE_PACKED | FAKE_IN_ORDER | FAKE_INDIRECT | FAKE_DMA },
+};
+
+KUNIT_ARRAY_PARAM_DESC(all, all_layouts, name);
+
+/* Without indirect tables */
+static const struct fake_layout direct_layouts[] = {
+	{ "split", FAKE_SPLIT | FAKE_DMA },
+	{ "split in order", FAKE_SPLIT | FAKE_IN_ORDER | FAKE_DMA },
+	{ "packed", FAKE_PACKED | FAKE_DMA },
+	{ "packed in order", FAKE_PACKED | FAKE_IN_ORDER | FAKE_DMA },
+};
+
+KUNIT_ARRAY_PARAM_DESC(direct, direct_layouts, name);
+
+static u64 features_of(struct kunit *test)
+{
+	return ((const struct fake_layout *)test->param_value)->features;
+}
+
+static void expect_get(struct kunit *test, struct fake_vq *fq, unsigned long token, u32 len)
+{
+	u32 got = ~0;
+
+	KUNIT_EXPECT_EQ(test, fake_get(fq, &got), token);
+	if (token)
+		KUNIT_EXPECT_EQ(test, got, len);
+}
+
+/* One buffer there and back, without a batch */
+static void round_trip(struct kunit *test, struct fake_vq *fq, unsigned long token,
+		       unsigned int out, unsigned int in)
+{
+	struct fake_buf buf;
+
+	fake_give(test, fq, &buf, token, out, in);
+	fake_return(fq, &buf, 1, 1);
+	expect_get(test, fq, token, 1);
+	expect_get(test, fq, 0, 0);
+}
+
+/*
+ * Batches
+ */
+
+/* T1: a buffer that was skipped was filled: that is what the device may write, no more */
+static void length_of_skipped(struct kunit *test)
+{
+	static const struct { u8 out, in; } pieces[] = { { 2, 1 }, { 3, 0 }, { 0, 2 }, { 1, 3 } };
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 16);
+	struct fake_buf bufs[4];
+	unsigned int i, lap;
+
+	for (lap = 0; lap < 5; lap++) {
+		for (i = 0; i < 4; i++)
+			fake_give(test, fq, &bufs[i], 100 + i, pieces[i].out, pieces[i].in);
+		fake_return(fq, bufs, 4, 7);
+		for (i = 0; i < 3; i++)
+			expect_get(test, fq, 100 + i, (100 + i) * pieces[i].in);
+		expect_get(test, fq, 103, 7);
+		expect_get(test, fq, 0, 0);
+	}
+	fake_expect_unused(test, fq);
+}
+
+/* Whoever puts a context to a buffer gets it back with that one, skipped or not */
+static void context_of_skipped(struct kunit *test)
+{
+	struct fake_setup setup = { features_of(test), .num = 8, .context = true };
+	struct fake_vq *fq = fake_vq_create(test, &setup);
+	struct fake_buf bufs[3];
+	unsigned long i, lap;
+
+	sg_init_one(fq->sg, fq->memory, 64);
+	for (lap = 0; lap < 5; lap++) {
+		for (i = 0; i < 3; i++) {
+			KUNIT_ASSERT_EQ(test, virtqueue_add_inbuf_ctx(fq->vq, fq->sg, 1,
+								      (void *)(i + 1),
+								      (void *)(i + 11),
+								      GFP_KERNEL), 0);
+			KUNIT_ASSERT_TRUE(test, fake_take(fq, &bufs[i]));
+		}
+		fake_return(fq, bufs, 3, 5);
+		for (i = 0; i < 3; i++) {
+			void *ctx = NULL;
+			u32 len = 0;
+
+			KUNIT_EXPECT_PTR_EQ(test, virtqueue_get_buf_ctx(fq->vq, &len, &ctx),
+					    (void *)(i + 1));
+			KUNIT_EXPECT_PTR_EQ(test, ctx, (void *)(i + 11));
+			KUNIT_EXPECT_EQ(test, len, i < 2 ? 64 : 5);
+		}
+	}
+	fake_expect_unused(test, fq);
+}
+
+/* T3: as long as a buffer of the batch is to be taken, something is pending */
+static void pending_in_open_batch(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 16);
+	unsigned int i, lap, opaque;
+	struct fake_buf bufs[4];
+
+	for (lap = 0; lap < 5; lap++) {
+		for (i = 0; i < 4; i++)
+			fake_give(test, fq, &bufs[i], 1 + i, 1, 1);
+		KUNIT_EXPECT_FALSE(test, fake_interrupt(fq));
+		KUNIT_EXPECT_TRUE(test, virtqueue_enable_cb(fq->vq));
+		fake_return(fq, bufs, 3, 1);
+		for (i = 0; i < 3; i++) {
+			unsigned long called = fq->called;
+
+			virtqueue_disable_cb(fq->vq);
+			KUNIT_EXPECT_FALSE_MSG(test, virtqueue_enable_cb(fq->vq), "%u taken", i);
+			opaque = virtqueue_enable_cb_prepare(fq->vq);
+			KUNIT_EXPECT_TRUE_MSG(test, virtqueue_poll(fq->vq, opaque), "%u taken", i);
+			/* On the split ring three quarters of what is out may be pending */
+			if (fq->packed)
+				KUNIT_EXPECT_FALSE_MSG(test, virtqueue_enable_cb_delayed(fq->vq),
+						       "%u taken", i);
+			KUNIT_EXPECT_TRUE_MSG(test, fake_interrupt(fq), "%u taken", i);
+			KUNIT_EXPECT_EQ(test, fq->called, called + 1);
+			expect_get(test, fq, 1 + i, i < 2 ? 1 + i : 1);
+		}
+		opaque = virtqueue_enable_cb_prepare(fq->vq);
+		KUNIT_EXPECT_FALSE(test, virtqueue_poll(fq->vq, opaque));
+		KUNIT_EXPECT_TRUE(test, virtqueue_enable_cb_delayed(fq->vq));
+		KUNIT_EXPECT_FALSE(test, fake_interrupt(fq));
+		fake_return(fq, bufs + 3, 1, 2);
+		KUNIT_EXPECT_TRUE(test, virtqueue_poll(fq->vq, opaque));
+		KUNIT_EXPECT_TRUE(test, fake_interrupt(fq));
+		expect_get(test, fq, 4, 2);
+	}
+	fake_expect_unused(test, fq);
+}
+
+/* T6: while there is more to take nobody has to know where to interrupt */
+static void event_once_per_batch(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 16);
+	static const u16 poison = 0x5a5a;
+	struct fake_buf bufs[5];
+	unsigned int i, lap;
+
+	/* The packed ring has to be told to look at the offset */
+	virtqueue_disable_cb(fq->vq);
+	KUNIT_ASSERT_TRUE(test, virtqueue_enable_cb(fq->vq));
+
+	for (lap = 0; lap < 7; lap++) {
+		for (i = 0; i < 5; i++)
+			fake_give(test, fq, &bufs[i], 1 + i, 1, 1);
+		/* two batches, and the driver sees both from the beginning */
+		fake_use(fq, bufs[2].id, 1, 3, 3 * bufs[0].descs);
+		fake_use(fq, bufs[4].id, 2, 2, 2 * bufs[0].descs);
+		fake_publish(fq);
+		for (i = 0; i < 5; i++) {
+			bool last = i == 4 || (i == 2 && fq->packed);
+
+			fake_set_interrupt_at(fq, poison);
+			expect_get(test, fq, 1 + i, i == 2 ? 1 : i == 4 ? 2 : 1 + i);
+			KUNIT_EXPECT_EQ_MSG(test, fake_interrupt_at(fq) != poison, last,
+					    "%u taken", i + 1);
+			if (i == 4)
+				KUNIT_EXPECT_EQ(test, fake_interrupt_at(fq),
+						fake_position(fq, fq->published));
+		}
+		expect_get(test, fq, 0, 0);
+	}
+
+	/* And never while callbacks are disabled */
+	virtqueue_disable_cb(fq->vq);
+	fake_set_interrupt_at(fq, poison);
+	round_trip(test, fq, 9, 1, 1);
+	KUNIT_EXPECT_EQ(test, fake_interrupt_at(fq), poison);
+}
+
+/* What the device does to the ring when the batch has begun comes too late */
+static void scribbled_in_open_batch(struct kunit *test)
+{
+	/* Not used in any lap: that would be another lie */
+	static const struct vring_packed_desc packed_scribble = {
+		cpu_to_le64(0xa5a5a5a5), cpu_to_le32(0xa5a5a5), cpu_to_le16(0xa5a5),
+		cpu_to_le16(BIT(VRING_PACKED_DESC_F_AVAIL) | VRING_DESC_F_NEXT |
+			    VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT),
+	};
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
+	struct fake_buf bufs[4];
+	unsigned int i, lap;
+
+	for (lap = 0; lap < 5; lap++) {
+		for (i = 0; i < 4; i++)
+			fake_give(test, fq, &bufs[i], 10 + i, 1, 1);
+		fake_return(fq, bufs, 4, 3);
+		expect_get(test, fq, 10, 10);
+		for (i = 0; i < fq->num; i++) {
+			if (fq->packed)
+				fq->ring.desc[i] = packed_scribble;
+			else
+				memset(&fq->split.desc[i], 0xa5, sizeof(*fq->split.desc));
+		}
+		if (!fq->packed)
+			memset(fq->split.used->ring, 0xa5,
+			       fq->num * sizeof(*fq->split.used->ring));
+		for (i = 1; i < 4; i++)
+			expect_get(test, fq, 10 + i, i < 3 ? 10 + i : 3);
+		expect_get(test, fq, 0, 0);
+		fake_expect_unused(test, fq);
+	}
+}
+
+/* One element for all that fits into the ring, wherever that begins */
+static void batch_of_the_whole_ring(struct kunit *test)
+{
+	static const u8 sizes[] = { 1, 2, 4, 8, 3, 5, 7 };
+	unsigned int num, i, k, lap;
+	struct fake_buf bufs[8];
+
+	for (k = 0; k < ARRAY_SIZE(sizes); k++) {
+		struct fake_vq *fq;
+
+		num = sizes[k];
+		if (!(features_of(test) & FAKE_PACKED) && !is_power_of_2(num))
+			continue;
+		fq = fake_vq_simple(test, features_of(test), num);
+		for (lap = 0; lap < 3 * num; lap++) {
+			for (i = 0; i < num; i++)
+				fake_give(test, fq, &bufs[i], 1 + i, 0, 1);
+			KUNIT_EXPECT_EQ(test, fake_add(fq, 99, 0, 1), -ENOSPC);
+			fake_return(fq, bufs, num, 100);
+			for (i = 0; i < num; i++)
+				expect_get(test, fq, 1 + i, i < num - 1 ? 1 + i : 100);
+			expect_get(test, fq, 0, 0);
+			/* to begin at the next descriptor */
+			round_trip(test, fq, 50, 1, 0);
+		}
+		fake_expect_unused(test, fq);
+	}
+}
+
+/*
+ * Taking buffers away
+ */
+
+/* Six buffers out, four of them returned in a batch, one of those taken */
+static struct fake_vq *with_open_batch(struct kunit *test, unsigned int num_max)
+{
+	struct fake_setup setup = { features_of(test), .num = 16, .num_max = num_max };
+	struct fake_vq *fq = fake_vq_create(test, &setup);
+	struct fake_buf bufs[6];
+	unsigned int i;
+
+	for (i = 0; i < 3; i++)
+		round_trip(test, fq, 100, 1, 2);
+	for (i = 0; i < 6; i++)
+		fake_give(test, fq, &bufs[i], 1 + i, 1, 1);
+	fake_return(fq, bufs, 4, 3);
+	expect_get(test, fq, 1, 1);
+	fq->priv = kunit_kzalloc(test, 8 * sizeof(unsigned long), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, fq->priv);
+	return fq;
+}
+
+/* The rest comes back from wherever it is, oldest first */
+static void expect_recycled(struct kunit *test, struct fake_vq *fq)
+{
+	const unsigned long *recycled = fq->priv;
+	unsigned int i;
+
+	KUNIT_EXPECT_EQ(test, recycled[0], 5);
+	for (i = 1; i <= 5; i++)
+		KUNIT_EXPECT_EQ(test, recycled[i], 1 + i);
+	fake_expect_unused(test, fq);
+}
+
+static void recycle(struct virtqueue *vq, void *data)
+{
+	unsigned long *recycled = to_fake_vq(vq)->priv;
+
+	if (++recycled[0] < 8)
+		recycled[recycled[0]] = (unsigned long)data;
+}
+
+/* As good as new: from descriptor 0 on, and no batch open */
+static void expect_anew(struct kunit *test, struct fake_vq *fq)
+{
+	struct fake_buf bufs[3];
+	unsigned int i, lap;
+
+	expect_get(test, fq, 0, 0);
+	KUNIT_EXPECT_TRUE(test, virtqueue_enable_cb(fq->vq));
+	KUNIT_EXPECT_FALSE(test, fake_interrupt(fq));
+	for (lap = 0; lap < fq->num; lap++) {
+		for (i = 0; i < 3; i++)
+			fake_give(test, fq, &bufs[i], 20 + i, 0, 1);
+		if (!lap)
+			KUNIT_EXPECT_EQ(test, bufs[0].id, 0);
+		expect_get(test, fq, 0, 0);
+		fake_return(fq, bufs, 3, 5);
+		for (i = 0; i < 3; i++)
+			expect_get(test, fq, 20 + i, i < 2 ? 20 + i : 5);
+	}
+	fake_expect_unused(test, fq);
+}
+
+/* T4 */
+static void reset_in_open_batch(struct kunit *test)
+{
+	struct fake_vq *fq = with_open_batch(test, 0);
+
+	KUNIT_EXPECT_EQ(test, virtqueue_reset(fq->vq, recycle, NULL), 0);
+	expect_recycled(test, fq);
+	expect_anew(test, fq);
+}
+
+static void resize_in_open_batch(struct kunit *test)
+{
+	static const u8 sizes[] = { 4, 32, 8 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct fake_vq *fq = with_open_batch(test, 64);
+
+		KUNIT_EXPECT_EQ(test, virtqueue_resize(fq->vq, sizes[i], recycle, NULL), 0);
+		KUNIT_EXPECT_EQ(test, fq->num, sizes[i]);
+		expect_recycled(test, fq);
+		expect_anew(test, fq);
+	}
+}
+
+static void detach_in_open_batch(struct kunit *test)
+{
+	struct fake_vq *fq = with_open_batch(test, 0);
+	void *data;
+
+	while ((data = virtqueue_detach_unused_buf(fq->vq)))
+		recycle(fq->vq, data);
+	expect_recycled(test, fq);
+	KUNIT_EXPECT_NULL(test, virtqueue_detach_unused_buf(fq->vq));
+}
+
+/* And the batch goes on */
+static void resize_refused(struct kunit *test)
+{
+	struct fake_vq *fq = with_open_batch(test, 32);
+
+	KUNIT_EXPECT_EQ(test, virtqueue_resize(fq->vq, 64, recycle, NULL), -E2BIG);
+	KUNIT_EXPECT_EQ(test, virtqueue_resize(fq->vq, 0, recycle, NULL), -EINVAL);
+	KUNIT_EXPECT_EQ(test, virtqueue_resize(fq->vq, 16, recycle, NULL), 0);
+	KUNIT_EXPECT_EQ(test, *(unsigned long *)fq->priv, 0);
+	expect_get(test, fq, 2, 2);
+	expect_get(test, fq, 3, 3);
+	expect_get(test, fq, 4, 3);
+	expect_get(test, fq, 0, 0);
+}
+
+static void resize_to_any_size(struct kunit *test)
+{
+	static const u16 sizes[] = { 1, 2, 256, 64, 3, 7, 100, 255, 4 };
+	struct fake_setup setup = { features_of(test), .num = 16, .num_max = 256 };
+	struct fake_vq *fq = fake_vq_create(test, &setup);
+	unsigned int i, k;
+
+	for (k = 0; k < ARRAY_SIZE(sizes); k++) {
+		if (!fq->packed && !is_power_of_2(sizes[k]))
+			continue;
+		/* it is not in use any more, but not at its beginning */
+		round_trip(test, fq, 1, 0, 1);
+		KUNIT_ASSERT_EQ(test, virtqueue_resize(fq->vq, sizes[k], recycle, NULL), 0);
+		KUNIT_ASSERT_EQ(test, fq->num, sizes[k]);
+		for (i = 0; i < 3 * sizes[k]; i++)
+			round_trip(test, fq, 1 + i, i % 2, sizes[k] > 1 || i % 2 == 0);
+		fake_expect_unused(test, fq);
+	}
+}
+
+/*
+ * Adds that fail
+ */
+
+/*
+ * T2, and flags that stay: whichever piece cannot be mapped, wherever the buffer begins,
+ * the add has not been, for either side, and what comes next is as ever
+ */
+static void mapping_failure(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
+	unsigned int total = 6, fail, out, step;
+	struct fake_buf old, buf;
+	u32 notification;
+
+	for (step = 0; step < 40; step++) {
+		/* with another buffer out, and shorter ones to come, and not */
+		unsigned int next = 1 + step % 3;
+
+		fake_give(test, fq, &old, 50, 0, 1);
+		for (fail = 1; fail <= total + fq->indirect; fail++) {
+			out = (fail + step) % (total + 1);
+			notification = vring_notification_data(fq->vq);
+			fq->dma->fail_from = fail;
+			KUNIT_EXPECT_LT(test, fake_add(fq, 60, out, total - out), 0);
+			fq->dma->fail_from = 0;
+			KUNIT_EXPECT_EQ(test, fake_dma_mapped(fq->dma), 1);
+			KUNIT_EXPECT_EQ(test, fq->vq->num_free, fq->num - 1);
+			KUNIT_EXPECT_EQ(test, vring_notification_data(fq->vq), notification);
+			fake_expect_none(test, fq);
+			expect_get(test, fq, 0, 0);
+		}
+		fake_return(fq, &old, 1, 4);
+		expect_get(test, fq, 50, 4);
+
+		fake_give(test, fq, &buf, 70, next, 0);
+		fake_expect_none(test, fq);
+		expect_get(test, fq, 0, 0);
+		fake_return(fq, &buf, 1, 0);
+		expect_get(test, fq, 70, 0);
+		fake_expect_none(test, fq);
+		fake_expect_unused(test, fq);
+		if (READ_ONCE(test->status) == KUNIT_FAILURE)
+			return;
+	}
+	/* and one that is just as long */
+	round_trip(test, fq, 60, 3, 3);
+}
+
+/* T2 by itself: the wrap counter is what it was, to all who use it */
+static void wrap_after_mapping_failure(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 8);
+	unsigned int i, lap;
+	struct fake_buf buf;
+
+	for (lap = 0; lap < 4; lap++) {
+		while (fq->used_pos % 8 != 6)
+			round_trip(test, fq, 1, 1, 0);
+		fq->dma->fail_from = 4;
+		KUNIT_EXPECT_LT(test, fake_add(fq, 2, 2, 2), 0);
+		fq->dma->fail_from = 0;
+		KUNIT_EXPECT_EQ(test, vring_notification_data(fq->vq) >> 16,
+				fake_position(fq, fq->avail_pos));
+		fake_ask_for_kick(fq, FAKE_KICK_AT, fq->avail_pos);
+		KUNIT_EXPECT_FALSE(test, virtqueue_kick_prepare(fq->vq));
+		/* those before the end, those after */
+		for (i = 0; i < 4; i++) {
+			fake_ask_for_kick(fq, FAKE_KICK_AT, fq->avail_pos);
+			fake_give(test, fq, &buf, 3, 1, 0);
+			KUNIT_EXPECT_TRUE(test, virtqueue_kick_prepare(fq->vq));
+			fake_return(fq, &buf, 1, 0);
+			expect_get(test, fq, 3, 0);
+			fake_expect_none(test, fq);
+		}
+	}
+	fake_expect_unused(test, fq);
+}
+
+/* A full ring says so, and takes nothing; a chain may be as long as it */
+static void full_ring(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
+	unsigned long notified;
+	struct fake_buf bufs[8];
+	unsigned int i, lap;
+
+	for (lap = 0; lap < 20; lap++) {
+		round_trip(test, fq, 8, lap % 8, 8 - lap % 8);
+		round_trip(test, fq, 1, 1, 0);
+
+		for (i = 0; i < 6; i++)
+			fake_give(test, fq, &bufs[i], 1 + i, 0, 1);
+		notified = fq->notified;
+		KUNIT_EXPECT_EQ(test, fake_add(fq, 9, 0, 3), -ENOSPC);
+		KUNIT_EXPECT_EQ(test, fq->notified, notified);
+		KUNIT_EXPECT_EQ(test, fake_add(fq, 9, 3, 0), -ENOSPC);
+		/* the split ring hurries the device, if it is to read */
+		KUNIT_EXPECT_EQ(test, fq->notified, notified + !fq->packed);
+		KUNIT_EXPECT_EQ(test, fq->vq->num_free, 2);
+		fake_expect_none(test, fq);
+		for (; i < 8; i++)
+			fake_give(test, fq, &bufs[i], 1 + i, 0, 1);
+		KUNIT_EXPECT_EQ(test, fake_add(fq, 9, 0, 1), -ENOSPC);
+		KUNIT_EXPECT_EQ(test, fq->vq->num_free, 0);
+		for (i = 0; i < 8; i++) {
+			fake_return(fq, &bufs[i], 1, 1);
+			expect_get(test, fq, 1 + i, 1);
+		}
+		fake_expect_unused(test, fq);
+	}
+}
+
+/* Memory for tables is taken from a zone that is small enough to be used up. */
+static void *use_up(size_t size)
+{
+	void *first = NULL, **mem;
+
+	while ((mem = kmalloc(size, GFP_DMA | __GFP_NOWARN))) {
+		*mem = first;
+		first = mem;
+	}
+	return first;
+}
+
+static void give_back(void *first)
+{
+	while (first) {
+		void *next = *(void **)first;
+
+		kfree(first);
+		first = next;
+	}
+}
+
+/*
+ * No memory for a table: the buffer takes as many descriptors as it has pieces, or has
+ * to wait for them. It may have more than the ring, so there is nothing to warn of.
+ */
+static void no_memory_for_table(struct kunit *test)
+{
+	struct fake_setup setup = {
+		features_of(test) | FAKE_INDIRECT, .num = 16, .num_max = 64,
+	};
+	int err_long, err_short;
+	struct fake_vq *fq;
+	struct fake_buf buf;
+	void *memory[2];
+
+	if (!IS_ENABLED(CONFIG_ZONE_DMA))
+		kunit_skip(test, "no memory of a kind that can be used up (CONFIG_ZONE_DMA)");
+	fq = fake_vq_create(test, &setup);
+	round_trip(test, fq, 64, 60, 4);
+
+	fq->gfp = GFP_DMA | __GFP_NOWARN;
+	/* Another CPU may have some left */
+	get_cpu();
+	memory[0] = use_up(40 * sizeof(struct vring_desc));
+	memory[1] = use_up(10 * sizeof(struct vring_desc));
+	err_long = fake_add(fq, 1, 0, 40);
+	err_short = fake_add(fq, 2, 4, 6);
+	put_cpu();
+	give_back(memory[0]);
+	give_back(memory[1]);
+
+	KUNIT_EXPECT_EQ(test, err_long, -ENOSPC);
+	KUNIT_EXPECT_EQ(test, err_short, 0);
+	/* For the device, too, there must be no table */
+	fq->indirect = false;
+	fake_expect(test, fq, &buf, 2, 4, 6);
+	fake_return(fq, &buf, 1, 5);
+	expect_get(test, fq, 2, 5);
+	fake_expect_unused(test, fq);
+}
+
+/* A driver that maps by itself: only the table is the core's to map */
+static void premapped(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
+	struct fake_buf buf;
+	unsigned int i;
+
+	round_trip(test, fq, 7, 2, 2);
+	KUNIT_ASSERT_EQ(test, fake_add(fq, 8, 1, 1), 0);
+	KUNIT_EXPECT_EQ(test, virtqueue_set_dma_premapped(fq->vq), -EINVAL);
+	fake_expect(test, fq, &buf, 8, 1, 1);
+	fake_return(fq, &buf, 1, 3);
+	expect_get(test, fq, 8, 3);
+
+	KUNIT_ASSERT_EQ(test, virtqueue_set_dma_premapped(fq->vq), 0);
+	fq->premapped = true;
+	for (i = 0; i < 20; i++) {
+		fake_give(test, fq, &buf, 9, 2, 1);
+		KUNIT_EXPECT_EQ(test, fake_dma_mapped(fq->dma), fq->indirect);
+		fake_return(fq, &buf, 1, 5);
+		expect_get(test, fq, 9, 5);
+		fake_expect_unused(test, fq);
+	}
+}
+
+/* The table is not mapped: its pieces were not the core's to unmap. May go without. */
+static void premapped_mapping_failure(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_INDIRECT, 8);
+	struct fake_buf buf;
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, virtqueue_set_dma_premapped(fq->vq), 0);
+	fq->premapped = true;
+	for (i = 0; i < 20; i++) {
+		fq->dma->fail_from = 1;
+		if (fake_add(fq, 9, 2, 1)) {
+			fake_expect_none(test, fq);
+		} else {
+			fq->indirect = false;
+			fake_expect(test, fq, &buf, 9, 2, 1);
+			fq->indirect = true;
+			fake_return(fq, &buf, 1, 5);
+			expect_get(test, fq, 9, 5);
+		}
+		fq->dma->fail_from = 0;
+		fake_expect_unused(test, fq);
+		round_trip(test, fq, 10, 1, 1);
+	}
+}
+
+/*
+ * Notifying the device
+ */
+
+/* In both directions, where the ring ends, and where the split ring's counter does */
+static void kick_at_wrap(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 8);
+	struct fake_buf bufs[8];
+	unsigned int i, n, step;
+	int d;
+
+	for (i = 0; !fq->packed && i < 65536 - 100; i++)
+		round_trip(test, fq, 1, 0, 1);
+	virtqueue_kick_prepare(fq->vq);
+
+	for (step = 0; step < 24; step++) {
+		for (n = 1; n <= 8; n++) {
+			/* a position is known within a lap */
+			for (d = n - 8; d < (int)n + 4; d++) {
+				u32 from = fq->avail_pos;
+
+				if ((int)from + d < 0)
+					continue;
+				fake_ask_for_kick(fq, FAKE_KICK_AT, from + d);
+				for (i = 0; i < n; i++)
+					fake_give(test, fq, &bufs[i], 1 + i, 1, 0);
+				KUNIT_EXPECT_EQ_MSG(test, virtqueue_kick_prepare(fq->vq),
+						    d >= 0 && d < (int)n,
+						    "%u added at %u, kick at %d", n, from, d);
+				for (i = 0; i < n; i++) {
+					fake_return(fq, &bufs[i], 1, 0);
+					expect_get(test, fq, 1 + i, 0);
+				}
+			}
+		}
+		round_trip(test, fq, 1, 1, 0);
+		virtqueue_kick_prepare(fq->vq);
+		if (READ_ONCE(test->status) == KUNIT_FAILURE)
+			return;
+	}
+}
+
+/* What was added is counted in 16 bits: before that overflows a kick comes by itself */
+static void many_adds_without_kick(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 16);
+	unsigned int i;
+
+	fake_ask_for_kick(fq, FAKE_KICK_ALWAYS, 0);
+	for (i = 0; i < U16_MAX; i++)
+		round_trip(test, fq, 1, 1, 0);
+	if (fq->in_order || !fq->packed)
+		KUNIT_EXPECT_GE(test, fq->notified, 1);
+	KUNIT_EXPECT_LE(test, fq->notified, 2);
+	round_trip(test, fq, 1, 1, 0);
+	KUNIT_EXPECT_TRUE(test, virtqueue_kick_prepare(fq->vq));
+}
+
+/*
+ * Around the virtqueue
+ */
+
+static const struct fake_layout split_layouts[] = {
+	{ "split", FAKE_SPLIT },
+	{ "split in order", FAKE_SPLIT | FAKE_IN_ORDER },
+	{ "split in order, indirect", FAKE_SPLIT | FAKE_IN_ORDER | FAKE_INDIRECT },
+};
+
+KUNIT_ARRAY_PARAM_DESC(split, split_layouts, name);
+
+/* vring_new_virtqueue(): neither reset nor resized, and not packed */
+static void memory_of_the_caller(struct kunit *test)
+{
+	struct fake_setup setup = { features_of(test), .num = 16, .num_max = 32 };
+	struct fake_vq *fq, packed;
+	unsigned int i;
+
+	setup.pages = kunit_kzalloc(test, vring_size(32, SMP_CACHE_BYTES), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, setup.pages);
+	fq = fake_vq_create(test, &setup);
+	for (i = 0; i < 100; i++)
+		round_trip(test, fq, 1 + i, i % 2, 1);
+	KUNIT_EXPECT_EQ(test, virtqueue_reset(fq->vq, recycle, NULL), -EPERM);
+	KUNIT_EXPECT_EQ(test, virtqueue_resize(fq->vq, 32, recycle, NULL), -EPERM);
+	round_trip(test, fq, 5, 2, 3);
+	fake_expect_unused(test, fq);
+
+	setup.features |= FAKE_PACKED;
+	KUNIT_EXPECT_EQ(test, fake_vq_init(&packed, test, NULL, &setup), -ENOMEM);
+}
+
+/* A device that has been given up */
+static void broken_device(struct kunit *test)
+{
+	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
+	struct fake_buf bufs[2];
+	unsigned int opaque;
+
+	fake_give(test, fq, &bufs[0], 1, 0, 1);
+	fake_give(test, fq, &bufs[1], 2, 0, 1);
+	opaque = virtqueue_enable_cb_prepare(fq->vq);
+	fake_return(fq, &bufs[0], 1, 1);
+	virtio_break_device(&fq->vdev);
+
+	KUNIT_EXPECT_EQ(test, fake_add(fq, 3, 0, 1), -EIO);
+	expect_get(test, fq, 0, 0);
+	KUNIT_EXPECT_FALSE(test, virtqueue_poll(fq->vq, opaque));
+	KUNIT_EXPECT_TRUE(test, virtqueue_enable_cb_delayed(fq->vq));
+	KUNIT_EXPECT_FALSE(test, virtqueue_notify(fq->vq));
+	fake_interrupt(fq);
+	KUNIT_EXPECT_EQ(test, fq->called, 0);
+	KUNIT_EXPECT_PTR_EQ(test, virtqueue_detach_unused_buf(fq->vq), (void *)1);
+	KUNIT_EXPECT_PTR_EQ(test, virtqueue_detach_unused_buf(fq->vq), (void *)2);
+	KUNIT_EXPECT_NULL(test, virtqueue_detach_unused_buf(fq->vq));
+	fake_expect_unused(test, fq);
+}
+
+/* virtio_ring.in_order says whether VIRTIO_F_IN_ORDER is left in a device's features */
+static void module_parameter(struct kunit *test)
+{
+	static const char path[] = "/sys/module/virtio_ring/parameters/in_order";
+	struct virtio_device vdev = {};
+	struct file *file;
+	unsigned int i;
+	char was;
+	loff_t pos = 0;
+
+	file = filp_open(path, O_RDWR, 0);
+	if (IS_ERR(file))
+		kunit_skip(test, "no %s", path);
+	KUNIT_EXPECT_EQ(test, kernel_read(file, &was, 1, &pos), 1);
+
+	for (i = 0; i < 2; i++) {
+		pos = 0;
+		KUNIT_EXPECT_EQ(test, kernel_write(file, i ? "Y" : "N", 1, &pos), 1);
+		vdev.features = ~0ULL;
+		vring_transport_features(&vdev);
+		KUNIT_EXPECT_EQ(test, !!(vdev.features & FAKE_IN_ORDER), i);
+		KUNIT_EXPECT_TRUE(test, vdev.features & FAKE_PACKED);
+		/* and never one that was not offered */
+		vdev.features = ~FAKE_IN_ORDER;
+		vring_transport_features(&vdev);
+		KUNIT_EXPECT_FALSE(test, vdev.features & FAKE_IN_ORDER);
+	}
+	pos = 0;
+	KUNIT_EXPECT_EQ(test, kernel_write(file, &was, 1, &pos), 1);
+	filp_close(file, NULL);
+}
+
+static struct kunit_case traps_cases[] = {
+	KUNIT_CASE_PARAM(length_of_skipped, in_order_gen_params),
+	KUNIT_CASE_PARAM(context_of_skipped, in_order_gen_params),
+	KUNIT_CASE_PARAM(pending_in_open_batch, in_order_gen_params),
+	KUNIT_CASE_PARAM(event_once_per_batch, in_order_gen_params),
+	KUNIT_CASE_PARAM(scribbled_in_open_batch, in_order_gen_params),
+	KUNIT_CASE_PARAM(batch_of_the_whole_ring, in_order_gen_params),
+	KUNIT_CASE_PARAM(reset_in_open_batch, in_order_gen_params),
+	KUNIT_CASE_PARAM(resize_in_open_batch, in_order_gen_params),
+	KUNIT_CASE_PARAM(detach_in_open_batch, in_order_gen_params),
+	KUNIT_CASE_PARAM(resize_refused, in_order_gen_params),
+	KUNIT_CASE_PARAM(resize_to_any_size, all_gen_params),
+	KUNIT_CASE_PARAM(mapping_failure, all_gen_params),
+	KUNIT_CASE_PARAM(wrap_after_mapping_failure, direct_gen_params),
+	KUNIT_CASE_PARAM(full_ring, direct_gen_params),
+	KUNIT_CASE_PARAM(no_memory_for_table, direct_gen_params),
+	KUNIT_CASE_PARAM(premapped, all_gen_params),
+	KUNIT_CASE_PARAM(premapped_mapping_failure, direct_gen_params),
+	KUNIT_CASE_PARAM(kick_at_wrap, direct_gen_params),
+	KUNIT_CASE_PARAM(many_adds_without_kick, direct_gen_params),
+	KUNIT_CASE_PARAM(memory_of_the_caller, split_gen_params),
+	KUNIT_CASE_PARAM(broken_device, direct_gen_params),
+	KUNIT_CASE(module_parameter),
+	{}
+};
+
+static struct kunit_suite traps_suite = {
+	.name = "vring_traps",
+	.test_cases = traps_cases,
+};
+
+kunit_test_suite(traps_suite);
