@@ -17,8 +17,9 @@
 #ifndef _DRIVERS_VIRTIO_VRING_IN_ORDER_H
 #define _DRIVERS_VIRTIO_VRING_IN_ORDER_H
 
+/* Around zero: to tell the first two apart takes a single comparison. */
 enum vring_layout {
-	VRING_SPLIT,
+	VRING_SPLIT = -1,
 	VRING_PACKED,
 	VRING_SPLIT_IN_ORDER,
 	VRING_PACKED_IN_ORDER,

@@ -20,9 +20,17 @@ MODULE_PARM_DESC(in_order, "Negotiate VIRTIO_F_IN_ORDER with devices probed from
 #define vring_in_order_wanted false
 #endif
 
-static inline bool vring_is_in_order(const struct vring_virtqueue *vq)
+static __always_inline enum vring_layout vring_layout(const struct vring_virtqueue *vq)
 {
-	return IS_ENABLED(CONFIG_VIRTIO_IN_ORDER) && vq->layout >= VRING_SPLIT_IN_ORDER;
+	/* So that the compiler sees that there are two, if there are two */
+	if (!IS_ENABLED(CONFIG_VIRTIO_IN_ORDER))
+		return vq->packed_ring ? VRING_PACKED : VRING_SPLIT;
+	return vq->layout;
+}
+
+static __always_inline bool vring_is_in_order(const struct vring_virtqueue *vq)
+{
+	return vring_layout(vq) > VRING_PACKED;
 }
 
 /* How large the record of a buffer is; there are as many as descriptors. */
@@ -73,13 +81,23 @@ static bool vring_batch_open(const struct vring_virtqueue *vq)
 /*
  * virtqueue_enable_cb_prepare() says it in what virtqueue_poll() is given, which may
  * come when the next operation on the virtqueue is under way. The rest of the value
- * are 16 bits.
+ * are 16 bits. On the split ring the used index is enough: it covers the batch.
  */
 #define VRING_POLL_BATCH_OPEN	BIT(16)
 
-static unsigned int vring_poll_in_order(const struct vring_virtqueue *vq)
+static noinline unsigned int virtqueue_enable_cb_prepare_in_order(struct vring_virtqueue *vq)
 {
-	return vring_batch_open(vq) ? VRING_POLL_BATCH_OPEN : 0;
+	if (!vq->packed_ring)
+		return virtqueue_enable_cb_prepare_split(&vq->vq);
+	return virtqueue_enable_cb_prepare_packed(&vq->vq) |
+		(vring_batch_open(vq) ? VRING_POLL_BATCH_OPEN : 0);
+}
+
+static noinline bool virtqueue_poll_in_order(struct vring_virtqueue *vq, unsigned int state)
+{
+	if (!vq->packed_ring)
+		return virtqueue_poll_split(&vq->vq, state);
+	return state & VRING_POLL_BATCH_OPEN || virtqueue_poll_packed(&vq->vq, state);
 }
 
 /*
@@ -94,37 +112,62 @@ struct vring_pieces {
 	unsigned int total_sg;
 };
 
-static __always_inline u16 vring_after(u16 i, unsigned int num)
+/* How far the descriptors of a buffer have been written. */
+struct vring_fill {
+	u16 i;			/* where the next goes */
+	unsigned int left;	/* pieces */
+	u32 writable;		/* bytes, so far */
+	u16 avail_used;		/* packed: these bits, at @i */
+	u16 head_flags;		/* packed: of the first, which come last */
+};
+
+/* No more to a mapping than where the piece is? */
+static __always_inline bool vring_maps_direct(const struct vring_virtqueue *vq)
 {
-	return i + 1 == num ? 0 : i + 1;
+	return likely(!vq->use_dma_api && !vq->premapped);
 }
 
 /*
- * To unmap a piece, what the ring says of it is not to be trusted. @extra is NULL in
+ * To unmap the piece, what the ring says of it is not to be trusted. @extra is NULL in
  * an indirect table, which the device cannot write.
  */
-static __always_inline int vring_map_piece(const struct vring_virtqueue *vq,
-					   struct scatterlist *sg, u16 flags,
-					   struct vring_desc_extra *extra, dma_addr_t *addr)
+static noinline dma_addr_t vring_map_by_dma_api(const struct vring_virtqueue *vq,
+						struct scatterlist *sg,
+						enum dma_data_direction dir,
+						struct vring_desc_extra *extra)
 {
-	int err = vring_map_one_sg(vq, sg, flags & VRING_DESC_F_WRITE ?
-				   DMA_FROM_DEVICE : DMA_TO_DEVICE, addr);
+	dma_addr_t addr;
 
-	if (!err && extra && unlikely(vq->use_dma_api)) {
-		extra->addr = *addr;
+	if (vring_map_one_sg(vq, sg, dir, &addr))
+		return DMA_MAPPING_ERROR;
+	if (extra) {
+		extra->addr = addr;
 		extra->len = sg->length;
-		extra->flags = flags;
+		extra->flags = dir == DMA_FROM_DEVICE ? VRING_DESC_F_WRITE : 0;
 	}
-	return err;
+	return addr;
+}
+
+static __always_inline dma_addr_t vring_map_piece(const struct vring_virtqueue *vq, bool direct,
+						  struct scatterlist *sg, bool write,
+						  struct vring_desc_extra *extra)
+{
+	enum dma_data_direction dir = write ? DMA_FROM_DEVICE : DMA_TO_DEVICE;
+
+	if (!direct)
+		return vring_map_by_dma_api(vq, sg, dir, extra);
+	kmsan_handle_dma(sg_page(sg), sg->offset, sg->length, dir);
+	return sg_phys(sg);
 }
 
 static noinline void vring_unmap_range(const struct vring_virtqueue *vq,
 				       const struct vring_desc_extra *extra,
-				       unsigned int ring_num, u16 i, unsigned int num)
+				       unsigned int ring_num, unsigned int i, unsigned int num)
 {
 	for (; num; num--) {
 		vring_unmap_extra_packed(vq, &extra[i]);
-		i = vring_after(i, ring_num);
+		if (++i == ring_num)
+			i = 0;
 	}
 }
 
@@ -142,285 +185,307 @@ static noinline void vring_unmap_table(const struct vring_virtqueue *vq, const v
 }
 
 /*
- * The table for a buffer that is to take one descriptor. NULL: it takes as many as it
- * has pieces, which is also the way out when there is no memory for a table.
+ * Write the descriptors of one list, to the ring or to a table; an index is ANDed with
+ * @mask. False: a piece could not be mapped.
  */
-static void *vring_alloc_table(const struct vring_virtqueue *vq, unsigned int total_sg,
-			       gfp_t gfp)
-{
-	BUILD_BUG_ON(sizeof(struct vring_desc) != sizeof(struct vring_packed_desc));
-
-	if (!virtqueue_use_indirect(vq, total_sg))
-		return NULL;
-	/* virt_to_phys() has to work on it */
-	return kmalloc_array(total_sg, sizeof(struct vring_desc), gfp & ~__GFP_HIGHMEM);
-}
-
-/* When it is filled. Not mapped: nor are its pieces any more, and it is gone. */
-static int vring_map_table(const struct vring_virtqueue *vq, void *table,
-			   unsigned int total_sg, struct vring_desc_extra *extra,
-			   dma_addr_t *addr)
-{
-	u32 len = total_sg * sizeof(struct vring_desc);
-
-	*addr = vring_map_single(vq, table, len, DMA_TO_DEVICE);
-	if (vring_mapping_error(vq, *addr)) {
-		vring_unmap_table(vq, table, total_sg);
-		return -ENOMEM;
-	}
-	extra->addr = *addr;
-	extra->len = len;
-	extra->flags = VRING_DESC_F_INDIRECT;
-	return 0;
-}
-
-/*
- * Write the descriptors of a buffer: from @head on in the ring, of @num, or all @num
- * of an indirect table. Returns the index behind the last, or -ENOMEM, with no piece
- * mapped.
- */
-static __always_inline int vring_fill_split(const struct vring_virtqueue *vq,
-					    struct vring_desc *desc,
-					    struct vring_desc_extra *extra, unsigned int num,
-					    unsigned int head, const struct vring_pieces *p,
-					    u32 *writable)
+static __always_inline bool vring_fill_list_split(const struct vring_virtqueue *vq, bool direct,
+						  struct vring_desc *desc,
+						  struct vring_desc_extra *extra, u16 mask,
+						  struct scatterlist *sg, bool write,
+						  struct vring_fill *f)
 {
 	struct virtio_device *vdev = vq->vq.vdev;
-	unsigned int n, left = p->total_sg;
-	u16 i = head;
+	u16 flags = write ? VRING_DESC_F_WRITE : 0;
 
-	for (n = 0; n < p->out_sgs + p->in_sgs; n++) {
-		u16 flags = n < p->out_sgs ? 0 : VRING_DESC_F_WRITE;
-		struct scatterlist *sg;
+	for (; sg; sg = sg_next(sg)) {
+		struct vring_desc *d = &desc[f->i];
+		dma_addr_t addr;
 
-		for (sg = p->sgs[n]; sg; sg = sg_next(sg)) {
-			u16 next = vring_after(i, num);
-			dma_addr_t addr;
+		addr = vring_map_piece(vq, direct, sg, write, extra ? &extra[f->i] : NULL);
+		if (unlikely(addr == DMA_MAPPING_ERROR))
+			return false;
+		if (write)
+			f->writable += sg->length;
 
-			if (vring_map_piece(vq, sg, flags, extra ? &extra[i] : NULL, &addr))
-				goto unmap;
-			if (flags)
-				*writable += sg->length;
-
-			desc[i].addr = cpu_to_virtio64(vdev, addr);
-			desc[i].len = cpu_to_virtio32(vdev, sg->length);
-			if (!--left) {
-				desc[i].flags = cpu_to_virtio16(vdev, flags);
-				return next;
-			}
-			desc[i].flags = cpu_to_virtio16(vdev, flags | VRING_DESC_F_NEXT);
-			desc[i].next = cpu_to_virtio16(vdev, next);
-			i = next;
+		d->addr = cpu_to_virtio64(vdev, addr);
+		d->len = cpu_to_virtio32(vdev, sg->length);
+		f->i = (f->i + 1) & mask;
+		if (!--f->left) {
+			d->flags = cpu_to_virtio16(vdev, flags);
+			break;
 		}
+		d->flags = cpu_to_virtio16(vdev, flags | VRING_DESC_F_NEXT);
+		d->next = cpu_to_virtio16(vdev, f->i);
 	}
+	return true;
+}
 
-	/* Fewer pieces than the driver said there are */
-	WARN_ON_ONCE(1);
-unmap:
-	if (extra)
-		vring_unmap_range(vq, extra, num, head, p->total_sg - left);
-	else
-		vring_unmap_table(vq, desc, p->total_sg - left);
-	return -ENOMEM;
+static __always_inline bool vring_fill_split(const struct vring_virtqueue *vq,
+					     struct vring_desc *desc,
+					     struct vring_desc_extra *extra, u16 mask,
+					     const struct vring_pieces *p, struct vring_fill *f)
+{
+	bool direct = vring_maps_direct(vq);
+	unsigned int n;
+
+	for (n = 0; n < p->out_sgs; n++) {
+		if (!vring_fill_list_split(vq, direct, desc, extra, mask, p->sgs[n], false, f))
+			return false;
+	}
+	for (; n < p->out_sgs + p->in_sgs; n++) {
+		if (!vring_fill_list_split(vq, direct, desc, extra, mask, p->sgs[n], true, f))
+			return false;
+	}
+	/* As many as the driver said there are */
+	return !WARN_ON_ONCE(f->left);
 }
 
 #define VRING_PACKED_AVAIL_USED	(BIT(VRING_PACKED_DESC_F_AVAIL) | BIT(VRING_PACKED_DESC_F_USED))
 
 /*
- * The same on the packed ring, with @avail_used in the flags of each descriptor. Those
- * of the first in the ring are left to the caller: they make the buffer available.
+ * The same in the packed layout. In the ring, of @num descriptors, the flags of the one
+ * at @head are left to the caller: they make the buffer available.
  */
-static __always_inline int vring_fill_packed(const struct vring_virtqueue *vq,
-					     struct vring_packed_desc *desc,
-					     struct vring_desc_extra *extra, unsigned int num,
-					     unsigned int head, const struct vring_pieces *p,
-					     u16 avail_used, u16 *head_flags, u32 *writable)
+static __always_inline bool vring_fill_list_packed(const struct vring_virtqueue *vq, bool direct,
+						   struct vring_packed_desc *desc,
+						   struct vring_desc_extra *extra,
+						   unsigned int num, unsigned int head,
+						   struct scatterlist *sg, bool write,
+						   struct vring_fill *f)
 {
-	unsigned int n, left = p->total_sg;
-	u16 i = head;
-
-	for (n = 0; n < p->out_sgs + p->in_sgs; n++) {
-		u16 write = n < p->out_sgs ? 0 : VRING_DESC_F_WRITE;
-		struct scatterlist *sg;
-
-		for (sg = p->sgs[n]; sg; sg = sg_next(sg)) {
-			u16 flags = avail_used | write;
-			dma_addr_t addr;
-
-			if (vring_map_piece(vq, sg, write, extra ? &extra[i] : NULL, &addr))
-				goto unmap;
-			if (write)
-				*writable += sg->length;
-
-			left--;
-			/* Entries of a table are not chained */
-			if (extra && left)
-				flags |= VRING_DESC_F_NEXT;
-			desc[i].addr = cpu_to_le64(addr);
-			desc[i].len = cpu_to_le32(sg->length);
-			desc[i].id = cpu_to_le16(extra ? head : 0);
-			if (extra && i == head)
-				*head_flags = flags;
-			else
-				desc[i].flags = cpu_to_le16(flags);
-
-			if (++i == num) {
-				i = 0;
-				avail_used ^= VRING_PACKED_AVAIL_USED;
-			}
-			if (!left)
-				return i;
-		}
-	}
-
-	/* Fewer pieces than the driver said there are */
-	WARN_ON_ONCE(1);
-unmap:
-	if (!extra) {
-		vring_unmap_table(vq, desc, p->total_sg - left);
-		return -ENOMEM;
-	}
-	vring_unmap_range(vq, extra, num, head, p->total_sg - left);
-	/*
-	 * What follows the first must not stay available: the next buffer here may be
-	 * shorter. As they would be if made available, and not used, one lap ago, they
-	 * are neither available nor used in this one.
-	 */
-	for (n = p->total_sg - left; n > 1; n--) {
-		if (i == 0) {
-			i = num;
-			avail_used ^= VRING_PACKED_AVAIL_USED;
-		}
-		desc[--i].flags = cpu_to_le16(avail_used ^ VRING_PACKED_AVAIL_USED);
-	}
-	return -ENOMEM;
-}
-
-/*
- * virtqueue_add() in order. 0, or -EIO: the virtqueue is broken; -ENOSPC: it is full;
- * -ENOMEM: a piece or the table could not be mapped, and nothing has been added.
- */
-static int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
-					const struct vring_pieces *p,
-					void *data, void *ctx, gfp_t gfp)
-{
-	struct vring_virtqueue_split *split = &vq->split;
-	struct vring_desc *table = vring_alloc_table(vq, p->total_sg, gfp);
-	unsigned int num = table ? 1 : p->total_sg;
-	struct virtio_device *vdev = vq->vq.vdev;
-	unsigned int ring_num = split->vring.num;
-	unsigned int head = vq->free_head;
-	struct vring_in_order_buf *buf;
-	u32 writable = 0;
-	int next;
-
-	if (unlikely(vq->vq.num_free < num)) {
-		/* Longer than the ring it may be, but in a table */
-		WARN_ON_ONCE(num > ring_num && !vq->indirect);
-		/* As the split ring always did: the device may not have seen the others */
-		if (p->out_sgs)
-			vq->notify(&vq->vq);
-		kfree(table);
-		return -ENOSPC;
-	}
-
-	if (table) {
-		struct vring_desc *desc = &split->vring.desc[head];
+	for (; sg; sg = sg_next(sg)) {
+		struct vring_packed_desc *d = &desc[f->i];
+		u16 flags = write ? VRING_DESC_F_WRITE : 0;
 		dma_addr_t addr;
 
-		next = vring_fill_split(vq, table, NULL, p->total_sg, 0, p, &writable);
-		if (next >= 0)
-			next = vring_map_table(vq, table, p->total_sg, &split->desc_extra[head],
-					       &addr);
-		if (next < 0) {
-			kfree(table);
-			return next;
+		addr = vring_map_piece(vq, direct, sg, write, extra ? &extra[f->i] : NULL);
+		if (unlikely(addr == DMA_MAPPING_ERROR))
+			return false;
+		if (write)
+			f->writable += sg->length;
+
+		d->addr = cpu_to_le64(addr);
+		d->len = cpu_to_le32(sg->length);
+		f->left--;
+		if (extra) {
+			flags |= f->avail_used | (f->left ? VRING_DESC_F_NEXT : 0);
+			d->id = cpu_to_le16(head);
+			if (f->i == head)
+				f->head_flags = flags;
+			else
+				d->flags = cpu_to_le16(flags);
+		} else {
+			d->id = 0;
+			d->flags = cpu_to_le16(flags);
 		}
-		desc->addr = cpu_to_virtio64(vdev, addr);
-		desc->len = cpu_to_virtio32(vdev, p->total_sg * sizeof(*table));
-		desc->flags = cpu_to_virtio16(vdev, VRING_DESC_F_INDIRECT);
-		next = vring_after(head, ring_num);
-		ctx = table;
-	} else {
-		next = vring_fill_split(vq, split->vring.desc, split->desc_extra, ring_num,
-					head, p, &writable);
-		if (next < 0)
-			return next;
+
+		if (unlikely(++f->i == num)) {
+			f->i = 0;
+			f->avail_used ^= VRING_PACKED_AVAIL_USED;
+		}
+		if (!f->left)
+			break;
 	}
+	return true;
+}
 
-	buf = &split->in_order_buf[head];
-	buf->data = data;
-	buf->indir_desc = ctx;
-	buf->writable = writable;
-	buf->num = num;
-	buf->seq = split->avail_idx_shadow;
-	vq->free_head = next;
-	vq->vq.num_free -= num;
+static __always_inline bool vring_fill_packed(const struct vring_virtqueue *vq,
+					      struct vring_packed_desc *desc,
+					      struct vring_desc_extra *extra,
+					      unsigned int num, unsigned int head,
+					      const struct vring_pieces *p, struct vring_fill *f)
+{
+	bool direct = vring_maps_direct(vq);
+	unsigned int n;
 
-	split->vring.avail->ring[split->avail_idx_shadow & (ring_num - 1)] =
-		cpu_to_virtio16(vdev, head);
-	/* The device reads the index before what it exposes */
-	virtio_wmb(vq->weak_barriers);
-	split->vring.avail->idx = cpu_to_virtio16(vdev, ++split->avail_idx_shadow);
-	vq->num_added++;
+	for (n = 0; n < p->out_sgs; n++) {
+		if (!vring_fill_list_packed(vq, direct, desc, extra, num, head, p->sgs[n],
+					    false, f))
+			return false;
+	}
+	for (; n < p->out_sgs + p->in_sgs; n++) {
+		if (!vring_fill_list_packed(vq, direct, desc, extra, num, head, p->sgs[n],
+					    true, f))
+			return false;
+	}
+	/* As many as the driver said there are */
+	return !WARN_ON_ONCE(f->left);
+}
+
+/* A table, filled and mapped, for a buffer that takes one descriptor. */
+struct vring_table {
+	void *entries;
+	dma_addr_t addr;
+	u32 len;
+	u32 writable;
+};
+
+/*
+ * @extra: of that descriptor. -EAGAIN: there is no memory, but without a table the
+ * buffer may fit the ring; -ENOMEM: a piece could not be mapped, or the table.
+ */
+static noinline int vring_make_table(const struct vring_virtqueue *vq,
+				     const struct vring_pieces *p, gfp_t gfp,
+				     struct vring_desc_extra *extra, struct vring_table *t)
+{
+	struct vring_fill f = { .left = p->total_sg };
+	bool filled;
+
+	BUILD_BUG_ON(sizeof(struct vring_desc) != sizeof(struct vring_packed_desc));
+	t->len = p->total_sg * sizeof(struct vring_desc);
+	/* virt_to_phys() has to work on it */
+	t->entries = kmalloc_array(p->total_sg, sizeof(struct vring_desc),
+				   gfp & ~__GFP_HIGHMEM);
+	if (!t->entries)
+		return -EAGAIN;
+
+	filled = vq->packed_ring ?
+		vring_fill_packed(vq, t->entries, NULL, p->total_sg + 1, 0, p, &f) :
+		vring_fill_split(vq, t->entries, NULL, U16_MAX, p, &f);
+	if (filled) {
+		t->addr = vring_map_single(vq, t->entries, t->len, DMA_TO_DEVICE);
+		filled = !vring_mapping_error(vq, t->addr);
+	}
+	if (!filled) {
+		vring_unmap_table(vq, t->entries, p->total_sg - f.left);
+		kfree(t->entries);
+		return -ENOMEM;
+	}
+	t->writable = f.writable;
+	extra->addr = t->addr;
+	extra->len = t->len;
+	extra->flags = VRING_DESC_F_INDIRECT;
 	return 0;
 }
 
-static int virtqueue_add_packed_in_order(struct vring_virtqueue *vq,
-					 const struct vring_pieces *p,
-					 void *data, void *ctx, gfp_t gfp)
+/* The same start and end for both layouts. */
+static __always_inline int vring_begin_add(struct vring_virtqueue *vq, const void *data,
+					   unsigned int total_sg, const void *ctx)
+{
+	/* The place of the context is the indirect table's */
+	if (WARN_ON_ONCE(!data || !total_sg || (ctx && vq->indirect)))
+		return -EINVAL;
+	if (unlikely(vq->broken))
+		return -EIO;
+	START_USE(vq);
+	LAST_ADD_TIME_UPDATE(vq);
+	return 0;
+}
+
+static __always_inline void vring_end_add(struct vring_virtqueue *vq)
+{
+	END_USE(vq);
+	/* It is to be told from its value in 16 bits, and the next may add 32768 */
+	if (unlikely(vq->num_added >= U16_MAX / 2))
+		virtqueue_kick(&vq->vq);
+}
+
+/* Note a buffer whose descriptors have been written, and make it available. */
+static __always_inline void vring_publish_split(struct vring_virtqueue *vq, unsigned int num,
+						unsigned int next, void *data, void *indir_desc,
+						u32 writable)
+{
+	struct vring_virtqueue_split *split = &vq->split;
+	struct virtio_device *vdev = vq->vq.vdev;
+	unsigned int head = vq->free_head;
+	struct vring_in_order_buf *buf = &split->in_order_buf[head];
+	u16 avail = split->avail_idx_shadow;
+
+	buf->data = data;
+	buf->indir_desc = indir_desc;
+	buf->writable = writable;
+	buf->num = num;
+	buf->seq = avail;
+	vq->free_head = next;
+	vq->vq.num_free -= num;
+
+	split->vring.avail->ring[avail & (split->vring.num - 1)] = cpu_to_virtio16(vdev, head);
+	/* The device reads the index before what it exposes */
+	virtio_wmb(vq->weak_barriers);
+	avail++;
+	split->avail_idx_shadow = avail;
+	split->vring.avail->idx = cpu_to_virtio16(vdev, avail);
+	vq->num_added++;
+}
+
+static noinline int vring_add_table_split(struct vring_virtqueue *vq,
+					  const struct vring_pieces *p, void *data, gfp_t gfp)
+{
+	struct vring_desc *desc = &vq->split.vring.desc[vq->free_head];
+	struct virtio_device *vdev = vq->vq.vdev;
+	struct vring_table t;
+	int err;
+
+	err = vring_make_table(vq, p, gfp, &vq->split.desc_extra[vq->free_head], &t);
+	if (err)
+		return err;
+	desc->addr = cpu_to_virtio64(vdev, t.addr);
+	desc->len = cpu_to_virtio32(vdev, t.len);
+	desc->flags = cpu_to_virtio16(vdev, VRING_DESC_F_INDIRECT);
+	vring_publish_split(vq, 1, (vq->free_head + 1) & (vq->split.vring.num - 1), data,
+			    t.entries, t.writable);
+	return 0;
+}
+
+/*
+ * virtqueue_add() in order. -EIO: the virtqueue is broken; -ENOSPC: it is full;
+ * -ENOMEM: not all could be mapped, and nothing has been added.
+ */
+static noinline int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
+						 const struct vring_pieces *p,
+						 void *data, void *ctx, gfp_t gfp)
+{
+	struct vring_virtqueue_split *split = &vq->split;
+	struct vring_fill f = { .i = vq->free_head, .left = p->total_sg };
+	int err = vring_begin_add(vq, data, p->total_sg, ctx);
+
+	if (unlikely(err))
+		return err;
+
+	if (virtqueue_use_indirect(vq, p->total_sg)) {
+		err = vring_add_table_split(vq, p, data, gfp);
+		if (err != -EAGAIN)
+			goto end;
+	}
+
+	if (unlikely(vq->vq.num_free < p->total_sg)) {
+		/* Longer than the ring it may be, but in a table */
+		WARN_ON_ONCE(p->total_sg > split->vring.num && !vq->indirect);
+		/* As the split ring always did: the device may not have seen the others */
+		if (p->out_sgs)
+			vq->notify(&vq->vq);
+		err = -ENOSPC;
+		goto end;
+	}
+
+	err = -ENOMEM;
+	if (likely(vring_fill_split(vq, split->vring.desc, split->desc_extra,
+				    split->vring.num - 1, p, &f))) {
+		vring_publish_split(vq, p->total_sg, f.i, data, ctx, f.writable);
+		err = 0;
+	} else {
+		vring_unmap_range(vq, split->desc_extra, split->vring.num, vq->free_head,
+				  p->total_sg - f.left);
+	}
+end:
+	vring_end_add(vq);
+	return err;
+}
+
+static __always_inline void vring_publish_packed(struct vring_virtqueue *vq, unsigned int num,
+						 unsigned int next, void *data, void *indir_desc,
+						 u32 writable, u16 head_flags)
 {
 	struct vring_virtqueue_packed *packed = &vq->packed;
-	struct vring_packed_desc *table = vring_alloc_table(vq, p->total_sg, gfp);
-	unsigned int num = table ? 1 : p->total_sg;
-	unsigned int ring_num = packed->vring.num;
 	unsigned int head = packed->next_avail_idx;
-	struct vring_packed_desc *desc = &packed->vring.desc[head];
-	struct vring_in_order_buf *buf;
-	u32 writable = 0;
-	u16 head_flags;
-	int next;
+	struct vring_in_order_buf *buf = &packed->in_order_buf[head];
 
-	if (unlikely(vq->vq.num_free < num)) {
-		/* Longer than the ring it may be, but in a table */
-		WARN_ON_ONCE(num > ring_num && !vq->indirect);
-		kfree(table);
-		return -ENOSPC;
-	}
-
-	if (table) {
-		dma_addr_t addr;
-
-		next = vring_fill_packed(vq, table, NULL, p->total_sg, 0, p, 0, &head_flags,
-					 &writable);
-		if (next >= 0)
-			next = vring_map_table(vq, table, p->total_sg, &packed->desc_extra[head],
-					       &addr);
-		if (next < 0) {
-			kfree(table);
-			return next;
-		}
-		desc->addr = cpu_to_le64(addr);
-		desc->len = cpu_to_le32(p->total_sg * sizeof(*table));
-		desc->id = cpu_to_le16(head);
-		head_flags = packed->avail_used_flags | VRING_DESC_F_INDIRECT;
-		next = vring_after(head, ring_num);
-		ctx = table;
-	} else {
-		next = vring_fill_packed(vq, packed->vring.desc, packed->desc_extra, ring_num,
-					 head, p, packed->avail_used_flags, &head_flags,
-					 &writable);
-		if (next < 0)
-			return next;
-	}
-
-	buf = &packed->in_order_buf[head];
 	buf->data = data;
-	buf->indir_desc = ctx;
+	buf->indir_desc = indir_desc;
 	buf->writable = writable;
 	buf->num = num;
 	packed->next_avail_idx = next;
-	if (next <= head) {
+	if (unlikely(next <= head)) {
 		packed->avail_wrap_counter ^= 1;
 		packed->avail_used_flags ^= VRING_PACKED_AVAIL_USED;
 	}
@@ -429,160 +494,251 @@ static int virtqueue_add_packed_in_order(struct vring_virtqueue *vq,
 
 	/* The device reads the first descriptor's flags before all of the rest */
 	virtio_wmb(vq->weak_barriers);
-	desc->flags = cpu_to_le16(head_flags);
+	packed->vring.desc[head].flags = cpu_to_le16(head_flags);
+}
+
+static noinline int vring_add_table_packed(struct vring_virtqueue *vq,
+					   const struct vring_pieces *p, void *data, gfp_t gfp)
+{
+	struct vring_virtqueue_packed *packed = &vq->packed;
+	unsigned int head = packed->next_avail_idx;
+	struct vring_packed_desc *desc = &packed->vring.desc[head];
+	struct vring_table t;
+	int err;
+
+	err = vring_make_table(vq, p, gfp, &packed->desc_extra[head], &t);
+	if (err)
+		return err;
+	desc->addr = cpu_to_le64(t.addr);
+	desc->len = cpu_to_le32(t.len);
+	desc->id = cpu_to_le16(head);
+	vring_publish_packed(vq, 1, head + 1 == packed->vring.num ? 0 : head + 1, data, t.entries,
+			     t.writable, packed->avail_used_flags | VRING_DESC_F_INDIRECT);
 	return 0;
 }
 
-static int virtqueue_add_in_order(struct vring_virtqueue *vq, struct scatterlist *sgs[],
-				  unsigned int total_sg, unsigned int out_sgs,
-				  unsigned int in_sgs, void *data, void *ctx, gfp_t gfp)
+/*
+ * Those after the first that have been written must not stay available: the next buffer
+ * here may be shorter. As they would be if made available, and not used, one lap ago,
+ * they are neither available nor used in this one.
+ */
+static noinline void vring_unpublish_packed(struct vring_virtqueue *vq, unsigned int num)
+{
+	struct vring_virtqueue_packed *packed = &vq->packed;
+	u16 avail_used = packed->avail_used_flags;
+	unsigned int i = packed->next_avail_idx;
+
+	while (num-- > 1) {
+		if (++i == packed->vring.num) {
+			i = 0;
+			avail_used ^= VRING_PACKED_AVAIL_USED;
+		}
+		packed->vring.desc[i].flags = cpu_to_le16(avail_used ^ VRING_PACKED_AVAIL_USED);
+	}
+}
+
+static noinline int virtqueue_add_packed_in_order(struct vring_virtqueue *vq,
+						  const struct vring_pieces *p,
+						  void *data, void *ctx, gfp_t gfp)
+{
+	struct vring_virtqueue_packed *packed = &vq->packed;
+	struct vring_fill f = {
+		.i = packed->next_avail_idx,
+		.left = p->total_sg,
+		.avail_used = packed->avail_used_flags,
+	};
+	int err = vring_begin_add(vq, data, p->total_sg, ctx);
+
+	if (unlikely(err))
+		return err;
+
+	if (virtqueue_use_indirect(vq, p->total_sg)) {
+		err = vring_add_table_packed(vq, p, data, gfp);
+		if (err != -EAGAIN)
+			goto end;
+	}
+
+	if (unlikely(vq->vq.num_free < p->total_sg)) {
+		WARN_ON_ONCE(p->total_sg > packed->vring.num && !vq->indirect);
+		err = -ENOSPC;
+		goto end;
+	}
+
+	err = -ENOMEM;
+	if (likely(vring_fill_packed(vq, packed->vring.desc, packed->desc_extra,
+				     packed->vring.num, packed->next_avail_idx, p, &f))) {
+		vring_publish_packed(vq, p->total_sg, f.i, data, ctx, f.writable, f.head_flags);
+		err = 0;
+	} else {
+		vring_unmap_range(vq, packed->desc_extra, packed->vring.num,
+				  packed->next_avail_idx, p->total_sg - f.left);
+		vring_unpublish_packed(vq, p->total_sg - f.left);
+	}
+end:
+	vring_end_add(vq);
+	return err;
+}
+
+static __always_inline int virtqueue_add_in_order(struct vring_virtqueue *vq,
+						  struct scatterlist *sgs[],
+						  unsigned int total_sg, unsigned int out_sgs,
+						  unsigned int in_sgs, void *data, void *ctx,
+						  gfp_t gfp)
 {
 	const struct vring_pieces p = { sgs, out_sgs, in_sgs, total_sg };
-	int err;
 
-	/* The place of the context is the indirect table's */
-	if (WARN_ON_ONCE(!data || !total_sg || (ctx && vq->indirect)))
-		return -EINVAL;
-
-	START_USE(vq);
-	if (unlikely(vq->broken)) {
-		err = -EIO;
-	} else {
-		LAST_ADD_TIME_UPDATE(vq);
-		err = vq->packed_ring ? virtqueue_add_packed_in_order(vq, &p, data, ctx, gfp) :
-					virtqueue_add_split_in_order(vq, &p, data, ctx, gfp);
-	}
-	END_USE(vq);
-	/* It is to be told from its value in 16 bits, and the next may add 32768 */
-	if (unlikely(vq->num_added >= U16_MAX / 2))
-		virtqueue_kick(&vq->vq);
-	return err;
+	return vring_layout(vq) == VRING_SPLIT_IN_ORDER ?
+		virtqueue_add_split_in_order(vq, &p, data, ctx, gfp) :
+		virtqueue_add_packed_in_order(vq, &p, data, ctx, gfp);
 }
 
 /*
  * Getting them back
  */
 
-/* A table that was used, with its pieces, where nobody else unmaps them. */
-static noinline void vring_free_table(const struct vring_virtqueue *vq, void *table,
-				      const struct vring_desc_extra *extra)
+/* What is left of a buffer that came back: mappings, the table. Returns @data. */
+static noinline void *vring_release(const struct vring_virtqueue *vq,
+				    const struct vring_in_order_buf *buf, unsigned int head,
+				    void *data)
 {
-	if (vq->do_unmap)
-		vring_unmap_table(vq, table, extra->len / sizeof(struct vring_desc));
-	kfree(table);
+	const struct vring_desc_extra *extra = vq->packed_ring ? vq->packed.desc_extra :
+								 vq->split.desc_extra;
+
+	if (vq->use_dma_api)
+		vring_unmap_range(vq, extra, virtqueue_get_vring_size(&vq->vq), head, buf->num);
+	if (vq->indirect && buf->indir_desc) {
+		if (vq->do_unmap)
+			vring_unmap_table(vq, buf->indir_desc,
+					  extra[head].len / sizeof(struct vring_desc));
+		kfree(buf->indir_desc);
+	}
+	return data;
 }
 
 /* The buffer at @head is the driver's again. Returns its token. */
 static __always_inline void *vring_detach_in_order(struct vring_virtqueue *vq,
 						   struct vring_in_order_buf *buf,
-						   struct vring_desc_extra *extra,
-						   unsigned int ring_num, unsigned int head,
-						   void **ctx)
+						   unsigned int head, void **ctx)
 {
 	void *data = buf->data;
 
 	buf->data = NULL;
 	vq->vq.num_free += buf->num;
-	if (unlikely(vq->use_dma_api))
-		vring_unmap_range(vq, extra, ring_num, head, buf->num);
-	if (vq->indirect) {
-		if (buf->indir_desc)
-			vring_free_table(vq, buf->indir_desc, &extra[head]);
-	} else if (ctx) {
+	if (ctx && !vq->indirect)
 		*ctx = buf->indir_desc;
-	}
+	if (unlikely(vq->use_dma_api || (vq->indirect && buf->indir_desc)))
+		return vring_release(vq, buf, head, data);
 	return data;
 }
 
-/* What the device says has to be a buffer that it has: its record, or NULL. */
-static __always_inline struct vring_in_order_buf *
-vring_check_id(struct vring_virtqueue *vq, struct vring_in_order_buf *bufs,
-	       unsigned int ring_num, u32 id)
+/* What the device says has to be a buffer that it has. */
+static __always_inline bool vring_has_id(const struct vring_in_order_buf *bufs,
+					 unsigned int ring_num, u32 id)
 {
-	if (unlikely(id >= ring_num)) {
-		BAD_RING(vq, "id %u out of range\n", id);
-		return NULL;
-	}
-	if (unlikely(!bufs[id].data)) {
-		BAD_RING(vq, "id %u is not a head!\n", id);
-		return NULL;
-	}
-	return &bufs[id];
+	return likely(id < ring_num && bufs[id].data);
 }
 
-static bool vring_open_batch_split(struct vring_virtqueue *vq)
+/* What the device wrote cannot be: one message, and no more of it. */
+static noinline void *vring_bad_id(struct vring_virtqueue *vq, unsigned int ring_num, u32 id)
 {
-	const struct vring_used *used = vq->split.vring.used;
+	if (id >= ring_num)
+		BAD_RING(vq, "id %u out of range\n", id);
+	else
+		BAD_RING(vq, "id %u is not a head!\n", id);
+	return NULL;
+}
+
+static noinline void *vring_bad_used_index(struct vring_virtqueue *vq, u16 idx)
+{
+	BAD_RING(vq, "used index %u is beyond what is available\n", idx);
+	return NULL;
+}
+
+static noinline void *vring_bad_batch(struct vring_virtqueue *vq, u16 end)
+{
+	BAD_RING(vq, "a batch ends at %u, beyond the used index\n", end);
+	return NULL;
+}
+
+/* The buffer after @last, of the batch that ends at @end. */
+static __always_inline void *vring_take_split(struct vring_virtqueue *vq, u16 last, u16 end,
+					      unsigned int *len, void **ctx)
+{
+	struct vring_virtqueue_split *split = &vq->split;
+	struct vring_in_order *state = &vq->in_order;
+	unsigned int head = state->head;
+	struct vring_in_order_buf *buf = &split->in_order_buf[head];
+
+	vq->last_used_idx = ++last;
+	state->head = (head + buf->num) & (split->vring.num - 1);
+	state->buffers++;
+	if (last != end) {
+		*len = buf->writable;
+	} else {
+		*len = state->batch_len;
+		/*
+		 * All that has been seen is taken: next time the index is read. Ask
+		 * for an interrupt at what it does not yet expose, before that.
+		 */
+		if (last == state->seen && vq->event &&
+		    !(split->avail_flags_shadow & VRING_AVAIL_F_NO_INTERRUPT))
+			virtio_store_mb(vq->weak_barriers, &vring_used_event(&split->vring),
+					cpu_to_virtio16(vq->vq.vdev, last));
+	}
+	LAST_ADD_TIME_INVALID(vq);
+	END_USE(vq);
+	return vring_detach_in_order(vq, buf, head, ctx);
+}
+
+/* Open the batch at @last, which @seen, the used index, exposes. */
+static noinline void *vring_take_first_split(struct vring_virtqueue *vq, u16 last, u16 seen,
+					     unsigned int *len, void **ctx)
+{
+	const struct vring_virtqueue_split *split = &vq->split;
 	struct vring_in_order *state = &vq->in_order;
 	struct virtio_device *vdev = vq->vq.vdev;
-	u16 last = vq->last_used_idx;
 	const struct vring_used_elem *elem;
-	const struct vring_in_order_buf *buf;
+	u32 id;
 	u16 end;
 
-	if (last == state->seen) {
-		u16 seen = virtio16_to_cpu(vdev, READ_ONCE(used->idx));
-
-		if (seen == last)
-			return false;
-		if (unlikely((u16)(seen - last) > (u16)(vq->split.avail_idx_shadow - last))) {
-			BAD_RING(vq, "used index %u is beyond what is available\n", seen);
-			return false;
-		}
+	if (seen != state->seen) {
+		if (unlikely((u16)(seen - last) > (u16)(split->avail_idx_shadow - last)))
+			return vring_bad_used_index(vq, seen);
 		state->seen = seen;
 		/* The elements after the index, which the device wrote the other way round */
 		virtio_rmb(vq->weak_barriers);
 	}
 
-	elem = &used->ring[last & (vq->split.vring.num - 1)];
-	buf = vring_check_id(vq, vq->split.in_order_buf, vq->split.vring.num,
-			     virtio32_to_cpu(vdev, READ_ONCE(elem->id)));
-	if (unlikely(!buf))
-		return false;
-	end = buf->seq + 1;
-	if (unlikely((u16)(end - last) > (u16)(state->seen - last))) {
-		BAD_RING(vq, "a batch ends at %u, beyond used index %u\n", end, state->seen);
-		return false;
-	}
+	elem = &split->vring.used->ring[last & (split->vring.num - 1)];
+	id = virtio32_to_cpu(vdev, READ_ONCE(elem->id));
+	if (!vring_has_id(split->in_order_buf, split->vring.num, id))
+		return vring_bad_id(vq, split->vring.num, id);
+	end = split->in_order_buf[id].seq + 1;
+	if (unlikely((u16)(end - last) > (u16)(seen - last)))
+		return vring_bad_batch(vq, end);
+
 	state->batch_len = virtio32_to_cpu(vdev, READ_ONCE(elem->len));
 	state->batch_end = end;
 	state->batches++;
-	return true;
+	return vring_take_split(vq, last, end, len, ctx);
 }
 
-static void *virtqueue_get_buf_split_in_order(struct vring_virtqueue *vq, unsigned int *len,
-					      void **ctx)
+static noinline void *virtqueue_get_buf_split_in_order(struct vring_virtqueue *vq,
+						       unsigned int *len, void **ctx)
 {
-	struct vring_virtqueue_split *split = &vq->split;
-	struct vring_in_order *state = &vq->in_order;
-	unsigned int ring_num = split->vring.num;
-	struct vring_in_order_buf *buf;
-	u16 head = state->head;
-	void *data;
+	u16 last = vq->last_used_idx, end = vq->in_order.batch_end, seen = vq->in_order.seen;
 
-	if (vq->last_used_idx == state->batch_end && !vring_open_batch_split(vq))
+	if (unlikely(vq->broken))
 		return NULL;
-
-	buf = &split->in_order_buf[head];
-	*len = buf->writable;
-	state->head = (head + buf->num) & (ring_num - 1);
-	data = vring_detach_in_order(vq, buf, split->desc_extra, ring_num, head, ctx);
-	state->buffers++;
-	LAST_ADD_TIME_INVALID(vq);
-
-	if (++vq->last_used_idx != state->batch_end)
-		return data;
-
-	*len = state->batch_len;
-	/*
-	 * All that has been seen is taken: next time the index is read. Ask for an
-	 * interrupt at what it does not yet expose, before that.
-	 */
-	if (vq->last_used_idx == state->seen && vq->event &&
-	    !(split->avail_flags_shadow & VRING_AVAIL_F_NO_INTERRUPT))
-		virtio_store_mb(vq->weak_barriers, &vring_used_event(&split->vring),
-				cpu_to_virtio16(vq->vq.vdev, vq->last_used_idx));
-	return data;
+	START_USE(vq);
+	if (last != end)
+		return vring_take_split(vq, last, end, len, ctx);
+	if (last == seen)
+		seen = virtio16_to_cpu(vq->vq.vdev, READ_ONCE(vq->split.vring.used->idx));
+	if (last != seen)
+		return vring_take_first_split(vq, last, seen, len, ctx);
+	END_USE(vq);
+	return NULL;
 }
 
 /* The position @num descriptors after one, which is an index and, on top, the wrap counter */
@@ -599,79 +755,84 @@ static __always_inline u16 vring_packed_after(u16 position, unsigned int num,
 	return i | wrap;
 }
 
-static bool vring_open_batch_packed(struct vring_virtqueue *vq)
-{
-	unsigned int ring_num = vq->packed.vring.num;
-	struct vring_in_order *state = &vq->in_order;
-	const struct vring_packed_desc *desc;
-	const struct vring_in_order_buf *buf;
-	u16 first = packed_last_used(vq->last_used_idx);
-	unsigned int before;
-	u16 id;
-
-	if (!more_used_packed(vq))
-		return false;
-	/* The rest after the flags, which the device wrote the other way round */
-	virtio_rmb(vq->weak_barriers);
-
-	desc = &vq->packed.vring.desc[first];
-	id = le16_to_cpu(READ_ONCE(desc->id));
-	buf = vring_check_id(vq, vq->packed.in_order_buf, ring_num, id);
-	if (unlikely(!buf))
-		return false;
-	before = id >= first ? id - first : id + ring_num - first;
-	state->batch_len = le32_to_cpu(READ_ONCE(desc->len));
-	WRITE_ONCE(state->batch_end,
-		   vring_packed_after(vq->last_used_idx, before + buf->num, ring_num));
-	state->batches++;
-	return true;
-}
-
-static void *virtqueue_get_buf_packed_in_order(struct vring_virtqueue *vq, unsigned int *len,
-					       void **ctx)
+/* The buffer at @last, of the batch that ends at @end. */
+static __always_inline void *vring_take_packed(struct vring_virtqueue *vq, u16 last, u16 end,
+					       unsigned int *len, void **ctx)
 {
 	struct vring_virtqueue_packed *packed = &vq->packed;
 	struct vring_in_order *state = &vq->in_order;
-	unsigned int ring_num = packed->vring.num;
-	struct vring_in_order_buf *buf;
-	u16 last, head;
-	void *data;
+	unsigned int head = packed_last_used(last);
+	struct vring_in_order_buf *buf = &packed->in_order_buf[head];
 
-	if (vq->last_used_idx == state->batch_end && !vring_open_batch_packed(vq))
-		return NULL;
-
-	head = packed_last_used(vq->last_used_idx);
-	buf = &packed->in_order_buf[head];
-	*len = buf->writable;
-	last = vring_packed_after(vq->last_used_idx, buf->num, ring_num);
-	data = vring_detach_in_order(vq, buf, packed->desc_extra, ring_num, head, ctx);
-	state->buffers++;
-	LAST_ADD_TIME_INVALID(vq);
-
+	last = vring_packed_after(last, buf->num, packed->vring.num);
 	/* vring_interrupt() may look */
 	WRITE_ONCE(vq->last_used_idx, last);
-	if (last != state->batch_end)
-		return data;
-
-	*len = state->batch_len;
-	/* Ask for an interrupt at the next, before looking for it */
-	if (packed->event_flags_shadow == VRING_PACKED_EVENT_FLAG_DESC)
-		virtio_store_mb(vq->weak_barriers, &packed->vring.driver->off_wrap,
-				cpu_to_le16(last));
-	return data;
+	state->buffers++;
+	if (last != end) {
+		*len = buf->writable;
+	} else {
+		*len = state->batch_len;
+		/* Ask for an interrupt at the next, before looking for it */
+		if (packed->event_flags_shadow == VRING_PACKED_EVENT_FLAG_DESC)
+			virtio_store_mb(vq->weak_barriers, &packed->vring.driver->off_wrap,
+					cpu_to_le16(last));
+	}
+	LAST_ADD_TIME_INVALID(vq);
+	END_USE(vq);
+	return vring_detach_in_order(vq, buf, head, ctx);
 }
 
-static void *virtqueue_get_buf_in_order(struct vring_virtqueue *vq, unsigned int *len,
-					void **ctx)
+/* Open the batch at @last, where the descriptor is used. */
+static noinline void *vring_take_first_packed(struct vring_virtqueue *vq, u16 last,
+					      unsigned int *len, void **ctx)
 {
-	void *data = NULL;
+	const struct vring_virtqueue_packed *packed = &vq->packed;
+	struct vring_in_order *state = &vq->in_order;
+	const u16 wrap = BIT(VRING_PACKED_EVENT_F_WRAP_CTR);
+	unsigned int ring_num = packed->vring.num;
+	u16 first = packed_last_used(last);
+	const struct vring_packed_desc *desc = &packed->vring.desc[first];
+	u16 id, end;
 
+	/* The rest after the flags, which the device wrote the other way round */
+	virtio_rmb(vq->weak_barriers);
+
+	id = le16_to_cpu(READ_ONCE(desc->id));
+	if (!vring_has_id(packed->in_order_buf, ring_num, id))
+		return vring_bad_id(vq, ring_num, id);
+	/* Behind the last buffer, which may be on the next lap */
+	end = vring_packed_after(id | ((last & wrap) ^ (id < first ? wrap : 0)),
+				 packed->in_order_buf[id].num, ring_num);
+
+	state->batch_len = le32_to_cpu(READ_ONCE(desc->len));
+	/* So it may here */
+	WRITE_ONCE(state->batch_end, end);
+	state->batches++;
+	return vring_take_packed(vq, last, end, len, ctx);
+}
+
+static noinline void *virtqueue_get_buf_packed_in_order(struct vring_virtqueue *vq,
+							unsigned int *len, void **ctx)
+{
+	u16 last = vq->last_used_idx, end = vq->in_order.batch_end;
+
+	if (unlikely(vq->broken))
+		return NULL;
 	START_USE(vq);
-	if (likely(!vq->broken))
-		data = vq->packed_ring ? virtqueue_get_buf_packed_in_order(vq, len, ctx) :
-					 virtqueue_get_buf_split_in_order(vq, len, ctx);
+	if (last != end)
+		return vring_take_packed(vq, last, end, len, ctx);
+	if (is_used_desc_packed(vq, packed_last_used(last), packed_used_wrap_counter(last)))
+		return vring_take_first_packed(vq, last, len, ctx);
 	END_USE(vq);
-	return data;
+	return NULL;
+}
+
+static __always_inline void *virtqueue_get_buf_in_order(struct vring_virtqueue *vq,
+							unsigned int *len, void **ctx)
+{
+	return vring_layout(vq) == VRING_SPLIT_IN_ORDER ?
+		virtqueue_get_buf_split_in_order(vq, len, ctx) :
+		virtqueue_get_buf_packed_in_order(vq, len, ctx);
 }
 
 /*
@@ -683,7 +844,6 @@ static void *virtqueue_detach_unused_buf_in_order(struct vring_virtqueue *vq)
 	unsigned int ring_num = virtqueue_get_vring_size(&vq->vq);
 	unsigned int left = ring_num - vq->vq.num_free;
 	struct vring_in_order_buf *buf;
-	struct vring_desc_extra *extra;
 	unsigned int next, head;
 	void *data = NULL;
 
@@ -694,8 +854,7 @@ static void *virtqueue_detach_unused_buf_in_order(struct vring_virtqueue *vq)
 		head = next >= left ? next - left : next + ring_num - left;
 		buf = vq->packed_ring ? &vq->packed.in_order_buf[head] :
 					&vq->split.in_order_buf[head];
-		extra = vq->packed_ring ? vq->packed.desc_extra : vq->split.desc_extra;
-		data = vring_detach_in_order(vq, buf, extra, ring_num, head, NULL);
+		data = vring_detach_in_order(vq, buf, head, NULL);
 	}
 	END_USE(vq);
 	return data;
