@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What the layouts of a virtqueue have in common */
+#include <stdio.h>
+#include <string.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+#include "device_ring.h"
+
+int ring_complain(struct device_ring *ring, const char *what)
+{
+	if (!ring->complaint) {
+		ring->complaint = what;
+		fprintf(stderr, "queue %u: the driver broke the rules: %s\n",
+			ring->config.index, what);
+	}
+	return -1;
+}
+
+void *ring_at(struct device_ring *ring, uint64_t iova, uint64_t len)
+{
+	const struct ring_memory *memory = &ring->config.memory;
+
+	return memory->at(memory->owner, iova, len);
+}
+
+bool ring_start(struct device_ring *ring, const struct ring_config *config)
+{
+	uint64_t features = config->features;
+
+	memset(ring, 0, sizeof(*ring));
+	ring->config = *config;
+	ring->in_order = features & (1ULL << VIRTIO_F_IN_ORDER);
+	ring->event_idx = features & (1ULL << VIRTIO_RING_F_EVENT_IDX);
+	ring->indirect = features & (1ULL << VIRTIO_RING_F_INDIRECT_DESC);
+	ring->layout = features & (1ULL << VIRTIO_F_RING_PACKED) ? &packed_layout : &split_layout;
+	return config->size && config->size <= RING_MAX_SIZE && ring->layout->begin(ring);
+}
+
+int ring_add_element(struct device_ring *ring, struct ring_buffer *buffer, uint64_t iova,
+		     uint32_t len, bool write)
+{
+	struct iovec *iov = &buffer->iov[buffer->num_out + buffer->num_in];
+
+	if (buffer->num_out + buffer->num_in == RING_MAX_IOV)
+		return ring_complain(ring, "a buffer of too many elements");
+	if (!len)
+		return ring_complain(ring, "an element of no bytes");
+	if (!write && buffer->num_in)
+		return ring_complain(ring, "an element to read after one to write");
+
+	iov->iov_base = ring_at(ring, iova, len);
+	iov->iov_len = len;
+	if (!iov->iov_base)
+		return ring_complain(ring, "an element where no memory is");
+	if (write) {
+		buffer->num_in++;
+		buffer->writable += len;
+	} else {
+		buffer->num_out++;
+	}
+	return 0;
+}
+
+int ring_take(struct device_ring *ring, struct ring_buffer *buffer)
+{
+	if (ring->complaint)
+		return -1;
+	buffer->num_out = 0;
+	buffer->num_in = 0;
+	buffer->writable = 0;
+	return ring->layout->take(ring, buffer);
+}
+
+static void end_batch(struct device_ring *ring)
+{
+	struct ring_used *batch = &ring->batch;
+
+	ring->layout->put(ring, batch);
+	ring->unpublished = true;
+	ring->statistics.elements++;
+	ring->statistics.buffers += batch->buffers;
+	if (batch->buffers > ring->statistics.largest_batch)
+		ring->statistics.largest_batch = batch->buffers;
+	memset(batch, 0, sizeof(*batch));
+}
+
+void ring_complete(struct device_ring *ring, const struct ring_buffer *buffer, size_t len)
+{
+	struct ring_used *batch = &ring->batch;
+
+	/*
+	 * The driver takes a buffer that is skipped for one that was written completely,
+	 * so only such a one may have others after it. One without anything to write is.
+	 */
+	if (batch->buffers &&
+	    (!ring->in_order || !batch->complete || batch->buffers >= ring->config.max_batch))
+		end_batch(ring);
+
+	batch->id = buffer->id;
+	batch->len = len;
+	batch->slots += buffer->slots;
+	batch->buffers++;
+	batch->writable = buffer->num_in;
+	batch->complete = len == buffer->writable;
+}
+
+bool ring_publish(struct device_ring *ring)
+{
+	if (ring->batch.buffers)
+		end_batch(ring);
+	if (!ring->unpublished)
+		return false;
+
+	ring->layout->publish(ring);
+	ring->unpublished = false;
+	/* What the driver wants must not be read before it can see the elements */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!ring->layout->wants_interrupt(ring)) {
+		ring->statistics.suppressed++;
+		return false;
+	}
+	ring->statistics.notified++;
+	return true;
+}
