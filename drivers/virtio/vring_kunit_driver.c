@@ -113,7 +113,7 @@ void fake_expect(struct kunit *test, struct fake_vq *fq, struct fake_buf *buf,
 			expected = fake_premapped_at(token, i);
 		else if (fq->dma)
 			addr = fake_dma_phys(fq->dma, addr, piece->len, piece->write);
-		if (addr != expected || piece->len != token || piece->write != (i >= out))
+		if (addr != expected || piece->len != token || piece->write == (i < out))
 			KUNIT_FAIL(test, "piece %u of %lu: at %llx, not %llx, len %u, write %d\n",
 				   i, token, addr, expected, piece->len, piece->write);
 	}

@@ -335,6 +335,7 @@ static bool model_get(struct model *m)
 	buf = virtqueue_get_buf_ctx(m->fq.vq, &len, &ctx);
 	if (!pending) {
 		CHECK(m, !buf);
+		CHECK(m, m->fq.vq->num_free == m->free);
 		if (!m->exact)
 			return false;
 		m->armed = true;

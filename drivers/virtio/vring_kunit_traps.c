@@ -122,9 +122,9 @@ static void context_of_skipped(struct kunit *test)
 }
 
 /* T3: as long as a buffer of the batch is to be taken, something is pending */
-static void pending_in_open_batch(struct kunit *test)
+static void expect_pending(struct kunit *test, u64 features)
 {
-	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 16);
+	struct fake_vq *fq = fake_vq_simple(test, features, 16);
 	unsigned int i, lap, opaque;
 	struct fake_buf bufs[4];
 
@@ -159,6 +159,12 @@ static void pending_in_open_batch(struct kunit *test)
 		expect_get(test, fq, 4, 2);
 	}
 	fake_expect_unused(test, fq);
+}
+
+static void pending_in_open_batch(struct kunit *test)
+{
+	expect_pending(test, features_of(test));
+	expect_pending(test, features_of(test) | FAKE_EVENT_IDX);
 }
 
 /* T6: while there is more to take nobody has to know where to interrupt */
@@ -314,7 +320,8 @@ static void expect_anew(struct kunit *test, struct fake_vq *fq)
 	unsigned int i, lap;
 
 	expect_get(test, fq, 0, 0);
-	KUNIT_EXPECT_TRUE(test, virtqueue_enable_cb(fq->vq));
+	fake_expect_unused(test, fq);
+	KUNIT_ASSERT_TRUE(test, virtqueue_enable_cb(fq->vq));
 	KUNIT_EXPECT_FALSE(test, fake_interrupt(fq));
 	for (lap = 0; lap < fq->num; lap++) {
 		for (i = 0; i < 3; i++)
