@@ -78,8 +78,10 @@ static const char *walk_split(struct ring_device *device, struct chain *chain,
 	for (;; i = desc[i].next) {
 		u16 flags = desc[i].flags;
 
-		if (!chain->indirect)
+		if (!chain->indirect) {
 			chain->descs++;
+			chain->slots |= BIT_ULL(i % 64);
+		}
 		if (flags & VRING_DESC_F_INDIRECT) {
 			if (chain->indirect || flags != VRING_DESC_F_INDIRECT)
 				return "a table in a table, or in a chain";
@@ -166,6 +168,7 @@ static const char *take_packed(struct ring_device *device, struct chain *chain)
 			return "a flag that does not exist";
 		chain->id = desc->id;
 		chain->descs++;
+		chain->slots |= BIT_ULL((position & ~WRAP) % 64);
 		if (flags & VRING_DESC_F_INDIRECT) {
 			if (chain->pieces || flags & (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE))
 				return "an indirect table in a chain";

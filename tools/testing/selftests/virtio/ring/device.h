@@ -30,6 +30,8 @@ struct chain {
 	/* where it begins, and how many descriptors of the ring it takes */
 	u16 head;
 	u16 descs;
+	/* bit n: the ring's descriptor n is part of it; only for small rings */
+	u64 slots;
 	bool indirect;
 	unsigned int pieces;
 	/* what a device writes that uses all of it */

@@ -15,7 +15,6 @@
 #include "fake_kernel.h"
 
 #define MEMORY_SIZE (128 * 1024)
-#define MAX_MAPPINGS 256
 
 /* A DMA address must not work as a pointer, nor the other way round. */
 #define DMA_BIT BIT_ULL(40)
@@ -37,11 +36,7 @@ struct block {
 static char memory[MEMORY_SIZE] __aligned(64);
 static size_t memory_end;
 
-static struct {
-	dma_addr_t addr;
-	size_t size;
-	enum dma_data_direction dir;
-} mappings[MAX_MAPPINGS];
+static struct fake_mapping mappings[FAKE_MAPPINGS];
 
 void fake_kernel_reset(void)
 {
@@ -54,6 +49,28 @@ void *fake_memory(size_t *size)
 {
 	*size = memory_end;
 	return memory;
+}
+
+void fake_kernel_save(struct fake_copy *copy)
+{
+	if (memory_end > sizeof(copy->memory)) {
+		fprintf(stderr, "%zu bytes are too many for a copy\n", memory_end);
+		exit(1);
+	}
+	copy->kernel = fake_kernel;
+	memcpy(copy->mappings, mappings, fake_kernel.mapped * sizeof(mappings[0]));
+	copy->size = memory_end;
+	memcpy(copy->memory, memory, memory_end);
+}
+
+void fake_kernel_restore(const struct fake_copy *copy)
+{
+	fake_kernel = copy->kernel;
+	memcpy(mappings, copy->mappings, fake_kernel.mapped * sizeof(mappings[0]));
+	if (memory_end > copy->size)
+		memset(memory + copy->size, 0, memory_end - copy->size);
+	memcpy(memory, copy->memory, copy->size);
+	memory_end = copy->size;
 }
 
 /* Whether this is the one that is to fail */
@@ -130,7 +147,7 @@ dma_addr_t fake_dma_map(unsigned long address, size_t size, enum dma_data_direct
 
 	if (due(&fake_kernel.fail_dma_map))
 		return DMA_MAPPING_ERROR;
-	if (i == MAX_MAPPINGS) {
+	if (i == FAKE_MAPPINGS) {
 		fprintf(stderr, "too many mappings\n");
 		exit(1);
 	}

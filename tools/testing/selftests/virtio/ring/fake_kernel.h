@@ -31,8 +31,27 @@ extern struct fake_kernel fake_kernel;
 /* Nothing is allocated, mapped, said or about to fail any more. */
 void fake_kernel_reset(void);
 
-/* All memory that was ever handed out since the reset: the state of whatever lives in it. */
+/* All memory that was ever handed out since the reset: the state of whatever lives in it */
 void *fake_memory(size_t *size);
+
+/* Everything, to be put back */
+#define FAKE_MAPPINGS 128
+
+struct fake_mapping {
+	dma_addr_t addr;
+	size_t size;
+	int dir;
+};
+
+struct fake_copy {
+	struct fake_kernel kernel;
+	struct fake_mapping mappings[FAKE_MAPPINGS];
+	size_t size;
+	char memory[8192];
+};
+
+void fake_kernel_save(struct fake_copy *copy);
+void fake_kernel_restore(const struct fake_copy *copy);
 
 /* What a device finds at a DMA address */
 void *fake_dma_memory(dma_addr_t addr);

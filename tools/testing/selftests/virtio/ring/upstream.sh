@@ -26,13 +26,12 @@ options() {
 	virtio_test)
 		echo '--no-indirect --no-event-idx --no-virtio-1'
 		echo '--delayed-interrupt --batch=random'
-		echo '--batch=64'
-		echo '--no-event-idx --batch=random --reset=100000'
+		echo '--batch=64 --reset=100000'
 		;;
 	vhost_net_test)
-		echo ''
-		echo '--no-indirect --no-event-idx --no-virtio-1'
-		echo '--delayed-interrupt'
+		echo '--buf-num=100000'
+		echo '--buf-num=100000 --no-indirect --no-event-idx --no-virtio-1'
+		echo '--buf-num=100000 --delayed-interrupt'
 		;;
 	esac
 }

@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Every sequence of what a driver and its device can do: see explore.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/virtio.h>
+#include <linux/virtio_ring.h>
+#include "explore.h"
+
+#define ALIGN 64
+#define MAX_DEPTH 256
+
+struct world world;
+
+/* What tokens point to. Pieces begin so that no two have the same address. */
+static char buffers[TOKENS][256] __aligned(256);
+
+static bool notify(struct virtqueue *vq)
+{
+	world.notifications++;
+	return true;
+}
+
+static void callback(struct virtqueue *vq)
+{
+	world.callbacks++;
+}
+
+bool world_init(const struct layout *layout, unsigned int num)
+{
+	fake_kernel_reset();
+	memset(&world, 0, sizeof(world));
+	world.num = num;
+	world.vdev.features = layout_features(layout);
+	world.vdev.dev.parent = &world.vdev.dev;
+	INIT_LIST_HEAD(&world.vdev.vqs);
+	spin_lock_init(&world.vdev.vqs_list_lock);
+	world.vq = vring_create_virtqueue(0, num, ALIGN, &world.vdev, true, false, false, notify,
+					  callback, "ring_enum");
+	if (!world.vq)
+		return false;
+	world.vq->num_max = MAX_RING;
+	device_init(&world.device, layout, world.vq);
+	device_enable_kicks(&world.device);
+	return true;
+}
+
+void world_save(struct copy *copy)
+{
+	copy->world = world;
+	fake_kernel_save(&copy->fake);
+}
+
+void world_restore(const struct copy *copy)
+{
+	world = copy->world;
+	fake_kernel_restore(&copy->fake);
+}
+
+u32 piece_len(unsigned int piece)
+{
+	return piece + 1;
+}
+
+void *piece_memory(unsigned int token, unsigned int piece)
+{
+	return buffers[token] + 16 * piece;
+}
+
+u32 writable(const struct buf *buf)
+{
+	unsigned int i;
+	u32 len = 0;
+
+	for (i = buf->out; i < buf->out + buf->in; i++)
+		len += piece_len(i);
+	return len;
+}
+
+static u8 descs_of(unsigned int pieces)
+{
+	return world.device.layout.indirect && pieces > 1 ? 1 : pieces;
+}
+
+struct buf new_buf(unsigned int out, unsigned int in)
+{
+	return (struct buf){
+		.token = world.model.added % TOKENS,
+		.descs = descs_of(out + in),
+		.out = out,
+		.in = in,
+	};
+}
+
+int token_of(const void *data)
+{
+	return data ? ((const char *)data - buffers[0]) / sizeof(buffers[0]) : -1;
+}
+
+int world_add(const struct buf *buf)
+{
+	struct scatterlist sg[MAX_PIECES], *sgs[MAX_PIECES];
+	unsigned int i;
+
+	for (i = 0; i < buf->out + buf->in; i++) {
+		sg_init_one(&sg[i], piece_memory(buf->token, i), piece_len(i));
+		sgs[i] = &sg[i];
+	}
+	return virtqueue_add_sgs(world.vq, sgs, buf->out, buf->in, buffers[buf->token],
+				 GFP_ATOMIC);
+}
+
+unsigned int free_descs(void)
+{
+	unsigned int i, descs = world.num;
+
+	for (i = 0; i < world.model.held; i++)
+		descs -= world.model.held_buf[i].buf.descs;
+	for (i = 0; i < world.model.used; i++)
+		descs -= world.model.used_buf[i].buf.descs;
+	return descs;
+}
+
+/* The descriptors of the ring, which both layouts have and are of the same size */
+static const char *ring_descs(void)
+{
+	return world.device.layout.packed ? (char *)world.device.packed.desc :
+					    (char *)world.device.split.desc;
+}
+
+const char *check_chain(const struct chain *chain, const struct buf *buf)
+{
+	unsigned int i;
+
+	if (chain->pieces != buf->out + buf->in)
+		return "the device finds a different number of pieces";
+	if (chain->descs != buf->descs)
+		return "the chain takes a different number of descriptors";
+	for (i = 0; i < chain->pieces; i++) {
+		const struct piece *piece = &chain->piece[i];
+
+		if (fake_dma_memory(piece->addr) != piece_memory(buf->token, i))
+			return "a piece is elsewhere";
+		if (piece->len != piece_len(i))
+			return "a piece has a different length";
+		if (piece->write != (i >= buf->out))
+			return "a piece is for the other direction";
+	}
+	return NULL;
+}
+
+static const char *step_add(unsigned int out, unsigned int in)
+{
+	struct model *model = &world.model;
+	char before[MAX_RING * sizeof(struct vring_desc)];
+	struct buf buf = new_buf(out, in);
+	unsigned int i, size = world.num * sizeof(struct vring_desc);
+	const char *wrong;
+	struct chain chain;
+	int err;
+
+	memcpy(before, ring_descs(), size);
+	err = world_add(&buf);
+	if (buf.descs > free_descs()) {
+		if (err != -ENOSPC)
+			return "a buffer was added that does not fit";
+		if (memcmp(before, ring_descs(), size))
+			return "the ring was changed by a buffer that does not fit";
+		return device_has_avail(&world.device) ?
+			"a buffer that does not fit is available" : NULL;
+	}
+	if (err)
+		return "a buffer that fits could not be added";
+	if (!device_has_avail(&world.device))
+		return "the buffer is not available";
+	wrong = device_take(&world.device, &chain);
+	if (!wrong)
+		wrong = check_chain(&chain, &buf);
+	if (wrong)
+		return wrong;
+	if (device_has_avail(&world.device))
+		return "more is available than was added";
+	for (i = 0; i < world.num; i++) {
+		unsigned int at = i * sizeof(struct vring_desc);
+
+		if (!(chain.slots & BIT(i)) &&
+		    memcmp(before + at, ring_descs() + at, sizeof(struct vring_desc)))
+			return "a descriptor was written that is not the buffer's";
+	}
+	if (!virtqueue_kick_prepare(world.vq))
+		return "the device waits for the buffer and is not told";
+	device_enable_kicks(&world.device);
+
+	model->held_buf[model->held].buf = buf;
+	model->held_buf[model->held].id = chain.id;
+	model->held_buf[model->held].head = chain.head;
+	model->held++;
+	model->added += buf.descs;
+	return NULL;
+}
+
+/* The device raises an interrupt, if the driver wants one, for what came since @old. */
+static const char *interrupt(u16 old, bool had_used)
+{
+	bool wanted = device_interrupts(&world.device, old);
+	unsigned int before = world.callbacks;
+
+	if (world.model.callbacks == CALLBACKS_ON && !had_used && !wanted)
+		return "the driver waits for the buffer and gets no interrupt";
+	if (world.model.callbacks == CALLBACKS_OFF && !world.device.layout.event_idx && wanted)
+		return "callbacks are off and an interrupt comes";
+	if (wanted) {
+		if (vring_interrupt(0, world.vq) != IRQ_HANDLED || world.callbacks != before + 1)
+			return "an interrupt does not reach the driver";
+		world.model.owed = false;
+	} else if (world.model.owed && !world.model.held) {
+		return "the interrupt that was put off never comes";
+	}
+	return NULL;
+}
+
+static void move_to_used(unsigned int i, bool skipped)
+{
+	struct model *model = &world.model;
+
+	model->used_buf[model->used].buf = model->held_buf[i].buf;
+	model->used_buf[model->used].skipped = skipped;
+	model->used++;
+	model->held--;
+	memmove(&model->held_buf[i], &model->held_buf[i + 1],
+		(model->held - i) * sizeof(model->held_buf[0]));
+	memset(&model->held_buf[model->held], 0, sizeof(model->held_buf[0]));
+}
+
+/* What the device writes to a buffer of its own accord: less than all, where it can be less */
+u32 used_len(const struct buf *buf)
+{
+	return writable(buf) / 2;
+}
+
+static const char *step_use(unsigned int n)
+{
+	const struct model *model = &world.model;
+	unsigned int i, descs = 0, last = n;
+	bool had_used = model->used;
+	u16 old = world.device.next_used;
+
+	if (world.device.layout.in_order) {
+		for (i = 0; i < n; i++)
+			descs += model->held_buf[i].buf.descs;
+		last = n - 1;
+	} else {
+		descs = model->held_buf[n].buf.descs;
+		n = 1;
+	}
+	device_write_used(&world.device, model->held_buf[last].id,
+			  used_len(&model->held_buf[last].buf), n, descs);
+	if (world.device.layout.in_order) {
+		for (i = n; i; i--)
+			move_to_used(0, i > 1);
+	} else {
+		move_to_used(last, false);
+	}
+	return interrupt(old, had_used);
+}
+
+static const char *step_get(void)
+{
+	struct model *model = &world.model;
+	unsigned int len = ~0U;
+	int token = token_of(virtqueue_get_buf(world.vq, &len));
+	const struct buf *buf = &model->used_buf[0].buf;
+
+	if (!model->used)
+		return token < 0 ? NULL : "a buffer comes back that was not used";
+	if (token < 0)
+		return "a buffer does not come back that was used";
+	if (token != buf->token)
+		return "a different buffer comes back";
+	if (len != (model->used_buf[0].skipped ? writable(buf) : used_len(buf)))
+		return "the buffer comes back with a different length";
+
+	model->used--;
+	memmove(&model->used_buf[0], &model->used_buf[1],
+		model->used * sizeof(model->used_buf[0]));
+	memset(&model->used_buf[model->used], 0, sizeof(model->used_buf[0]));
+	/* Who takes a buffer asks for an interrupt at the next, sooner or later than was put off */
+	if (model->callbacks == CALLBACKS_DELAYED) {
+		model->callbacks = CALLBACKS_ON;
+		model->owed = false;
+	}
+	return NULL;
+}
+
+static const char *step_enable_cb(void)
+{
+	bool idle = virtqueue_enable_cb(world.vq);
+
+	world.model.callbacks = CALLBACKS_ON;
+	world.model.owed = false;
+	if (idle && world.model.used)
+		return "nothing is pending, says enable_cb, and something is";
+	if (!idle && !world.model.used)
+		return "something is pending, says enable_cb, and nothing is";
+	return NULL;
+}
+
+static const char *step_enable_cb_delayed(void)
+{
+	bool idle = virtqueue_enable_cb_delayed(world.vq);
+
+	world.model.callbacks = CALLBACKS_DELAYED;
+	world.model.owed = idle && world.model.held;
+	if (!idle && !world.model.used)
+		return "something is pending, says enable_cb_delayed, and nothing is";
+	if (idle && world.model.used && !world.model.held)
+		return "enable_cb_delayed waits for what has all come";
+	return NULL;
+}
+
+/* Pieces and tables that the device may have */
+static unsigned int mappings_of(const struct buf *buf)
+{
+	unsigned int pieces = buf->out + buf->in;
+
+	return pieces + (pieces > buf->descs);
+}
+
+static unsigned int expected_mappings(void)
+{
+	unsigned int i, n = 0;
+
+	if (!world.device.layout.dma)
+		return 0;
+	for (i = 0; i < world.model.held; i++)
+		n += mappings_of(&world.model.held_buf[i].buf);
+	for (i = 0; i < world.model.used; i++)
+		n += mappings_of(&world.model.used_buf[i].buf);
+	return n;
+}
+
+/* What holds in every state */
+static const char *check_state(void)
+{
+	if (world.vq->num_free != free_descs())
+		return "num_free is wrong";
+	if (virtqueue_is_broken(world.vq) || fake_kernel.messages)
+		return "the virtqueue is broken";
+	if (fake_kernel.mapped != expected_mappings() || fake_kernel.wrong_unmaps)
+		return "a piece is still mapped, or was unmapped in another way";
+	if (!world.model.used && vring_interrupt(0, world.vq) != IRQ_NONE)
+		return "an interrupt without used buffers is taken for ours";
+	return NULL;
+}
+
+const char *do_step(struct step step)
+{
+	const char *wrong = NULL;
+
+	switch (step.kind) {
+	case STEP_ADD:
+		wrong = step_add(step.a, step.b);
+		break;
+	case STEP_USE:
+		wrong = step_use(step.a);
+		break;
+	case STEP_GET:
+		wrong = step_get();
+		break;
+	case STEP_DISABLE_CB:
+		virtqueue_disable_cb(world.vq);
+		world.model.callbacks = CALLBACKS_OFF;
+		world.model.owed = false;
+		break;
+	case STEP_ENABLE_CB:
+		wrong = step_enable_cb();
+		break;
+	case STEP_ENABLE_CB_DELAYED:
+		wrong = step_enable_cb_delayed();
+		break;
+	}
+	return wrong ? wrong : check_state();
+}
+
+/*
+ * The states that were visited, by a hash of 64 bits. Of a million states, two that differ would
+ * be taken for one with a probability of 1 to 10^7.
+ */
+static u64 *visited;
+static unsigned long visited_size, visited_num;
+
+static u64 hash(u64 h, const void *data, size_t size)
+{
+	const unsigned char *byte = data;
+
+	for (; size >= 8; size -= 8, byte += 8) {
+		u64 word;
+
+		memcpy(&word, byte, 8);
+		h = (h ^ word) * 0x9e3779b97f4a7c15;
+		h ^= h >> 32;
+	}
+	for (; size; size--, byte++) {
+		h = (h ^ *byte) * 0x9e3779b97f4a7c15;
+		h ^= h >> 32;
+	}
+	return h;
+}
+
+static void grow_visited(void)
+{
+	unsigned long i, old_size = visited_size;
+	u64 *old = visited;
+
+	visited_size = old_size ? 2 * old_size : 1 << 16;
+	visited = calloc(visited_size, sizeof(*visited));
+	if (!visited) {
+		perror("calloc");
+		exit(1);
+	}
+	for (i = 0; i < old_size; i++) {
+		u64 at = old[i];
+
+		if (!at)
+			continue;
+		while (visited[at % visited_size])
+			at++;
+		visited[at % visited_size] = old[i];
+	}
+	free(old);
+}
+
+static bool first_visit(bool exact)
+{
+	u64 h = hash(1, &world.model, sizeof(world.model)), at;
+
+	h = hash(h, &world.device.next_avail, sizeof(world.device.next_avail));
+	h = hash(h, &world.device.next_used, sizeof(world.device.next_used));
+	if (exact) {
+		size_t size;
+		void *memory = fake_memory(&size);
+
+		h = hash(h, memory, size);
+	}
+	h |= !h;
+	if (2 * visited_num >= visited_size)
+		grow_visited();
+	for (at = h; visited[at % visited_size]; at++) {
+		if (visited[at % visited_size] == h)
+			return false;
+	}
+	visited[at % visited_size] = h;
+	visited_num++;
+	return true;
+}
+
+/* How the state came to be */
+static struct step path[MAX_DEPTH];
+
+static const char *describe(const struct exploration *e, unsigned int depth, const char *wrong)
+{
+	static const char * const names[] = {
+		"add", "use", "get", "disable_cb", "enable_cb", "enable_cb_delayed",
+	};
+	static char text[4096];
+	int n = snprintf(text, sizeof(text), "%u descriptors:", e->num);
+	unsigned int i;
+
+	for (i = 0; i < depth && n < sizeof(text) - 256; i++) {
+		n += snprintf(text + n, sizeof(text) - n, " %s", names[path[i].kind]);
+		if (path[i].kind == STEP_ADD)
+			n += snprintf(text + n, sizeof(text) - n, "(%u out, %u in)", path[i].a,
+				      path[i].b);
+		else if (path[i].kind == STEP_USE)
+			n += snprintf(text + n, sizeof(text) - n, "(%u)", path[i].a);
+	}
+	snprintf(text + n, sizeof(text) - n, ": %s", wrong);
+	return text;
+}
+
+/* The device reads all pieces, or writes all, or all but the first. */
+static struct step add_in_direction(unsigned int pieces, unsigned int direction)
+{
+	unsigned int out = direction == 0 ? pieces : direction == 1 ? 0 : 1;
+
+	return (struct step){ STEP_ADD, out, pieces - out };
+}
+
+/* All steps that are possible now. Returns their number. */
+static unsigned int possible_steps(const struct exploration *e, struct step *steps)
+{
+	const struct model *model = &world.model;
+	unsigned int i, direction, n = 0;
+
+	for (i = 1; i <= world.num && model->added + descs_of(i) <= e->max_added; i++) {
+		for (direction = 0; direction < 3; direction++) {
+			if (e->directions || direction == (model->added + i) % 3)
+				steps[n++] = add_in_direction(i, direction);
+		}
+		/* one that does not fit is enough */
+		if (descs_of(i) > free_descs())
+			break;
+	}
+	for (i = 0; i < model->held; i++) {
+		if (world.device.layout.in_order)
+			steps[n++] = (struct step){ STEP_USE, i + 1 };
+		else if (e->any_order || i == 0)
+			steps[n++] = (struct step){ STEP_USE, i };
+	}
+	steps[n++] = (struct step){ STEP_GET };
+	if (e->callbacks) {
+		steps[n++] = (struct step){ STEP_DISABLE_CB };
+		steps[n++] = (struct step){ STEP_ENABLE_CB };
+		steps[n++] = (struct step){ STEP_ENABLE_CB_DELAYED };
+	}
+	return n;
+}
+
+static const char *explore_from(struct exploration *e, unsigned int depth)
+{
+	struct step steps[3 * MAX_PIECES + MAX_RING + STEP_KINDS];
+	const char *wrong = NULL;
+	unsigned int i, n;
+	struct copy copy;
+
+	e->states++;
+	world_save(&copy);
+	if (e->at_state) {
+		wrong = e->at_state();
+		if (wrong)
+			return describe(e, depth, wrong);
+		world_restore(&copy);
+	}
+	if (depth == MAX_DEPTH)
+		return describe(e, depth, "too many steps");
+	n = possible_steps(e, steps);
+	for (i = 0; i < n && !wrong; i++) {
+		path[depth] = steps[i];
+		e->steps++;
+		wrong = do_step(steps[i]);
+		if (wrong)
+			return describe(e, depth + 1, wrong);
+		if (first_visit(e->exact))
+			wrong = explore_from(e, depth + 1);
+		world_restore(&copy);
+	}
+	return wrong;
+}
+
+const char *explore(struct exploration *e)
+{
+	if (!world_init(&e->layout, e->num))
+		return "no virtqueue";
+	free(visited);
+	visited = NULL;
+	visited_size = 0;
+	visited_num = 0;
+	e->states = 0;
+	e->steps = 0;
+	return explore_from(e, 0);
+}
