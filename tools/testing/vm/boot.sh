@@ -11,11 +11,12 @@
 #                same figures on every run and every machine; no hardware virtualization
 #   -m MEMORY    (1G)
 #   -t SECONDS   time limit (300)
+#   -q ARGS      more arguments for QEMU
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
-modules='' payload='' cpus='' icount='' memory=1G limit=300
-while getopts k:p:c:im:t: option; do
+modules='' payload='' cpus='' icount='' memory=1G limit=300 more=()
+while getopts k:p:c:im:t:q: option; do
 	case $option in
 	k) modules=$OPTARG ;;
 	p) payload=$OPTARG ;;
@@ -23,6 +24,7 @@ while getopts k:p:c:im:t: option; do
 	i) icount=y ;;
 	m) memory=$OPTARG ;;
 	t) limit=$OPTARG ;;
+	q) read -ra more <<<"$OPTARG" ;;
 	*) exit 2 ;;
 	esac
 done
@@ -56,7 +58,7 @@ fi
 
 rc=0
 timeout --foreground -k 5 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
-	-display none "${accel[@]}" -smp "${cpus:-2}" -m "$memory" \
+	-display none "${accel[@]}" -smp "${cpus:-2}" -m "$memory" "${more[@]}" \
 	-kernel "$kdir/image/boot/vmlinuz-$kver" -initrd "$work/initrd" \
 	-append "console=ttyS0 loglevel=5 panic=-1" -serial "file:$work/kernel" \
 	-chardev "stdio,id=console,logfile=$work/console" -serial chardev:console || rc=$?

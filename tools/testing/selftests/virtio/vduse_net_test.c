@@ -21,6 +21,7 @@
 #define MTU		1504
 #define FULL_FRAME	(14 + MTU)
 #define BIG_MTU		9000
+#define LAPS		(3 * 65536 + 1000)
 
 enum { RX, TX };
 
@@ -199,12 +200,47 @@ TEST_F(vduse_net, removal)
 	EXPECT_EQ(0, pass_both_ways(&self->net, 300, 100, FRAME_LEAST, FULL_FRAME));
 }
 
-FIXTURE(in_order_parameter)
+/* A run so long that 16-bit indexes wrap several times. */
+FIXTURE(laps)
 {
 	struct net net;
 };
 
+FIXTURE_VARIANT(laps)
+{
+	struct ring_kind kind;
+};
+
+RING_KIND(laps, split_in_order, .in_order = true);
+RING_KIND(laps, packed_in_order, .packed = true, .in_order = true);
+
+FIXTURE_SETUP(laps)
+{
+	if (!virtio_knows_in_order())
+		SKIP(return, "this kernel's virtio_ring does not know VIRTIO_F_IN_ORDER");
+	ASSERT_EQ(0, task_start(&self->net.task, &variant->kind, "net", TAP));
+	ASSERT_EQ(0, start_traffic(&self->net, &variant->kind)) task_stop(&self->net.task);
+}
+
+FIXTURE_TEARDOWN(laps)
+{
+	if (!self->net.task.pid)
+		return;
+	end_traffic(&self->net);
+	EXPECT_EQ(0, task_stop(&self->net.task));
+}
+
+TEST_F_TIMEOUT(laps, there_and_back, 150)
+{
+	EXPECT_EQ(0, pass_both_ways(&self->net, LAPS, 200, FRAME_LEAST, FRAME_LEAST + 40));
+}
+
 #define PARAMETER	"/sys/module/virtio_ring/parameters/in_order"
+
+FIXTURE(in_order_parameter)
+{
+	struct net net;
+};
 
 FIXTURE_VARIANT(in_order_parameter)
 {

@@ -71,6 +71,23 @@ int path_match(char *name, size_t size, const char *pattern, ...)
 	return result;
 }
 
+int link_target(char *name, size_t size, const char *path, ...)
+{
+	char link[PATH_MAX_HERE], target[PATH_MAX_HERE];
+	va_list arguments;
+	ssize_t length;
+
+	va_start(arguments, path);
+	vsnprintf(link, sizeof(link), path, arguments);
+	va_end(arguments);
+	length = readlink(link, target, sizeof(target) - 1);
+	if (length < 0)
+		return -1;
+	target[length] = '\0';
+	snprintf(name, size, "%s", basename(target));
+	return 0;
+}
+
 int virtio_feature(const char *device, unsigned int bit)
 {
 	char features[80];

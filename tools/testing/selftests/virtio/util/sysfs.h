@@ -13,6 +13,9 @@ int file_write(const char *text, const char *path, ...);
 /* The last part of the only path that matches; 0 or -1. */
 int path_match(char *name, size_t size, const char *pattern, ...);
 
+/* The last part of where a link leads to; 0 or -1. */
+int link_target(char *name, size_t size, const char *path, ...);
+
 /* Of a device such as "virtio0": 1 or 0, or -1 if that cannot be found out. */
 int virtio_feature(const char *device, unsigned int bit);
 
