@@ -108,12 +108,13 @@ void fake_expect(struct kunit *test, struct fake_vq *fq, struct fake_buf *buf,
 	for (i = 0; i < out + in; i++) {
 		const struct fake_piece *piece = &fq->pieces[i];
 		u64 addr = piece->addr, expected = fake_piece_at(fq, i);
+		bool write = i >= out;
 
 		if (fq->premapped)
 			expected = fake_premapped_at(token, i);
 		else if (fq->dma)
 			addr = fake_dma_phys(fq->dma, addr, piece->len, piece->write);
-		if (addr != expected || piece->len != token || piece->write == (i < out))
+		if (addr != expected || piece->len != token || piece->write != write)
 			KUNIT_FAIL(test, "piece %u of %lu: at %llx, not %llx, len %u, write %d\n",
 				   i, token, addr, expected, piece->len, piece->write);
 	}

@@ -641,8 +641,8 @@ static void premapped_mapping_failure(struct kunit *test)
 static void kick_at_wrap(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 8);
+	unsigned int i, n, step, chain, unit;
 	struct fake_buf bufs[8];
-	unsigned int i, n, step;
 	int d;
 
 	for (i = 0; !fq->packed && i < 65536 - 100; i++)
@@ -650,19 +650,24 @@ static void kick_at_wrap(struct kunit *test)
 	virtqueue_kick_prepare(fq->vq);
 
 	for (step = 0; step < 24; step++) {
-		for (n = 1; n <= 8; n++) {
-			/* a position is known within a lap */
-			for (d = n - 8; d < (int)n + 4; d++) {
+		/* The packed ring counts descriptors, the split one buffers */
+		chain = 1 + step % 3;
+		unit = fq->packed ? chain : 1;
+		for (n = 1; n * chain <= 8; n++) {
+			/* A position is known within a lap */
+			for (d = (int)(n * unit) - 8; d < (int)(n * unit) + 4; d++) {
 				u32 from = fq->avail_pos;
+				bool kicked;
 
 				if ((int)from + d < 0)
 					continue;
 				fake_ask_for_kick(fq, FAKE_KICK_AT, from + d);
 				for (i = 0; i < n; i++)
-					fake_give(test, fq, &bufs[i], 1 + i, 1, 0);
-				KUNIT_EXPECT_EQ_MSG(test, virtqueue_kick_prepare(fq->vq),
-						    d >= 0 && d < (int)n,
-						    "%u added at %u, kick at %d", n, from, d);
+					fake_give(test, fq, &bufs[i], 1 + i, chain, 0);
+				kicked = virtqueue_kick_prepare(fq->vq);
+				KUNIT_EXPECT_EQ_MSG(test, kicked, d >= 0 && d < (int)(n * unit),
+						    "%u of %u added at %u, kick at %d", n, chain,
+						    from, d);
 				for (i = 0; i < n; i++) {
 					fake_return(fq, &bufs[i], 1, 0);
 					expect_get(test, fq, 1 + i, 0);

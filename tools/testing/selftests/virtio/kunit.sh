@@ -18,13 +18,13 @@ cat $results/vring_*/results | awk '
 	function result(name) {
 		n++
 		failed += /^ *not/
-		sub(/^ *(not )?ok [0-9]+/, (/^ *not/ ? "not ok " : "ok ") n " " name)
+		sub(/^ *(not )?ok [0-9]+ /, (/^ *not/ ? "not ok " : "ok ") n " " name)
 		print
 	}
 	BEGIN { print "TAP version 13" }
 	/^    # Subtest: / { suite = $3; next }
 	/^        # Subtest: / { name = $3; next }
-	/^        (not )?ok / { result(suite "." name ":") }
+	/^        (not )?ok / { result(suite "." name ": ") }
 	/^    (not )?ok / {
 		if (!name)
 			result(suite ".")
