@@ -106,7 +106,7 @@ TEST_F(vduse_blk, negotiated)
 	ASSERT_EQ(0, virtio_queue_statistics(device, 0, &is));
 	EXPECT_EQ(kind->packed, is.packed);
 	EXPECT_EQ(kind->in_order, is.in_order);
-	EXPECT_EQ(256, is.size);
+	EXPECT_EQ(kind->queue_size ?: RING_SIZE, is.size);
 }
 
 /* Many requests at a time, and both sides have counted the same. */

@@ -113,7 +113,7 @@ TEST_F(vduse_net, negotiated)
 		ASSERT_EQ(0, virtio_queue_statistics(device, queue, &is));
 		EXPECT_EQ(kind->packed, is.packed);
 		EXPECT_EQ(kind->in_order, is.in_order);
-		EXPECT_EQ(256, is.size);
+		EXPECT_EQ(kind->queue_size ?: RING_SIZE, is.size);
 	}
 }
 

@@ -4,7 +4,8 @@
  * a struct ring_kind "kind"; RING_KINDS_OF is its name.
  *
  * In order, the device returns as many buffers as it may with a used element; a "single"
- * one does not. A "plain" one has neither indirect tables nor event indexes.
+ * one does not. A "plain" one has neither indirect tables nor event indexes. An "odd" one
+ * has a size that is not a power of two, as packed ones may.
  */
 #include "task.h"
 
@@ -19,6 +20,8 @@ RING_KIND(RING_KINDS_OF, split_in_order, .in_order = true);
 RING_KIND(RING_KINDS_OF, split_in_order_single, .in_order = true, .max_batch = 1);
 RING_KIND(RING_KINDS_OF, split_in_order_plain, .in_order = true, .no_indirect = true,
 	  .no_event_idx = true, .max_batch = 7);
+RING_KIND(RING_KINDS_OF, split_in_order_small, .in_order = true, .no_indirect = true,
+	  .queue_size = 32);
 RING_KIND(RING_KINDS_OF, packed, .packed = true);
 RING_KIND(RING_KINDS_OF, packed_plain, .packed = true, .no_indirect = true,
 	  .no_event_idx = true);
@@ -27,3 +30,5 @@ RING_KIND(RING_KINDS_OF, packed_in_order_single, .packed = true, .in_order = tru
 	  .max_batch = 1);
 RING_KIND(RING_KINDS_OF, packed_in_order_plain, .packed = true, .in_order = true,
 	  .no_indirect = true, .no_event_idx = true, .max_batch = 7);
+RING_KIND(RING_KINDS_OF, packed_in_order_odd, .packed = true, .in_order = true,
+	  .no_indirect = true, .queue_size = 37);

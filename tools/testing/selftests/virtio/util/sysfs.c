@@ -126,15 +126,17 @@ int virtio_queue_statistics(const char *device, unsigned int index, struct queue
 	return known == (is->in_order ? 5 : 3) ? 0 : -1;
 }
 
-bool virtio_knows_in_order(void)
-{
-	return !access(IN_ORDER_PARAMETER, F_OK);
-}
-
 int load_modules(const char *names)
 {
 	char command[PATH_MAX_HERE];
 
 	snprintf(command, sizeof(command), "modprobe -a %s", names);
 	return system(command) ? -1 : 0;
+}
+
+bool virtio_knows_in_order(void)
+{
+	/* Its parameters are there when it is loaded, or built in */
+	load_modules("virtio_ring");
+	return !access(IN_ORDER_PARAMETER, F_OK);
 }

@@ -81,7 +81,7 @@ static int wait_log(const struct task *task, off_t offset, const char *what, uns
 static void execute(const struct task *task, const struct ring_kind *kind, const char *type,
 		    const char *backend)
 {
-	char path[256], batch[32];
+	char path[256], batch[32], size[32];
 	const char *arguments[16];
 	unsigned int n = 0;
 	ssize_t length;
@@ -107,6 +107,8 @@ static void execute(const struct task *task, const struct ring_kind *kind, const
 		snprintf(batch, sizeof(batch), "--max-batch=%u", kind->max_batch);
 		arguments[n++] = batch;
 	}
+	snprintf(size, sizeof(size), "--queue-size=%u", kind->queue_size ?: RING_SIZE);
+	arguments[n++] = size;
 	arguments[n++] = task->name;
 	arguments[n++] = type;
 	arguments[n++] = backend;

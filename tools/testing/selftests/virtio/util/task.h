@@ -7,12 +7,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define RING_SIZE	256
+
 /* What the device offers. */
 struct ring_kind {
 	bool packed, in_order;
 	bool no_indirect, no_event_idx;
 	bool mergeable;
 	unsigned int max_batch;		/* 0: no limit */
+	unsigned int queue_size;	/* 0: RING_SIZE */
 };
 
 struct task {
