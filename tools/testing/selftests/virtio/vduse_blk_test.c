@@ -12,6 +12,7 @@
 #include <sys/klog.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include "../kselftest_harness.h"
@@ -238,6 +239,16 @@ static int run(const char *format, const char *argument)
 		"--name=random --numjobs=2 --rw=randwrite --bsrange=1k-64k " \
 		"--name=sequential --numjobs=2 --rw=write --bs=16k >" BACKING ".fio"
 
+static bool kernel_suits_fio(void)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return !access("/proc/sysvipc/shm", F_OK);
+}
+
 static int mount_it(const char *device)
 {
 	mkdir(MOUNTED, 0700);
@@ -249,8 +260,8 @@ TEST_F_TIMEOUT(vduse_blk, filesystem, 120)
 {
 	if (run("%s >/dev/null", "fio --version"))
 		SKIP(return, "no fio");
-	if (access("/proc/sysvipc/shm", F_OK))
-		SKIP(return, "fio needs a kernel with CONFIG_SYSVIPC");
+	if (!kernel_suits_fio())
+		SKIP(return, "fio needs a kernel with CONFIG_SYSVIPC and CONFIG_TIMERFD");
 	if (load_modules("ext4"))
 		SKIP(return, "no ext4");
 
