@@ -69,6 +69,7 @@ struct fake_setup {
  * Counters of the device run freely: buffers on the split ring, descriptors on the
  * packed one.
  *
+ * @test: whose it is
  * @vdev, @vq, @setup, @dma: the driver's side; @dma is NULL without FAKE_DMA
  * @num: size of the ring
  * @packed, @in_order, @event, @indirect: what was negotiated
@@ -84,6 +85,7 @@ struct fake_setup {
  * @wrong: what fake_take() found to be wrong with the ring
  */
 struct fake_vq {
+	struct kunit *test;
 	struct virtio_device vdev;
 	struct virtqueue *vq;
 	struct fake_setup setup;

@@ -76,6 +76,7 @@ int fake_vq_init(struct fake_vq *fq, struct kunit *test, struct fake_dma *dma,
 	unsigned int num_max = max(setup->num, setup->num_max);
 
 	memset(fq, 0, sizeof(*fq));
+	fq->test = test;
 	fq->setup = *setup;
 	fq->dma = dma;
 	fq->packed = setup->features & FAKE_PACKED;

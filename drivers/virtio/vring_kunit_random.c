@@ -688,6 +688,9 @@ static void model_run(struct model *m, u64 features, struct fake_dma *dma)
 			break;
 		}
 	}
+	/* A core that has failed is not asked for more: it may have lost its way */
+	if (m->failed)
+		return;
 	while (virtqueue_detach_unused_buf(vq))
 		;
 	CHECK(m, vq->num_free == m->fq.num);

@@ -313,6 +313,10 @@ static void recycle(struct virtqueue *vq, void *data)
 		recycled[recycled[0]] = (unsigned long)data;
 }
 
+static void recycle_any(struct virtqueue *vq, void *data)
+{
+}
+
 /* As good as new: from descriptor 0 on, and no batch open */
 static void expect_anew(struct kunit *test, struct fake_vq *fq)
 {
@@ -399,7 +403,7 @@ static void resize_to_any_size(struct kunit *test)
 			continue;
 		/* it is not in use any more, but not at its beginning */
 		round_trip(test, fq, 1, 0, 1);
-		KUNIT_ASSERT_EQ(test, virtqueue_resize(fq->vq, sizes[k], recycle, NULL), 0);
+		KUNIT_ASSERT_EQ(test, virtqueue_resize(fq->vq, sizes[k], recycle_any, NULL), 0);
 		KUNIT_ASSERT_EQ(test, fq->num, sizes[k]);
 		for (i = 0; i < 3 * sizes[k]; i++)
 			round_trip(test, fq, 1 + i, i % 2, sizes[k] > 1 || i % 2 == 0);
@@ -582,6 +586,46 @@ static void no_memory_for_table(struct kunit *test)
 	fake_expect_unused(test, fq);
 }
 
+/*
+ * Tables are given back, whichever way their buffer ends: otherwise there would soon be
+ * none of that kind of memory left
+ */
+static void tables_are_freed(struct kunit *test)
+{
+	struct fake_setup setup = {
+		features_of(test) | FAKE_INDIRECT, .num = 4, .num_max = 256,
+	};
+	struct fake_vq *fq;
+	struct fake_buf buf;
+	unsigned int i;
+	u32 len;
+
+	if (!IS_ENABLED(CONFIG_ZONE_DMA))
+		kunit_skip(test, "no memory of a kind that can be used up (CONFIG_ZONE_DMA)");
+	fq = fake_vq_create(test, &setup);
+	fq->gfp = GFP_DMA | __GFP_NOWARN;
+	/* 4 KiB each, of 16 MiB */
+	for (i = 0; i < 6000; i++) {
+		switch (i % 3) {
+		case 0:
+			fake_give(test, fq, &buf, 1, 128, 128);
+			fake_return(fq, &buf, 1, 1);
+			KUNIT_ASSERT_EQ(test, fake_get(fq, &len), 1);
+			break;
+		case 1:
+			fq->dma->fail_from = 257;
+			KUNIT_ASSERT_LT(test, fake_add(fq, 2, 200, 56), 0);
+			fq->dma->fail_from = 0;
+			break;
+		case 2:
+			fake_give(test, fq, &buf, 3, 256, 0);
+			KUNIT_ASSERT_EQ(test, virtqueue_reset(fq->vq, recycle_any, NULL), 0);
+			break;
+		}
+	}
+	fake_expect_unused(test, fq);
+}
+
 /* A driver that maps by itself: only the table is the core's to map */
 static void premapped(struct kunit *test)
 {
@@ -721,8 +765,8 @@ static void memory_of_the_caller(struct kunit *test)
 	fq = fake_vq_create(test, &setup);
 	for (i = 0; i < 100; i++)
 		round_trip(test, fq, 1 + i, i % 2, 1);
-	KUNIT_EXPECT_EQ(test, virtqueue_reset(fq->vq, recycle, NULL), -EPERM);
-	KUNIT_EXPECT_EQ(test, virtqueue_resize(fq->vq, 32, recycle, NULL), -EPERM);
+	KUNIT_EXPECT_EQ(test, virtqueue_reset(fq->vq, recycle_any, NULL), -EPERM);
+	KUNIT_EXPECT_EQ(test, virtqueue_resize(fq->vq, 32, recycle_any, NULL), -EPERM);
 	round_trip(test, fq, 5, 2, 3);
 	fake_expect_unused(test, fq);
 
@@ -804,6 +848,7 @@ static struct kunit_case traps_cases[] = {
 	KUNIT_CASE_PARAM(wrap_after_mapping_failure, direct_gen_params),
 	KUNIT_CASE_PARAM(full_ring, direct_gen_params),
 	KUNIT_CASE_PARAM(no_memory_for_table, direct_gen_params),
+	KUNIT_CASE_PARAM(tables_are_freed, direct_gen_params),
 	KUNIT_CASE_PARAM(premapped, all_gen_params),
 	KUNIT_CASE_PARAM(premapped_mapping_failure, direct_gen_params),
 	KUNIT_CASE_PARAM(kick_at_wrap, direct_gen_params),
