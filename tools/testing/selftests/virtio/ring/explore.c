@@ -492,7 +492,10 @@ static unsigned int possible_steps(const struct exploration *e, struct step *ste
 	const struct model *model = &world.model;
 	unsigned int i, direction, n = 0;
 
-	for (i = 1; i <= world.num && model->added + descs_of(i) <= e->max_added; i++) {
+	/* A table is one descriptor, whatever is in it: not all, or states would be many more */
+	unsigned int longest = e->layout.indirect ? 3 : world.num;
+
+	for (i = 1; i <= longest && model->added + descs_of(i) <= e->max_added; i++) {
 		for (direction = 0; direction < 3; direction++) {
 			if (e->directions || direction == (model->added + i) % 3)
 				steps[n++] = add_in_direction(i, direction);
