@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include "device.h"
+
+#define TIMEOUT_MS	5000
+
+uint64_t kind_features(struct ring_kind kind)
+{
+	return BIT(VIRTIO_F_VERSION_1) |
+		(kind.packed ? BIT(VIRTIO_F_RING_PACKED) : 0) |
+		(kind.in_order ? BIT(VIRTIO_F_IN_ORDER) : 0) |
+		(kind.indirect ? BIT(VIRTIO_RING_F_INDIRECT_DESC) : 0) |
+		(kind.event_idx ? BIT(VIRTIO_RING_F_EVENT_IDX) : 0);
+}
+
+int device_open(struct device *device, const char *path)
+{
+	device->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (device->fd < 0)
+		return -1;
+	if (!ioctl(device->fd, VHOST_SET_OWNER) &&
+	    !ioctl(device->fd, VHOST_GET_FEATURES, &device->offered))
+		return 0;
+	device_close(device);
+	return -1;
+}
+
+void device_close(struct device *device)
+{
+	int error = errno;
+
+	if (device->fd >= 0)
+		close(device->fd);
+	device->fd = -1;
+	errno = error;
+}
+
+int device_features(struct device *device, uint64_t features)
+{
+	return ioctl(device->fd, VHOST_SET_FEATURES, &features);
+}
+
+int device_memory(struct device *device, const struct memory *memory)
+{
+	struct vhost_memory *table = memory_table(memory);
+	int ret;
+
+	if (!table)
+		return -1;
+	ret = ioctl(device->fd, VHOST_SET_MEM_TABLE, table);
+	free(table);
+	return ret;
+}
+
+int queue_create(struct queue *queue, struct device *device, unsigned int index,
+		 struct ring *ring)
+{
+	*queue = (struct queue) { device, index, ring };
+	queue->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	queue->call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	queue->error = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (queue->kick >= 0 && queue->call >= 0 && queue->error >= 0)
+		return 0;
+	queue_destroy(queue);
+	return -1;
+}
+
+void queue_destroy(struct queue *queue)
+{
+	close(queue->kick);
+	close(queue->call);
+	close(queue->error);
+}
+
+static int set_state(struct queue *queue, unsigned long request, unsigned int num)
+{
+	struct vhost_vring_state state = { queue->index, num };
+
+	return ioctl(queue->device->fd, request, &state);
+}
+
+static int set_file(struct queue *queue, unsigned long request, int fd)
+{
+	struct vhost_vring_file file = { queue->index, fd };
+
+	return ioctl(queue->device->fd, request, &file);
+}
+
+int queue_num(struct queue *queue, unsigned int num)
+{
+	return set_state(queue, VHOST_SET_VRING_NUM, num);
+}
+
+int queue_set_base(struct queue *queue, uint32_t base)
+{
+	return set_state(queue, VHOST_SET_VRING_BASE, base);
+}
+
+int queue_address(struct queue *queue, uint64_t desc, uint64_t driver, uint64_t device)
+{
+	struct vhost_vring_addr address = {
+		.index = queue->index,
+		.desc_user_addr = desc,
+		.avail_user_addr = driver,
+		.used_user_addr = device,
+	};
+
+	return ioctl(queue->device->fd, VHOST_SET_VRING_ADDR, &address);
+}
+
+int queue_setup(struct queue *queue, uint32_t base)
+{
+	const struct ring *ring = queue->ring;
+
+	return queue_num(queue, ring->num) || queue_set_base(queue, base) ||
+	       queue_address(queue, (uintptr_t)ring->desc, (uintptr_t)ring->driver,
+			     (uintptr_t)ring->device) ||
+	       set_file(queue, VHOST_SET_VRING_KICK, queue->kick) ||
+	       set_file(queue, VHOST_SET_VRING_CALL, queue->call) ||
+	       set_file(queue, VHOST_SET_VRING_ERR, queue->error) ? -1 : 0;
+}
+
+uint32_t queue_first_base(const struct queue *queue)
+{
+	return queue->ring->kind.packed ? RING_WRAP << 16 | RING_WRAP : 0;
+}
+
+int queue_get_base(struct queue *queue, uint32_t *base)
+{
+	struct vhost_vring_state state = { queue->index };
+
+	/* The ioctl waits for the worker before it returns, but reads the base at first */
+	for (int i = 0; i < 2; i++)
+		if (ioctl(queue->device->fd, VHOST_GET_VRING_BASE, &state))
+			return -1;
+	*base = state.num;
+	return 0;
+}
+
+void queue_kick(struct queue *queue)
+{
+	eventfd_write(queue->kick, 1);
+}
+
+static uint64_t count(int fd)
+{
+	eventfd_t n;
+
+	return eventfd_read(fd, &n) ? 0 : n;
+}
+
+uint64_t queue_calls(struct queue *queue)
+{
+	return count(queue->call);
+}
+
+uint64_t queue_errors(struct queue *queue)
+{
+	return count(queue->error);
+}
+
+bool queue_wait_call(struct queue *queue)
+{
+	struct pollfd pollfd = { queue->call, POLLIN };
+
+	return poll(&pollfd, 1, TIMEOUT_MS) == 1 && queue_calls(queue);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A vhost device and its virtqueues, through the ioctls that all of them have. What
+ * fails leaves errno as it was.
+ */
+#ifndef _SELFTESTS_VHOST_DEVICE_H
+#define _SELFTESTS_VHOST_DEVICE_H
+
+#include <stdint.h>
+#include <linux/virtio_config.h>
+#include "memory.h"
+#include "ring.h"
+
+#define LAYOUT_BITS	(BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER))
+
+struct device {
+	int fd;
+	uint64_t offered;	/* features */
+};
+
+struct queue {
+	struct device *device;
+	unsigned int index;
+	struct ring *ring;
+	int kick, call, error;	/* eventfds */
+};
+
+uint64_t kind_features(struct ring_kind kind);
+
+int device_open(struct device *device, const char *path);
+void device_close(struct device *device);
+int device_features(struct device *device, uint64_t features);
+int device_memory(struct device *device, const struct memory *memory);
+
+/* Eventfds for one virtqueue */
+int queue_create(struct queue *queue, struct device *device, unsigned int index,
+		 struct ring *ring);
+void queue_destroy(struct queue *queue);
+
+int queue_num(struct queue *queue, unsigned int num);
+int queue_set_base(struct queue *queue, uint32_t base);
+int queue_address(struct queue *queue, uint64_t desc, uint64_t driver, uint64_t device);
+
+/* All that there is to tell vhost of a virtqueue but its backend */
+int queue_setup(struct queue *queue, uint32_t base);
+
+/* VHOST_SET_VRING_BASE of an unused ring */
+uint32_t queue_first_base(const struct queue *queue);
+
+/* VHOST_GET_VRING_BASE, after the work that was asked for before has been done */
+int queue_get_base(struct queue *queue, uint32_t *base);
+
+void queue_kick(struct queue *queue);
+
+/* How often eventfds were signalled since they were last asked */
+uint64_t queue_calls(struct queue *queue);
+uint64_t queue_errors(struct queue *queue);
+
+/* False: there was none for seconds */
+bool queue_wait_call(struct queue *queue);
+
+#endif

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a buffer costs vhost, by the layout of the virtqueue.
+ *
+ * usage: vhost_perf [-a] [-p PREFIX] [PATTERN]...
+ *
+ * Prints a line "PREFIX/DEVICE/LAYOUT/bBATCH value" for each name that matches a
+ * PATTERN; without one, for all of them. PREFIX is vhost if not given. Layouts that
+ * vhost does not offer are left out.
+ *
+ * The values are instructions of vhost's worker, per buffer, if this is run in QEMU with
+ * -icount shift=0,sleep=off and one CPU. There an instruction takes a nanosecond, and
+ * the kernel's account of the CPU time of the worker is a count of them. The worker
+ * preempts us at each kick, and when that returns, it has used the whole batch and
+ * sleeps. What a kick costs it that it finds no backend for is taken off: that is to be
+ * woken. The driver wants no signal, as one that sends a stream of packets does.
+ *
+ * With -a, they are accesses to user memory per buffer instead: how often the
+ * worker allows itself to (STAC), at -accesses for the ring, and at -accesses-data for
+ * what is in the buffers.
+ */
+#include <err.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/virtio_net.h>
+
+#include "accesses.h"
+#include "devices.h"
+#include "ring.h"
+
+/* Enough for a figure to be the same to 0.1 % in each run */
+#define BUFFERS		131072
+#define MIN_BATCHES	16384
+#define WARM_UP		1024
+
+static const struct layout layouts[] = {
+	{ .name = "split" },
+	{ .name = "split+in-order", .in_order = true },
+	{ .name = "packed", .packed = true },
+	{ .name = "packed+in-order", .packed = true, .in_order = true },
+	{}
+};
+
+static const unsigned int batches[] = { 1, 64, 0 };
+
+/* A device with a virtqueue of one layout */
+struct bench {
+	const struct device *device;
+	struct ring ring;
+	int vhost;
+	int kick;
+	int call;
+	pid_t worker;
+};
+
+static struct ring_memory *memory;
+
+static void xioctl(int fd, unsigned long request, void *arg, const char *what)
+{
+	if (ioctl(fd, request, arg))
+		err(1, "%s", what);
+}
+
+#define VHOST(bench, request, arg) xioctl((bench)->vhost, request, arg, #request)
+
+/* It is a thread of ours: the only other one. */
+static pid_t find_worker(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *entry;
+	pid_t tid = 0;
+
+	if (!dir)
+		err(1, "/proc/self/task");
+	while (!tid && (entry = readdir(dir))) {
+		tid = atoi(entry->d_name);
+		if (tid == getpid())
+			tid = 0;
+	}
+	closedir(dir);
+	if (!tid)
+		errx(1, "vhost has no worker");
+	return tid;
+}
+
+static uint64_t worker_time(const struct bench *bench)
+{
+	/* As pthread_getcpuclockid() makes it, but that wants a thread of its own library */
+	clockid_t clock = ~(clockid_t)bench->worker << 3 | 6;
+	struct timespec t;
+
+	if (clock_gettime(clock, &t))
+		err(1, "clock of the worker");
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* Returns whether vhost has this layout. */
+static bool set_up(struct bench *bench, const struct device *device, const struct layout *layout)
+{
+	const struct sched_param param = { .sched_priority = 1 };
+	uint64_t features = ring_features(layout), offered;
+	struct {
+		struct vhost_memory memory;
+		struct vhost_memory_region region;
+	} map = {
+		.memory.nregions = 1,
+		.region.guest_phys_addr = (uintptr_t)memory,
+		.region.userspace_addr = (uintptr_t)memory,
+		.region.memory_size = sizeof(*memory),
+	};
+	struct vhost_vring_state num = { .index = device->index, .num = RING_SIZE };
+	struct vhost_vring_state base = { .index = device->index };
+	struct vhost_vring_addr addr = {
+		.index = device->index,
+		.desc_user_addr = (uintptr_t)&memory->desc,
+		.avail_user_addr = (uintptr_t)&memory->driver,
+		.used_user_addr = (uintptr_t)&memory->device,
+	};
+	struct vhost_vring_file kick = { .index = device->index };
+	struct vhost_vring_file call = { .index = device->index };
+
+	if (device->write)
+		features |= 1ULL << VIRTIO_NET_F_MRG_RXBUF;
+	bench->device = device;
+	bench->vhost = open(device->path, O_RDWR);
+	if (bench->vhost < 0)
+		err(1, "%s", device->path);
+	VHOST(bench, VHOST_GET_FEATURES, &offered);
+	if (features & ~offered) {
+		close(bench->vhost);
+		return false;
+	}
+
+	ring_init(&bench->ring, layout, memory);
+	base.num = ring_base(&bench->ring);
+	bench->kick = eventfd(0, 0);
+	bench->call = eventfd(0, 0);
+	if (bench->kick < 0 || bench->call < 0)
+		err(1, "eventfd");
+	kick.fd = bench->kick;
+	call.fd = bench->call;
+
+	VHOST(bench, VHOST_SET_OWNER, NULL);
+	VHOST(bench, VHOST_SET_FEATURES, &features);
+	VHOST(bench, VHOST_SET_MEM_TABLE, &map);
+	VHOST(bench, VHOST_SET_VRING_NUM, &num);
+	VHOST(bench, VHOST_SET_VRING_BASE, &base);
+	VHOST(bench, VHOST_SET_VRING_ADDR, &addr);
+	VHOST(bench, VHOST_SET_VRING_CALL, &call);
+	VHOST(bench, VHOST_SET_VRING_KICK, &kick);
+
+	bench->worker = find_worker();
+	if (sched_setscheduler(bench->worker, SCHED_FIFO, &param))
+		err(1, "sched_setscheduler");
+	return true;
+}
+
+static void tear_down(struct bench *bench)
+{
+	close(bench->vhost);
+	close(bench->kick);
+	close(bench->call);
+	if (bench->device->stop)
+		bench->device->stop();
+}
+
+static void kick(struct bench *bench)
+{
+	if (eventfd_write(bench->kick, 1))
+		err(1, "kick");
+}
+
+/* Returns what it took the worker. */
+static uint64_t idle(struct bench *bench, unsigned int n)
+{
+	uint64_t start = worker_time(bench);
+
+	while (n--)
+		kick(bench);
+	return worker_time(bench) - start;
+}
+
+static uint64_t run(struct bench *bench, unsigned int n, unsigned int batch)
+{
+	const struct device *device = bench->device;
+	uint64_t start, time = 0;
+	unsigned int used;
+
+	while (n--) {
+		if (device->prepare)
+			device->prepare(batch);
+		ring_give(&bench->ring, batch, device->len, device->write);
+		start = worker_time(bench);
+		kick(bench);
+		time += worker_time(bench) - start;
+		used = ring_take(&bench->ring);
+		if (used != batch)
+			errx(1, "%s, %s: used %u of %u buffers", device->name,
+			     bench->ring.layout->name, used, batch);
+	}
+	return time;
+}
+
+static void measure(struct bench *bench, const char *name, uint64_t idle_time, unsigned int batch)
+{
+	unsigned int n = BUFFERS / batch < MIN_BATCHES ? BUFFERS / batch : MIN_BATCHES;
+	uint64_t time;
+
+	run(bench, WARM_UP, batch);
+	time = run(bench, n, batch) - idle_time * n / MIN_BATCHES;
+	printf("%s %llu\n", name, (unsigned long long)(time / n + batch / 2) / batch);
+}
+
+static void count(struct bench *bench, const char *name, unsigned int batch)
+{
+	const unsigned int n = WARM_UP / batch;
+	struct accesses accesses;
+
+	run(bench, n, batch);
+	accesses_start(bench->worker);
+	run(bench, n, batch);
+	accesses_stop(&accesses);
+	printf("%s-accesses %.2f\n", name, (double)accesses.ring / (n * batch));
+	printf("%s-accesses-data %.2f\n", name, (double)accesses.data / (n * batch));
+}
+
+static bool matches(const char *name, char **patterns)
+{
+	if (!*patterns)
+		return true;
+	for (; *patterns; patterns++)
+		if (!fnmatch(*patterns, name, 0))
+			return true;
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	const char *prefix = "vhost";
+	bool count_accesses = false;
+	const struct device *device;
+	const struct layout *layout;
+	const unsigned int *batch;
+	struct bench bench;
+	char name[100];
+	uint64_t idle_time;
+	cpu_set_t cpu;
+	int option;
+
+	while ((option = getopt(argc, argv, "ap:")) != -1) {
+		switch (option) {
+		case 'a':
+			count_accesses = true;
+			break;
+		case 'p':
+			prefix = optarg;
+			break;
+		default:
+			return 1;
+		}
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+
+	/* The worker inherits it */
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	if (sched_setaffinity(0, sizeof(cpu), &cpu))
+		err(1, "sched_setaffinity");
+	memory = mmap(NULL, sizeof(*memory), PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		err(1, "mmap");
+
+	for (device = devices; device->name; device++) {
+		for (layout = layouts; layout->name; layout++) {
+			for (batch = batches; *batch; batch++) {
+				snprintf(name, sizeof(name), "%s/%s/%s/b%u", prefix, device->name,
+					 layout->name, *batch);
+				if (!matches(name, argv + optind) ||
+				    !set_up(&bench, device, layout))
+					continue;
+				idle(&bench, WARM_UP);
+				idle_time = idle(&bench, MIN_BATCHES);
+				device->start(bench.vhost);
+				if (count_accesses)
+					count(&bench, name, *batch);
+				else
+					measure(&bench, name, idle_time, *batch);
+				tear_down(&bench);
+			}
+		}
+	}
+	return 0;
+}

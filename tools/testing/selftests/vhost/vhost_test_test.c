@@ -1,0 +1,839 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The rings of vhost, without a device to speak of: /dev/vhost-test takes buffers and
+ * gives them back, in batches of up to BATCH.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include "../kselftest_harness.h"
+#include "device.h"
+
+#define DEVICE		"/dev/vhost-test"
+#define TEST_RUN	_IOW(VHOST_VIRTIO, 0x31, int)
+#define BATCH		64
+#define RING_SIZE	256
+#define DATA_SIZE	65536
+#define LAPS		5
+
+struct test {
+	struct device device;
+	struct memory memory;
+	struct ring ring;
+	struct queue queue;
+	uint64_t features;
+	uint8_t *data;
+	uint32_t added, returned;	/* also what the tokens are */
+};
+
+static int run(struct test *test, int on)
+{
+	return ioctl(test->device.fd, TEST_RUN, &on);
+}
+
+/* A device as far as it has a virtqueue that does not run yet */
+static int prepare(struct test *test, struct ring_kind kind, unsigned int num)
+{
+	memset(test, 0, sizeof(*test));
+	test->features = kind_features(kind);
+	if (device_open(&test->device, DEVICE) || memory_create(&test->memory))
+		return -1;
+	test->data = memory_alloc(&test->memory, DATA_SIZE, 1);
+	return ring_create(&test->ring, &test->memory, kind, num) ||
+	       queue_create(&test->queue, &test->device, 0, &test->ring) ||
+	       device_features(&test->device, test->features) ||
+	       device_memory(&test->device, &test->memory) ? -1 : 0;
+}
+
+static int start(struct test *test, struct ring_kind kind, unsigned int num)
+{
+	return prepare(test, kind, num) ||
+	       queue_setup(&test->queue, queue_first_base(&test->queue)) || run(test, 1) ? -1 : 0;
+}
+
+static void end(struct test *test)
+{
+	device_close(&test->device);
+	queue_destroy(&test->queue);
+	ring_destroy(&test->ring);
+	memory_destroy(&test->memory);
+}
+
+/* Of so many pieces, all over the memory */
+static bool add(struct test *test, unsigned int pieces)
+{
+	struct piece piece[PIECES_MAX];
+
+	for (unsigned int i = 0; i < pieces; i++) {
+		piece[i].len = 1 + random() % 100;
+		piece[i].gpa = MEMORY_GPA + random() % (MEMORY_SIZE - piece[i].len);
+		piece[i].write = false;
+	}
+	if (!ring_add(&test->ring, piece, pieces, test->added))
+		return false;
+	test->added++;
+	return true;
+}
+
+/* No more descriptors than there are, and not always many */
+static unsigned int some_pieces(struct test *test)
+{
+	unsigned int most = 1 + random() % 8;
+
+	return 1 + random() % (most < test->ring.num ? most : test->ring.num);
+}
+
+/* Wait until the device has nothing to do. */
+static int settle(struct test *test)
+{
+	uint32_t base;
+
+	return queue_get_base(&test->queue, &base);
+}
+
+static void kick_if_needed(struct test *test)
+{
+	if (ring_kick_needed(&test->ring))
+		queue_kick(&test->queue);
+}
+
+/* Take back what is used. Returns how many, or -1 if anything is wrong with one. */
+static int take(struct test *test)
+{
+	uint32_t token, len;
+	int ret, n = 0;
+
+	while ((ret = ring_get(&test->ring, &token, &len)) > 0) {
+		if (token != test->returned || len) {
+			fprintf(stderr, "# buffer %u of %u bytes instead of %u\n", token, len,
+				test->returned);
+			return -1;
+		}
+		test->returned++;
+		n++;
+	}
+	return ret ?: n;
+}
+
+/* Kick if the device wants it; then all that is outstanding has to come back. */
+static int pass(struct test *test)
+{
+	unsigned int count = test->ring.count;
+	int n;
+
+	kick_if_needed(test);
+	if (settle(test))
+		return -1;
+	n = take(test);
+	if (n >= 0 && n != count)
+		fprintf(stderr, "# %d buffers of %u came back\n", n, count);
+	return n == count ? 0 : -1;
+}
+
+/*
+ * Only when it has used something does the device say, or know, what it wants from then
+ * on: it may have one kick and one interrupt too many before.
+ */
+static int warm_up(struct test *test)
+{
+	if (!add(test, 1))
+		return -1;
+	ring_call_at(&test->ring, 1);
+	return pass(test) || queue_calls(&test->queue) != 1 ? -1 : 0;
+}
+
+FIXTURE(ring)
+{
+	struct test test;
+};
+
+FIXTURE_VARIANT(ring)
+{
+	struct ring_kind kind;
+};
+
+#define RING_KINDS_OF	ring
+#include "ring_kinds.h"
+
+FIXTURE_SETUP(ring)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+	ASSERT_EQ(0, start(&self->test, variant->kind, RING_SIZE)) {
+		TH_LOG("%s", strerror(errno));
+	}
+}
+
+FIXTURE_TEARDOWN(ring)
+{
+	EXPECT_EQ(0, queue_errors(&self->test.queue));
+	end(&self->test);
+}
+
+/* Buffers of one piece and more, some at a time */
+TEST_F(ring, laps)
+{
+	struct test *test = &self->test;
+	unsigned int descs = 0;
+
+	while (descs < LAPS * RING_SIZE) {
+		for (unsigned int n = 1 + random() % 100; n; n--) {
+			unsigned int pieces = some_pieces(test);
+
+			if (!add(test, pieces))
+				break;
+			descs += ring_descs(&test->ring, pieces);
+		}
+		ASSERT_EQ(0, pass(test));
+	}
+}
+
+/* As many as there is room for, also where their end is not the ring's */
+TEST_F(ring, full)
+{
+	struct test *test = &self->test;
+
+	for (unsigned int pieces = 1; pieces <= PIECES_MAX; pieces++) {
+		unsigned int descs = ring_descs(&test->ring, pieces), n = 0;
+
+		while (add(test, pieces))
+			n++;
+		ASSERT_EQ(RING_SIZE / descs, n);
+		ASSERT_EQ(0, pass(test));
+	}
+}
+
+static bool is_used(const struct ring *ring, unsigned int i)
+{
+	const struct vring_packed_desc *desc = ring->desc;
+	const struct vring_used *used = ring->device;
+
+	if (ring->kind.packed)
+		return !(desc[i].flags & RING_AVAIL) == !(desc[i].flags & RING_USED);
+	return used->ring[i].id != UINT32_MAX;
+}
+
+/* How many used elements there are for so many buffers, and that no other was written */
+TEST_F(ring, used_elements)
+{
+	static const unsigned int counts[] = { 1, 2, 63, 64, 65, 100, 128, 200, 256 };
+	struct test *test = &self->test;
+	struct ring *ring = &test->ring;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(counts); i++) {
+		unsigned int n = counts[i], elements, found = 0;
+		unsigned int at = ring->used & (RING_SIZE - 1);
+
+		if (!variant->kind.packed)
+			memset(((struct vring_used *)ring->device)->ring, 0xff,
+			       RING_SIZE * sizeof(struct vring_used_elem));
+		for (unsigned int k = 0; k < n; k++)
+			ASSERT_TRUE(add(test, 1));
+		kick_if_needed(test);
+		ASSERT_EQ(0, settle(test));
+
+		elements = variant->kind.in_order ? (n + BATCH - 1) / BATCH : n;
+		for (unsigned int k = 0; k < n; k++)
+			found += is_used(ring, (at + k) % RING_SIZE);
+		ASSERT_EQ(elements, found);
+
+		ring->elements = 0;
+		ASSERT_EQ(n, take(test));
+		ASSERT_EQ(elements, ring->elements);
+	}
+}
+
+/* Another process takes over while there is something left to do. */
+TEST_F(ring, another_device)
+{
+	struct test *test = &self->test;
+
+	for (int i = 0; i < 20; i++) {
+		struct device old = test->device;
+		uint32_t base;
+
+		for (unsigned int n = random() % 80; n && add(test, some_pieces(test)); n--)
+			;
+		kick_if_needed(test);
+		/* some are read, some not; and of some the device does not know */
+		for (unsigned int n = random() % 40; n && add(test, some_pieces(test)); n--)
+			;
+		if (random() % 2)
+			ASSERT_LE(0, take(test));
+
+		ASSERT_EQ(0, run(test, 0));
+		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
+		ASSERT_EQ(0, device_open(&test->device, DEVICE));
+		device_close(&old);
+		ASSERT_EQ(0, device_features(&test->device, test->features));
+		ASSERT_EQ(0, device_memory(&test->device, &test->memory));
+		ASSERT_EQ(0, queue_setup(&test->queue, base));
+		ASSERT_EQ(0, run(test, 1));
+		/* as QEMU does: there may be some that nobody was told of */
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, pass(test));
+	}
+}
+
+/* The device asks for a kick when it goes to sleep, and not more than it has to. */
+TEST_F(ring, kicks)
+{
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, warm_up(test));
+	for (int i = 0; i < 200; i++) {
+		unsigned int n = 1 + random() % 20, kicks = 0;
+
+		for (unsigned int k = 0; k < n; k++) {
+			ASSERT_TRUE(add(test, some_pieces(test)));
+			kicks += ring_kick_needed(&test->ring);
+		}
+		ASSERT_EQ(variant->kind.event_idx ? 1 : n, kicks);
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, settle(test));
+		ASSERT_EQ(n, take(test));
+	}
+}
+
+/* Kicks and interrupts alone keep a device and a driver going that do not wait else. */
+TEST_F(ring, both_at_once)
+{
+	const unsigned int total = 20000;
+	struct test *test = &self->test;
+	unsigned int batches = 0, kicks = 0;
+	uint64_t calls = 0;
+
+	while (test->returned < total) {
+		unsigned int n = 1 + random() % 16;
+
+		while (n && test->added < total && add(test, some_pieces(test)))
+			n--;
+		batches++;
+		if (ring_kick_needed(&test->ring)) {
+			queue_kick(&test->queue);
+			kicks++;
+		}
+		ASSERT_LE(0, take(test));
+		if (!n)
+			continue;
+
+		/* Full, or the last ones are out. Any or many of them are fine. */
+		if (test->ring.count)
+			ring_call_at(&test->ring, 1 + random() % test->ring.count);
+		if (take(test))
+			continue;
+		if (test->ring.count) {
+			ASSERT_TRUE(queue_wait_call(&test->queue)) {
+				TH_LOG("lost after %u buffers of %u", test->returned, test->added);
+			}
+			calls++;
+		}
+	}
+	ASSERT_EQ(total, test->returned);
+	EXPECT_LE(kicks, batches);
+	EXPECT_LT(0, calls);
+}
+
+/* Interrupts in each mode, counted */
+TEST_F(ring, calls)
+{
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, warm_up(test));
+
+	for (int i = 0; i < 100; i++) {
+		unsigned int n = 1 + random() % 200, flushes = (n + BATCH - 1) / BATCH;
+		unsigned int at = 1 + random() % 220, mode = random() % 3, calls = flushes;
+
+		while (test->ring.count < n)
+			ASSERT_TRUE(add(test, 1));
+		switch (mode) {
+		case 0:
+			ring_call_never(&test->ring);
+			calls = 0;
+			break;
+		case 1:
+			/* split with EVENT_IDX knows nothing like it */
+			ring_call_always(&test->ring);
+			if (variant->kind.event_idx && !variant->kind.packed)
+				calls = 1;
+			break;
+		case 2:
+			/* the packed ring says it with a descriptor, which has to be there */
+			if (variant->kind.packed && at > n)
+				at = n;
+			ring_call_at(&test->ring, at);
+			if (variant->kind.event_idx)
+				calls = at <= n;
+			break;
+		}
+		ASSERT_EQ(0, pass(test));
+		ASSERT_EQ(calls, queue_calls(&test->queue)) {
+			TH_LOG("mode %u, %u buffers, at %u", mode, n, at);
+		}
+	}
+}
+
+FIXTURE(setup)
+{
+	struct test test;
+};
+
+FIXTURE_VARIANT(setup)
+{
+	struct ring_kind kind;
+};
+
+#undef RING_KINDS_OF
+#define RING_KINDS_OF	setup
+#define RING_KINDS_DIRECT
+#include "ring_kinds.h"
+
+FIXTURE_SETUP(setup)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+}
+
+FIXTURE_TEARDOWN(setup)
+{
+}
+
+/* Each size that a layout may have, and every place in the ring as the end of a buffer */
+TEST_F(setup, sizes)
+{
+	static const unsigned int split[] = { 1, 2, 4, 8, 256, 1024, 32768 };
+	static const unsigned int packed[] = { 1, 2, 3, 7, 8, 100, 256, 1000, 32767, 32768 };
+	const unsigned int *sizes = variant->kind.packed ? packed : split;
+	unsigned int n = variant->kind.packed ? ARRAY_SIZE(packed) : ARRAY_SIZE(split);
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct test *test = &self->test;
+		unsigned int descs = 0;
+
+		ASSERT_EQ(0, start(test, variant->kind, sizes[i]));
+		while (descs < 3 * sizes[i] + 200) {
+			unsigned int pieces = some_pieces(test);
+
+			if (add(test, pieces)) {
+				descs += pieces;
+				if (random() % (sizes[i] / 4 + 1))
+					continue;
+			}
+			ASSERT_EQ(0, pass(test)) {
+				TH_LOG("in a ring of %u", sizes[i]);
+			}
+		}
+		ASSERT_EQ(0, pass(test));
+		ASSERT_EQ(0, queue_errors(&test->queue));
+		end(test);
+	}
+}
+
+/* What the base is after some traffic, and the forms in which it may be told */
+TEST_F(setup, base)
+{
+	struct test *test = &self->test;
+	const unsigned int num = 8;
+	uint32_t base;
+
+	ASSERT_EQ(0, prepare(test, variant->kind, num));
+	/* DPDK's for the packed ring: no used half */
+	ASSERT_EQ(0, queue_setup(&test->queue, variant->kind.packed ? RING_WRAP : 0));
+	ASSERT_EQ(0, queue_get_base(&test->queue, &base));
+	EXPECT_EQ(queue_first_base(&test->queue), base);
+	ASSERT_EQ(0, run(test, 1));
+	ASSERT_NE(0, queue_set_base(&test->queue, 0));
+	EXPECT_EQ(EBUSY, errno);
+
+	for (int i = 0; i < 3 * num; i++) {
+		ASSERT_TRUE(add(test, 3));
+		ASSERT_EQ(0, pass(test));
+		ASSERT_EQ(0, run(test, 0));
+		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
+		ASSERT_EQ(ring_base(&test->ring), base);
+		/* the long form; the short one, which says nothing of the lap where it is 0 */
+		if (variant->kind.packed && i % 2)
+			base &= 0xffff;
+		ASSERT_EQ(0, queue_set_base(&test->queue, base));
+		ASSERT_EQ(0, run(test, 1));
+	}
+	end(test);
+}
+
+/* A base that is none */
+TEST_F(setup, base_outside)
+{
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
+	if (variant->kind.packed) {
+		static const uint32_t bases[] = { 0x80088008, 0x80008008, 0x80088000, 0xffffffff,
+						  8, 0x80007fff };
+
+		for (unsigned int i = 0; i < ARRAY_SIZE(bases); i++) {
+			ASSERT_EQ(0, queue_set_base(&test->queue, bases[i]));
+			EXPECT_NE(0, run(test, 1)) {
+				TH_LOG("%#x", bases[i]);
+			}
+			EXPECT_EQ(EINVAL, errno);
+			ASSERT_EQ(0, run(test, 0));
+		}
+	} else {
+		EXPECT_NE(0, queue_set_base(&test->queue, 0x10000));
+		EXPECT_EQ(EINVAL, errno);
+	}
+	/* and all is well after it */
+	ASSERT_EQ(0, queue_set_base(&test->queue, queue_first_base(&test->queue)));
+	ASSERT_EQ(0, run(test, 1));
+	ASSERT_TRUE(add(test, 1));
+	ASSERT_EQ(0, pass(test));
+	end(test);
+}
+
+/* The device begins, and ends, where it is told, in mid-ring and on either lap. */
+TEST_F(setup, base_anywhere)
+{
+	struct test *test = &self->test;
+	const unsigned int num = 8;
+
+	ASSERT_EQ(0, prepare(test, variant->kind, num));
+	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
+	for (unsigned int i = 0; i < 2 * num; i++) {
+		struct ring *ring = &test->ring;
+		uint16_t at = variant->kind.packed ? i % num | (i < num ? RING_WRAP : 0) :
+						     65536 - num + i;
+		uint32_t base;
+
+		ring_reset(ring);
+		ring->avail = at;
+		ring->used = at;
+		if (variant->kind.packed) {
+			struct vring_packed_desc *desc = ring->desc;
+
+			/* as if used on the lap before, or on this one */
+			for (unsigned int k = 0; k < num; k++)
+				desc[k].flags = (i < num) == (k < i % num) ?
+						RING_AVAIL | RING_USED : 0;
+		} else {
+			((struct vring_avail *)ring->driver)->idx = at;
+			((struct vring_used *)ring->device)->idx = at;
+			ring->head = at % num;
+		}
+		base = ring_base(ring);
+		ASSERT_EQ(0, queue_set_base(&test->queue, base));
+		ASSERT_EQ(0, run(test, 1));
+		for (unsigned int k = 0; k < num; k++) {
+			ASSERT_TRUE(add(test, 3));
+			ASSERT_EQ(0, pass(test));
+		}
+		ASSERT_EQ(0, run(test, 0));
+	}
+	end(test);
+}
+
+/* What cannot be a ring of this layout is refused. */
+TEST_F(setup, num)
+{
+	static const struct {
+		unsigned int num;
+		bool split, packed;
+	} sizes[] = {
+		{ 0, false, false }, { 1, true, true }, { 2, true, true }, { 3, false, true },
+		{ 255, false, true }, { 256, true, true }, { 32767, false, true },
+		{ 32768, true, true }, { 32769, false, false }, { 65535, false, false },
+		{ 65536, false, false }, { 65537, false, false }, { 1 << 31, false, false },
+	};
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, prepare(test, variant->kind, 8));
+	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++) {
+		bool good = variant->kind.packed ? sizes[i].packed : sizes[i].split;
+
+		errno = 0;
+		EXPECT_EQ(good ? 0 : -1, queue_num(&test->queue, sizes[i].num)) {
+			TH_LOG("%u", sizes[i].num);
+		}
+		EXPECT_EQ(good ? 0 : EINVAL, errno);
+	}
+	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
+	ASSERT_EQ(0, run(test, 1));
+	EXPECT_NE(0, queue_num(&test->queue, 8));
+	EXPECT_EQ(EBUSY, errno);
+	end(test);
+}
+
+/* A size that only the packed layout may have, and then another layout */
+TEST_F(setup, num_of_another_layout)
+{
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, device_features(&test->device, kind_features((struct ring_kind) {
+							.packed = true })));
+	ASSERT_EQ(0, queue_setup(&test->queue, 0));
+	ASSERT_EQ(0, queue_num(&test->queue, 7));
+	ASSERT_EQ(0, device_features(&test->device, test->features));
+	ASSERT_EQ(0, queue_set_base(&test->queue, queue_first_base(&test->queue)));
+	errno = 0;
+	EXPECT_EQ(variant->kind.packed ? 0 : -1, run(test, 1));
+	EXPECT_EQ(variant->kind.packed ? 0 : EINVAL, errno);
+	end(test);
+}
+
+/* Parts of the ring that are not aligned, or not there */
+TEST_F(setup, addresses)
+{
+	struct test *test = &self->test;
+	struct ring *ring = &test->ring;
+	const uint64_t desc = (uintptr_t)ring->desc, none = 1ULL << 62;
+	bool packed = variant->kind.packed;
+
+	ASSERT_EQ(0, prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
+
+	const struct {
+		uint64_t desc, driver, device;
+		bool bad;
+	} parts[] = {
+		{ 8, 0, 0, packed }, { 4, 0, 0, packed }, { 0, 2, 0, packed },
+		{ none, 0, 0, true }, { 0, none, 0, true }, { 0, 0, none, true },
+		{ 0, 0, 0, false },
+	};
+	for (unsigned int i = 0; i < ARRAY_SIZE(parts); i++) {
+		uint64_t at[] = { (uintptr_t)ring->desc + parts[i].desc,
+				  (uintptr_t)ring->driver + parts[i].driver,
+				  (uintptr_t)ring->device + parts[i].device };
+
+		ASSERT_EQ(0, queue_address(&test->queue, at[0], at[1], at[2]));
+		errno = 0;
+		EXPECT_EQ(parts[i].bad ? -1 : 0, run(test, 1)) {
+			TH_LOG("when it starts: %u", i);
+		}
+		EXPECT_EQ(parts[i].bad ? EFAULT : 0, errno);
+		if (!parts[i].bad)
+			ASSERT_EQ(0, run(test, 0));
+	}
+	ASSERT_EQ(0, run(test, 1));
+	/* the same when it runs */
+	for (unsigned int i = 0; i < ARRAY_SIZE(parts); i++) {
+		uint64_t at[] = { (uintptr_t)ring->desc + parts[i].desc,
+				  (uintptr_t)ring->driver + parts[i].driver,
+				  (uintptr_t)ring->device + parts[i].device };
+
+		errno = 0;
+		EXPECT_EQ(parts[i].bad ? -1 : 0,
+			  queue_address(&test->queue, at[0], at[1], at[2])) {
+			TH_LOG("when it runs: %u", i);
+		}
+		EXPECT_EQ(parts[i].bad ? EINVAL : 0, errno);
+	}
+	/* at any time, in each layout */
+	EXPECT_NE(0, queue_address(&test->queue, desc, (uintptr_t)ring->driver + 1,
+				   (uintptr_t)ring->device));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_NE(0, queue_address(&test->queue, desc, (uintptr_t)ring->driver,
+				   (uintptr_t)ring->device + 2));
+	EXPECT_EQ(EINVAL, errno);
+	end(test);
+}
+
+/* The layout is what it is while it is in use, and may be another one then. */
+TEST_F(setup, features_of_a_running_device)
+{
+	static const uint64_t layouts[] = { 0, BIT(VIRTIO_F_IN_ORDER), BIT(VIRTIO_F_RING_PACKED),
+					    LAYOUT_BITS };
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, start(test, variant->kind, 8));
+	for (unsigned int i = 0; i < ARRAY_SIZE(layouts); i++) {
+		uint64_t features = (test->features & ~LAYOUT_BITS) | layouts[i];
+		bool same = features == test->features;
+
+		errno = 0;
+		EXPECT_EQ(same ? 0 : -1, device_features(&test->device, features));
+		EXPECT_EQ(same ? 0 : EBUSY, errno);
+	}
+	/* the others are no business of the layout's */
+	EXPECT_EQ(0, device_features(&test->device,
+				     test->features ^ BIT(VIRTIO_RING_F_INDIRECT_DESC)));
+	ASSERT_EQ(0, device_features(&test->device, test->features));
+	ASSERT_TRUE(add(test, 1));
+	ASSERT_EQ(0, pass(test));
+
+	ASSERT_EQ(0, run(test, 0));
+	for (unsigned int i = 0; i < ARRAY_SIZE(layouts); i++)
+		EXPECT_EQ(0, device_features(&test->device,
+					     BIT(VIRTIO_F_VERSION_1) | layouts[i]));
+	end(test);
+}
+
+/* A reset: the same virtqueue anew, with something outstanding */
+TEST_F(setup, reset)
+{
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, start(test, variant->kind, 8));
+	for (int i = 0; i < 30; i++) {
+		for (unsigned int n = 1 + random() % 4; n && add(test, some_pieces(test)); n--)
+			;
+		ASSERT_EQ(0, pass(test));
+		ASSERT_TRUE(add(test, 1 + random() % 8));
+
+		ASSERT_EQ(0, run(test, 0));
+		ring_reset(&test->ring);
+		test->added = 0;
+		test->returned = 0;
+		ASSERT_EQ(0, queue_set_base(&test->queue, queue_first_base(&test->queue)));
+		ASSERT_EQ(0, run(test, 1));
+	}
+	end(test);
+}
+
+FIXTURE(event)
+{
+	struct test test;
+};
+
+FIXTURE_VARIANT(event)
+{
+	struct ring_kind kind;
+};
+
+RING_KIND(event, split_event_idx, .event_idx = true);
+RING_KIND(event, split_in_order_event_idx, .in_order = true, .event_idx = true);
+RING_KIND(event, packed_event_idx, .packed = true, .event_idx = true);
+RING_KIND(event, packed_in_order_event_idx, .packed = true, .in_order = true, .event_idx = true);
+
+FIXTURE_SETUP(event)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+}
+
+FIXTURE_TEARDOWN(event)
+{
+}
+
+/* An event that is as far ahead as it can be does not come early. */
+TEST_F(event, call_a_lap_ahead)
+{
+	struct test *test = &self->test;
+	unsigned int chunk = 37;
+
+	ASSERT_EQ(0, start(test, variant->kind, RING_SIZE));
+	ASSERT_EQ(0, warm_up(test));
+
+	for (int lap = 0; lap < 12; lap++) {
+		unsigned int sum = 0;
+
+		while (add(test, 1))
+			;
+		ring_call_at(&test->ring, RING_SIZE);
+		kick_if_needed(test);
+		ASSERT_EQ(0, settle(test));
+		ASSERT_EQ(RING_SIZE, take(test));
+		ASSERT_EQ(1, queue_calls(&test->queue));
+		/* what was passed stays passed */
+		while (sum < RING_SIZE - chunk) {
+			for (unsigned int k = 0; k < chunk; k++)
+				ASSERT_TRUE(add(test, 1));
+			ASSERT_EQ(0, pass(test));
+			ASSERT_EQ(0, queue_calls(&test->queue));
+			sum += chunk;
+		}
+	}
+	end(test);
+}
+
+FIXTURE(features)
+{
+	struct device device;
+};
+
+FIXTURE_VARIANT(features)
+{
+	const char *path;
+};
+
+FIXTURE_VARIANT_ADD(features, test) { "/dev/vhost-test" };
+FIXTURE_VARIANT_ADD(features, net) { "/dev/vhost-net" };
+FIXTURE_VARIANT_ADD(features, vsock) { "/dev/vhost-vsock" };
+
+FIXTURE_SETUP(features)
+{
+	if (access(variant->path, F_OK))
+		SKIP(return, "there is no such device");
+	ASSERT_EQ(0, device_open(&self->device, variant->path));
+}
+
+FIXTURE_TEARDOWN(features)
+{
+	device_close(&self->device);
+}
+
+TEST_F(features, offered)
+{
+	EXPECT_EQ(LAYOUT_BITS, self->device.offered & LAYOUT_BITS);
+}
+
+TEST_F(features, alone_and_together)
+{
+	static const uint64_t layouts[] = { BIT(VIRTIO_F_IN_ORDER), BIT(VIRTIO_F_RING_PACKED),
+					    LAYOUT_BITS };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(layouts); i++) {
+		EXPECT_EQ(0, device_features(&self->device, BIT(VIRTIO_F_VERSION_1) | layouts[i]));
+		/* they came with version 1 */
+		EXPECT_NE(0, device_features(&self->device, layouts[i]));
+		EXPECT_EQ(EINVAL, errno);
+	}
+	EXPECT_EQ(0, device_features(&self->device, 0));
+	EXPECT_NE(0, device_features(&self->device, BIT(VIRTIO_F_VERSION_1) | BIT(36)));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+}
+
+static int set_parameter(const char *name, char value)
+{
+	char path[64];
+	FILE *file;
+	int ret;
+
+	snprintf(path, sizeof(path), "/sys/module/vhost/parameters/%s", name);
+	file = fopen(path, "w");
+	if (!file)
+		return -1;
+	ret = fputc(value, file) == EOF;
+	return fclose(file) || ret ? -1 : 0;
+}
+
+TEST_F(features, withheld)
+{
+	static const struct {
+		const char *name;
+		uint64_t bit;
+	} parameters[] = {
+		{ "packed", BIT(VIRTIO_F_RING_PACKED) },
+		{ "in_order", BIT(VIRTIO_F_IN_ORDER) },
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(parameters); i++) {
+		struct device device;
+		int offered, accepted;
+
+		ASSERT_EQ(0, set_parameter(parameters[i].name, '0'));
+		offered = device_open(&device, variant->path);
+		accepted = device_features(&device, BIT(VIRTIO_F_VERSION_1) | parameters[i].bit);
+		EXPECT_EQ(EOPNOTSUPP, errno);
+		ASSERT_EQ(0, set_parameter(parameters[i].name, '1'));
+
+		ASSERT_EQ(0, offered);
+		EXPECT_EQ(LAYOUT_BITS & ~parameters[i].bit, device.offered & LAYOUT_BITS);
+		EXPECT_NE(0, accepted);
+		device_close(&device);
+	}
+}
+
+TEST_HARNESS_MAIN
