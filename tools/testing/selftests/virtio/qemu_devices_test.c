@@ -182,6 +182,17 @@ static pid_t start_flood(const char *from, const char *to)
 	_exit(0);
 }
 
+static int settle(const char *from, const char *to)
+{
+	struct frames frames;
+	int result = frames_open(&frames, from, to);
+
+	if (!result)
+		frames_settle(&frames);
+	frames_close(&frames);
+	return result;
+}
+
 static int resize_in_traffic(char names[2][IF_NAMESIZE], unsigned int size)
 {
 	pid_t there = start_flood(names[0], names[1]);
@@ -195,9 +206,7 @@ static int resize_in_traffic(char names[2][IF_NAMESIZE], unsigned int size)
 	kill(back, SIGKILL);
 	waitpid(there, NULL, 0);
 	waitpid(back, NULL, 0);
-	/* What is still on its way comes before the sockets of the next step */
-	usleep(200000);
-	return result;
+	return settle(names[0], names[1]) || settle(names[1], names[0]) ? -1 : result;
 }
 
 /* The rings get other sizes while frames go through them, and frames still do after that. */

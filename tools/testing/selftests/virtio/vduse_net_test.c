@@ -193,10 +193,8 @@ TEST_F(vduse_net, removal)
 		kill(pids[i], SIGKILL);
 		ASSERT_EQ(pids[i], waitpid(pids[i], NULL, 0));
 	}
-	/* Frames of the flood may still be in the tap, but not in new sockets' after this */
-	usleep(300000);
-	end_traffic(&self->net);
-	ASSERT_EQ(0, start_traffic(&self->net, kind));
+	frames_settle(&self->net.rx);
+	frames_settle(&self->net.tx);
 	EXPECT_EQ(0, pass_both_ways(&self->net, 300, 100, FRAME_LEAST, FULL_FRAME));
 }
 

@@ -106,7 +106,7 @@ static int one_request(struct worker *worker, bool write)
 		memset(data, 0x55, length);
 		done = pread(disk->fd, data, length, offset);
 	}
-	if (done != length && disk->removed)
+	if (done != length && __atomic_load_n(&disk->removed, __ATOMIC_RELAXED))
 		return -1;
 	if (done != length)
 		return complain(write ? "write" : "read", done < 0 ? strerror(errno) : "short");

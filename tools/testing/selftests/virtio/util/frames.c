@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #define CHUNK		32
 #define PATTERN		4096		/* a frame's data begins somewhere in so many bytes */
 #define TIMEOUT_S	5
+#define QUIET_MS	300
 
 struct frame {
 	struct ethhdr ethernet;
@@ -213,4 +215,13 @@ void frames_flood(struct frames *frames, size_t size)
 		prepare(0, size);
 		frames->sent++;
 	} while (sendmsg(frames->from, &messages[0].msg_hdr, 0) >= 0);
+}
+
+void frames_settle(struct frames *frames)
+{
+	struct pollfd fd = { .fd = frames->to, .events = POLLIN };
+
+	while (poll(&fd, 1, QUIET_MS) > 0)
+		while (recv(frames->to, &frame[0], sizeof(frame[0]), MSG_DONTWAIT) >= 0)
+			;
 }

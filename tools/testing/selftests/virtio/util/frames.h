@@ -31,4 +31,7 @@ int frames_pass(struct frames *frames, uint32_t count, unsigned int burst, size_
 /* Send without anybody that receives, until it fails. */
 void frames_flood(struct frames *frames, size_t size);
 
+/* Receive what others have sent, until no more comes. */
+void frames_settle(struct frames *frames);
+
 #endif
