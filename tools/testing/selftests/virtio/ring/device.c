@@ -241,6 +241,12 @@ void device_use_each(struct ring_device *device, const struct chain *chains, uns
 		device_use_batch(device, &chains[i], 1, chains[i].writable);
 }
 
+u16 device_event(const struct ring_device *device)
+{
+	return device->layout.packed ? device->packed.driver->off_wrap :
+				       device->split.avail->ring[device->num];
+}
+
 bool device_interrupts(const struct ring_device *device, u16 old)
 {
 	u16 new = device->next_used;
@@ -251,7 +257,7 @@ bool device_interrupts(const struct ring_device *device, u16 old)
 	if (!device->layout.packed) {
 		if (!device->layout.event_idx)
 			return !(device->split.avail->flags & VRING_AVAIL_F_NO_INTERRUPT);
-		event = device->split.avail->ring[device->num];
+		event = device_event(device);
 		return (u16)(new - event - 1) < (u16)(new - old);
 	}
 
@@ -259,7 +265,7 @@ bool device_interrupts(const struct ring_device *device, u16 old)
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC)
 		return flags == VRING_PACKED_EVENT_FLAG_ENABLE;
 	/* Was the descriptor that the driver waits for among those that were passed? */
-	event = device->packed.driver->off_wrap;
+	event = device_event(device);
 	for (; old != new; old = packed_after(old, 1, device->num)) {
 		if (old == event)
 			return true;

@@ -92,6 +92,9 @@ void device_write_used(struct ring_device *device, u32 id, u32 len, unsigned int
 /* Whether the driver wants an interrupt for what was used since next_used was @old */
 bool device_interrupts(const struct ring_device *device, u16 old);
 
+/* Where the driver wants an interrupt, with VIRTIO_RING_F_EVENT_IDX */
+u16 device_event(const struct ring_device *device);
+
 /* Ask for a notification of the next buffer, or for none. */
 void device_enable_kicks(struct ring_device *device);
 void device_disable_kicks(struct ring_device *device);

@@ -143,7 +143,7 @@ const char *check_chain(const struct chain *chain, const struct buf *buf)
 			return "a piece is elsewhere";
 		if (piece->len != piece_len(i))
 			return "a piece has a different length";
-		if (piece->write != (i >= buf->out))
+		if (i < buf->out ? piece->write : !piece->write)
 			return "a piece is for the other direction";
 	}
 	return NULL;
@@ -200,7 +200,7 @@ static const char *step_add(unsigned int out, unsigned int in)
 }
 
 /* The device raises an interrupt, if the driver wants one, for what came since @old. */
-static const char *interrupt(u16 old, bool had_used)
+static const char *may_interrupt(u16 old, bool had_used)
 {
 	bool wanted = device_interrupts(&world.device, old);
 	unsigned int before = world.callbacks;
@@ -261,7 +261,7 @@ static const char *step_use(unsigned int n)
 	} else {
 		move_to_used(last, false);
 	}
-	return interrupt(old, had_used);
+	return may_interrupt(old, had_used);
 }
 
 static const char *step_get(void)
@@ -350,6 +350,10 @@ static const char *check_state(void)
 		return "a piece is still mapped, or was unmapped in another way";
 	if (!world.model.used && vring_interrupt(0, world.vq) != IRQ_NONE)
 		return "an interrupt without used buffers is taken for ours";
+	/* with EVENT_IDX the driver would remember that there was one */
+	if (world.model.used && !world.device.layout.event_idx &&
+	    vring_interrupt(0, world.vq) != IRQ_HANDLED)
+		return "an interrupt with used buffers is not taken for ours";
 	return NULL;
 }
 
@@ -436,6 +440,7 @@ static bool first_visit(bool exact)
 
 	h = hash(h, &world.device.next_avail, sizeof(world.device.next_avail));
 	h = hash(h, &world.device.next_used, sizeof(world.device.next_used));
+	h = hash(h, (u16[]){ device_event(&world.device) }, sizeof(u16));
 	if (exact) {
 		size_t size;
 		void *memory = fake_memory(&size);
@@ -459,7 +464,7 @@ static struct step path[MAX_DEPTH];
 
 static const char *describe(const struct exploration *e, unsigned int depth, const char *wrong)
 {
-	static const char * const names[] = {
+	static const char *const names[] = {
 		"add", "use", "get", "disable_cb", "enable_cb", "enable_cb_delayed",
 	};
 	static char text[4096];

@@ -30,7 +30,7 @@ options() {
 		;;
 	vhost_net_test)
 		echo '--buf-num=100000'
-		echo '--buf-num=100000 --no-indirect --no-event-idx --no-virtio-1'
+		echo '--buf-num=100000 --no-indirect --no-event-idx'
 		echo '--buf-num=100000 --delayed-interrupt'
 		;;
 	esac
