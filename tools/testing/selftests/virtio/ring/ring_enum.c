@@ -4,8 +4,8 @@
  *
  * The tests that are named kani_N carry over to a driver, to both layouts and to VIRTIO_F_IN_ORDER
  * what Firecracker proves of its split device queue with Kani (devices/virtio/queue.rs, mod
- * verification). What the device does there the driver does here: its add is their add_used, its get
- * is their pop.
+ * verification). What the device does there the driver does here: its add is their add_used, its
+ * get is their pop.
  *
  *  1 verify_spec_2_6_7_2			kani_1_notifies_as_specified
  *  2 verify_prepare_kick			kani_2_prepare_kick
