@@ -11,6 +11,7 @@
 #include "device.h"
 
 #define TIMEOUT_MS	5000
+#define TURNS		3
 
 uint64_t kind_features(struct ring_kind kind)
 {
@@ -26,7 +27,8 @@ int device_open(struct device *device, const char *path)
 	device->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (device->fd < 0)
 		return -1;
-	if (!ioctl(device->fd, VHOST_SET_OWNER) &&
+	device->log = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (device->log >= 0 && !ioctl(device->fd, VHOST_SET_OWNER) &&
 	    !ioctl(device->fd, VHOST_GET_FEATURES, &device->offered))
 		return 0;
 	device_close(device);
@@ -37,8 +39,10 @@ void device_close(struct device *device)
 {
 	int error = errno;
 
-	if (device->fd >= 0)
+	if (device->fd >= 0) {
 		close(device->fd);
+		close(device->log);
+	}
 	device->fd = -1;
 	errno = error;
 }
@@ -58,6 +62,18 @@ int device_memory(struct device *device, const struct memory *memory)
 	ret = ioctl(device->fd, VHOST_SET_MEM_TABLE, table);
 	free(table);
 	return ret;
+}
+
+int device_settle(struct device *device)
+{
+	/*
+	 * Changes of the whole device are followed by a flush, even if there is no change.
+	 * What is too much work at once is put off until the next one.
+	 */
+	for (int i = 0; i < TURNS; i++)
+		if (ioctl(device->fd, VHOST_SET_LOG_FD, &device->log))
+			return -1;
+	return 0;
 }
 
 int queue_create(struct queue *queue, struct device *device, unsigned int index,
@@ -104,16 +120,37 @@ int queue_set_base(struct queue *queue, uint32_t base)
 	return set_state(queue, VHOST_SET_VRING_BASE, base);
 }
 
+static int set_address(struct queue *queue, struct vhost_vring_addr address)
+{
+	address.index = queue->index;
+	return ioctl(queue->device->fd, VHOST_SET_VRING_ADDR, &address);
+}
+
 int queue_address(struct queue *queue, uint64_t desc, uint64_t driver, uint64_t device)
 {
-	struct vhost_vring_addr address = {
-		.index = queue->index,
-		.desc_user_addr = desc,
-		.avail_user_addr = driver,
-		.used_user_addr = device,
-	};
+	return set_address(queue, (struct vhost_vring_addr) {
+				   .desc_user_addr = desc,
+				   .avail_user_addr = driver,
+				   .used_user_addr = device,
+			   });
+}
 
-	return ioctl(queue->device->fd, VHOST_SET_VRING_ADDR, &address);
+int queue_log_address(struct queue *queue)
+{
+	const struct ring *ring = queue->ring;
+
+	return set_address(queue, (struct vhost_vring_addr) {
+				   .flags = BIT(VHOST_VRING_F_LOG),
+				   .desc_user_addr = (uintptr_t)ring->desc,
+				   .avail_user_addr = (uintptr_t)ring->driver,
+				   .used_user_addr = (uintptr_t)ring->device,
+				   .log_guest_addr = memory_gpa(ring->memory, ring->device),
+			   });
+}
+
+int queue_backend(struct queue *queue, int fd)
+{
+	return set_file(queue, VHOST_NET_SET_BACKEND, fd);
 }
 
 int queue_setup(struct queue *queue, uint32_t base)
@@ -137,10 +174,8 @@ int queue_get_base(struct queue *queue, uint32_t *base)
 {
 	struct vhost_vring_state state = { queue->index };
 
-	/* The ioctl waits for the worker before it returns, but reads the base at first */
-	for (int i = 0; i < 2; i++)
-		if (ioctl(queue->device->fd, VHOST_GET_VRING_BASE, &state))
-			return -1;
+	if (device_settle(queue->device) || ioctl(queue->device->fd, VHOST_GET_VRING_BASE, &state))
+		return -1;
 	*base = state.num;
 	return 0;
 }

@@ -16,6 +16,7 @@
 struct device {
 	int fd;
 	uint64_t offered;	/* features */
+	int log;		/* eventfd: the dirty log was written */
 };
 
 struct queue {
@@ -32,6 +33,9 @@ void device_close(struct device *device);
 int device_features(struct device *device, uint64_t features);
 int device_memory(struct device *device, const struct memory *memory);
 
+/* Wait for the work that the device was given until now. */
+int device_settle(struct device *device);
+
 /* Eventfds for one virtqueue */
 int queue_create(struct queue *queue, struct device *device, unsigned int index,
 		 struct ring *ring);
@@ -41,13 +45,19 @@ int queue_num(struct queue *queue, unsigned int num);
 int queue_set_base(struct queue *queue, uint32_t base);
 int queue_address(struct queue *queue, uint64_t desc, uint64_t driver, uint64_t device);
 
+/* The same, of the ring, and with a guest-physical address for the log of its device area */
+int queue_log_address(struct queue *queue);
+
+/* VHOST_NET_SET_BACKEND */
+int queue_backend(struct queue *queue, int fd);
+
 /* All that there is to tell vhost of a virtqueue but its backend */
 int queue_setup(struct queue *queue, uint32_t base);
 
 /* VHOST_SET_VRING_BASE of an unused ring */
 uint32_t queue_first_base(const struct queue *queue);
 
-/* VHOST_GET_VRING_BASE, after the work that was asked for before has been done */
+/* VHOST_GET_VRING_BASE, when the device has settled */
 int queue_get_base(struct queue *queue, uint32_t *base);
 
 void queue_kick(struct queue *queue);

@@ -15,7 +15,8 @@ RING_KIND(RING_KINDS_OF, packed_in_order, .packed = true, .in_order = true);
 RING_KIND(RING_KINDS_OF, split_event_idx, .event_idx = true);
 RING_KIND(RING_KINDS_OF, split_in_order_event_idx, .in_order = true, .event_idx = true);
 RING_KIND(RING_KINDS_OF, packed_event_idx, .packed = true, .event_idx = true);
-RING_KIND(RING_KINDS_OF, packed_in_order_event_idx, .packed = true, .in_order = true, .event_idx = true);
+RING_KIND(RING_KINDS_OF, packed_in_order_event_idx, .packed = true, .in_order = true,
+	  .event_idx = true);
 #ifndef RING_KINDS_DIRECT
 RING_KIND(RING_KINDS_OF, split_indirect, .indirect = true);
 RING_KIND(RING_KINDS_OF, split_in_order_indirect, .in_order = true, .indirect = true);

@@ -6,130 +6,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include "../kselftest_harness.h"
-#include "device.h"
+#include "test_device.h"
 
-#define DEVICE		"/dev/vhost-test"
-#define TEST_RUN	_IOW(VHOST_VIRTIO, 0x31, int)
 #define BATCH		64
 #define RING_SIZE	256
-#define DATA_SIZE	65536
 #define LAPS		5
-
-struct test {
-	struct device device;
-	struct memory memory;
-	struct ring ring;
-	struct queue queue;
-	uint64_t features;
-	uint8_t *data;
-	uint32_t added, returned;	/* also what the tokens are */
-};
-
-static int run(struct test *test, int on)
-{
-	return ioctl(test->device.fd, TEST_RUN, &on);
-}
-
-/* A device as far as it has a virtqueue that does not run yet */
-static int prepare(struct test *test, struct ring_kind kind, unsigned int num)
-{
-	memset(test, 0, sizeof(*test));
-	test->features = kind_features(kind);
-	if (device_open(&test->device, DEVICE) || memory_create(&test->memory))
-		return -1;
-	test->data = memory_alloc(&test->memory, DATA_SIZE, 1);
-	return ring_create(&test->ring, &test->memory, kind, num) ||
-	       queue_create(&test->queue, &test->device, 0, &test->ring) ||
-	       device_features(&test->device, test->features) ||
-	       device_memory(&test->device, &test->memory) ? -1 : 0;
-}
-
-static int start(struct test *test, struct ring_kind kind, unsigned int num)
-{
-	return prepare(test, kind, num) ||
-	       queue_setup(&test->queue, queue_first_base(&test->queue)) || run(test, 1) ? -1 : 0;
-}
-
-static void end(struct test *test)
-{
-	device_close(&test->device);
-	queue_destroy(&test->queue);
-	ring_destroy(&test->ring);
-	memory_destroy(&test->memory);
-}
-
-/* Of so many pieces, all over the memory */
-static bool add(struct test *test, unsigned int pieces)
-{
-	struct piece piece[PIECES_MAX];
-
-	for (unsigned int i = 0; i < pieces; i++) {
-		piece[i].len = 1 + random() % 100;
-		piece[i].gpa = MEMORY_GPA + random() % (MEMORY_SIZE - piece[i].len);
-		piece[i].write = false;
-	}
-	if (!ring_add(&test->ring, piece, pieces, test->added))
-		return false;
-	test->added++;
-	return true;
-}
-
-/* No more descriptors than there are, and not always many */
-static unsigned int some_pieces(struct test *test)
-{
-	unsigned int most = 1 + random() % 8;
-
-	return 1 + random() % (most < test->ring.num ? most : test->ring.num);
-}
-
-/* Wait until the device has nothing to do. */
-static int settle(struct test *test)
-{
-	uint32_t base;
-
-	return queue_get_base(&test->queue, &base);
-}
-
-static void kick_if_needed(struct test *test)
-{
-	if (ring_kick_needed(&test->ring))
-		queue_kick(&test->queue);
-}
-
-/* Take back what is used. Returns how many, or -1 if anything is wrong with one. */
-static int take(struct test *test)
-{
-	uint32_t token, len;
-	int ret, n = 0;
-
-	while ((ret = ring_get(&test->ring, &token, &len)) > 0) {
-		if (token != test->returned || len) {
-			fprintf(stderr, "# buffer %u of %u bytes instead of %u\n", token, len,
-				test->returned);
-			return -1;
-		}
-		test->returned++;
-		n++;
-	}
-	return ret ?: n;
-}
-
-/* Kick if the device wants it; then all that is outstanding has to come back. */
-static int pass(struct test *test)
-{
-	unsigned int count = test->ring.count;
-	int n;
-
-	kick_if_needed(test);
-	if (settle(test))
-		return -1;
-	n = take(test);
-	if (n >= 0 && n != count)
-		fprintf(stderr, "# %d buffers of %u came back\n", n, count);
-	return n == count ? 0 : -1;
-}
 
 /*
  * Only when it has used something does the device say, or know, what it wants from then
@@ -137,10 +19,16 @@ static int pass(struct test *test)
  */
 static int warm_up(struct test *test)
 {
-	if (!add(test, 1))
+	if (!test_add(test, 1))
 		return -1;
 	ring_call_at(&test->ring, 1);
-	return pass(test) || queue_calls(&test->queue) != 1 ? -1 : 0;
+	return test_pass(test) || queue_calls(&test->queue) != 1 ? -1 : 0;
+}
+
+static void add_some(struct test *test, unsigned int n)
+{
+	while (n && test_add(test, test_some_pieces(test)))
+		n--;
 }
 
 FIXTURE(ring)
@@ -158,9 +46,9 @@ FIXTURE_VARIANT(ring)
 
 FIXTURE_SETUP(ring)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(return, "there is no " DEVICE);
-	ASSERT_EQ(0, start(&self->test, variant->kind, RING_SIZE)) {
+	if (access(TEST_DEVICE, F_OK))
+		SKIP(return, "there is no " TEST_DEVICE);
+	ASSERT_EQ(0, test_start(&self->test, variant->kind, RING_SIZE)) {
 		TH_LOG("%s", strerror(errno));
 	}
 }
@@ -168,7 +56,7 @@ FIXTURE_SETUP(ring)
 FIXTURE_TEARDOWN(ring)
 {
 	EXPECT_EQ(0, queue_errors(&self->test.queue));
-	end(&self->test);
+	test_end(&self->test);
 }
 
 /* Buffers of one piece and more, some at a time */
@@ -179,13 +67,13 @@ TEST_F(ring, laps)
 
 	while (descs < LAPS * RING_SIZE) {
 		for (unsigned int n = 1 + random() % 100; n; n--) {
-			unsigned int pieces = some_pieces(test);
+			unsigned int pieces = test_some_pieces(test);
 
-			if (!add(test, pieces))
+			if (!test_add(test, pieces))
 				break;
 			descs += ring_descs(&test->ring, pieces);
 		}
-		ASSERT_EQ(0, pass(test));
+		ASSERT_EQ(0, test_pass(test));
 	}
 }
 
@@ -197,10 +85,10 @@ TEST_F(ring, full)
 	for (unsigned int pieces = 1; pieces <= PIECES_MAX; pieces++) {
 		unsigned int descs = ring_descs(&test->ring, pieces), n = 0;
 
-		while (add(test, pieces))
+		while (test_add(test, pieces))
 			n++;
 		ASSERT_EQ(RING_SIZE / descs, n);
-		ASSERT_EQ(0, pass(test));
+		ASSERT_EQ(0, test_pass(test));
 	}
 }
 
@@ -229,9 +117,9 @@ TEST_F(ring, used_elements)
 			memset(((struct vring_used *)ring->device)->ring, 0xff,
 			       RING_SIZE * sizeof(struct vring_used_elem));
 		for (unsigned int k = 0; k < n; k++)
-			ASSERT_TRUE(add(test, 1));
-		kick_if_needed(test);
-		ASSERT_EQ(0, settle(test));
+			ASSERT_TRUE(test_add(test, 1));
+		test_kick_if_needed(test);
+		ASSERT_EQ(0, device_settle(&test->device));
 
 		elements = variant->kind.in_order ? (n + BATCH - 1) / BATCH : n;
 		for (unsigned int k = 0; k < n; k++)
@@ -239,7 +127,7 @@ TEST_F(ring, used_elements)
 		ASSERT_EQ(elements, found);
 
 		ring->elements = 0;
-		ASSERT_EQ(n, take(test));
+		ASSERT_EQ(n, test_take(test));
 		ASSERT_EQ(elements, ring->elements);
 	}
 }
@@ -253,26 +141,24 @@ TEST_F(ring, another_device)
 		struct device old = test->device;
 		uint32_t base;
 
-		for (unsigned int n = random() % 80; n && add(test, some_pieces(test)); n--)
-			;
-		kick_if_needed(test);
+		add_some(test, random() % 80);
+		test_kick_if_needed(test);
 		/* some are read, some not; and of some the device does not know */
-		for (unsigned int n = random() % 40; n && add(test, some_pieces(test)); n--)
-			;
+		add_some(test, random() % 40);
 		if (random() % 2)
-			ASSERT_LE(0, take(test));
+			ASSERT_LE(0, test_take(test));
 
-		ASSERT_EQ(0, run(test, 0));
+		ASSERT_EQ(0, test_run(test, 0));
 		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
-		ASSERT_EQ(0, device_open(&test->device, DEVICE));
+		ASSERT_EQ(0, device_open(&test->device, TEST_DEVICE));
 		device_close(&old);
 		ASSERT_EQ(0, device_features(&test->device, test->features));
 		ASSERT_EQ(0, device_memory(&test->device, &test->memory));
 		ASSERT_EQ(0, queue_setup(&test->queue, base));
-		ASSERT_EQ(0, run(test, 1));
+		ASSERT_EQ(0, test_run(test, 1));
 		/* as QEMU does: there may be some that nobody was told of */
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, pass(test));
+		ASSERT_EQ(0, test_pass(test));
 	}
 }
 
@@ -286,13 +172,13 @@ TEST_F(ring, kicks)
 		unsigned int n = 1 + random() % 20, kicks = 0;
 
 		for (unsigned int k = 0; k < n; k++) {
-			ASSERT_TRUE(add(test, some_pieces(test)));
+			ASSERT_TRUE(test_add(test, test_some_pieces(test)));
 			kicks += ring_kick_needed(&test->ring);
 		}
 		ASSERT_EQ(variant->kind.event_idx ? 1 : n, kicks);
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, settle(test));
-		ASSERT_EQ(n, take(test));
+		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(n, test_take(test));
 	}
 }
 
@@ -307,21 +193,21 @@ TEST_F(ring, both_at_once)
 	while (test->returned < total) {
 		unsigned int n = 1 + random() % 16;
 
-		while (n && test->added < total && add(test, some_pieces(test)))
+		while (n && test->added < total && test_add(test, test_some_pieces(test)))
 			n--;
 		batches++;
 		if (ring_kick_needed(&test->ring)) {
 			queue_kick(&test->queue);
 			kicks++;
 		}
-		ASSERT_LE(0, take(test));
+		ASSERT_LE(0, test_take(test));
 		if (!n)
 			continue;
 
 		/* Full, or the last ones are out. Any or many of them are fine. */
 		if (test->ring.count)
 			ring_call_at(&test->ring, 1 + random() % test->ring.count);
-		if (take(test))
+		if (test_take(test))
 			continue;
 		if (test->ring.count) {
 			ASSERT_TRUE(queue_wait_call(&test->queue)) {
@@ -347,7 +233,7 @@ TEST_F(ring, calls)
 		unsigned int at = 1 + random() % 220, mode = random() % 3, calls = flushes;
 
 		while (test->ring.count < n)
-			ASSERT_TRUE(add(test, 1));
+			ASSERT_TRUE(test_add(test, 1));
 		switch (mode) {
 		case 0:
 			ring_call_never(&test->ring);
@@ -368,7 +254,7 @@ TEST_F(ring, calls)
 				calls = at <= n;
 			break;
 		}
-		ASSERT_EQ(0, pass(test));
+		ASSERT_EQ(0, test_pass(test));
 		ASSERT_EQ(calls, queue_calls(&test->queue)) {
 			TH_LOG("mode %u, %u buffers, at %u", mode, n, at);
 		}
@@ -392,8 +278,8 @@ FIXTURE_VARIANT(setup)
 
 FIXTURE_SETUP(setup)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(return, "there is no " DEVICE);
+	if (access(TEST_DEVICE, F_OK))
+		SKIP(return, "there is no " TEST_DEVICE);
 }
 
 FIXTURE_TEARDOWN(setup)
@@ -412,22 +298,22 @@ TEST_F(setup, sizes)
 		struct test *test = &self->test;
 		unsigned int descs = 0;
 
-		ASSERT_EQ(0, start(test, variant->kind, sizes[i]));
+		ASSERT_EQ(0, test_start(test, variant->kind, sizes[i]));
 		while (descs < 3 * sizes[i] + 200) {
-			unsigned int pieces = some_pieces(test);
+			unsigned int pieces = test_some_pieces(test);
 
-			if (add(test, pieces)) {
+			if (test_add(test, pieces)) {
 				descs += pieces;
 				if (random() % (sizes[i] / 4 + 1))
 					continue;
 			}
-			ASSERT_EQ(0, pass(test)) {
+			ASSERT_EQ(0, test_pass(test)) {
 				TH_LOG("in a ring of %u", sizes[i]);
 			}
 		}
-		ASSERT_EQ(0, pass(test));
+		ASSERT_EQ(0, test_pass(test));
 		ASSERT_EQ(0, queue_errors(&test->queue));
-		end(test);
+		test_end(test);
 	}
 }
 
@@ -438,28 +324,28 @@ TEST_F(setup, base)
 	const unsigned int num = 8;
 	uint32_t base;
 
-	ASSERT_EQ(0, prepare(test, variant->kind, num));
+	ASSERT_EQ(0, test_prepare(test, variant->kind, num));
 	/* DPDK's for the packed ring: no used half */
 	ASSERT_EQ(0, queue_setup(&test->queue, variant->kind.packed ? RING_WRAP : 0));
 	ASSERT_EQ(0, queue_get_base(&test->queue, &base));
 	EXPECT_EQ(queue_first_base(&test->queue), base);
-	ASSERT_EQ(0, run(test, 1));
+	ASSERT_EQ(0, test_run(test, 1));
 	ASSERT_NE(0, queue_set_base(&test->queue, 0));
 	EXPECT_EQ(EBUSY, errno);
 
 	for (int i = 0; i < 3 * num; i++) {
-		ASSERT_TRUE(add(test, 3));
-		ASSERT_EQ(0, pass(test));
-		ASSERT_EQ(0, run(test, 0));
+		ASSERT_TRUE(test_add(test, 3));
+		ASSERT_EQ(0, test_pass(test));
+		ASSERT_EQ(0, test_run(test, 0));
 		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
 		ASSERT_EQ(ring_base(&test->ring), base);
 		/* the long form; the short one, which says nothing of the lap where it is 0 */
 		if (variant->kind.packed && i % 2)
 			base &= 0xffff;
 		ASSERT_EQ(0, queue_set_base(&test->queue, base));
-		ASSERT_EQ(0, run(test, 1));
+		ASSERT_EQ(0, test_run(test, 1));
 	}
-	end(test);
+	test_end(test);
 }
 
 /* A base that is none */
@@ -467,7 +353,7 @@ TEST_F(setup, base_outside)
 {
 	struct test *test = &self->test;
 
-	ASSERT_EQ(0, prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
 	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
 	if (variant->kind.packed) {
 		static const uint32_t bases[] = { 0x80088008, 0x80008008, 0x80088000, 0xffffffff,
@@ -475,11 +361,11 @@ TEST_F(setup, base_outside)
 
 		for (unsigned int i = 0; i < ARRAY_SIZE(bases); i++) {
 			ASSERT_EQ(0, queue_set_base(&test->queue, bases[i]));
-			EXPECT_NE(0, run(test, 1)) {
+			EXPECT_NE(0, test_run(test, 1)) {
 				TH_LOG("%#x", bases[i]);
 			}
 			EXPECT_EQ(EINVAL, errno);
-			ASSERT_EQ(0, run(test, 0));
+			ASSERT_EQ(0, test_run(test, 0));
 		}
 	} else {
 		EXPECT_NE(0, queue_set_base(&test->queue, 0x10000));
@@ -487,10 +373,10 @@ TEST_F(setup, base_outside)
 	}
 	/* and all is well after it */
 	ASSERT_EQ(0, queue_set_base(&test->queue, queue_first_base(&test->queue)));
-	ASSERT_EQ(0, run(test, 1));
-	ASSERT_TRUE(add(test, 1));
-	ASSERT_EQ(0, pass(test));
-	end(test);
+	ASSERT_EQ(0, test_run(test, 1));
+	ASSERT_TRUE(test_add(test, 1));
+	ASSERT_EQ(0, test_pass(test));
+	test_end(test);
 }
 
 /* The device begins, and ends, where it is told, in mid-ring and on either lap. */
@@ -499,7 +385,7 @@ TEST_F(setup, base_anywhere)
 	struct test *test = &self->test;
 	const unsigned int num = 8;
 
-	ASSERT_EQ(0, prepare(test, variant->kind, num));
+	ASSERT_EQ(0, test_prepare(test, variant->kind, num));
 	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
 	for (unsigned int i = 0; i < 2 * num; i++) {
 		struct ring *ring = &test->ring;
@@ -524,14 +410,14 @@ TEST_F(setup, base_anywhere)
 		}
 		base = ring_base(ring);
 		ASSERT_EQ(0, queue_set_base(&test->queue, base));
-		ASSERT_EQ(0, run(test, 1));
+		ASSERT_EQ(0, test_run(test, 1));
 		for (unsigned int k = 0; k < num; k++) {
-			ASSERT_TRUE(add(test, 3));
-			ASSERT_EQ(0, pass(test));
+			ASSERT_TRUE(test_add(test, 3));
+			ASSERT_EQ(0, test_pass(test));
 		}
-		ASSERT_EQ(0, run(test, 0));
+		ASSERT_EQ(0, test_run(test, 0));
 	}
-	end(test);
+	test_end(test);
 }
 
 /* What cannot be a ring of this layout is refused. */
@@ -548,7 +434,7 @@ TEST_F(setup, num)
 	};
 	struct test *test = &self->test;
 
-	ASSERT_EQ(0, prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
 	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++) {
 		bool good = variant->kind.packed ? sizes[i].packed : sizes[i].split;
 
@@ -559,10 +445,10 @@ TEST_F(setup, num)
 		EXPECT_EQ(good ? 0 : EINVAL, errno);
 	}
 	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
-	ASSERT_EQ(0, run(test, 1));
+	ASSERT_EQ(0, test_run(test, 1));
 	EXPECT_NE(0, queue_num(&test->queue, 8));
 	EXPECT_EQ(EBUSY, errno);
-	end(test);
+	test_end(test);
 }
 
 /* A size that only the packed layout may have, and then another layout */
@@ -570,7 +456,7 @@ TEST_F(setup, num_of_another_layout)
 {
 	struct test *test = &self->test;
 
-	ASSERT_EQ(0, prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
 	ASSERT_EQ(0, device_features(&test->device, kind_features((struct ring_kind) {
 							.packed = true })));
 	ASSERT_EQ(0, queue_setup(&test->queue, 0));
@@ -578,9 +464,9 @@ TEST_F(setup, num_of_another_layout)
 	ASSERT_EQ(0, device_features(&test->device, test->features));
 	ASSERT_EQ(0, queue_set_base(&test->queue, queue_first_base(&test->queue)));
 	errno = 0;
-	EXPECT_EQ(variant->kind.packed ? 0 : -1, run(test, 1));
+	EXPECT_EQ(variant->kind.packed ? 0 : -1, test_run(test, 1));
 	EXPECT_EQ(variant->kind.packed ? 0 : EINVAL, errno);
-	end(test);
+	test_end(test);
 }
 
 /* Parts of the ring that are not aligned, or not there */
@@ -591,7 +477,7 @@ TEST_F(setup, addresses)
 	const uint64_t desc = (uintptr_t)ring->desc, none = 1ULL << 62;
 	bool packed = variant->kind.packed;
 
-	ASSERT_EQ(0, prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
 	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
 
 	const struct {
@@ -609,14 +495,14 @@ TEST_F(setup, addresses)
 
 		ASSERT_EQ(0, queue_address(&test->queue, at[0], at[1], at[2]));
 		errno = 0;
-		EXPECT_EQ(parts[i].bad ? -1 : 0, run(test, 1)) {
+		EXPECT_EQ(parts[i].bad ? -1 : 0, test_run(test, 1)) {
 			TH_LOG("when it starts: %u", i);
 		}
 		EXPECT_EQ(parts[i].bad ? EFAULT : 0, errno);
 		if (!parts[i].bad)
-			ASSERT_EQ(0, run(test, 0));
+			ASSERT_EQ(0, test_run(test, 0));
 	}
-	ASSERT_EQ(0, run(test, 1));
+	ASSERT_EQ(0, test_run(test, 1));
 	/* the same when it runs */
 	for (unsigned int i = 0; i < ARRAY_SIZE(parts); i++) {
 		uint64_t at[] = { (uintptr_t)ring->desc + parts[i].desc,
@@ -637,7 +523,7 @@ TEST_F(setup, addresses)
 	EXPECT_NE(0, queue_address(&test->queue, desc, (uintptr_t)ring->driver,
 				   (uintptr_t)ring->device + 2));
 	EXPECT_EQ(EINVAL, errno);
-	end(test);
+	test_end(test);
 }
 
 /* The layout is what it is while it is in use, and may be another one then. */
@@ -647,7 +533,7 @@ TEST_F(setup, features_of_a_running_device)
 					    LAYOUT_BITS };
 	struct test *test = &self->test;
 
-	ASSERT_EQ(0, start(test, variant->kind, 8));
+	ASSERT_EQ(0, test_start(test, variant->kind, 8));
 	for (unsigned int i = 0; i < ARRAY_SIZE(layouts); i++) {
 		uint64_t features = (test->features & ~LAYOUT_BITS) | layouts[i];
 		bool same = features == test->features;
@@ -660,14 +546,14 @@ TEST_F(setup, features_of_a_running_device)
 	EXPECT_EQ(0, device_features(&test->device,
 				     test->features ^ BIT(VIRTIO_RING_F_INDIRECT_DESC)));
 	ASSERT_EQ(0, device_features(&test->device, test->features));
-	ASSERT_TRUE(add(test, 1));
-	ASSERT_EQ(0, pass(test));
+	ASSERT_TRUE(test_add(test, 1));
+	ASSERT_EQ(0, test_pass(test));
 
-	ASSERT_EQ(0, run(test, 0));
+	ASSERT_EQ(0, test_run(test, 0));
 	for (unsigned int i = 0; i < ARRAY_SIZE(layouts); i++)
 		EXPECT_EQ(0, device_features(&test->device,
 					     BIT(VIRTIO_F_VERSION_1) | layouts[i]));
-	end(test);
+	test_end(test);
 }
 
 /* A reset: the same virtqueue anew, with something outstanding */
@@ -675,21 +561,20 @@ TEST_F(setup, reset)
 {
 	struct test *test = &self->test;
 
-	ASSERT_EQ(0, start(test, variant->kind, 8));
+	ASSERT_EQ(0, test_start(test, variant->kind, 8));
 	for (int i = 0; i < 30; i++) {
-		for (unsigned int n = 1 + random() % 4; n && add(test, some_pieces(test)); n--)
-			;
-		ASSERT_EQ(0, pass(test));
-		ASSERT_TRUE(add(test, 1 + random() % 8));
+		add_some(test, 1 + random() % 4);
+		ASSERT_EQ(0, test_pass(test));
+		ASSERT_TRUE(test_add(test, 1 + random() % 8));
 
-		ASSERT_EQ(0, run(test, 0));
+		ASSERT_EQ(0, test_run(test, 0));
 		ring_reset(&test->ring);
 		test->added = 0;
 		test->returned = 0;
 		ASSERT_EQ(0, queue_set_base(&test->queue, queue_first_base(&test->queue)));
-		ASSERT_EQ(0, run(test, 1));
+		ASSERT_EQ(0, test_run(test, 1));
 	}
-	end(test);
+	test_end(test);
 }
 
 FIXTURE(event)
@@ -709,8 +594,8 @@ RING_KIND(event, packed_in_order_event_idx, .packed = true, .in_order = true, .e
 
 FIXTURE_SETUP(event)
 {
-	if (access(DEVICE, F_OK))
-		SKIP(return, "there is no " DEVICE);
+	if (access(TEST_DEVICE, F_OK))
+		SKIP(return, "there is no " TEST_DEVICE);
 }
 
 FIXTURE_TEARDOWN(event)
@@ -723,29 +608,29 @@ TEST_F(event, call_a_lap_ahead)
 	struct test *test = &self->test;
 	unsigned int chunk = 37;
 
-	ASSERT_EQ(0, start(test, variant->kind, RING_SIZE));
+	ASSERT_EQ(0, test_start(test, variant->kind, RING_SIZE));
 	ASSERT_EQ(0, warm_up(test));
 
 	for (int lap = 0; lap < 12; lap++) {
 		unsigned int sum = 0;
 
-		while (add(test, 1))
+		while (test_add(test, 1))
 			;
 		ring_call_at(&test->ring, RING_SIZE);
-		kick_if_needed(test);
-		ASSERT_EQ(0, settle(test));
-		ASSERT_EQ(RING_SIZE, take(test));
+		test_kick_if_needed(test);
+		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(RING_SIZE, test_take(test));
 		ASSERT_EQ(1, queue_calls(&test->queue));
 		/* what was passed stays passed */
 		while (sum < RING_SIZE - chunk) {
 			for (unsigned int k = 0; k < chunk; k++)
-				ASSERT_TRUE(add(test, 1));
-			ASSERT_EQ(0, pass(test));
+				ASSERT_TRUE(test_add(test, 1));
+			ASSERT_EQ(0, test_pass(test));
 			ASSERT_EQ(0, queue_calls(&test->queue));
 			sum += chunk;
 		}
 	}
-	end(test);
+	test_end(test);
 }
 
 FIXTURE(features)

@@ -91,7 +91,7 @@ static unsigned int take_packed(struct ring *ring)
 		if (avail != wrap || used != wrap)
 			break;
 		/* Used in order, it is the last one's of the batch */
-		step = 1 + (desc->id - ring->taken + RING_SIZE) % RING_SIZE;
+		step = 1 + (uint16_t)(desc->id - ring->taken) % RING_SIZE;
 		n += step;
 		ring->taken += step;
 	}

@@ -41,9 +41,9 @@
 #include "ring.h"
 
 /* Enough for a figure to be the same to 0.1 % in each run */
-#define BUFFERS		131072
-#define MIN_BATCHES	16384
-#define WARM_UP		1024
+#define BUFFERS		16384
+#define MAX_BATCHES	2048
+#define WARM_UP		256
 
 static const struct layout layouts[] = {
 	{ .name = "split" },
@@ -215,11 +215,11 @@ static uint64_t run(struct bench *bench, unsigned int n, unsigned int batch)
 
 static void measure(struct bench *bench, const char *name, uint64_t idle_time, unsigned int batch)
 {
-	unsigned int n = BUFFERS / batch < MIN_BATCHES ? BUFFERS / batch : MIN_BATCHES;
+	unsigned int n = BUFFERS / batch < MAX_BATCHES ? BUFFERS / batch : MAX_BATCHES;
 	uint64_t time;
 
 	run(bench, WARM_UP, batch);
-	time = run(bench, n, batch) - idle_time * n / MIN_BATCHES;
+	time = run(bench, n, batch) - idle_time * n / MAX_BATCHES;
 	printf("%s %llu\n", name, (unsigned long long)(time / n + batch / 2) / batch);
 }
 
@@ -292,7 +292,7 @@ int main(int argc, char **argv)
 				    !set_up(&bench, device, layout))
 					continue;
 				idle(&bench, WARM_UP);
-				idle_time = idle(&bench, MIN_BATCHES);
+				idle_time = idle(&bench, MAX_BATCHES);
 				device->start(bench.vhost);
 				if (count_accesses)
 					count(&bench, name, *batch);

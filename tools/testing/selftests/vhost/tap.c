@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include "tap.h"
+
+#define NAME		"vhosttap"
+#define ETHERTYPE	0x88b5		/* for experiments */
+#define PATTERN		4093
+#define TIMEOUT_S	5
+
+static int complain(const char *what)
+{
+	fprintf(stderr, "# tap: %s: %s\n", what, strerror(errno));
+	return -1;
+}
+
+static int open_tap(void)
+{
+	struct ifreq ifr = { .ifr_name = NAME, .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), size = NET_HEADER;
+
+	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETVNETHDRSZ, &size))
+		return complain("create");
+	return fd;
+}
+
+static int interface_up(int socket)
+{
+	struct ifreq ifr = { .ifr_name = NAME, .ifr_mtu = TAP_MTU };
+
+	if (ioctl(socket, SIOCSIFMTU, &ifr))
+		return complain("MTU");
+	if (ioctl(socket, SIOCGIFFLAGS, &ifr))
+		return complain("flags");
+	ifr.ifr_flags |= IFF_UP;
+	return ioctl(socket, SIOCSIFFLAGS, &ifr) ? complain("up") : 0;
+}
+
+int tap_create(struct tap *tap)
+{
+	struct sockaddr_ll address = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETHERTYPE),
+	};
+	struct timeval timeout = { .tv_sec = TIMEOUT_S };
+	int one = 1, size = 16 << 20, file;
+
+	tap->fd = -1;
+	tap->socket = -1;
+	if (unshare(CLONE_NEWNET))
+		return complain("network namespace");
+	/* Frames of IPv6's own would come in between, if there is IPv6 */
+	file = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_WRONLY | O_CLOEXEC);
+	if (file >= 0) {
+		if (write(file, "1", 1) != 1)
+			return complain("no IPv6");
+		close(file);
+	}
+
+	tap->fd = open_tap();
+	tap->socket = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (tap->fd < 0 || tap->socket < 0 || interface_up(tap->socket))
+		return complain("socket");
+	address.sll_ifindex = if_nametoindex(NAME);
+	if (setsockopt(tap->socket, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) ||
+	    setsockopt(tap->socket, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) ||
+	    setsockopt(tap->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) ||
+	    setsockopt(tap->socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) ||
+	    bind(tap->socket, (void *)&address, sizeof(address)))
+		return complain("socket");
+	return 0;
+}
+
+void tap_destroy(struct tap *tap)
+{
+	close(tap->fd);
+	close(tap->socket);
+}
+
+static const uint8_t *data_of(uint32_t number)
+{
+	static uint8_t pattern[PATTERN + FRAME_MOST];
+
+	if (!pattern[0]) {
+		for (size_t i = 0; i < sizeof(pattern); i++) {
+			do
+				pattern[i] = random();
+			while (pattern[i] == FRAME_NEVER);
+		}
+		pattern[0] |= 1;
+	}
+	return &pattern[number * 7 % PATTERN];
+}
+
+void frame_make(uint8_t *frame, uint32_t number, size_t size)
+{
+	struct ethhdr ethernet = { .h_proto = htons(ETHERTYPE) };
+
+	/* To all: the receiver has to have no address of its own */
+	memset(ethernet.h_dest, 0xff, ETH_ALEN);
+	memset(ethernet.h_source, 0x02, ETH_ALEN);
+	memcpy(frame, &ethernet, sizeof(ethernet));
+	memcpy(frame + sizeof(ethernet), data_of(number), size - sizeof(ethernet));
+}
+
+int frame_check(const uint8_t *frame, size_t length, uint32_t number, size_t size)
+{
+	uint8_t expected[FRAME_MOST];
+
+	frame_make(expected, number, size);
+	if (length == size && !memcmp(frame, expected, size))
+		return 0;
+	fprintf(stderr, "# frame %u of %zu bytes: got %zu%s\n", number, size, length,
+		length == size ? " other ones" : "");
+	return -1;
+}
+
+int tap_send(struct tap *tap, uint32_t number, size_t size)
+{
+	uint8_t frame[FRAME_MOST];
+
+	frame_make(frame, number, size);
+	return send(tap->socket, frame, size, 0) == size ? 0 : complain("send");
+}
+
+int tap_receive(struct tap *tap, uint32_t number, size_t size)
+{
+	uint8_t frame[FRAME_MOST];
+	ssize_t length = recv(tap->socket, frame, sizeof(frame), 0);
+
+	return length < 0 ? complain("receive") : frame_check(frame, length, number, size);
+}
+
+bool tap_is_empty(struct tap *tap)
+{
+	char byte;
+
+	return recv(tap->socket, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0;
+}

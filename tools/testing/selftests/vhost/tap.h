@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A tap in a network namespace of its own, and frames of which every byte is known, at
+ * the side of the tap where the host is
+ */
+#ifndef _SELFTESTS_VHOST_TAP_H
+#define _SELFTESTS_VHOST_TAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/if_ether.h>
+#include <linux/virtio_net.h>
+
+#define TAP_MTU		9000
+#define FRAME_LEAST	60
+#define FRAME_MOST	(ETH_HLEN + TAP_MTU)
+#define NET_HEADER	sizeof(struct virtio_net_hdr_v1)
+
+struct tap {
+	int fd;			/* what vhost-net gets */
+	int socket;
+};
+
+int tap_create(struct tap *tap);
+void tap_destroy(struct tap *tap);
+
+/* The frame of this number; no byte of its data is FRAME_NEVER. */
+#define FRAME_NEVER	0xaa
+void frame_make(uint8_t *frame, uint32_t number, size_t size);
+int frame_check(const uint8_t *frame, size_t length, uint32_t number, size_t size);
+
+/* One frame to the device, or from it */
+int tap_send(struct tap *tap, uint32_t number, size_t size);
+int tap_receive(struct tap *tap, uint32_t number, size_t size);
+
+/* Whether there is none to receive */
+bool tap_is_empty(struct tap *tap);
+
+#endif

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include "test_device.h"
+
+/* The kernel's drivers/vhost/test.h is not part of its ABI */
+#define VHOST_TEST_RUN	_IOW(VHOST_VIRTIO, 0x31, int)
+
+int test_run(struct test *test, int on)
+{
+	return ioctl(test->device.fd, VHOST_TEST_RUN, &on);
+}
+
+int test_prepare(struct test *test, struct ring_kind kind, unsigned int num)
+{
+	memset(test, 0, sizeof(*test));
+	test->features = kind_features(kind);
+	if (device_open(&test->device, TEST_DEVICE) || memory_create(&test->memory))
+		return -1;
+	return ring_create(&test->ring, &test->memory, kind, num) ||
+	       queue_create(&test->queue, &test->device, 0, &test->ring) ||
+	       device_features(&test->device, test->features) ||
+	       device_memory(&test->device, &test->memory) ? -1 : 0;
+}
+
+int test_start(struct test *test, struct ring_kind kind, unsigned int num)
+{
+	return test_prepare(test, kind, num) ||
+	       queue_setup(&test->queue, queue_first_base(&test->queue)) ||
+	       test_run(test, 1) ? -1 : 0;
+}
+
+void test_end(struct test *test)
+{
+	device_close(&test->device);
+	queue_destroy(&test->queue);
+	ring_destroy(&test->ring);
+	memory_destroy(&test->memory);
+}
+
+bool test_add(struct test *test, unsigned int pieces)
+{
+	struct piece piece[PIECES_MAX];
+
+	for (unsigned int i = 0; i < pieces; i++) {
+		piece[i].len = 1 + random() % 100;
+		piece[i].gpa = MEMORY_GPA + random() % (MEMORY_SIZE - piece[i].len);
+		piece[i].write = false;
+	}
+	if (!ring_add(&test->ring, piece, pieces, test->added))
+		return false;
+	test->added++;
+	return true;
+}
+
+unsigned int test_some_pieces(struct test *test)
+{
+	unsigned int most = 1 + random() % 8;
+
+	return 1 + random() % (most < test->ring.num ? most : test->ring.num);
+}
+
+void test_kick_if_needed(struct test *test)
+{
+	if (ring_kick_needed(&test->ring))
+		queue_kick(&test->queue);
+}
+
+int test_take(struct test *test)
+{
+	uint32_t token, len;
+	int ret, n = 0;
+
+	while ((ret = ring_get(&test->ring, &token, &len)) > 0) {
+		if (token != test->returned || len) {
+			fprintf(stderr, "# buffer %u of %u bytes instead of %u\n", token, len,
+				test->returned);
+			return -1;
+		}
+		test->returned++;
+		n++;
+	}
+	return ret ?: n;
+}
+
+int test_pass(struct test *test)
+{
+	unsigned int count = test->ring.count;
+	int n;
+
+	test_kick_if_needed(test);
+	if (device_settle(&test->device))
+		return -1;
+	n = test_take(test);
+	if (n >= 0 && n != count)
+		fprintf(stderr, "# %d buffers of %u came back\n", n, count);
+	return n == count ? 0 : -1;
+}

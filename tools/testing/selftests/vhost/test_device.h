@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* /dev/vhost-test, which takes readable buffers, and a driver for its virtqueue */
+#ifndef _SELFTESTS_VHOST_TEST_DEVICE_H
+#define _SELFTESTS_VHOST_TEST_DEVICE_H
+
+#include "device.h"
+
+#define TEST_DEVICE	"/dev/vhost-test"
+
+struct test {
+	struct device device;
+	struct memory memory;
+	struct ring ring;
+	struct queue queue;
+	uint64_t features;
+	uint32_t added, returned;	/* also what the tokens are */
+};
+
+/* A device as far as it has a virtqueue that does not run yet */
+int test_prepare(struct test *test, struct ring_kind kind, unsigned int num);
+int test_start(struct test *test, struct ring_kind kind, unsigned int num);
+void test_end(struct test *test);
+
+/* VHOST_TEST_RUN */
+int test_run(struct test *test, int on);
+
+/* Add a buffer of so many pieces, all over the memory. */
+bool test_add(struct test *test, unsigned int pieces);
+
+/* No more than there are descriptors, and not always many */
+unsigned int test_some_pieces(struct test *test);
+
+void test_kick_if_needed(struct test *test);
+
+/* Take back what is used. Returns how many, or -1 if anything is wrong with one. */
+int test_take(struct test *test);
+
+/* Kick if the device wants it; then all that is outstanding has to come back. */
+int test_pass(struct test *test);
+
+#endif

@@ -1,0 +1,898 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Frames through /dev/vhost-net and a tap, both ways, byte by byte, with each kind of
+ * virtqueue; with translations that come late; and the log of what was written.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include "../kselftest_harness.h"
+#include "device.h"
+#include "tap.h"
+
+#define DEVICE		"/dev/vhost-net"
+#define RING_SIZE	256
+#define SLOT_SIZE	9216
+#define SLOTS		256
+#define BATCH		64
+#define PAGE		4096UL
+#define PAGES		(MEMORY_SIZE / PAGE)
+
+enum { RX, TX };
+
+struct net {
+	struct device device;
+	struct memory memory;
+	struct tap tap;
+	struct ring ring[2];
+	struct queue queue[2];
+	uint64_t features;
+	bool mergeable;
+	size_t least, most;		/* bytes of a frame */
+	uint8_t *slots[2];		/* SLOTS of them: a buffer each */
+	uint32_t buffers[2];		/* made available: the tokens */
+	uint32_t sent[2], received[2];	/* frames */
+};
+
+static size_t size_of(const struct net *net, uint32_t number)
+{
+	return net->least + number * 1237UL % (net->most - net->least + 1);
+}
+
+static uint8_t *slot(struct net *net, int which, uint32_t token)
+{
+	return net->slots[which] + token % SLOTS * SLOT_SIZE;
+}
+
+/* Cut what is at @at into so many pieces, of which none is empty. */
+static void cut(const struct net *net, const uint8_t *at, size_t size, bool write,
+		struct piece *pieces, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		size_t len = i + 1 < n ? 1 + random() % (size - (n - i - 1)) : size;
+
+		pieces[i] = (struct piece) { memory_gpa(&net->memory, at), len, write };
+		at += len;
+		size -= len;
+	}
+}
+
+static int start_queue(struct net *net, int which, uint32_t base)
+{
+	return queue_setup(&net->queue[which], base) ||
+	       queue_backend(&net->queue[which], net->tap.fd) ? -1 : 0;
+}
+
+static int start_device(struct net *net)
+{
+	if (device_open(&net->device, DEVICE))
+		return -1;
+	return device_features(&net->device, net->features) ||
+	       device_memory(&net->device, &net->memory) ? -1 : 0;
+}
+
+static int prepare(struct net *net, struct ring_kind kind, bool mergeable, unsigned int num)
+{
+	memset(net, 0, sizeof(*net));
+	net->mergeable = mergeable;
+	net->features = kind_features(kind) | (mergeable ? BIT(VIRTIO_NET_F_MRG_RXBUF) : 0);
+	net->least = FRAME_LEAST;
+	net->most = FRAME_MOST;
+	if (tap_create(&net->tap) || memory_create(&net->memory))
+		return -1;
+	for (int i = RX; i <= TX; i++) {
+		net->slots[i] = memory_alloc(&net->memory, SLOTS * SLOT_SIZE, PAGE);
+		if (!net->slots[i] || ring_create(&net->ring[i], &net->memory, kind, num) ||
+		    queue_create(&net->queue[i], &net->device, i, &net->ring[i]))
+			return -1;
+	}
+	return 0;
+}
+
+static int start(struct net *net)
+{
+	return start_device(net) || start_queue(net, RX, queue_first_base(&net->queue[RX])) ||
+	       start_queue(net, TX, queue_first_base(&net->queue[TX])) ? -1 : 0;
+}
+
+static void end(struct net *net)
+{
+	device_close(&net->device);
+	for (int i = RX; i <= TX; i++) {
+		queue_destroy(&net->queue[i]);
+		ring_destroy(&net->ring[i]);
+	}
+	memory_destroy(&net->memory);
+	tap_destroy(&net->tap);
+}
+
+static void kick_if_needed(struct net *net, int which)
+{
+	if (ring_kick_needed(&net->ring[which]))
+		queue_kick(&net->queue[which]);
+}
+
+/* The next frame that the driver sends */
+static bool tx_add(struct net *net)
+{
+	uint32_t number = net->sent[TX];
+	size_t size = size_of(net, number);
+	uint8_t *at = slot(net, TX, number);
+	struct piece pieces[8];
+	unsigned int n = 1 + random() % ARRAY_SIZE(pieces);
+
+	if (net->ring[TX].count == SLOTS)
+		return false;
+	memset(at, 0, NET_HEADER);
+	frame_make(at + NET_HEADER, number, size);
+	cut(net, at, NET_HEADER + size, false, pieces, n);
+	if (!ring_add(&net->ring[TX], pieces, n, number))
+		return false;
+	net->sent[TX]++;
+	return true;
+}
+
+/* Take back what was sent. Returns how many buffers, or -1. */
+static int tx_take(struct net *net)
+{
+	uint32_t token, len;
+	int ret, n = 0;
+
+	while ((ret = ring_get(&net->ring[TX], &token, &len)) > 0) {
+		if (token != net->sent[TX] - net->ring[TX].count - 1 || len)
+			return -1;
+		n++;
+	}
+	return ret ?: n;
+}
+
+/* What was sent has to be at the host's side. */
+static int tx_check(struct net *net)
+{
+	while (net->received[TX] != net->sent[TX]) {
+		uint32_t number = net->received[TX]++;
+
+		if (tap_receive(&net->tap, number, size_of(net, number)))
+			return -1;
+	}
+	return tap_is_empty(&net->tap) ? 0 : -1;
+}
+
+static int tx_pass(struct net *net)
+{
+	unsigned int count = net->ring[TX].count;
+
+	kick_if_needed(net, TX);
+	return device_settle(&net->device) || tx_take(net) != count || tx_check(net) ? -1 : 0;
+}
+
+/* One buffer for what the driver receives */
+static bool rx_add(struct net *net, size_t size)
+{
+	uint32_t token = net->buffers[RX];
+	uint8_t *at = slot(net, RX, token);
+	struct piece pieces[4];
+	unsigned int n = 1 + random() % ARRAY_SIZE(pieces);
+
+	if (net->ring[RX].count == SLOTS)
+		return false;
+	memset(at, FRAME_NEVER, SLOT_SIZE);
+	cut(net, at, size, true, pieces, n);
+	if (!ring_add(&net->ring[RX], pieces, n, token))
+		return false;
+	net->buffers[RX]++;
+	return true;
+}
+
+static void rx_fill(struct net *net)
+{
+	size_t size;
+
+	do
+		size = net->mergeable ? 200 + random() % 1800 : NET_HEADER + FRAME_MOST;
+	while (rx_add(net, size));
+}
+
+/*
+ * One buffer of those that a frame is in, at @frame. Returns its length, 0 if there is
+ * none, or -1.
+ */
+static int rx_take_buffer(struct net *net, uint8_t *frame, size_t room)
+{
+	uint32_t token, len, expected = net->buffers[RX] - net->ring[RX].count;
+	int ret = ring_get(&net->ring[RX], &token, &len);
+
+	if (ret <= 0)
+		return ret;
+	if (token != expected || !len || len > room) {
+		fprintf(stderr, "# buffer %u of %u bytes, expected %u\n", token, len, expected);
+		return -1;
+	}
+	memcpy(frame, slot(net, RX, token), len);
+	return len;
+}
+
+/* Take the frames that are there. Returns how many, or -1. */
+static int rx_take(struct net *net)
+{
+	static uint8_t frame[NET_HEADER + FRAME_MOST + SLOT_SIZE];
+	int n;
+
+	for (n = 0; ; n++) {
+		const struct virtio_net_hdr_v1 *header = (void *)frame;
+		int length = rx_take_buffer(net, frame, sizeof(frame)), more;
+		unsigned int buffers;
+		uint32_t number;
+
+		if (length <= 0)
+			return length ?: n;
+		buffers = net->mergeable ? header->num_buffers : 1;
+		/* the others have to be there when the first one is */
+		for (unsigned int i = 1; i < buffers; i++) {
+			more = rx_take_buffer(net, frame + length, sizeof(frame) - length);
+			if (more <= 0) {
+				fprintf(stderr, "# %u buffers of %u\n", i, buffers);
+				return -1;
+			}
+			length += more;
+		}
+		number = net->received[RX]++;
+		if (length < NET_HEADER ||
+		    frame_check(frame + NET_HEADER, length - NET_HEADER, number,
+				size_of(net, number)))
+			return -1;
+	}
+}
+
+static int rx_send(struct net *net)
+{
+	uint32_t number = net->sent[RX]++;
+
+	return tap_send(&net->tap, number, size_of(net, number));
+}
+
+static int rx_pass(struct net *net, unsigned int frames)
+{
+	kick_if_needed(net, RX);
+	for (unsigned int i = 0; i < frames; i++)
+		if (rx_send(net))
+			return -1;
+	return device_settle(&net->device) || rx_take(net) != frames ? -1 : 0;
+}
+
+FIXTURE(net)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(net)
+{
+	struct ring_kind kind;
+	bool mergeable;
+};
+
+#define RING_KINDS_OF	net
+#include "ring_kinds.h"
+#undef RING_KIND
+#define RING_KIND(fixture, name, ...) \
+	FIXTURE_VARIANT_ADD(fixture, name##_mergeable) { \
+		.mergeable = true, .kind = { __VA_ARGS__ } \
+	}
+#include "ring_kinds.h"
+
+FIXTURE_SETUP(net)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+	ASSERT_EQ(0, prepare(&self->net, variant->kind, variant->mergeable, RING_SIZE));
+	ASSERT_EQ(0, start(&self->net));
+}
+
+FIXTURE_TEARDOWN(net)
+{
+	EXPECT_EQ(0, queue_errors(&self->net.queue[RX]));
+	EXPECT_EQ(0, queue_errors(&self->net.queue[TX]));
+	end(&self->net);
+}
+
+/* Frames of all sizes, in some buffers; a few laps */
+TEST_F(net, both_ways)
+{
+	struct net *net = &self->net;
+
+	for (int i = 0; i < 40; i++) {
+		for (unsigned int n = 1 + random() % 60; n && tx_add(net); n--)
+			;
+		ASSERT_EQ(0, tx_pass(net));
+		rx_fill(net);
+		ASSERT_EQ(0, rx_pass(net, 1 + random() % (net->mergeable ? 10 : 40)));
+	}
+}
+
+/* Small ones in batches, and how many used elements that takes */
+TEST_F(net, small)
+{
+	static const unsigned int counts[] = { 1, 64, 63, 65, 32 };
+	struct net *net = &self->net;
+
+	net->least = 64;
+	net->most = 64;
+	for (int i = 0; i < 20; i++) {
+		unsigned int n = counts[i % ARRAY_SIZE(counts)], sent = 0;
+
+		net->ring[TX].elements = 0;
+		while (sent < n && tx_add(net))
+			sent++;
+		ASSERT_EQ(0, tx_pass(net));
+		ASSERT_EQ(variant->kind.in_order ? (sent + BATCH - 1) / BATCH : sent,
+			  net->ring[TX].elements);
+
+		net->ring[RX].elements = 0;
+		rx_fill(net);
+		ASSERT_EQ(0, rx_pass(net, n < 60 ? n : 60));
+		/* one for each buffer: not all drivers take less of what they receive */
+		ASSERT_EQ(n < 60 ? n : 60, net->ring[RX].elements);
+	}
+}
+
+/* Nobody waits for anybody but by kicks and interrupts. */
+TEST_F(net, no_event_is_lost)
+{
+	const uint32_t total = 1500;
+	struct net *net = &self->net;
+	struct pollfd calls[] = {
+		{ net->queue[RX].call, POLLIN },
+		{ net->queue[TX].call, POLLIN },
+	};
+
+	net->least = 64;
+	net->most = 1500;
+	while (net->received[RX] < total || net->ring[TX].count || net->sent[TX] < total) {
+		for (unsigned int n = random() % 20; n && net->sent[TX] < total; n--)
+			if (!tx_add(net))
+				break;
+		kick_if_needed(net, TX);
+		rx_fill(net);
+		kick_if_needed(net, RX);
+		for (unsigned int n = random() % 20; n && net->sent[RX] < total; n--)
+			if (net->sent[RX] - net->received[RX] < 200)
+				ASSERT_EQ(0, rx_send(net));
+		ring_call_at(&net->ring[RX], 1);
+		ring_call_at(&net->ring[TX], 1 + net->ring[TX].count / 2);
+		if (rx_take(net) || tx_take(net))
+			continue;
+		if (net->sent[RX] == net->received[RX] && !net->ring[TX].count)
+			continue;
+		ASSERT_LT(0, poll(calls, ARRAY_SIZE(calls), 5000)) {
+			TH_LOG("received %u of %u, to send %u of %u", net->received[RX],
+			       net->sent[RX], net->ring[TX].count, net->sent[TX]);
+		}
+		queue_calls(&net->queue[RX]);
+		queue_calls(&net->queue[TX]);
+	}
+	ASSERT_EQ(0, tx_check(net));
+}
+
+/* Another process takes over, as when a guest migrates, with traffic under way. */
+TEST_F(net, another_device)
+{
+	struct net *net = &self->net;
+
+	for (int i = 0; i < 12; i++) {
+		unsigned int frames = random() % 8;
+		uint32_t base[2];
+
+		for (unsigned int n = random() % 30; n && tx_add(net); n--)
+			;
+		kick_if_needed(net, TX);
+		for (unsigned int n = random() % 30; n && tx_add(net); n--)
+			;
+		rx_fill(net);
+		kick_if_needed(net, RX);
+		for (unsigned int n = 0; n < frames; n++)
+			ASSERT_EQ(0, rx_send(net));
+		for (int which = RX; which <= TX; which++) {
+			ASSERT_EQ(0, queue_backend(&net->queue[which], -1));
+			ASSERT_EQ(0, queue_get_base(&net->queue[which], &base[which]));
+		}
+		device_close(&net->device);
+		ASSERT_EQ(0, start_device(net));
+		for (int which = RX; which <= TX; which++) {
+			ASSERT_EQ(0, start_queue(net, which, base[which]));
+			queue_kick(&net->queue[which]);
+		}
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_LE(0, tx_take(net));
+		ASSERT_EQ(0, net->ring[TX].count);
+		ASSERT_EQ(0, tx_check(net));
+		ASSERT_LE(0, rx_take(net));
+		ASSERT_EQ(net->sent[RX], net->received[RX]);
+	}
+}
+
+/* Buffers that do not do for a frame are fetched, not used, and fetched again. */
+TEST_F(net, too_little_room)
+{
+	struct net *net = &self->net;
+
+	net->least = 4000;
+	net->most = 4000;
+	for (int i = 0; i < 150; i++) {
+		if (!net->mergeable) {
+			/* what does not fit in a buffer is dropped, and the buffer stays */
+			ASSERT_TRUE(rx_add(net, 1000 + random() % 1000));
+			kick_if_needed(net, RX);
+			ASSERT_EQ(0, rx_send(net));
+			ASSERT_EQ(0, device_settle(&net->device));
+			ASSERT_EQ(0, rx_take(net));
+			net->received[RX]++;
+
+			net->least = 500;
+			net->most = 500;
+			ASSERT_EQ(0, rx_pass(net, 1));
+			net->least = 4000;
+			net->most = 4000;
+			continue;
+		}
+		/* three and a half, one at a time */
+		ASSERT_EQ(0, rx_send(net));
+		for (int k = 0; k < 4; k++) {
+			ASSERT_EQ(0, device_settle(&net->device));
+			ASSERT_EQ(0, rx_take(net));
+			ASSERT_TRUE(rx_add(net, 1100));
+			kick_if_needed(net, RX);
+		}
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(1, rx_take(net));
+		ASSERT_EQ(0, net->ring[RX].count);
+	}
+}
+
+FIXTURE(layout)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(layout)
+{
+	struct ring_kind kind;
+};
+
+#undef RING_KIND
+#undef RING_KINDS_OF
+#define RING_KINDS_OF	layout
+#define RING_KINDS_DIRECT
+#define RING_KIND(fixture, name, ...) \
+	FIXTURE_VARIANT_ADD(fixture, name) { .kind = { __VA_ARGS__ } }
+#include "ring_kinds.h"
+
+FIXTURE_SETUP(layout)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+}
+
+FIXTURE_TEARDOWN(layout)
+{
+	end(&self->net);
+}
+
+/*
+ * The IOTLB: who has the memory serves what vhost misses, one page at a time. The pages
+ * of addresses that vhost is given are swapped in pairs.
+ */
+struct iotlb {
+	struct net *net;
+	pthread_t thread;
+	_Atomic bool stop;
+	_Atomic unsigned int misses;
+	_Atomic uint64_t refuse;	/* the page of this address is not there yet */
+	_Atomic bool read_only;
+};
+
+static int tell(struct iotlb *iotlb, uint8_t type, uint64_t iova, uint64_t size, const void *p)
+{
+	struct vhost_msg_v2 message = {
+		.type = VHOST_IOTLB_MSG_V2,
+		.iotlb = {
+			.iova = iova,
+			.size = size,
+			.uaddr = (uintptr_t)p,
+			.perm = iotlb->read_only ? VHOST_ACCESS_RO : VHOST_ACCESS_RW,
+			.type = type,
+		},
+	};
+
+	if (write(iotlb->net->device.fd, &message, sizeof(message)) == sizeof(message))
+		return 0;
+	perror("# IOTLB");
+	return -1;
+}
+
+static int map_page(struct iotlb *iotlb, uint64_t iova)
+{
+	iova &= ~(PAGE - 1);
+	return tell(iotlb, VHOST_IOTLB_UPDATE, iova, PAGE, memory_at(&iotlb->net->memory, iova));
+}
+
+static void *serve(void *arg)
+{
+	struct iotlb *iotlb = arg;
+	struct pollfd pollfd = { iotlb->net->device.fd, POLLIN };
+
+	while (!iotlb->stop) {
+		struct vhost_msg_v2 message;
+
+		if (poll(&pollfd, 1, 10) <= 0)
+			continue;
+		if (read(pollfd.fd, &message, sizeof(message)) != sizeof(message) ||
+		    message.iotlb.type != VHOST_IOTLB_MISS)
+			continue;
+		iotlb->misses++;
+		if ((message.iotlb.iova & ~(PAGE - 1)) != iotlb->refuse)
+			map_page(iotlb, message.iotlb.iova);
+	}
+	return NULL;
+}
+
+static int iotlb_start(struct iotlb *iotlb, struct net *net)
+{
+	uint64_t backend = BIT(VHOST_BACKEND_F_IOTLB_MSG_V2);
+
+	*iotlb = (struct iotlb) { .net = net };
+	net->features |= BIT(VIRTIO_F_ACCESS_PLATFORM);
+	if (device_open(&net->device, DEVICE) ||
+	    ioctl(net->device.fd, VHOST_SET_BACKEND_FEATURES, &backend) ||
+	    device_features(&net->device, net->features) ||
+	    device_memory(&net->device, &net->memory))
+		return -1;
+	return pthread_create(&iotlb->thread, NULL, serve, iotlb) ? -1 : 0;
+}
+
+static void iotlb_end(struct iotlb *iotlb)
+{
+	iotlb->stop = true;
+	pthread_join(iotlb->thread, NULL);
+}
+
+/*
+ * The ring's addresses are the device's too: where the memory is to it. There is no miss
+ * while a virtqueue starts, so the page that is written then has to be there.
+ */
+static int iotlb_start_queue(struct iotlb *iotlb, int which)
+{
+	struct net *net = iotlb->net;
+	struct queue *queue = &net->queue[which];
+	const struct ring *ring = &net->ring[which];
+	uint64_t device = memory_gpa(&net->memory, ring->device);
+
+	return map_page(iotlb, device) || queue_setup(queue, queue_first_base(queue)) ||
+	       queue_address(queue, memory_gpa(&net->memory, ring->desc),
+			     memory_gpa(&net->memory, ring->driver), device) ||
+	       queue_backend(queue, net->tap.fd) ? -1 : 0;
+}
+
+/* How it goes on after a miss is not the caller's business, so this waits for the result. */
+static int wait_for(struct net *net, int (*take)(struct net *net), int n)
+{
+	for (int i = 0; n > 0 && i < 500; i++) {
+		int got = take(net);
+
+		if (got < 0)
+			return -1;
+		n -= got;
+		if (n > 0)
+			usleep(10000);
+	}
+	return n;
+}
+
+TEST_F(layout, iotlb)
+{
+	struct net *net = &self->net;
+	struct iotlb iotlb;
+	unsigned int before;
+
+	ASSERT_EQ(0, prepare(net, variant->kind, true, RING_SIZE));
+	ASSERT_EQ(0, iotlb_start(&iotlb, net));
+	ASSERT_EQ(0, iotlb_start_queue(&iotlb, RX));
+	ASSERT_EQ(0, iotlb_start_queue(&iotlb, TX));
+	for (int i = 0; i < 12; i++) {
+		unsigned int frames = 1 + random() % 8;
+
+		before = iotlb.misses;
+		for (unsigned int n = 0; n < frames; n++)
+			ASSERT_TRUE(tx_add(net));
+		queue_kick(&net->queue[TX]);
+		ASSERT_EQ(0, wait_for(net, tx_take, frames));
+		ASSERT_EQ(0, tx_check(net));
+
+		rx_fill(net);
+		queue_kick(&net->queue[RX]);
+		for (unsigned int n = 0; n < frames; n++)
+			ASSERT_EQ(0, rx_send(net));
+		ASSERT_EQ(0, wait_for(net, rx_take, frames));
+		ASSERT_LT(before, iotlb.misses);
+
+		/* all anew, with the virtqueues in use */
+		ASSERT_EQ(0, tell(&iotlb, VHOST_IOTLB_INVALIDATE, MEMORY_GPA, MEMORY_SIZE, NULL));
+	}
+	/* nothing is missed twice without a reason */
+	for (int i = 0; i < 3; i++) {
+		before = iotlb.misses;
+		net->sent[TX] = 0;
+		net->received[TX] = 0;
+		ASSERT_TRUE(tx_add(net));
+		queue_kick(&net->queue[TX]);
+		ASSERT_EQ(0, wait_for(net, tx_take, 1));
+		ASSERT_EQ(0, tx_check(net));
+	}
+	EXPECT_EQ(before, iotlb.misses);
+	iotlb_end(&iotlb);
+	EXPECT_EQ(0, queue_errors(&net->queue[RX]));
+	EXPECT_EQ(0, queue_errors(&net->queue[TX]));
+}
+
+/* A page that comes late: everything waits, and nothing is lost. One that moves: it is used. */
+TEST_F(layout, iotlb_late)
+{
+	struct net *net = &self->net;
+	struct iotlb iotlb;
+	uint8_t *page, *other;
+
+	ASSERT_EQ(0, prepare(net, variant->kind, true, RING_SIZE));
+	other = memory_alloc(&net->memory, PAGE, PAGE);
+	ASSERT_NE(NULL, other);
+	ASSERT_EQ(0, iotlb_start(&iotlb, net));
+	net->least = 1000;
+	net->most = 1000;
+
+	const void *parts[] = {
+		net->ring[TX].desc, net->ring[TX].driver, net->ring[TX].device, net->slots[TX],
+	};
+	for (unsigned int i = 0; i < ARRAY_SIZE(parts); i++) {
+		uint64_t gpa = memory_gpa(&net->memory, parts[i]);
+
+		if (i)
+			ASSERT_EQ(0, tell(&iotlb, VHOST_IOTLB_INVALIDATE, MEMORY_GPA,
+					  MEMORY_SIZE, NULL));
+		iotlb.refuse = gpa;
+		if (!i)
+			ASSERT_EQ(0, iotlb_start_queue(&iotlb, TX));
+		net->sent[TX] = 0;
+		net->received[TX] = 0;
+		ASSERT_TRUE(tx_add(net));
+		queue_kick(&net->queue[TX]);
+		usleep(100000);
+		ASSERT_EQ(0, tx_take(net));
+		ASSERT_TRUE(tap_is_empty(&net->tap));
+		iotlb.refuse = 0;
+		ASSERT_EQ(0, map_page(&iotlb, gpa));
+		ASSERT_EQ(0, wait_for(net, tx_take, 1));
+		ASSERT_EQ(0, tx_check(net));
+	}
+
+	/* data that is elsewhere from now on */
+	net->sent[TX] = 0;
+	net->received[TX] = 0;
+	page = net->slots[TX];
+	ASSERT_TRUE(tx_add(net));
+	memcpy(other, page, PAGE);
+	memset(page, FRAME_NEVER, PAGE);
+	ASSERT_EQ(0, tell(&iotlb, VHOST_IOTLB_INVALIDATE, memory_gpa(&net->memory, page), PAGE,
+			  NULL));
+	ASSERT_EQ(0, tell(&iotlb, VHOST_IOTLB_UPDATE, memory_gpa(&net->memory, page), PAGE, other));
+	queue_kick(&net->queue[TX]);
+	ASSERT_EQ(0, wait_for(net, tx_take, 1));
+	ASSERT_EQ(0, tx_check(net));
+	iotlb_end(&iotlb);
+	EXPECT_EQ(0, queue_errors(&net->queue[TX]));
+}
+
+/* What may only be read is not written. */
+TEST_F(layout, iotlb_read_only)
+{
+	struct net *net = &self->net;
+	struct iotlb iotlb;
+
+	ASSERT_EQ(0, prepare(net, variant->kind, true, RING_SIZE));
+	ASSERT_EQ(0, iotlb_start(&iotlb, net));
+	net->least = 100;
+	net->most = 100;
+	ASSERT_EQ(0, iotlb_start_queue(&iotlb, RX));
+	rx_fill(net);
+	queue_kick(&net->queue[RX]);
+	ASSERT_EQ(0, rx_send(net));
+	ASSERT_EQ(0, wait_for(net, rx_take, 1));
+
+	for (size_t at = 0; at < RING_SIZE * SLOT_SIZE; at += PAGE) {
+		uint8_t *page = net->slots[RX] + at;
+		uint64_t gpa = memory_gpa(&net->memory, page);
+
+		iotlb.read_only = true;
+		ASSERT_EQ(0, tell(&iotlb, VHOST_IOTLB_INVALIDATE, gpa, PAGE, NULL));
+		ASSERT_EQ(0, map_page(&iotlb, gpa));
+		iotlb.read_only = false;
+	}
+	ASSERT_EQ(0, rx_send(net));
+	ASSERT_EQ(0, device_settle(&net->device));
+	EXPECT_LT(0, queue_errors(&net->queue[RX]));
+	EXPECT_EQ(0, rx_take(net));
+	for (unsigned int i = 0; i < net->ring[RX].count; i++)
+		ASSERT_EQ(FRAME_NEVER, *slot(net, RX, ring_buffer(&net->ring[RX], i)->token));
+	iotlb_end(&iotlb);
+}
+
+/* The log of dirty pages, against the pages that have changed */
+struct dirty {
+	uint8_t *before;		/* the memory */
+	uint64_t *log;			/* a bit for a page, from address 0 */
+	size_t size;
+};
+
+static bool is_logged(const struct dirty *dirty, unsigned int page)
+{
+	size_t bit = MEMORY_GPA / PAGE + page;
+
+	return dirty->log[bit / 64] >> bit % 64 & 1;
+}
+
+static void dirty_begin(struct dirty *dirty, const struct net *net)
+{
+	memset(dirty->log, 0, dirty->size);
+	memcpy(dirty->before, net->memory.base, net->memory.allocated);
+}
+
+/*
+ * Exactly the pages that changed, but that the device's area may have been written with
+ * what was there. Returns how many are logged, or -1.
+ */
+static int dirty_check(const struct dirty *dirty, const struct net *net)
+{
+	int logged = 0, wrong = 0;
+
+	for (unsigned int i = 0; i < PAGES; i++) {
+		const uint8_t *page = net->memory.base + i * PAGE;
+		bool changed = i * PAGE < net->memory.allocated &&
+			       memcmp(page, dirty->before + i * PAGE, PAGE);
+
+		logged += is_logged(dirty, i);
+		if (changed == is_logged(dirty, i) ||
+		    (!changed && (page == net->ring[RX].device || page == net->ring[TX].device)))
+			continue;
+		fprintf(stderr, "# page %u: %s\n", i, changed ? "changed" : "logged");
+		wrong++;
+	}
+	return wrong ? -1 : logged;
+}
+
+/* As QEMU does when a migration begins: with traffic under way */
+static int dirty_log(struct dirty *dirty, struct net *net)
+{
+	uint64_t at;
+
+	dirty->size = (MEMORY_GPA + MEMORY_SIZE) / PAGE / 8;
+	dirty->before = malloc(MEMORY_SIZE);
+	dirty->log = malloc(dirty->size);
+	at = (uintptr_t)dirty->log;
+	return !dirty->before || !dirty->log ||
+	       ioctl(net->device.fd, VHOST_SET_LOG_BASE, &at) ||
+	       device_features(&net->device, net->features | BIT(VHOST_F_LOG_ALL)) ||
+	       queue_log_address(&net->queue[RX]) || queue_log_address(&net->queue[TX]) ? -1 : 0;
+}
+
+TEST_F(layout, dirty_log)
+{
+	struct net *net = &self->net;
+	struct dirty dirty;
+
+	/* descriptors on several pages */
+	ASSERT_EQ(0, prepare(net, variant->kind, true, 4 * RING_SIZE));
+	ASSERT_EQ(0, start(net));
+	for (int i = 0; i < 40; i++) {
+		unsigned int frames = 1 + random() % 30;
+
+		if (i == 3)
+			ASSERT_EQ(0, dirty_log(&dirty, net));
+		for (unsigned int n = 1 + random() % 150; n && tx_add(net); n--)
+			;
+		rx_fill(net);
+		for (int which = RX; which <= TX && !variant->kind.packed; which++)
+			/* so that what is written is never what was there */
+			memset(((struct vring_used *)net->ring[which].device)->ring, 0xff,
+			       net->ring[which].num * sizeof(struct vring_used_elem));
+		if (i >= 3)
+			dirty_begin(&dirty, net);
+
+		queue_kick(&net->queue[RX]);
+		queue_kick(&net->queue[TX]);
+		for (unsigned int n = 0; n < frames; n++)
+			ASSERT_EQ(0, rx_send(net));
+		ASSERT_EQ(0, device_settle(&net->device));
+		if (i >= 3)
+			ASSERT_LT(0, dirty_check(&dirty, net)) {
+				TH_LOG("round %d", i);
+			}
+
+		ASSERT_LE(0, tx_take(net));
+		ASSERT_EQ(0, net->ring[TX].count);
+		ASSERT_EQ(0, tx_check(net));
+		ASSERT_EQ(frames, rx_take(net));
+	}
+	free(dirty.before);
+	free(dirty.log);
+}
+
+FIXTURE(packed)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(packed)
+{
+	struct ring_kind kind;
+};
+
+RING_KIND(packed, any_order, .packed = true);
+RING_KIND(packed, in_order, .packed = true, .in_order = true);
+
+FIXTURE_SETUP(packed)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+}
+
+FIXTURE_TEARDOWN(packed)
+{
+	end(&self->net);
+}
+
+/*
+ * A frame in several buffers is there when its first buffer is. The others' descriptors
+ * cannot be written here, so the first one's must not have been.
+ */
+TEST_F(packed, first_buffer_last)
+{
+	const unsigned int num = 2 * PAGE / sizeof(struct vring_packed_desc);
+	struct net *net = &self->net;
+	struct vring_packed_desc *desc;
+
+	ASSERT_EQ(0, prepare(net, variant->kind, true, num));
+	ASSERT_EQ(0, start(net));
+	net->least = 64;
+	net->most = 64;
+	desc = net->ring[RX].desc;
+
+	/* up to the last descriptor of the first page */
+	for (unsigned int i = 0; i < num / 2 - 1; i++) {
+		struct piece piece = { memory_gpa(&net->memory, slot(net, RX, i)), 1000, true };
+
+		ASSERT_TRUE(ring_add(&net->ring[RX], &piece, 1, net->buffers[RX]++));
+	}
+	for (unsigned int i = 0; i < num / 2 - 1; i++)
+		ASSERT_EQ(0, rx_pass(net, 1));
+	net->least = 2500;
+	net->most = 2500;
+	for (unsigned int i = 0; i < 3; i++) {
+		struct piece piece = { memory_gpa(&net->memory, slot(net, RX, num / 2 + i)),
+				       1000, true };
+
+		ASSERT_TRUE(ring_add(&net->ring[RX], &piece, 1, net->buffers[RX]++));
+	}
+	ASSERT_EQ(0, queue_errors(&net->queue[RX]));
+	ASSERT_EQ(0, mprotect(desc + num / 2, PAGE, PROT_READ));
+	kick_if_needed(net, RX);
+	ASSERT_EQ(0, rx_send(net));
+	ASSERT_EQ(0, device_settle(&net->device));
+	EXPECT_LT(0, queue_errors(&net->queue[RX]));
+	EXPECT_EQ(RING_AVAIL, desc[num / 2 - 1].flags & (RING_AVAIL | RING_USED));
+	ASSERT_EQ(0, mprotect(desc + num / 2, PAGE, PROT_READ | PROT_WRITE));
+}
+
+TEST_HARNESS_MAIN
