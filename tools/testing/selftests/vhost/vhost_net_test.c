@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -490,10 +491,10 @@ FIXTURE_TEARDOWN(layout)
 struct iotlb {
 	struct net *net;
 	pthread_t thread;
-	_Atomic bool stop;
-	_Atomic unsigned int misses;
-	_Atomic uint64_t refuse;	/* the page of this address is not there yet */
-	_Atomic bool read_only;
+	atomic_bool stop;
+	atomic_uint misses;
+	atomic_ullong refuse;	/* the page of this address is not there yet */
+	atomic_bool read_only;
 };
 
 static int tell(struct iotlb *iotlb, uint8_t type, uint64_t iova, uint64_t size, const void *p)

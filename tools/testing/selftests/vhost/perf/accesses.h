@@ -11,7 +11,7 @@ struct accesses {
 	uint64_t data;	/* what is in the buffers */
 };
 
-void accesses_start(pid_t task);
-void accesses_stop(struct accesses *accesses);
+/* Those of @task during run(arg). It is called several times, and does the same in each. */
+void accesses_count(pid_t task, void (*run)(void *arg), void *arg, struct accesses *accesses);
 
 #endif

@@ -45,6 +45,9 @@
 #define MAX_BATCHES	2048
 #define WARM_UP		256
 
+/* A lap of the ring */
+#define COUNTED		RING_SIZE
+
 static const struct layout layouts[] = {
 	{ .name = "split" },
 	{ .name = "split+in-order", .in_order = true },
@@ -59,6 +62,7 @@ static const unsigned int batches[] = { 1, 64, 0 };
 struct bench {
 	const struct device *device;
 	struct ring ring;
+	unsigned int batch;
 	int vhost;
 	int kick;
 	int call;
@@ -192,9 +196,11 @@ static uint64_t idle(struct bench *bench, unsigned int n)
 	return worker_time(bench) - start;
 }
 
-static uint64_t run(struct bench *bench, unsigned int n, unsigned int batch)
+/* The same of @n batches. */
+static uint64_t run(struct bench *bench, unsigned int n)
 {
 	const struct device *device = bench->device;
+	const unsigned int batch = bench->batch;
 	uint64_t start, time = 0;
 	unsigned int used;
 
@@ -213,27 +219,32 @@ static uint64_t run(struct bench *bench, unsigned int n, unsigned int batch)
 	return time;
 }
 
-static void measure(struct bench *bench, const char *name, uint64_t idle_time, unsigned int batch)
+static void measure(struct bench *bench, const char *name, uint64_t idle_time)
 {
+	const unsigned int batch = bench->batch;
 	unsigned int n = BUFFERS / batch < MAX_BATCHES ? BUFFERS / batch : MAX_BATCHES;
 	uint64_t time;
 
-	run(bench, WARM_UP, batch);
-	time = run(bench, n, batch) - idle_time * n / MAX_BATCHES;
+	run(bench, WARM_UP);
+	time = run(bench, n) - idle_time * n / MAX_BATCHES;
 	printf("%s %llu\n", name, (unsigned long long)(time / n + batch / 2) / batch);
 }
 
-static void count(struct bench *bench, const char *name, unsigned int batch)
+static void run_counted(void *arg)
 {
-	const unsigned int n = WARM_UP / batch;
+	struct bench *bench = arg;
+
+	run(bench, COUNTED / bench->batch);
+}
+
+static void count(struct bench *bench, const char *name)
+{
 	struct accesses accesses;
 
-	run(bench, n, batch);
-	accesses_start(bench->worker);
-	run(bench, n, batch);
-	accesses_stop(&accesses);
-	printf("%s-accesses %.2f\n", name, (double)accesses.ring / (n * batch));
-	printf("%s-accesses-data %.2f\n", name, (double)accesses.data / (n * batch));
+	run_counted(bench);
+	accesses_count(bench->worker, run_counted, bench, &accesses);
+	printf("%s-accesses %.2f\n", name, (double)accesses.ring / COUNTED);
+	printf("%s-accesses-data %.2f\n", name, (double)accesses.data / COUNTED);
 }
 
 static bool matches(const char *name, char **patterns)
@@ -291,13 +302,14 @@ int main(int argc, char **argv)
 				if (!matches(name, argv + optind) ||
 				    !set_up(&bench, device, layout))
 					continue;
+				bench.batch = *batch;
 				idle(&bench, WARM_UP);
 				idle_time = idle(&bench, MAX_BATCHES);
 				device->start(bench.vhost);
 				if (count_accesses)
-					count(&bench, name, *batch);
+					count(&bench, name);
 				else
-					measure(&bench, name, idle_time, *batch);
+					measure(&bench, name, idle_time);
 				tear_down(&bench);
 			}
 		}

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A stream between a socket of the host and a guest on /dev/vhost-vsock whose virtqueues
+ * are ours, with each kind of virtqueue
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <linux/virtio_vsock.h>
+#include <linux/vm_sockets.h>
+#include "../kselftest_harness.h"
+#include "device.h"
+
+#define DEVICE		"/dev/vhost-vsock"
+#define GUEST_CID	4711
+#define GUEST_PORT	1024
+#define RING_SIZE	64
+#define SLOT_SIZE	4096
+#define HEADER		sizeof(struct virtio_vsock_hdr)
+#define CHUNK		12000
+#define PATTERN		997		/* the byte at an offset of a stream is known */
+#define TIMEOUT_MS	5000
+
+enum { RX, TX };
+
+struct guest {
+	struct device device;
+	struct memory memory;
+	struct ring ring[2];
+	struct queue queue[2];
+	uint64_t features;
+	uint8_t *slots[2];
+	uint32_t buffers[2];
+	uint32_t port;			/* the host's */
+	uint32_t sent, received;	/* bytes of the stream */
+	uint16_t last_op;		/* but for credits */
+	int socket;			/* the host's side */
+	uint32_t host_sent, host_received;
+};
+
+static uint8_t byte_at(uint32_t offset)
+{
+	return offset % PATTERN * 3;
+}
+
+static int set_running(struct guest *guest, int on)
+{
+	return ioctl(guest->device.fd, VHOST_VSOCK_SET_RUNNING, &on);
+}
+
+static unsigned int cut(const struct guest *guest, const uint8_t *at, size_t size, bool write,
+			struct piece *pieces)
+{
+	unsigned int n = 1 + random() % 4;
+
+	for (unsigned int i = 0; i < n; i++) {
+		size_t len = i + 1 < n ? 1 + random() % (size - (n - i - 1)) : size;
+
+		pieces[i] = (struct piece) { memory_gpa(&guest->memory, at), len, write };
+		at += len;
+		size -= len;
+	}
+	return n;
+}
+
+static uint8_t *slot(struct guest *guest, int which, uint32_t token)
+{
+	return guest->slots[which] + token % RING_SIZE * SLOT_SIZE;
+}
+
+static void rx_fill(struct guest *guest)
+{
+	struct piece pieces[4];
+	unsigned int n;
+
+	do {
+		uint32_t token = guest->buffers[RX];
+
+		/* some too small for what the host sends at once */
+		n = cut(guest, slot(guest, RX, token), 200 + random() % (SLOT_SIZE - 200), true,
+			pieces);
+		if (!ring_add(&guest->ring[RX], pieces, n, token))
+			break;
+		guest->buffers[RX]++;
+	} while (true);
+	if (ring_kick_needed(&guest->ring[RX]))
+		queue_kick(&guest->queue[RX]);
+}
+
+/* A packet with the next bytes of the stream, if any */
+static bool tx_add(struct guest *guest, uint16_t op, size_t size)
+{
+	uint32_t token = guest->buffers[TX];
+	uint8_t *at = slot(guest, TX, token);
+	struct virtio_vsock_hdr header = {
+		.src_cid = GUEST_CID,
+		.dst_cid = VMADDR_CID_HOST,
+		.src_port = GUEST_PORT,
+		.dst_port = guest->port,
+		.len = size,
+		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.op = op,
+		.buf_alloc = 1 << 18,
+		.fwd_cnt = guest->received,
+	};
+	struct piece pieces[4];
+	unsigned int n;
+
+	memcpy(at, &header, HEADER);
+	for (size_t i = 0; i < size; i++)
+		at[HEADER + i] = byte_at(guest->sent + i);
+	n = cut(guest, at, HEADER + size, false, pieces);
+	if (!ring_add(&guest->ring[TX], pieces, n, token))
+		return false;
+	guest->buffers[TX]++;
+	guest->sent += size;
+	return true;
+}
+
+static int tx_take(struct guest *guest)
+{
+	uint32_t token, len;
+	int ret;
+
+	while ((ret = ring_get(&guest->ring[TX], &token, &len)) > 0)
+		if (token != guest->buffers[TX] - guest->ring[TX].count - 1 || len)
+			return -1;
+	return ret;
+}
+
+static int tx_pass(struct guest *guest)
+{
+	if (ring_kick_needed(&guest->ring[TX]))
+		queue_kick(&guest->queue[TX]);
+	return device_settle(&guest->device) || tx_take(guest) || guest->ring[TX].count ? -1 : 0;
+}
+
+static int rx_packet(struct guest *guest, const uint8_t *packet, uint32_t len)
+{
+	struct virtio_vsock_hdr header;
+
+	memcpy(&header, packet, HEADER);
+	if (len < HEADER || header.len != len - HEADER || header.src_cid != VMADDR_CID_HOST ||
+	    header.dst_cid != GUEST_CID || header.dst_port != GUEST_PORT) {
+		fprintf(stderr, "# a packet of %u bytes with %u\n", len, header.len);
+		return -1;
+	}
+	for (uint32_t i = 0; i < header.len; i++)
+		if (packet[HEADER + i] != byte_at(guest->received + i)) {
+			fprintf(stderr, "# another byte at %u\n", guest->received + i);
+			return -1;
+		}
+	guest->received += header.len;
+	guest->port = header.src_port;
+	if (header.op != VIRTIO_VSOCK_OP_CREDIT_UPDATE &&
+	    header.op != VIRTIO_VSOCK_OP_CREDIT_REQUEST)
+		guest->last_op = header.op;
+	return 0;
+}
+
+/* Take the packets that there are, as long as more come when there is room. */
+static int rx_pass(struct guest *guest)
+{
+	uint32_t token, len;
+	bool more;
+	int ret;
+
+	do {
+		if (device_settle(&guest->device))
+			return -1;
+		more = false;
+		while ((ret = ring_get(&guest->ring[RX], &token, &len)) > 0) {
+			if (token != guest->buffers[RX] - guest->ring[RX].count - 1 ||
+			    rx_packet(guest, slot(guest, RX, token), len))
+				return -1;
+			more = true;
+		}
+		if (ret)
+			return -1;
+		rx_fill(guest);
+	} while (more);
+	return 0;
+}
+
+static int start_queues(struct guest *guest, const uint32_t *base)
+{
+	for (int i = RX; i <= TX; i++)
+		if (queue_setup(&guest->queue[i], base[i]))
+			return -1;
+	return set_running(guest, 1);
+}
+
+static int start(struct guest *guest, struct ring_kind kind)
+{
+	uint64_t cid = GUEST_CID;
+	uint32_t base[2];
+
+	memset(guest, 0, sizeof(*guest));
+	guest->socket = -1;
+	if (device_open(&guest->device, DEVICE) || memory_create(&guest->memory) ||
+	    device_features(&guest->device, kind_features(kind)) ||
+	    device_memory(&guest->device, &guest->memory))
+		return -1;
+	for (int i = RX; i <= TX; i++) {
+		guest->slots[i] = memory_alloc(&guest->memory, RING_SIZE * SLOT_SIZE, 1);
+		if (!guest->slots[i] ||
+		    ring_create(&guest->ring[i], &guest->memory, kind, RING_SIZE) ||
+		    queue_create(&guest->queue[i], &guest->device, i, &guest->ring[i]))
+			return -1;
+		base[i] = queue_first_base(&guest->queue[i]);
+	}
+	return ioctl(guest->device.fd, VHOST_VSOCK_SET_GUEST_CID, &cid) ? -1 :
+	       start_queues(guest, base);
+}
+
+static void end(struct guest *guest)
+{
+	close(guest->socket);
+	device_close(&guest->device);
+	for (int i = RX; i <= TX; i++) {
+		queue_destroy(&guest->queue[i]);
+		ring_destroy(&guest->ring[i]);
+	}
+	memory_destroy(&guest->memory);
+}
+
+/* The host's side is ready to be read from, or to be written to. */
+static bool host_ready(struct guest *guest, short events)
+{
+	struct pollfd pollfd = { guest->socket, events };
+
+	return poll(&pollfd, 1, TIMEOUT_MS) == 1 && pollfd.revents == events;
+}
+
+static int host_connects(struct guest *guest)
+{
+	struct sockaddr_vm address = {
+		.svm_family = AF_VSOCK,
+		.svm_cid = GUEST_CID,
+		.svm_port = GUEST_PORT,
+	};
+
+	guest->socket = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (guest->socket < 0 ||
+	    !connect(guest->socket, (void *)&address, sizeof(address)) || errno != EINPROGRESS)
+		return -1;
+	rx_fill(guest);
+	if (rx_pass(guest) || guest->last_op != VIRTIO_VSOCK_OP_REQUEST)
+		return -1;
+	return !tx_add(guest, VIRTIO_VSOCK_OP_RESPONSE, 0) || tx_pass(guest) ||
+	       !host_ready(guest, POLLOUT) ? -1 : 0;
+}
+
+static int guest_connects(struct guest *guest)
+{
+	struct sockaddr_vm address = {
+		.svm_family = AF_VSOCK,
+		.svm_cid = VMADDR_CID_ANY,
+		/* one that is closed is in use for some seconds more */
+		.svm_port = VMADDR_PORT_ANY,
+	};
+	socklen_t size = sizeof(address);
+	int listener = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	rx_fill(guest);
+	if (listener < 0 || bind(listener, (void *)&address, size) || listen(listener, 1) ||
+	    getsockname(listener, (void *)&address, &size)) {
+		close(listener);
+		return -1;
+	}
+	guest->port = address.svm_port;
+	if (!tx_add(guest, VIRTIO_VSOCK_OP_REQUEST, 0) || tx_pass(guest)) {
+		close(listener);
+		return -1;
+	}
+	guest->socket = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	close(listener);
+	return guest->socket < 0 || rx_pass(guest) ||
+	       guest->last_op != VIRTIO_VSOCK_OP_RESPONSE ? -1 : 0;
+}
+
+static int host_sends(struct guest *guest, size_t size)
+{
+	uint8_t data[CHUNK];
+
+	for (size_t i = 0; i < size; i++)
+		data[i] = byte_at(guest->host_sent + i);
+	if (send(guest->socket, data, size, 0) != size) {
+		perror("# send");
+		return -1;
+	}
+	guest->host_sent += size;
+	return 0;
+}
+
+/* All that the guest sent */
+static int host_receives(struct guest *guest)
+{
+	uint8_t data[CHUNK];
+
+	while (guest->host_received != guest->sent) {
+		ssize_t n;
+
+		if (!host_ready(guest, POLLIN)) {
+			fprintf(stderr, "# %u bytes of %u\n", guest->host_received, guest->sent);
+			return -1;
+		}
+		n = recv(guest->socket, data, sizeof(data), 0);
+		if (n <= 0)
+			return -1;
+		for (ssize_t i = 0; i < n; i++)
+			if (data[i] != byte_at(guest->host_received + i))
+				return -1;
+		guest->host_received += n;
+	}
+	return 0;
+}
+
+static int to_guest(struct guest *guest)
+{
+	if (host_sends(guest, 1 + random() % CHUNK) || rx_pass(guest))
+		return -1;
+	/* it was read: there is room for more */
+	return guest->received != guest->host_sent ||
+	       !tx_add(guest, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0) || tx_pass(guest) ? -1 : 0;
+}
+
+static int to_host(struct guest *guest)
+{
+	for (unsigned int n = 1 + random() % 10; n; n--)
+		if (!tx_add(guest, VIRTIO_VSOCK_OP_RW, 1 + random() % (SLOT_SIZE - HEADER - 1)))
+			break;
+	/* what it says about credits comes in between */
+	return tx_pass(guest) || host_receives(guest) || rx_pass(guest) ? -1 : 0;
+}
+
+FIXTURE(vsock)
+{
+	struct guest guest;
+};
+
+FIXTURE_VARIANT(vsock)
+{
+	struct ring_kind kind;
+};
+
+#define RING_KINDS_OF	vsock
+#include "ring_kinds.h"
+
+FIXTURE_SETUP(vsock)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+	ASSERT_EQ(0, start(&self->guest, variant->kind)) {
+		TH_LOG("%s", strerror(errno));
+	}
+}
+
+FIXTURE_TEARDOWN(vsock)
+{
+	EXPECT_EQ(0, queue_errors(&self->guest.queue[RX]));
+	EXPECT_EQ(0, queue_errors(&self->guest.queue[TX]));
+	end(&self->guest);
+}
+
+TEST_F(vsock, host_connects)
+{
+	ASSERT_EQ(0, host_connects(&self->guest));
+	for (int i = 0; i < 40; i++) {
+		ASSERT_EQ(0, to_guest(&self->guest));
+		ASSERT_EQ(0, to_host(&self->guest));
+	}
+}
+
+TEST_F(vsock, guest_connects)
+{
+	ASSERT_EQ(0, guest_connects(&self->guest));
+	for (int i = 0; i < 40; i++) {
+		ASSERT_EQ(0, to_host(&self->guest));
+		ASSERT_EQ(0, to_guest(&self->guest));
+	}
+}
+
+/* The stream goes on when the device does, with what was sent meanwhile. */
+TEST_F(vsock, stop_and_start)
+{
+	struct guest *guest = &self->guest;
+
+	ASSERT_EQ(0, host_connects(guest));
+	for (int i = 0; i < 15; i++) {
+		uint32_t base[2];
+
+		ASSERT_EQ(0, to_guest(guest));
+		ASSERT_EQ(0, to_host(guest));
+		ASSERT_EQ(0, set_running(guest, 0));
+		for (int which = RX; which <= TX; which++)
+			ASSERT_EQ(0, queue_get_base(&guest->queue[which], &base[which]));
+		ASSERT_EQ(0, host_sends(guest, 1 + random() % CHUNK));
+		ASSERT_TRUE(tx_add(guest, VIRTIO_VSOCK_OP_RW, 1 + random() % 1000));
+		ASSERT_EQ(0, start_queues(guest, base));
+		queue_kick(&guest->queue[TX]);
+		queue_kick(&guest->queue[RX]);
+		ASSERT_EQ(0, tx_pass(guest));
+		ASSERT_EQ(0, host_receives(guest));
+		ASSERT_EQ(0, rx_pass(guest));
+		ASSERT_EQ(guest->host_sent, guest->received);
+	}
+}
+
+TEST_HARNESS_MAIN
