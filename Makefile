@@ -42,7 +42,10 @@ ifneq ($(filter kernel test test-debug bench,$(MAKECMDGOALS)),)
 packages += bc bison flex libelf-dev libssl-dev
 endif
 ifneq ($(filter bench,$(MAKECMDGOALS)),)
-packages += jq liburing-dev
+packages += jq
+endif
+ifneq ($(filter test test-debug bench,$(MAKECMDGOALS)),)
+packages += e2fsprogs fio liburing-dev valgrind
 endif
 ifneq ($(filter test test-debug tools,$(MAKECMDGOALS)),)
 packages += bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev
@@ -117,6 +120,23 @@ $(modules)/.built: $(source) $(kdir)/headers/.unpacked \
 modules: $(modules)/.built
 
 #
+# Kernels of our own, by the name of their .config
+#
+own := build/$(firstword $(subst +, ,$(KVER)))
+kernels := $(addprefix $(own)-,debug dev)
+
+$(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm)/%.config | $(uapi)
+	+@$(vm)/kernel.sh $(notdir $(own))-$* $(@D)
+	@touch $@
+
+$(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init \
+		$(own)-%/image/.built
+	@$(vm)/initramfs.sh $(notdir $(own))-$* $(own)-$*/image $@
+
+dev := $(own)-dev
+debug := $(own)-debug
+
+#
 # The VM, and what runs in it
 #
 $(kdir)/image/.unpacked: $(vm)/image.sh | deps
@@ -124,7 +144,7 @@ $(kdir)/image/.unpacked: $(vm)/image.sh | deps
 	@touch $@
 
 $(kdir)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(kdir)/image/.unpacked
-	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@ kvm_amd kvm_intel
+	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@ kvm_amd kvm_intel tun vhost_net vhost_vsock
 
 vm: $(kdir)/initramfs.cpio $(modules)/.built
 
@@ -145,7 +165,7 @@ run: vm demo
 selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix \
 	tools/testing/selftests/kvm/,*_test.c x86_64/*_test.c)))
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
-machines := demo selftests upstream-stock upstream
+machines := demo selftests upstream-stock upstream virtio virtio-real
 
 build/selftests/.built: $(source) $(uapi) README.md \
 		$(wildcard tools/ioregionstat/* tools/lib/ioregionfd/*) \
@@ -167,49 +187,57 @@ in-vm-upstream-stock: vm-options = -i -m 3G -t 900 -p build/selftests/payload
 in-vm-upstream: vm-options = -i -m 3G -t 900 -k $(modules) -p build/selftests/payload
 in-vm-upstream-stock in-vm-upstream: command = cd /payload && ./run-selftests $(upstream)
 
-$(addprefix in-vm-,$(machines)): in-vm-%: vm
-	@$(vm)/boot.sh $(vm-options) $* $(kdir) '$(command)' 2>&1 </dev/null | \
-		sed -u 's/^/[$*] /'
-
-test: vm demo build/selftests/.built
-	@rm -rf build/vm
-	@echo '==> boot Linux $(KVER): $(machines)'
-	+@$(MAKE) -k $(addprefix in-vm-,$(machines)) || true
-	@awk -f $(vm)/count.awk build/vm/{$(subst $() $(),$(comma),$(machines))}/{console,verdict} | \
-		tee build/vm/summary
-
-#
-# Kernels of our own, by the name of their .config
-#
-own := build/$(firstword $(subst +, ,$(KVER)))
-kernels := $(addprefix $(own)-,debug dev)
-
-$(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm)/%.config | $(uapi)
-	+@$(vm)/kernel.sh $(notdir $(own))-$* $(@D)
+# The virtqueue core, in a kernel of our own: alone, and with real drivers and devices
+build/virtio/.built: $(source) $(uapi) $(vm)/virtio-tests.sh $(vm)/run-selftests
+	+@$(vm)/virtio-tests.sh $(@D)
 	@touch $@
 
-$(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init \
-		$(own)-%/image/.built
-	@$(vm)/initramfs.sh $(notdir $(own))-$* $(own)-$*/image $@
+in-vm-virtio in-vm-virtio-real: build/virtio/.built $(dev)/initramfs.cpio
+in-vm-virtio in-vm-virtio-real: machine = $(dev)
+in-vm-virtio: vm-options = -c 1 -t 1200 -p build/virtio/payload
+in-vm-virtio: command = cd /payload && ./run-selftests -t 900 kunit.sh
+in-vm-virtio-real: vm-options = -m 2G -t 1200 -p build/virtio/payload \
+	-q "$$(cat build/virtio/devices.arguments)"
+in-vm-virtio-real: command = cd /payload && ./run-selftests -t 600 vduse_blk_test \
+	vduse_net_test qemu_devices_test
+
+# And in user space, where it is quick: all states of small rings, upstream's tests
+in-user-space: build/virtio/.built
+	@mkdir -p build/vm/ring
+	@(cd build/virtio/payload && ./run-selftests -t 600 ring/ring_enum \
+		'ring/upstream.sh ring vringh') 2>&1 </dev/null | \
+		tee build/vm/ring/console | sed -u 's/^/[ring] /'
+	@echo ok >build/vm/ring/verdict
+
+$(addprefix in-vm-,$(machines)): machine ?= $(kdir)
+$(addprefix in-vm-,$(machines)): in-vm-%: vm
+	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
+		sed -u 's/^/[$*] /'
+
+test: vm demo build/selftests/.built build/virtio/.built $(dev)/initramfs.cpio
+	@rm -rf build/vm
+	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(machines)'
+	+@$(MAKE) -k $(addprefix in-vm-,$(machines)) in-user-space || true
+	@awk -f $(vm)/count.awk build/vm/{$(subst $() $(),$(comma),$(machines) ring)}/{console,verdict} | \
+		tee build/vm/summary
 
 kernel: $(own)-dev/initramfs.cpio
 
 #
 # The tests once more, on a kernel that watches itself
 #
-debug := $(own)-debug
-
-test-debug: $(debug)/initramfs.cpio build/selftests/.built
-	@echo '==> boot Linux $(notdir $(debug))'
+test-debug: $(debug)/initramfs.cpio build/selftests/.built build/virtio/.built
+	@rm -rf build/vm/{selftests,virtio}-debug
+	@echo '==> boot Linux $(notdir $(debug)), twice'
 	@$(vm)/boot.sh -m 2G -t 3000 -p build/selftests/payload selftests-debug $(debug) \
 		'cd /payload && ./run-selftests -t 1500 $(selftests) libioregionfd/test' </dev/null || true
-	@awk -f $(vm)/count.awk build/vm/selftests-debug/{console,verdict}
+	@$(vm)/boot.sh -m 2G -c 1 -t 3000 -p build/virtio/payload virtio-debug $(debug) \
+		'cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"' </dev/null || true
+	@awk -f $(vm)/count.awk build/vm/{selftests,virtio}-debug/{console,verdict}
 
 #
 # What an access costs
 #
-dev := $(own)-dev
-
 # modules.sh finds here what to build against, as it does for Debian's kernel
 $(dev)/modules/.built: $(dev)/image/.built \
 		$(addprefix $(vm)/,modules.sh modtree.sh Kbuild.modules)
@@ -247,4 +275,4 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules vm demo run kernel test test-debug bench tools check export clean distclean \
-	$(addprefix in-vm-,$(machines))
+	in-user-space $(addprefix in-vm-,$(machines))

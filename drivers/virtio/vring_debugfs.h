@@ -46,7 +46,7 @@ static void vring_debugfs_add(struct vring_virtqueue *vq)
 	struct dentry *dir = vq->vq.vdev->debugfs_dir;
 	char name[16];
 
-	/* A device that is not on the bus has none */
+	/* A device that is not on the bus, or no longer, has none */
 	if (IS_ERR_OR_NULL(dir))
 		return;
 	vring_debugfs_name(vq, name, sizeof(name));

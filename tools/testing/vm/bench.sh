@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # bench.sh DEV STOCK: boot the kernels of both directories, with our modules and with
 # their own, which do not have the option, and measure what an access to a device
-# costs. Writes build/bench.json, prints a table, and fails if the figures of the dev
-# kernel are not what they have to be.
+# costs; and count in user space what a buffer costs in the virtqueue core. Writes
+# build/bench.json, prints tables, and fails if the figures of the dev kernel or of the
+# core are not what they have to be.
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -33,14 +34,35 @@ both() {
 	return $failed
 }
 
+# virtio_ring.c, as our kernel has it and as it was
+ring() {
+	local tests=tools/testing/selftests/virtio/ring dir=$PWD/$work/ring
+	say 'count in virtio_ring.c'
+	logged ring make -C $tests OUTPUT="$dir" KERNEL="$PWD/build/linux" \
+		PRISTINE="$PWD/build/pristine" "$dir"/ring_perf{,_stock}
+	$tests/ring_perf.sh "$dir" >$work/ring.figures
+}
+
 rm -f build/bench.json
+ring
 measure dev "$dev" -k "$dev/modules" & first=$!
 measure stock "$stock" -k "$stock/modules" & both $first $!
 measure dev-without "$dev" & first=$!
 measure stock-without "$stock" & both $first $!
 cat $work/{dev,dev-without,stock,stock-without}.figures >$figures
 
-jq -Rn '[inputs | split(" ") | {name: .[0], kernel: .[1], instructions: (.[2] | tonumber)}]' \
+# "NAME INSTRUCTIONS", and perhaps "NAME-loads NUMBER" and "NAME-stores NUMBER"
+jq -Rn --rawfile ring $work/ring.figures '
+	([$ring | split("\n")[] | select(. != "") | split(" ") | {key: .[0], value: (.[1] | tonumber)}]
+		| from_entries) as $ring
+	| [inputs | split(" ") | {name: .[0], kernel: .[1], instructions: (.[2] | tonumber)}]
+	+ [$ring | to_entries[] | select(.key | test("-(loads|stores)$") | not)
+		| {name: .key, kernel: "none", instructions: .value}
+		+ if $ring[.key + "-loads"] == null then {} else
+			{loads: $ring[.key + "-loads"], stores: $ring[.key + "-stores"]} end]' \
 	<$figures >build/bench.json.new
 mv build/bench.json.new build/bench.json
-awk -f tools/testing/vm/bench.awk $figures
+failed=0
+awk -f tools/testing/vm/bench.awk $figures || failed=1
+awk -f tools/testing/vm/bench-ring.awk $work/ring.figures || failed=1
+exit $failed

@@ -15,7 +15,7 @@ function count(result, name, reason) {
 
 # one result of the program; upstream programs are compared, not counted
 function result(is, name, reason) {
-	if (machine ~ /^selftests/)
+	if (machine !~ /^upstream/)
 		count(is, program (name ? " " name : ""), reason)
 	else
 		results[machine, program] = results[machine, program] " " name " " is
@@ -41,7 +41,7 @@ machine == "demo" {
 }
 
 /^# selftests: / {
-	program = $3
+	program = substr($0, length("# selftests: ") + 1)
 	subtests = failures = 0
 	plan = skip = ""
 	next

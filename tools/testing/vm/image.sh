@@ -9,5 +9,5 @@ rm -rf "$dir"
 mkdir -p "$dir"
 dpkg-deb --fsys-tarfile "$deb" |
 	tar -x -C "$dir" ./boot --wildcards './lib/modules/*/modules.*' \
-		'./lib/modules/*/kernel/'{arch/x86,virt,drivers/crypto}
+		'./lib/modules/*/kernel/'{arch/x86,virt,net,drivers/{crypto,net,vhost}}
 depmod -b "$dir" "$kver"
