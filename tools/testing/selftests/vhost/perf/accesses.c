@@ -7,7 +7,6 @@
  */
 #include "accesses.h"
 
-#include <elf.h>
 #include <err.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -17,8 +16,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/elf.h>
 #include <linux/hw_breakpoint.h>
 #include <linux/perf_event.h>
+
+#include "../../kselftest.h"
 
 /* What a CPU has */
 #define BREAKPOINTS	4
@@ -54,7 +56,7 @@ static bool is_wanted(const char *function, const char *module, bool *data)
 	*data = false;
 	if (*module)
 		return !strncmp(module, "[vhost", strlen("[vhost"));
-	for (i = 0; i < sizeof(callees) / sizeof(callees[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(callees); i++) {
 		if (!strncmp(function, callees[i].begin, strlen(callees[i].begin))) {
 			*data = callees[i].data;
 			return true;
@@ -72,8 +74,8 @@ static void read_at(int fd, void *buf, size_t size, uint64_t offset)
 /* Read the kernel's memory. */
 static void read_kernel(int kcore, uint64_t addr, void *buf, size_t size)
 {
-	Elf64_Ehdr header;
-	Elf64_Phdr part;
+	struct elf64_hdr header;
+	struct elf64_phdr part;
 	unsigned int i;
 
 	read_at(kcore, &header, sizeof(header), 0);

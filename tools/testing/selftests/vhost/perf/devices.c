@@ -20,6 +20,7 @@
 #include <linux/vhost.h>
 
 #include "drivers/vhost/test.h"
+#include "../../kselftest.h"
 #include "ring.h"
 
 enum {
@@ -86,7 +87,7 @@ static void start_tx(int vhost)
 	union bpf_attr load = {
 		.prog_type = BPF_PROG_TYPE_XDP,
 		.insns = (uintptr_t)insns,
-		.insn_cnt = sizeof(insns) / sizeof(insns[0]),
+		.insn_cnt = ARRAY_SIZE(insns),
 		.license = (uintptr_t)"GPL",
 	};
 	union bpf_attr link = {

@@ -6,6 +6,7 @@
 #ifndef _VHOST_PERF_RING_H
 #define _VHOST_PERF_RING_H
 
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,26 +24,26 @@ struct layout {
 
 /* Each part at the start of a page of its own */
 struct ring_memory {
-	union {
+	alignas(4096) union {
 		struct vring_desc split[RING_SIZE];
 		struct vring_packed_desc packed[RING_SIZE];
-	} desc __attribute__((aligned(4096)));
-	union {
+	} desc;
+	alignas(4096) union {
 		struct {
 			struct vring_avail avail;
 			uint16_t ring[RING_SIZE];
 			uint16_t used_event;
 		} split;
 		struct vring_packed_desc_event packed;
-	} driver __attribute__((aligned(4096)));
-	union {
+	} driver;
+	alignas(4096) union {
 		struct {
 			struct vring_used used;
 			struct vring_used_elem ring[RING_SIZE];
 			uint16_t avail_event;
 		} split;
 		struct vring_packed_desc_event packed;
-	} device __attribute__((aligned(4096)));
+	} device;
 	char buffers[RING_SIZE][BUFFER_SIZE];
 };
 
