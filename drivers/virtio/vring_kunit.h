@@ -70,12 +70,24 @@ struct fake_setup {
  * packed one.
  *
  * @test: whose it is
- * @vdev, @vq, @setup, @dma: the driver's side; @dma is NULL without FAKE_DMA
+ * @vdev: the driver's side
+ * @vq: of it, too
+ * @setup: how it was made
+ * @dma: its DMA operations; NULL without FAKE_DMA
  * @num: size of the ring
- * @packed, @in_order, @event, @indirect: what was negotiated
- * @notified, @called: how often the driver did it to us, and we to it
+ * @packed: VIRTIO_F_RING_PACKED was negotiated
+ * @in_order: VIRTIO_F_IN_ORDER was
+ * @event: VIRTIO_RING_F_EVENT_IDX was
+ * @indirect: VIRTIO_RING_F_INDIRECT_DESC was
+ * @notified: how often the driver did it to us
+ * @called: how often we called the driver back
  * @priv: the test's
- * @sg, @memory, @premapped, @gfp: of fake_add()
+ * @sg: of fake_add()
+ * @memory: what its scatterlist is of
+ * @premapped: it gives addresses
+ * @gfp: what it allocates with
+ * @split: the ring, as the device sees it
+ * @ring: the packed one
  * @avail_pos: up to where the device has taken buffers
  * @used_pos: up to where it has returned them
  * @published: split: up to where the used index says so
