@@ -31,7 +31,8 @@ void split_reset(struct ring *ring)
 	ring->avail = 0;
 	ring->used = 0;
 	memset(ring->driver, 0, sizeof(struct vring_avail));
-	memset(ring->device, 0, sizeof(struct vring_used));
+	memset(ring->device, 0, sizeof(struct vring_used) +
+	       ring->num * sizeof(struct vring_used_elem) + sizeof(__virtio16));
 }
 
 static uint16_t next_desc(struct ring *ring)

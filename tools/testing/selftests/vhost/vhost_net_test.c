@@ -99,7 +99,9 @@ static int prepare(struct net *net, struct ring_kind kind, bool mergeable, unsig
 static int start(struct net *net)
 {
 	return start_device(net) || start_queue(net, RX, queue_first_base(&net->queue[RX])) ||
-	       start_queue(net, TX, queue_first_base(&net->queue[TX])) ? -1 : 0;
+	       start_queue(net, TX, queue_first_base(&net->queue[TX])) ||
+	       /* it looks at the virtqueues at once */
+	       device_settle(&net->device) ? -1 : 0;
 }
 
 static void end(struct net *net)
