@@ -4,15 +4,21 @@
  * no more harm is done than that the virtqueue has to be started anew.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <linux/userfaultfd.h>
 #include "../kselftest_harness.h"
 #include "test_device.h"
 
 #define RING_SIZE	256
 #define TABLE_SIZE	32
+#define LAPS		10
 #define SEED		20261121
 /* Descriptors, for each of four layouts: two million in all */
 #define MALFORMED	400000
@@ -36,7 +42,7 @@ static void set_raw(struct ring *ring, struct raw *to, uint64_t addr, uint32_t l
 }
 
 /* The virtqueue as it was at first, and whether it works */
-static int works(struct test *test)
+static int works_with(struct test *test, unsigned int buffers)
 {
 	if (test_run(test, 0))
 		return -1;
@@ -46,12 +52,17 @@ static int works(struct test *test)
 	if (queue_set_base(&test->queue, queue_first_base(&test->queue)) || test_run(test, 1))
 		return -1;
 	queue_errors(&test->queue);
-	for (int i = 0; i < 5; i++)
+	for (unsigned int i = 0; i < buffers; i++)
 		if (!test_add(test, 1 + i))
 			return -1;
 	/* When it met the error, vhost did not want to be told of anything. */
 	queue_kick(&test->queue);
 	return test_pass(test) || queue_errors(&test->queue) ? -1 : 0;
+}
+
+static int works(struct test *test)
+{
+	return works_with(test, 5);
 }
 
 FIXTURE(hostile)
@@ -521,6 +532,133 @@ TEST_F(hostile, changing)
 	ASSERT_EQ(0, works(test));
 	TH_LOG("%lu descriptors, %lu errors", tally.descs, tally.errors);
 	EXPECT_LT(CHANGING / 1000, tally.errors);
+}
+
+FIXTURE(laps)
+{
+	struct test test;
+};
+
+FIXTURE_VARIANT(laps)
+{
+	struct ring_kind kind;
+};
+
+#undef RING_KIND
+#define RING_KIND(fixture, name, ...) \
+	FIXTURE_VARIANT_ADD(fixture, name) { \
+		.kind = { .packed = true, .indirect = true, __VA_ARGS__ } \
+	}
+RING_KIND(laps, packed, .in_order = false);
+RING_KIND(laps, packed_in_order, .in_order = true);
+
+FIXTURE_SETUP(laps)
+{
+	if (access(TEST_DEVICE, F_OK))
+		SKIP(return, "there is no " TEST_DEVICE);
+}
+
+FIXTURE_TEARDOWN(laps)
+{
+	test_end(&self->test);
+}
+
+/* A ring of one descriptor, which is an indirect table that is not in memory yet */
+struct laps {
+	struct test *test;
+	int fault;			/* userfaultfd */
+	uint64_t tables;		/* a page each */
+	unsigned int lap;
+};
+
+static void next_lap(struct laps *laps)
+{
+	struct vring_packed_desc *desc = laps->test->ring.desc;
+
+	desc->addr = laps->tables + laps->lap % LAPS * 4096;
+	desc->len = sizeof(*desc);
+	desc->id = 0x55aa;
+	__atomic_store_n(&desc->flags, VRING_DESC_F_INDIRECT |
+			 (laps->lap % 2 ? RING_USED : RING_AVAIL), __ATOMIC_RELEASE);
+	laps->lap++;
+}
+
+/* While the device waits for a table, its descriptor becomes that of the next lap. */
+static void *serve_faults(void *arg)
+{
+	static struct vring_packed_desc page[4096 / sizeof(struct vring_packed_desc)];
+	struct laps *laps = arg;
+	struct uffd_msg message;
+
+	page[0] = (struct vring_packed_desc) { .addr = MEMORY_GPA, .len = 1 };
+	while (read(laps->fault, &message, sizeof(message)) == sizeof(message)) {
+		struct uffdio_copy copy = {
+			.dst = message.arg.pagefault.address & ~4095ULL,
+			.src = (uintptr_t)page,
+			.len = sizeof(page),
+		};
+
+		if (laps->lap < LAPS)
+			next_lap(laps);
+		if (ioctl(laps->fault, UFFDIO_COPY, &copy))
+			break;
+	}
+	return NULL;
+}
+
+static int faults_begin(struct laps *laps, void *tables)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = {
+		.range = { (uintptr_t)tables, LAPS * 4096 },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	laps->fault = syscall(SYS_userfaultfd, O_CLOEXEC);
+	/* a huge page may have come with what is beside it */
+	return laps->fault < 0 || madvise(tables, range.range.len, MADV_DONTNEED) ||
+	       ioctl(laps->fault, UFFDIO_API, &api) || ioctl(laps->fault, UFFDIO_REGISTER, &range) ? -1 : 0;
+}
+
+/*
+ * Descriptors that are made available again before they are used. There are no more than
+ * the ring has; and where there is none, nothing is written.
+ */
+TEST_F(laps, ahead)
+{
+	static const uint8_t nothing[4096 - sizeof(struct vring_packed_desc)];
+	struct test *test = &self->test;
+	struct laps laps = { test };
+	struct vring_packed_desc *desc;
+	pthread_t thread;
+	void *tables;
+
+	ASSERT_EQ(0, test_start(test, variant->kind, 1));
+	desc = test->ring.desc;
+	tables = memory_alloc(&test->memory, LAPS * 4096, 4096);
+	ASSERT_NE(NULL, tables);
+	laps.tables = memory_gpa(&test->memory, tables);
+	ASSERT_EQ(0, faults_begin(&laps, tables)) {
+		TH_LOG("userfaultfd: %s", strerror(errno));
+	}
+	ASSERT_EQ(0, pthread_create(&thread, NULL, serve_faults, &laps));
+	next_lap(&laps);
+	queue_kick(&test->queue);
+	ASSERT_EQ(0, device_settle(&test->device));
+	EXPECT_LT(0, queue_errors(&test->queue));
+	/* and then some, for a device that thinks that it got further than it can */
+	for (int i = 0; i < 4; i++) {
+		next_lap(&laps);
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, device_settle(&test->device));
+	}
+	EXPECT_EQ(0, memcmp(desc + 1, nothing, sizeof(nothing)));
+	ASSERT_EQ(0, works_with(test, 1));
+	EXPECT_EQ(0, memcmp(desc + 1, nothing, sizeof(nothing)));
+	/* closed, it wakes up who waits for it, which is nobody or the thread */
+	pthread_cancel(thread);
+	pthread_join(thread, NULL);
+	close(laps.fault);
 }
 
 TEST_HARNESS_MAIN
