@@ -617,7 +617,8 @@ static int faults_begin(struct laps *laps, void *tables)
 	laps->fault = syscall(SYS_userfaultfd, O_CLOEXEC);
 	/* a huge page may have come with what is beside it */
 	return laps->fault < 0 || madvise(tables, range.range.len, MADV_DONTNEED) ||
-	       ioctl(laps->fault, UFFDIO_API, &api) || ioctl(laps->fault, UFFDIO_REGISTER, &range) ? -1 : 0;
+	       ioctl(laps->fault, UFFDIO_API, &api) ||
+	       ioctl(laps->fault, UFFDIO_REGISTER, &range) ? -1 : 0;
 }
 
 /*
