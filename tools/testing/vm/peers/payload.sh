@@ -1,16 +1,28 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# payload.sh DIR: put in DIR what dpdk.sh needs in the VM: DPDK's testpmd, if it is
-# installed, with the drivers that it uses, and a program that has frames echoed
+# payload.sh DIR KDIR: put in DIR what the scripts here need in the VM: QEMU, for a guest
+# with the kernel of KDIR; DPDK's testpmd, if it is installed, with the drivers that it
+# uses, and a program that has frames echoed
 set -euo pipefail
 
-dir=$1
+dir=$1 kdir=$2
 here=tools/testing/vm/peers
 virtio=tools/testing/selftests/virtio
 
 mkdir -p "$dir"
-cp $here/dpdk.sh tools/testing/selftests/vhost/vhost.sh "$dir/"
+cp $here/{dpdk,qemu}.sh tools/testing/selftests/vhost/vhost.sh "$dir/"
 gcc -static -O2 -Wall -D_GNU_SOURCE -I $virtio/util -o "$dir/echo" $here/echo.c $virtio/util/frames.c
+
+$virtio/payload.sh "$dir/qemu" qemu-system-x86_64
+mkdir -p "$dir/qemu/firmware"
+cp /usr/share/seabios/bios-256k.bin /usr/share/qemu/{kvmvapic,linuxboot_dma}.bin \
+	"$dir/qemu/firmware/"
+cp "$kdir"/image/boot/vmlinuz-* "$dir/qemu/vmlinuz"
+mkdir -p "$dir/root"
+cp $here/qemu-guest-init "$dir/root/init"
+(cd "$dir/root" && find . | cpio -o -H newc --quiet) |
+	cat "$kdir/initramfs.cpio" - >"$dir/qemu/initrd"
+rm -r "$dir/root"
 
 command -v dpdk-testpmd >/dev/null || exit 0
 $virtio/payload.sh "$dir/dpdk" dpdk-testpmd
