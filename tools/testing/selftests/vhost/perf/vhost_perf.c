@@ -10,11 +10,11 @@
  *
  * The values are instructions of vhost's worker, per buffer, if this is run in QEMU with
  * -icount shift=0,sleep=off and one CPU without ERMS, whose "rep stosb" would count by
- * the byte. There an instruction takes a nanosecond, and
- * the kernel's account of the CPU time of the worker is a count of them. The worker
- * preempts us at each kick, and when that returns, it has used the whole batch and
- * sleeps. What a kick costs it that it finds no backend for is taken off: that is to be
- * woken. The driver wants no signal, as one that sends a stream of packets does.
+ * the byte. There an instruction takes a nanosecond, and the kernel's account of the CPU
+ * time of the worker is a count of them. The worker preempts us at each kick, and when
+ * that returns, it has used the whole batch and sleeps. What a kick costs it that it
+ * finds no backend for is taken off: that is to be woken. The driver wants no signal, as
+ * one that sends a stream of packets does.
  *
  * With -a, they are accesses to user memory per buffer instead: how often the
  * worker allows itself to (STAC), at -accesses for the ring, and at -accesses-data for
