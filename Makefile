@@ -117,7 +117,13 @@ $(modules)/.built: $(source) $(kdir)/headers/.unpacked \
 	+@$(vm)/modules.sh $(KVER) $(option) $(@D)
 	@touch $@
 
-modules: $(modules)/.built
+# vhost likewise
+vhost := $(kdir)/vhost/modules
+$(vhost)/.built: $(source) $(kdir)/headers/.unpacked $(vm)/vhost.sh $(vm)/Kbuild.vhost
+	+@$(vm)/vhost.sh $(KVER) $(@D)
+	@touch $@
+
+modules: $(modules)/.built $(vhost)/.built
 
 #
 # Kernels of our own, by the name of their .config
@@ -165,7 +171,7 @@ run: vm demo
 selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix \
 	tools/testing/selftests/kvm/,*_test.c x86_64/*_test.c)))
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
-machines := demo selftests upstream-stock upstream virtio virtio-real
+machines := demo selftests upstream-stock upstream virtio virtio-real vhost
 
 build/selftests/.built: $(source) $(uapi) README.md \
 		$(wildcard tools/ioregionstat/* tools/lib/ioregionfd/*) \
@@ -201,6 +207,17 @@ in-vm-virtio-real: vm-options = -m 2G -t 1200 -p build/virtio/payload \
 in-vm-virtio-real: command = cd /payload && ./run-selftests -t 600 vduse_blk_test \
 	vduse_net_test qemu_devices_test
 
+# vhost, with rings of user space, and upstream's tests of it
+build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/vhost-tests.sh
+	+@$(vm)/vhost-tests.sh $(vhost) build/virtio/payload $(@D)
+	@touch $@
+
+in-vm-vhost: build/vhost/.built
+in-vm-vhost: vm-options = -c 1 -t 1200 -p build/vhost/payload
+in-vm-vhost: command = cd /payload && sh vhost.sh . && ./run-selftests -t 400 \
+	vhost_test_test vhost_net_test vhost_vsock_test vhost_hostile_test \
+	"upstream/upstream.sh upstream vhost"
+
 # And in user space, where it is quick: all states of small rings, upstream's tests
 in-user-space: build/virtio/.built
 	@mkdir -p build/vm/ring
@@ -214,7 +231,7 @@ $(addprefix in-vm-,$(machines)): in-vm-%: vm
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u 's/^/[$*] /'
 
-test: vm demo build/selftests/.built build/virtio/.built $(dev)/initramfs.cpio
+test: vm demo build/selftests/.built build/virtio/.built build/vhost/.built $(dev)/initramfs.cpio
 	@rm -rf build/vm
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(machines)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(machines)) in-user-space || true

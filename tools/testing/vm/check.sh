@@ -60,11 +60,12 @@ checkpatch_hooks() {
 hooks_size() {
 	local arch
 	patches | xargs cat | awk '
-		/^\+\+\+ b\// { area = /virtio/ ? "drivers/virtio" : "KVM" }
+		/^\+\+\+ b\// { area = /virtio/ ? "drivers/virtio" : /vhost/ ? "drivers/vhost" : "KVM" }
 		/^[-+]([^-+]|$)/ { lines[area]++ }
 		END {
 			at_most["KVM"] = 60
 			at_most["drivers/virtio"] = 200
+			at_most["drivers/vhost"] = 500
 			for (area in at_most) {
 				printf "%s: %d changed lines of at most %d\n", area, lines[area], at_most[area]
 				if (lines[area] > at_most[area])
@@ -127,6 +128,17 @@ sparse_virtio() {
 	! grep vring_ "$out"
 }
 
+sparse_vhost() {
+	local dir=build/check/vhost out=build/check/sparse-vhost
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	cp build/linux/drivers/vhost/*.[ch] "$dir/"
+	cp tools/testing/vm/Kbuild.vhost "$dir/Kbuild"
+	make -s -C "$kdir/headers/build" M="$top/$dir" C=2 CF=-D__CHECK_ENDIAN__ \
+		vhost.o >"$out" 2>&1 || { cat "$out"; return 1; }
+	! grep 'ring[a-z_]*\.h' "$out"
+}
+
 # Without the option, the modules are what they are without the hooks: their code, and
 # their data, but for the line numbers of WARN()s. In the files that know all of KVM.
 unchanged() {
@@ -154,9 +166,10 @@ check 'hooks: git am' hooks_git_am
 check 'hooks: checkpatch' checkpatch_hooks
 check 'source: checkpatch' checkpatch_files
 check 'source: kernel-doc' build/linux/scripts/kernel-doc -none -Werror include/*/*.h include/uapi/linux/*.h \
-	drivers/virtio/*.[ch] virt/kvm/ioregionfd/*.[ch] tools/lib/ioregionfd/*.[ch]
+	drivers/{vhost,virtio}/*.[ch] virt/kvm/ioregionfd/*.[ch] tools/lib/ioregionfd/*.[ch]
 check 'source: sparse' sparse
 check 'source: sparse, drivers/virtio' sparse_virtio
+check 'source: sparse, drivers/vhost' sparse_vhost
 check 'ABI: numbers, sizes, offsets' abi
 check 'option off: the same code as without the hooks' unchanged
 check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/*.sh tools/testing/vm/{init,run-selftests} tools/vmm/demo.sh

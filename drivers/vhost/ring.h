@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Layouts of virtqueues that vhost did not always know: the packed one, and split and
+ * packed with VIRTIO_F_IN_ORDER
+ *
+ * Backends see none of it. What vhost_get_vq_desc() returns is a handle, and all that
+ * they do is to give it back to vhost_add_used(), or the last ones to
+ * vhost_discard_vq_desc().
+ */
+#ifndef _DRIVERS_VHOST_RING_H
+#define _DRIVERS_VHOST_RING_H
+
+#include <linux/bits.h>
+#include <linux/types.h>
+#include <linux/uio.h>
+#include <uapi/linux/virtio_config.h>
+
+struct vhost_dev;
+
+/* Only the split layout out of order is vhost.c's. */
+enum vhost_layout {
+	VHOST_SPLIT,
+	VHOST_SPLIT_IN_ORDER,
+	VHOST_PACKED,
+	VHOST_PACKED_IN_ORDER,
+};
+
+/**
+ * struct vhost_ring - what these layouts need beyond the fields of struct vhost_virtqueue
+ * @layout: set when the virtqueue gets its backend; features that change it are
+ *	refused while there is one
+ * @resync: split in order: @next_head is not known, the available ring has to say
+ * @next_head: split in order: first descriptor of the next buffer
+ * @ahead: packed: descriptors from last_avail_idx on that were fetched and discarded
+ * @gets: how many buffers were fetched, less those discarded
+ * @used: packed: descriptors used since the driver was last looked at for a signal
+ * @map: the last part of the memory table that a descriptor was in; empty if @last is 0
+ * @descs: of how many descriptors the last buffers fetched were, by @gets
+ *
+ * Protected by the mutex of the virtqueue.
+ */
+struct vhost_ring {
+	u8 layout;
+	bool resync;
+	u16 next_head;
+	u16 ahead;
+	u16 gets;
+	u32 used;
+	struct {
+		u64 start;
+		u64 last;
+		u64 uaddr;
+	} map;
+	u16 descs[UIO_MAXIOV];
+};
+
+#define VHOST_RING_FEATURES	(BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER))
+
+u64 vhost_ring_features(void);
+int vhost_ring_check_features(struct vhost_dev *dev, u64 features);
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the layouts of ring.h have in common: the buffer that is being fetched, and the
+ * handle for it. Included by vhost.c.
+ */
+#ifndef _DRIVERS_VHOST_RING_BUF_H
+#define _DRIVERS_VHOST_RING_BUF_H
+
+/* Where the memory of the ring is, of which no part may be elsewhere. NULL: not there. */
+static noinline void __user *vhost_ring_iotlb_uaddr(struct vhost_virtqueue *vq, void __user *addr,
+						    unsigned int size, int type, int access)
+{
+	void __user *uaddr = vhost_vq_meta_fetch(vq, (u64)(uintptr_t)addr, size, type);
+	int ret;
+
+	if (uaddr)
+		return uaddr;
+	ret = translate_desc(vq, (u64)(uintptr_t)addr, size, vq->iotlb_iov,
+			     ARRAY_SIZE(vq->iotlb_iov), access);
+	if (ret != 1 || vq->iotlb_iov[0].iov_len != size)
+		return NULL;
+	return vq->iotlb_iov[0].iov_base;
+}
+
+static __always_inline void __user *vhost_ring_uaddr(struct vhost_virtqueue *vq, void __user *addr,
+						     unsigned int size, int type, int access)
+{
+	return unlikely(vq->iotlb) ? vhost_ring_iotlb_uaddr(vq, addr, size, type, access) : addr;
+}
+
+/* The arguments of vhost_get_vq_desc() */
+struct vhost_buf {
+	struct iovec *iov;
+	unsigned int iov_size;
+	unsigned int *out;
+	unsigned int *in;
+	struct vhost_log *log;
+	unsigned int *log_num;
+};
+
+/*
+ * translate_desc(), which searches a tree. Mostly the next descriptor is where the last
+ * one was, and the memory table is writable.
+ */
+static noinline int vhost_buf_search(struct vhost_virtqueue *vq, u64 addr, u32 len,
+				     struct iovec *iov, int iov_size, int access)
+{
+	int ret = translate_desc(vq, addr, len, iov, iov_size, access);
+	struct vhost_iotlb_map *map;
+
+	if (ret < 0) {
+		if (ret != -EAGAIN)
+			vq_err(vq, "Translation failure %d of %u bytes at %llx\n", ret, len, addr);
+		return ret;
+	}
+	map = vq->iotlb ? NULL : vhost_iotlb_itree_first(vq->umem, addr, addr);
+	if (map) {
+		vq->ring.map.start = map->start;
+		vq->ring.map.last = map->last;
+		vq->ring.map.uaddr = map->addr;
+	}
+	return ret;
+}
+
+static __always_inline int vhost_buf_translate(struct vhost_virtqueue *vq, u64 addr, u32 len,
+					       struct iovec *iov, int iov_size, int access)
+{
+	u64 last = addr + len - 1;
+
+	if (unlikely(vq->iotlb || addr < vq->ring.map.start || last > vq->ring.map.last ||
+		     last < addr || iov_size < 1))
+		return vhost_buf_search(vq, addr, len, iov, iov_size, access);
+	iov->iov_base = (void __user *)(uintptr_t)(addr - vq->ring.map.start + vq->ring.map.uaddr);
+	iov->iov_len = len;
+	return 1;
+}
+
+/* Add one piece. -EAGAIN: its translation has been asked for. */
+static __always_inline int vhost_buf_add(struct vhost_virtqueue *vq, struct vhost_buf *buf,
+					 u64 addr, u32 len, bool write)
+{
+	unsigned int n = *buf->out + *buf->in;
+	int ret = vhost_buf_translate(vq, addr, len, buf->iov + n, buf->iov_size - n,
+				      write ? VHOST_ACCESS_WO : VHOST_ACCESS_RO);
+
+	if (unlikely(ret < 0))
+		return ret;
+	if (!write) {
+		if (unlikely(*buf->in)) {
+			vq_err(vq, "A readable descriptor after a writable one\n");
+			return -EINVAL;
+		}
+		*buf->out += ret;
+		return 0;
+	}
+	*buf->in += ret;
+	if (unlikely(buf->log && ret)) {
+		buf->log[*buf->log_num].addr = addr;
+		buf->log[*buf->log_num].len = len;
+		++*buf->log_num;
+	}
+	return 0;
+}
+
+/*
+ * A handle has the Buffer ID, or the head, and the number of descriptors less one. The
+ * bit on top is so that it is not the size of the ring, which says that there is none.
+ */
+#define VHOST_HANDLE	BIT(30)
+
+static __always_inline u16 vhost_handle_id(u32 handle)
+{
+	return (handle ^ VHOST_HANDLE) >> 15;
+}
+
+static __always_inline unsigned int vhost_handle_descs(u32 handle)
+{
+	return (handle & GENMASK(14, 0)) + 1;
+}
+
+static __always_inline int vhost_ring_handle(struct vhost_virtqueue *vq, u16 id, unsigned int descs)
+{
+	int handle = ((u32)id << 15 | (descs - 1)) ^ VHOST_HANDLE;
+
+	if (unlikely(handle == vq->num)) {
+		vq_err(vq, "Buffer ID %u in a ring of %u\n", id, vq->num);
+		return -EINVAL;
+	}
+	vq->ring.descs[vq->ring.gets++ % ARRAY_SIZE(vq->ring.descs)] = descs;
+	return handle;
+}
+
+/*
+ * Whether the used element of the next buffer will do for this one too. In order, and
+ * only if nothing is written: not every driver can take what it receives in batches. A
+ * backend says 0 bytes of no buffer that has room for some.
+ */
+static __always_inline bool vhost_used_goes_on(const struct vhost_virtqueue *vq, u32 len)
+{
+	return !len && vq->ring.layout != VHOST_PACKED;
+}
+
+#endif
