@@ -20,6 +20,7 @@ help:
 	@echo '              whose serial port lives in another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (20 minutes)'
+	@echo 'make test-peers  vhost with QEMU, whose guest migrates, and with DPDK'
 	@echo 'make bench    what an access costs in each of the ways to serve it: a table, and'
 	@echo '              build/bench.json'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
@@ -43,6 +44,9 @@ packages += bc bison flex libelf-dev libssl-dev
 endif
 ifneq ($(filter bench,$(MAKECMDGOALS)),)
 packages += jq
+endif
+ifneq ($(filter test-peers,$(MAKECMDGOALS)),)
+packages += bc bison flex libelf-dev libssl-dev dpdk-dev librte-net-virtio23 librte-mempool-ring23
 endif
 ifneq ($(filter test test-debug bench,$(MAKECMDGOALS)),)
 packages += e2fsprogs fio liburing-dev valgrind
@@ -241,6 +245,27 @@ test: vm demo build/selftests/.built build/virtio/.built build/vhost/.built $(de
 kernel: $(own)-dev/initramfs.cpio
 
 #
+# vhost and those who use it elsewhere
+#
+build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(wildcard $(vm)/peers/*)
+	@rm -rf $(@D)
+	@$(vm)/peers/payload.sh $(@D)/payload $(dev)
+	@install -D -t $(@D)/payload/mod $(vhost)/*.ko
+	@cp $(vm)/run-selftests $(@D)/payload/
+	@touch $@
+
+peers := dpdk qemu
+
+test-peers: build/peers/.built vm
+	@rm -rf build/vm/peers-*
+	@for peer in $(peers); do \
+		$(vm)/boot.sh -m 1500M -t 900 -p build/peers/payload peers-$$peer $(kdir) \
+			"sh /payload/vhost.sh /payload/mod && cd /payload && ./run-selftests -t 800 $$peer.sh" \
+			</dev/null || true; \
+	done
+	@awk -f $(vm)/count.awk build/vm/peers-{dpdk,qemu}/{console,verdict}
+
+#
 # The tests once more, on a kernel that watches itself
 #
 test-debug: $(debug)/initramfs.cpio build/selftests/.built build/virtio/.built
@@ -291,5 +316,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run kernel test test-debug bench tools check export clean distclean \
+.PHONY: FORCE help deps source modules vm demo run kernel test test-debug test-peers bench tools check export clean distclean \
 	in-user-space $(addprefix in-vm-,$(machines))
