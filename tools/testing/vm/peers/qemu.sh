@@ -50,9 +50,15 @@ connect() {
 	ip link set "$1" up
 }
 
+# Between two connections there is a moment in which nobody listens
+# shellcheck disable=SC2317 # wait_for calls it
+answered() {
+	nc -w 60 10.9.9.2 5000 </tmp/qemu/data >/tmp/qemu/back || [ -s /tmp/qemu/back ]
+}
+
 # A megabyte there and back
 echoed() {
-	nc -w 60 10.9.9.2 5000 </tmp/qemu/data >/tmp/qemu/back
+	wait_for 60 answered
 	cmp /tmp/qemu/data /tmp/qemu/back
 }
 
