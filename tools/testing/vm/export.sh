@@ -24,9 +24,16 @@ git -C $repo init -q
 git -C $repo add .
 git -C $repo commit -q --author="$author" --date="$date" -m base
 
-printf '%s\n' "$@" | grep -v '^tools/' | rsync --files-from=- . $repo
-git -C $repo add .
-commit <<'MESSAGE'
+ours=("$@")
+
+# add PATTERN: a commit of our files whose path has it, with the message on stdin
+add() {
+	printf '%s\n' "${ours[@]}" | grep -E "$1" | rsync --files-from=- . $repo
+	git -C $repo add .
+	commit
+}
+
+add '^(Documentation/virt|include|virt)/' <<'MESSAGE'
 KVM: add ioregionfd
 
 With KVM_SET_IOREGIONFD a VMM names a range of guest addresses, or of ports,
@@ -37,16 +44,40 @@ through the VMM's vCPU thread.
 Nothing calls this yet.
 
 MESSAGE
+add '^(Documentation/driver-api/virtio/in_order|drivers/virtio/)' <<'MESSAGE'
+virtio_ring: add VIRTIO_F_IN_ORDER, for both layouts
+
+A device that uses buffers in the order in which they were made available
+spares the driver the list of free descriptors, and may return a batch of
+buffers with one used element.
+
+Nothing calls this yet.
+
+MESSAGE
+add '^(Documentation/driver-api/virtio/vhost|drivers/vhost/)' <<'MESSAGE'
+vhost: add packed rings and VIRTIO_F_IN_ORDER
+
+Both take fewer accesses to the memory of the driver, which is what vhost
+spends its time on.
+
+Nothing calls this yet.
+
+MESSAGE
 sed "s|^|$top/hooks/6.12/|" hooks/6.12/series | xargs git -C $repo am -q
 
-printf '%s\n' "$@" | grep '^tools/' | rsync --files-from=- . $repo
-git -C $repo add .
-commit <<'MESSAGE'
+add '^tools/(ioregionstat|lib|testing/selftests/kvm)/' <<'MESSAGE'
 KVM: selftests: test ioregionfd
 
 Arguments, access shapes, order, signals, device tasks that die or misbehave,
 and what is left behind.
 
 MESSAGE
-git -C $repo format-patch -q --zero-commit -o "$top/$out" HEAD~"$(($(grep -c . hooks/6.12/series) + 2))"
+add '^tools/testing/selftests/(virtio|vhost)/' <<'MESSAGE'
+selftests: test virtqueues in order, and vhost's rings
+
+Real drivers on a device task behind VDUSE and on QEMU's devices, the core in
+user space, and rings of user space on vhost's devices.
+
+MESSAGE
+git -C $repo format-patch -q --zero-commit -o "$top/$out" "$(git -C $repo rev-list --max-parents=0 HEAD)"
 say "$out: $(cd $out && echo *.patch)"
