@@ -38,8 +38,9 @@ EXPORT_SYMBOL_GPL(vhost_ring_features);
  *
  * Context: the caller holds the mutex of @dev and goes on holding it until the features
  * are set. May sleep.
- * Return: 0; -EINVAL if a layout is chosen without VIRTIO_F_VERSION_1; -EBUSY if the
- * layout would change of a virtqueue that has a backend.
+ * Return: 0; -EINVAL if a layout is chosen without VIRTIO_F_VERSION_1; -EOPNOTSUPP if a
+ * feature is withheld that is not in force; -EBUSY if the layout would change of a
+ * virtqueue that has a backend.
  */
 int vhost_ring_check_features(struct vhost_dev *dev, u64 features)
 {
@@ -53,7 +54,10 @@ int vhost_ring_check_features(struct vhost_dev *dev, u64 features)
 		struct vhost_virtqueue *vq = dev->vqs[i];
 
 		mutex_lock(&vq->mutex);
-		if (vq->private_data && (vq->acked_features ^ features) & VHOST_RING_FEATURES)
+		/* A VMM sets features again, to log, when its guest runs with them */
+		if (features & VHOST_RING_FEATURES & ~vhost_ring_features() & ~vq->acked_features)
+			ret = -EOPNOTSUPP;
+		else if (vq->private_data && (vq->acked_features ^ features) & VHOST_RING_FEATURES)
 			ret = -EBUSY;
 		mutex_unlock(&vq->mutex);
 	}

@@ -697,6 +697,28 @@ static int set_parameter(const char *name, char value)
 	return fclose(file) || ret ? -1 : 0;
 }
 
+/* What is withheld later is not taken from who has it, as when the VMM begins to log. */
+TEST_F(features, withheld_later)
+{
+	const uint64_t set = BIT(VIRTIO_F_VERSION_1) | LAYOUT_BITS;
+	int again, other, offered_other;
+	struct device device, late;
+
+	ASSERT_EQ(0, device_open(&device, variant->path));
+	ASSERT_EQ(0, device_features(&device, set));
+	ASSERT_EQ(0, set_parameter("packed", '0'));
+	again = device_features(&device, set);
+	offered_other = device_open(&late, variant->path);
+	other = device_features(&late, set);
+	ASSERT_EQ(0, set_parameter("packed", '1'));
+
+	EXPECT_EQ(0, again);
+	ASSERT_EQ(0, offered_other);
+	EXPECT_NE(0, other);
+	device_close(&late);
+	device_close(&device);
+}
+
 TEST_F(features, withheld)
 {
 	static const struct {
