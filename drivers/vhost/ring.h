@@ -34,7 +34,8 @@ enum vhost_layout {
  * @ahead: packed: descriptors from last_avail_idx on that were fetched and discarded
  * @gets: how many buffers were fetched, less those discarded
  * @used: packed: descriptors used since the driver was last looked at for a signal
- * @map: the last part of the memory table that a descriptor was in; empty if @last is 0
+ * @map: the last part of the memory table that a descriptor was in; none if it ends
+ *	before it starts
  * @descs: of how many descriptors the last buffers fetched were, by @gets
  *
  * Protected by the mutex of the virtqueue.

@@ -302,7 +302,7 @@ static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
 	if (i < count && !vq->iotlb && !vq->log_used) {
 		/* All the others at once */
 		if (!user_write_access_begin(ring, vq->num * sizeof(*ring)))
-			return -EFAULT;
+			goto bad;
 		while (i < count) {
 			used = vhost_packed_next_used(vq, heads, count, &i, used.next);
 			to = ring + vhost_packed_index(used.position);
@@ -331,6 +331,7 @@ static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
 
 fault:
 	user_write_access_end();
+bad:
 	vq_err(vq, "Failed to write used descriptors\n");
 	return -EFAULT;
 }

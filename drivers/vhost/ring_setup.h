@@ -62,7 +62,9 @@ static bool vhost_packed_prefetch(struct vhost_virtqueue *vq)
 /* VHOST_SET_MEM_TABLE: addresses mean something else from now on. */
 static void vhost_ring_forget(struct vhost_virtqueue *vq)
 {
-	memset(&vq->ring.map, 0, sizeof(vq->ring.map));
+	/* No address is from 1 to 0 */
+	vq->ring.map.start = 1;
+	vq->ring.map.last = 0;
 }
 
 static int vhost_ring_init(struct vhost_virtqueue *vq);
