@@ -25,6 +25,15 @@ enum vhost_layout {
 	VHOST_PACKED_IN_ORDER,
 };
 
+/* A descriptor as it was when it was read: @word as vhost_desc_word() makes it */
+struct vhost_desc {
+	u64 addr;
+	u64 word;
+};
+
+/* A batch of vhost-net */
+#define VHOST_RUN	64
+
 /**
  * struct vhost_ring - what these layouts need beyond the fields of struct vhost_virtqueue
  * @layout: set when the virtqueue gets its backend; features that change it are
@@ -33,9 +42,13 @@ enum vhost_layout {
  * @next_head: split in order: first descriptor of the next buffer
  * @ahead: packed: descriptors from last_avail_idx on that were fetched and discarded
  * @gets: how many buffers were fetched, less those discarded
+ * @next: first descriptor of @run that is not in a buffer yet
+ * @end: number of descriptors in @run
  * @used: packed: descriptors used since the driver was last looked at for a signal
- * @map: the last part of the memory table that a descriptor was in; none if it ends
- *	before it starts
+ * @have: packed: descriptors fetched that are not used yet
+ * @map: the last part of the memory table that a descriptor was in; none if @size is 0.
+ *	None with an IOTLB.
+ * @run: available descriptors that follow each other in the ring, read at once
  * @descs: of how many descriptors the last buffers fetched were, by @gets
  *
  * Protected by the mutex of the virtqueue.
@@ -46,12 +59,16 @@ struct vhost_ring {
 	u16 next_head;
 	u16 ahead;
 	u16 gets;
+	u8 next;
+	u8 end;
 	u32 used;
+	u32 have;
 	struct {
 		u64 start;
-		u64 last;
+		u64 size;
 		u64 uaddr;
 	} map;
+	struct vhost_desc run[VHOST_RUN];
 	u16 descs[UIO_MAXIOV];
 };
 

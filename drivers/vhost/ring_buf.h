@@ -28,12 +28,28 @@ static __always_inline void __user *vhost_ring_uaddr(struct vhost_virtqueue *vq,
 	return unlikely(vq->iotlb) ? vhost_ring_iotlb_uaddr(vq, addr, size, type, access) : addr;
 }
 
-/* The arguments of vhost_get_vq_desc() */
+/* What of a descriptor is not its address; id is of the packed layout */
+static __always_inline u64 vhost_desc_word(u32 len, u16 id, u16 flags)
+{
+	return len | (u64)id << 32 | (u64)flags << 48;
+}
+
+static __always_inline u16 vhost_desc_id(u64 word)
+{
+	return word >> 32;
+}
+
+static __always_inline u16 vhost_desc_flags(u64 word)
+{
+	return word >> 48;
+}
+
+/* The buffer that vhost_get_vq_desc() fetches */
 struct vhost_buf {
 	struct iovec *iov;
 	unsigned int iov_size;
-	unsigned int *out;
-	unsigned int *in;
+	unsigned int out;
+	unsigned int in;
 	struct vhost_log *log;
 	unsigned int *log_num;
 };
@@ -42,8 +58,8 @@ struct vhost_buf {
  * translate_desc(), which searches a tree. Mostly the next descriptor is where the last
  * one was, and the memory table is writable.
  */
-static noinline int vhost_buf_search(struct vhost_virtqueue *vq, u64 addr, u32 len,
-				     struct iovec *iov, int iov_size, int access)
+static int vhost_buf_search(struct vhost_virtqueue *vq, u64 addr, u32 len, struct iovec *iov,
+			    int iov_size, int access)
 {
 	int ret = translate_desc(vq, addr, len, iov, iov_size, access);
 	struct vhost_iotlb_map *map;
@@ -56,44 +72,49 @@ static noinline int vhost_buf_search(struct vhost_virtqueue *vq, u64 addr, u32 l
 	map = vq->iotlb ? NULL : vhost_iotlb_itree_first(vq->umem, addr, addr);
 	if (map) {
 		vq->ring.map.start = map->start;
-		vq->ring.map.last = map->last;
+		vq->ring.map.size = map->last - map->start + 1;
 		vq->ring.map.uaddr = map->addr;
 	}
 	return ret;
 }
 
-static __always_inline int vhost_buf_translate(struct vhost_virtqueue *vq, u64 addr, u32 len,
-					       struct iovec *iov, int iov_size, int access)
+/* Where @len bytes at @addr are, if that is in the part that was found last */
+static __always_inline bool vhost_map_find(const struct vhost_virtqueue *vq, u64 addr, u32 len,
+					   struct iovec *iov)
 {
-	u64 last = addr + len - 1;
+	u64 offset = addr - vq->ring.map.start;
 
-	if (unlikely(vq->iotlb || addr < vq->ring.map.start || last > vq->ring.map.last ||
-		     last < addr || iov_size < 1))
-		return vhost_buf_search(vq, addr, len, iov, iov_size, access);
-	iov->iov_base = (void __user *)(uintptr_t)(addr - vq->ring.map.start + vq->ring.map.uaddr);
+	/* Not for a length of 0 either */
+	if (unlikely(offset >= vq->ring.map.size || len - 1ULL >= vq->ring.map.size - offset))
+		return false;
+	iov->iov_base = (void __user *)(uintptr_t)(vq->ring.map.uaddr + offset);
 	iov->iov_len = len;
-	return 1;
+	return true;
 }
 
-/* Add one piece. -EAGAIN: its translation has been asked for. */
-static __always_inline int vhost_buf_add(struct vhost_virtqueue *vq, struct vhost_buf *buf,
-					 u64 addr, u32 len, bool write)
+/* Add the piece that a descriptor stands for. -EAGAIN: its address has been asked for. */
+static int vhost_buf_add(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr, u64 word)
 {
-	unsigned int n = *buf->out + *buf->in;
-	int ret = vhost_buf_translate(vq, addr, len, buf->iov + n, buf->iov_size - n,
-				      write ? VHOST_ACCESS_WO : VHOST_ACCESS_RO);
+	bool write = vhost_desc_flags(word) & VRING_DESC_F_WRITE;
+	unsigned int n = buf->out + buf->in;
+	struct iovec *iov = buf->iov + n;
+	u32 len = word;
+	int ret = 1;
 
+	if (n == buf->iov_size || !vhost_map_find(vq, addr, len, iov))
+		ret = vhost_buf_search(vq, addr, len, iov, buf->iov_size - n,
+				       write ? VHOST_ACCESS_WO : VHOST_ACCESS_RO);
 	if (unlikely(ret < 0))
 		return ret;
 	if (!write) {
-		if (unlikely(*buf->in)) {
+		if (unlikely(buf->in)) {
 			vq_err(vq, "A readable descriptor after a writable one\n");
 			return -EINVAL;
 		}
-		*buf->out += ret;
+		buf->out += ret;
 		return 0;
 	}
-	*buf->in += ret;
+	buf->in += ret;
 	if (unlikely(buf->log && ret)) {
 		buf->log[*buf->log_num].addr = addr;
 		buf->log[*buf->log_num].len = len;

@@ -65,19 +65,167 @@ int vhost_ring_check_features(struct vhost_dev *dev, u64 features)
 }
 EXPORT_SYMBOL_GPL(vhost_ring_check_features);
 
+/*
+ * Read descriptors, @descs after those fetched, where the last ones read are all in
+ * buffers. Returns how many, or 0 if there is none available, or -errno.
+ */
+static noinline int vhost_ring_read(struct vhost_virtqueue *vq, unsigned int descs)
+{
+	/* With an IOTLB the next one may be elsewhere */
+	unsigned int i, max = vq->iotlb ? 1 : VHOST_RUN;
+	struct vhost_ring *ring = &vq->ring;
+	u16 position;
+	int ret;
+
+	if (vhost_ring_is_packed(vq)) {
+		position = vhost_packed_after(vq, vq->last_avail_idx, descs);
+		i = vhost_packed_index(position);
+		ret = vhost_packed_read(vq, position, ring->run, min(max, vq->num - i));
+	} else {
+		/* In the middle of a chain it is available */
+		ret = descs ? 1 : vhost_split_avail(vq);
+		if (ret <= 0)
+			return ret;
+		i = (ring->next_head + descs) & (vq->num - 1);
+		ret = vhost_split_read(vq, i, ring->run, min(max, vq->num - i));
+	}
+	if (ret > 0) {
+		ring->next = 0;
+		ring->end = ret;
+	}
+	return ret;
+}
+
+/* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
+static __always_inline int vhost_ring_got(struct vhost_virtqueue *vq, u64 word,
+					  unsigned int descs)
+{
+	return vhost_ring_is_packed(vq) ? vhost_packed_got(vq, vhost_desc_id(word), descs) :
+					  vhost_split_got(vq, descs);
+}
+
+/* A buffer of any kind */
+static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec iov[],
+				       unsigned int iov_size, unsigned int *out_num,
+				       unsigned int *in_num, struct vhost_log *log,
+				       unsigned int *log_num)
+{
+	struct vhost_buf buf = { .iov = iov, .iov_size = iov_size, .log = log, .log_num = log_num };
+	struct vhost_ring *ring = &vq->ring;
+	const struct vhost_desc *desc;
+	unsigned int descs = 0;
+	u16 flags;
+	int ret;
+
+	if (unlikely(log))
+		*log_num = 0;
+	do {
+		ret = -EINVAL;
+		if (unlikely(descs == vq->num)) {
+			vq_err(vq, "A chain does not end\n");
+			goto none;
+		}
+		if (ring->next == ring->end) {
+			ret = vhost_ring_read(vq, descs);
+			if (ret <= 0)
+				goto none;
+		}
+		desc = &ring->run[ring->next++];
+		flags = vhost_desc_flags(desc->word);
+		if (!(flags & VRING_DESC_F_INDIRECT))
+			ret = vhost_buf_add(vq, &buf, desc->addr, desc->word);
+		else if (vhost_ring_is_packed(vq))
+			ret = vhost_packed_get_indirect(vq, &buf, desc->addr, desc->word);
+		else
+			ret = vhost_split_get_indirect(vq, &buf, desc->addr, desc->word);
+		if (unlikely(ret))
+			goto none;
+		descs++;
+	} while (flags & VRING_DESC_F_NEXT);
+
+	ret = vhost_ring_got(vq, desc->word, descs);
+	if (unlikely(ret < 0))
+		goto none;
+	*out_num = buf.out;
+	*in_num = buf.in;
+	return ret;
+
+none:
+	vhost_ring_forget_run(vq);
+	*out_num = 0;
+	*in_num = 0;
+	/* The first of a chain becomes available last */
+	if (!ret) {
+		vq_err(vq, "A chain ends after %u descriptors, the next is not available\n", descs);
+		ret = -EINVAL;
+	}
+	return ret;
+}
+
+/* Whether the next buffer, set in @iov and @word, is of one descriptor. */
+static __always_inline bool vhost_ring_get_one(struct vhost_virtqueue *vq, struct iovec *iov,
+					       unsigned int iov_size, u64 *word)
+{
+	struct vhost_ring *ring = &vq->ring;
+	const struct vhost_desc *desc = &ring->run[ring->next];
+
+	*word = desc->word;
+	if (vhost_desc_flags(*word) & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT) || !iov_size ||
+	    !vhost_map_find(vq, desc->addr, *word, iov))
+		return false;
+	ring->next++;
+	return true;
+}
+
+/* vhost_get_vq_desc(), but for the layout that is vhost.c's */
 static noinline int vhost_ring_get(struct vhost_virtqueue *vq, struct iovec iov[],
 				   unsigned int iov_size, unsigned int *out_num,
 				   unsigned int *in_num, struct vhost_log *log,
 				   unsigned int *log_num)
 {
-	struct vhost_buf buf = { iov, iov_size, out_num, in_num, log, log_num };
+	u64 word;
+	int ret;
 
-	*out_num = 0;
-	*in_num = 0;
-	if (unlikely(log))
-		*log_num = 0;
-	return vhost_ring_is_packed(vq) ? vhost_packed_get(vq, &buf) : vhost_split_get(vq, &buf);
+	if (vq->ring.next == vq->ring.end) {
+		ret = vhost_ring_read(vq, 0);
+		if (unlikely(ret <= 0)) {
+			*out_num = 0;
+			*in_num = 0;
+			return ret ?: vq->num;
+		}
+	}
+	if (unlikely(log) || !vhost_ring_get_one(vq, iov, iov_size, &word))
+		return vhost_ring_get_any(vq, iov, iov_size, out_num, in_num, log, log_num);
+	*in_num = !!(vhost_desc_flags(word) & VRING_DESC_F_WRITE);
+	*out_num = !*in_num;
+	return vhost_ring_got(vq, word, 1);
 }
+
+/**
+ * vhost_get_vq_desc() - fetch the next buffer that the driver made available
+ * @vq: the virtqueue
+ * @iov: set to where in memory the buffer is, first what the driver wants to be read
+ * @iov_size: number of elements of @iov
+ * @out_num: set to the number of elements to read from
+ * @in_num: set to the number of those after them, to write to
+ * @log: if not NULL, set to what to log if all of the buffer is written
+ * @log_num: number of elements of @log; not used if that is NULL
+ *
+ * Context: the caller holds the mutex of @vq. May sleep.
+ * Return: a handle to give to vhost_add_used(), of which nothing is known but that it is
+ * not negative; the number of descriptors of the virtqueue if there is no buffer;
+ * -EINVAL, -EFAULT if the driver did something wrong; -ENOBUFS if @iov_size does not do;
+ * -EAGAIN if an address is not known, and has been asked for.
+ */
+int vhost_get_vq_desc(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+		      unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+		      unsigned int *log_num)
+{
+	return vq->ring.layout ?
+		vhost_ring_get(vq, iov, iov_size, out_num, in_num, log, log_num) :
+		vhost_get_split_desc(vq, iov, iov_size, out_num, in_num, log, log_num);
+}
+EXPORT_SYMBOL_GPL(vhost_get_vq_desc);
 
 static noinline void vhost_ring_discard(struct vhost_virtqueue *vq, int n)
 {
@@ -87,6 +235,7 @@ static noinline void vhost_ring_discard(struct vhost_virtqueue *vq, int n)
 
 	for (i = 0; i < n; i++)
 		descs += ring->descs[--ring->gets % ARRAY_SIZE(ring->descs)];
+	vhost_ring_forget_run(vq);
 
 	if (vhost_ring_is_packed(vq)) {
 		vhost_packed_discard(vq, descs);

@@ -6,8 +6,8 @@
  * descriptor, and as the top bit the wrap counter. The descriptors are in @desc, the
  * driver's event suppression in @avail, ours in @used.
  *
- * The driver may write the ring at any time. Of a descriptor the word with the flags
- * is read first, then the rest, each once; it is checked, and only that copy is used.
+ * The driver may write the ring at any time. Of descriptors the word with the flags is
+ * read first, then the rest, each once; and only that copy is checked and used.
  */
 #ifndef _DRIVERS_VHOST_RING_PACKED_H
 #define _DRIVERS_VHOST_RING_PACKED_H
@@ -16,13 +16,49 @@
 #define VHOST_PACKED_AVAIL	BIT(VRING_PACKED_DESC_F_AVAIL)
 #define VHOST_PACKED_USED	BIT(VRING_PACKED_DESC_F_USED)
 
-/* A descriptor as it was when it was read */
-struct vhost_packed_desc {
-	u64 addr;
-	u32 len;
-	u16 id;
-	u16 flags;
-};
+/*
+ * The length, the Buffer ID and the flags, as vhost_desc_word() has them, between
+ * user_access_begin() and _end(). At once, so who sees the flags sees what they are for;
+ * where the CPU cannot, in that order.
+ */
+static __always_inline bool vhost_packed_get_word(const struct vring_packed_desc __user *from,
+						  u64 *word)
+{
+#ifdef CONFIG_64BIT
+	__le64 both;
+
+	unsafe_get_user(both, (__le64 __user *)&from->len, fault);
+	*word = le64_to_cpu(both);
+#else
+	__le32 len, rest;
+
+	unsafe_get_user(rest, (__le32 __user *)&from->id, fault);
+	/* Pairs with the driver's virtio_wmb() */
+	smp_rmb();
+	unsafe_get_user(len, &from->len, fault);
+	*word = le32_to_cpu(len) | (u64)le32_to_cpu(rest) << 32;
+#endif
+	return true;
+
+fault:
+	return false;
+}
+
+static __always_inline bool vhost_packed_put_word(struct vring_packed_desc __user *to, u64 word)
+{
+#ifdef CONFIG_64BIT
+	unsafe_put_user(cpu_to_le64(word), (__le64 __user *)&to->len, fault);
+#else
+	unsafe_put_user(cpu_to_le32(word), &to->len, fault);
+	/* Pairs with the driver's virtio_rmb() */
+	smp_wmb();
+	unsafe_put_user(cpu_to_le32(word >> 32), (__le32 __user *)&to->id, fault);
+#endif
+	return true;
+
+fault:
+	return false;
+}
 
 static inline struct vring_packed_desc __user *vhost_packed_ring(struct vhost_virtqueue *vq)
 {
@@ -47,61 +83,59 @@ static inline u16 vhost_packed_after(const struct vhost_virtqueue *vq, u16 posit
 	return i | wrap;
 }
 
-static __always_inline bool vhost_packed_is_avail(u16 flags, u16 position)
+/*
+ * Read those descriptors from @position on that are available, at most @max. Returns how
+ * many, or -EFAULT.
+ */
+static noinline int vhost_packed_read(struct vhost_virtqueue *vq, u16 position,
+				      struct vhost_desc *to, unsigned int max)
 {
-	bool wrap = position & VHOST_PACKED_WRAP;
-
-	return !!(flags & VHOST_PACKED_AVAIL) == wrap && !!(flags & VHOST_PACKED_USED) != wrap;
-}
-
-/* Read the descriptor at @position. 1: it is available; 0: not; -EFAULT. */
-static __always_inline int vhost_packed_read(struct vhost_virtqueue *vq, u16 position,
-					     struct vhost_packed_desc *desc)
-{
+	u16 avail = position & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL : VHOST_PACKED_USED;
 	struct vring_packed_desc __user *from = vhost_packed_ring(vq);
-	__le32 id_flags, len;
+	unsigned int i, n;
 	__le64 addr;
-	u32 word;
 
-	from = vhost_ring_uaddr(vq, from + vhost_packed_index(position), sizeof(*from),
+	from = vhost_ring_uaddr(vq, from + vhost_packed_index(position), max * sizeof(*from),
 				VHOST_ADDR_DESC, VHOST_ACCESS_RO);
-	if (unlikely(!from) || !user_read_access_begin(from, sizeof(*from)))
+	if (unlikely(!from) || !user_read_access_begin(from, max * sizeof(*from)))
 		goto bad;
 
-	BUILD_BUG_ON(offsetof(struct vring_packed_desc, flags) !=
-		     offsetof(struct vring_packed_desc, id) + sizeof(from->id));
-	unsafe_get_user(id_flags, (__le32 __user *)&from->id, fault);
-	word = le32_to_cpu(id_flags);
-	desc->id = word;
-	desc->flags = word >> 16;
-	if (!vhost_packed_is_avail(desc->flags, position)) {
-		user_read_access_end();
-		return 0;
+	for (n = 0; n < max; n++) {
+		if (!vhost_packed_get_word(from + n, &to[n].word))
+			goto fault;
+		if ((vhost_desc_flags(to[n].word) & (VHOST_PACKED_AVAIL | VHOST_PACKED_USED)) !=
+		    avail)
+			break;
 	}
 	/* The driver wrote the flags last. Pairs with its virtio_wmb(). */
 	smp_rmb();
-	unsafe_get_user(addr, &from->addr, fault);
-	unsafe_get_user(len, &from->len, fault);
+	for (i = 0; i < n; i++) {
+		unsafe_get_user(addr, &from[i].addr, fault);
+		to[i].addr = le64_to_cpu(addr);
+	}
 	user_read_access_end();
-	desc->addr = le64_to_cpu(addr);
-	desc->len = le32_to_cpu(len);
-	return 1;
+	return n;
 
 fault:
 	user_read_access_end();
 bad:
-	vq_err(vq, "Failed to read descriptor %u\n", vhost_packed_index(position));
+	vq_err(vq, "Failed to read descriptors from %u on\n", vhost_packed_index(position));
 	return -EFAULT;
 }
 
-static noinline int vhost_packed_get_indirect(struct vhost_virtqueue *vq, u64 addr, u32 len,
-					      struct vhost_buf buf)
+static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr,
+				     u64 word)
 {
 	struct vring_packed_desc desc;
 	struct iov_iter from;
 	unsigned int i, count;
+	u32 len = word;
 	int ret;
 
+	if (unlikely(buf->out + buf->in || vhost_desc_flags(word) & VRING_DESC_F_NEXT)) {
+		vq_err(vq, "An indirect descriptor in a chain\n");
+		return -EINVAL;
+	}
 	count = len / sizeof(desc);
 	if (unlikely(!count || len % sizeof(desc) || count > USHRT_MAX + 1)) {
 		vq_err(vq, "Indirect table of %u bytes\n", len);
@@ -120,79 +154,31 @@ static noinline int vhost_packed_get_indirect(struct vhost_virtqueue *vq, u64 ad
 			vq_err(vq, "Failed to read indirect descriptor %u\n", i);
 			return -EFAULT;
 		}
-		/* Of the flags only this one has a meaning here */
-		ret = vhost_buf_add(vq, &buf, le64_to_cpu(desc.addr), le32_to_cpu(desc.len),
-				    desc.flags & cpu_to_le16(VRING_DESC_F_WRITE));
+		/* Of the flags only VRING_DESC_F_WRITE has a meaning here */
+		ret = vhost_buf_add(vq, buf, le64_to_cpu(desc.addr),
+				    vhost_desc_word(le32_to_cpu(desc.len), 0,
+						    le16_to_cpu(desc.flags)));
 		if (unlikely(ret))
 			return ret;
 	}
 	return 0;
 }
 
-/*
- * Whether there are @descs more descriptors in the ring than those that we have. A driver
- * may offer one again before it is used, and what has been counted must not be more than
- * the ring has when it is used.
- */
-static __always_inline bool vhost_packed_fits(const struct vhost_virtqueue *vq, unsigned int descs)
+/* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
+static __always_inline int vhost_packed_got(struct vhost_virtqueue *vq, u16 id,
+					    unsigned int descs)
 {
-	u16 avail = vq->last_avail_idx, used = vq->last_used_idx;
-	unsigned int have = vhost_packed_index(avail) - vhost_packed_index(used);
-
-	if ((avail ^ used) & VHOST_PACKED_WRAP)
-		have += vq->num;
-	/* It is beyond any ring if the used position is the later one */
-	return have <= vq->num && have + descs <= vq->num;
-}
-
-/* vhost_get_vq_desc() */
-static __always_inline int vhost_packed_get(struct vhost_virtqueue *vq, struct vhost_buf *buf)
-{
-	u16 position = vq->last_avail_idx;
-	struct vhost_packed_desc desc;
-	unsigned int descs = 0;
 	int ret;
 
-	do {
-		if (unlikely(descs == vq->num)) {
-			vq_err(vq, "A chain does not end\n");
-			return -EINVAL;
-		}
-		ret = vhost_packed_read(vq, position, &desc);
-		if (unlikely(ret < 0))
-			return ret;
-		if (!ret) {
-			if (!descs)
-				return vq->num;
-			/* The first of a chain becomes available last */
-			vq_err(vq, "A chain ends at %u, which is not available\n",
-			       vhost_packed_index(position));
-			return -EINVAL;
-		}
-
-		if (desc.flags & VRING_DESC_F_INDIRECT) {
-			if (unlikely(descs || desc.flags & VRING_DESC_F_NEXT)) {
-				vq_err(vq, "An indirect descriptor in a chain\n");
-				return -EINVAL;
-			}
-			ret = vhost_packed_get_indirect(vq, desc.addr, desc.len, *buf);
-		} else {
-			ret = vhost_buf_add(vq, buf, desc.addr, desc.len,
-					    desc.flags & VRING_DESC_F_WRITE);
-		}
-		if (unlikely(ret))
-			return ret;
-		descs++;
-		position = vhost_packed_after(vq, position, 1);
-	} while (desc.flags & VRING_DESC_F_NEXT);
-
-	if (unlikely(!vhost_packed_fits(vq, descs))) {
+	/* A driver may offer descriptors again before they are used */
+	if (unlikely(vq->ring.have + descs > vq->num)) {
 		vq_err(vq, "More descriptors available than there are\n");
 		return -EINVAL;
 	}
-	ret = vhost_ring_handle(vq, desc.id, descs);
+	ret = vhost_ring_handle(vq, id, descs);
 	if (likely(ret >= 0)) {
-		vq->last_avail_idx = position;
+		vq->last_avail_idx = vhost_packed_after(vq, vq->last_avail_idx, descs);
+		vq->ring.have += descs;
 		vq->ring.ahead -= min(vq->ring.ahead, descs);
 	}
 	return ret;
@@ -208,22 +194,16 @@ static void vhost_packed_discard(struct vhost_virtqueue *vq, unsigned int descs)
 		wrap ^= VHOST_PACKED_WRAP;
 	}
 	vq->last_avail_idx = (i - descs) | wrap;
+	vq->ring.have -= descs;
 	vq->ring.ahead += descs;
 }
 
-static __always_inline u16 vhost_packed_used_flags(u16 position, u32 len)
-{
-	return (len ? VRING_DESC_F_WRITE : 0) |
-		(position & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL | VHOST_PACKED_USED : 0);
-}
-
-/*
- * All but the address, which means nothing there. Written at once, so the driver, which
- * reads the flags first and the rest after its virtio_rmb(), gets what belongs together.
- */
+/* All of a used descriptor but the address, which means nothing there */
 static __always_inline u64 vhost_packed_used_word(u16 position, u16 id, u32 len)
 {
-	return len | (u64)id << 32 | (u64)vhost_packed_used_flags(position, len) << 48;
+	u16 wrap = position & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL | VHOST_PACKED_USED : 0;
+
+	return vhost_desc_word(len, id, wrap | (len ? VRING_DESC_F_WRITE : 0));
 }
 
 /* Say at @position that the buffers up to the one of @id are used; @len is that one's. */
@@ -237,8 +217,8 @@ static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 posi
 			      VHOST_ADDR_DESC, VHOST_ACCESS_WO);
 	if (unlikely(!to) || !user_write_access_begin(to, sizeof(*to)))
 		goto bad;
-	unsafe_put_user(cpu_to_le64(vhost_packed_used_word(position, id, len)),
-			(__le64 __user *)&to->len, fault);
+	if (!vhost_packed_put_word(to, vhost_packed_used_word(position, id, len)))
+		goto fault;
 	user_write_access_end();
 
 	if (unlikely(vq->log_used)) {
@@ -280,7 +260,7 @@ vhost_packed_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem 
 	} while (vhost_used_goes_on(vq, used.len) && *i < count);
 	used.id = vhost_handle_id(handle);
 	used.next = vhost_packed_after(vq, position, descs);
-	vq->ring.used = min(vq->ring.used + descs, vq->num);
+	vq->ring.have -= descs;
 	return used;
 }
 
@@ -294,7 +274,7 @@ static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
 	struct vring_packed_desc __user *ring = vhost_packed_ring(vq);
 	struct vring_packed_desc __user *to;
 	struct vhost_packed_used first, used;
-	unsigned int i = 0;
+	unsigned int i = 0, had = vq->ring.have;
 	int ret;
 
 	first = vhost_packed_next_used(vq, heads, count, &i, vq->last_used_idx);
@@ -306,9 +286,9 @@ static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
 		while (i < count) {
 			used = vhost_packed_next_used(vq, heads, count, &i, used.next);
 			to = ring + vhost_packed_index(used.position);
-			unsafe_put_user(cpu_to_le64(vhost_packed_used_word(used.position, used.id,
-									   used.len)),
-					(__le64 __user *)&to->len, fault);
+			if (!vhost_packed_put_word(to, vhost_packed_used_word(used.position,
+									      used.id, used.len)))
+				goto fault;
 		}
 		user_write_access_end();
 	}
@@ -325,6 +305,7 @@ static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
 	if (ret)
 		return ret;
 	vq->last_used_idx = used.next;
+	vq->ring.used = min(vq->ring.used + had - vq->ring.have, vq->num);
 	if (unlikely(vq->log_used) && vq->log_ctx)
 		eventfd_signal(vq->log_ctx);
 	return 0;
@@ -410,9 +391,9 @@ static u16 vhost_packed_end(const struct vhost_virtqueue *vq)
 /* vhost_get_avail_idx(): whether there are new descriptors, or -EFAULT. */
 static int vhost_packed_more_avail(struct vhost_virtqueue *vq)
 {
-	struct vhost_packed_desc desc;
+	struct vhost_desc desc;
 
-	return vhost_packed_read(vq, vhost_packed_end(vq), &desc);
+	return vhost_packed_read(vq, vhost_packed_end(vq), &desc, 1);
 }
 
 /* vhost_enable_notify(), but for the flag */
@@ -439,12 +420,17 @@ static void vhost_packed_disable_notify(struct vhost_virtqueue *vq)
 /* vhost_vq_init_access() */
 static int vhost_packed_init(struct vhost_virtqueue *vq)
 {
+	unsigned int avail = vhost_packed_index(vq->last_avail_idx);
+	unsigned int used = vhost_packed_index(vq->last_used_idx);
 	bool off = vq->used_flags & VRING_USED_F_NO_NOTIFY;
 
-	if (vhost_packed_index(vq->last_avail_idx) >= vq->num ||
-	    vhost_packed_index(vq->last_used_idx) >= vq->num || vq->num > VHOST_PACKED_MAX ||
-	    !vhost_packed_fits(vq, 0))
+	if (avail >= vq->num || used >= vq->num || vq->num > VHOST_PACKED_MAX)
 		return -EINVAL;
+	if ((vq->last_avail_idx ^ vq->last_used_idx) & VHOST_PACKED_WRAP)
+		avail += vq->num;
+	if (avail < used || avail - used > vq->num)
+		return -EINVAL;
+	vq->ring.have = avail - used;
 	vq->ring.used = 0;
 	vq->ring.ahead = 0;
 	vq->signalled_used_valid = false;

@@ -59,12 +59,21 @@ static bool vhost_packed_prefetch(struct vhost_virtqueue *vq)
 				VHOST_ADDR_USED);
 }
 
-/* VHOST_SET_MEM_TABLE: addresses mean something else from now on. */
+/* What was read ahead is to be read again. */
+static inline void vhost_ring_forget_run(struct vhost_virtqueue *vq)
+{
+	vq->ring.next = 0;
+	vq->ring.end = 0;
+}
+
+/*
+ * VHOST_SET_MEM_TABLE, VHOST_SET_VRING_ADDR, and where there is an IOTLB from now on:
+ * addresses mean something else.
+ */
 static void vhost_ring_forget(struct vhost_virtqueue *vq)
 {
-	/* No address is from 1 to 0 */
-	vq->ring.map.start = 1;
-	vq->ring.map.last = 0;
+	vhost_ring_forget_run(vq);
+	vq->ring.map.size = 0;
 }
 
 static int vhost_ring_init(struct vhost_virtqueue *vq);

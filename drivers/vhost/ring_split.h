@@ -9,9 +9,6 @@
 #ifndef _DRIVERS_VHOST_RING_SPLIT_H
 #define _DRIVERS_VHOST_RING_SPLIT_H
 
-static int __vhost_add_used_n(struct vhost_virtqueue *vq, struct vring_used_elem *heads,
-			      unsigned int count, unsigned int bufs);
-
 /* The head, from the ring, where the last buffer is not known. */
 static int vhost_split_resync(struct vhost_virtqueue *vq)
 {
@@ -30,113 +27,157 @@ static int vhost_split_resync(struct vhost_virtqueue *vq)
 	return 0;
 }
 
-static __always_inline int vhost_split_read(struct vhost_virtqueue *vq, struct vring_desc *desc,
-					    unsigned int i)
+/* Whether there is a buffer, and where its head is known. 1: it is; 0: no buffer; -errno. */
+static int vhost_split_avail(struct vhost_virtqueue *vq)
 {
-	vring_desc_t __user *from = vhost_ring_uaddr(vq, vq->desc + i, sizeof(*desc),
-						     VHOST_ADDR_DESC, VHOST_ACCESS_RO);
-
-	if (unlikely(!from) || !user_read_access_begin(from, sizeof(*from)))
-		return -EFAULT;
-	unsafe_get_user(desc->addr, &from->addr, fault);
-	unsafe_get_user(desc->len, &from->len, fault);
-	unsafe_get_user(desc->flags, &from->flags, fault);
-	user_read_access_end();
-	return 0;
-
-fault:
-	user_read_access_end();
-	return -EFAULT;
-}
-
-static noinline int vhost_split_get_indirect(struct vhost_virtqueue *vq, struct vring_desc desc,
-					     struct vhost_buf buf)
-{
-	return get_indirect(vq, buf.iov, buf.iov_size, buf.out, buf.in, buf.log, buf.log_num,
-			    &desc);
-}
-
-/* vhost_get_vq_desc() */
-static __always_inline int vhost_split_get(struct vhost_virtqueue *vq, struct vhost_buf *buf)
-{
-	unsigned int i, head, descs = 0;
-	struct vring_desc desc;
 	int ret;
 
 	if (vq->avail_idx == vq->last_avail_idx) {
 		ret = vhost_get_avail_idx(vq);
-		if (unlikely(ret < 0))
-			return ret;
-		if (!ret)
-			return vq->num;
-	}
-	if (unlikely(vq->ring.resync)) {
-		ret = vhost_split_resync(vq);
-		if (ret)
+		if (unlikely(ret <= 0))
 			return ret;
 	}
+	return likely(!vq->ring.resync) ? 1 : vhost_split_resync(vq) ?: 1;
+}
 
-	head = vq->ring.next_head;
-	i = head;
-	do {
-		if (unlikely(descs == vq->num)) {
-			vq_err(vq, "A chain does not end\n");
-			return -EINVAL;
-		}
-		if (unlikely(vhost_split_read(vq, &desc, i))) {
-			vq_err(vq, "Failed to read descriptor %u\n", i);
-			return -EFAULT;
-		}
-		if (desc.flags & cpu_to_vhost16(vq, VRING_DESC_F_INDIRECT))
-			ret = vhost_split_get_indirect(vq, desc, *buf);
-		else
-			ret = vhost_buf_add(vq, buf, vhost64_to_cpu(vq, desc.addr),
-					    vhost32_to_cpu(vq, desc.len),
-					    desc.flags & cpu_to_vhost16(vq, VRING_DESC_F_WRITE));
-		if (unlikely(ret))
-			return ret;
-		descs++;
-		/* No need to ask the descriptor */
-		i = (i + 1) & (vq->num - 1);
-	} while (desc.flags & cpu_to_vhost16(vq, VRING_DESC_F_NEXT));
+/*
+ * Read descriptors from @first on, at most @max: as many as there are buffers available,
+ * of which each has one at least. Returns how many, or -EFAULT.
+ */
+static int vhost_split_read(struct vhost_virtqueue *vq, unsigned int first, struct vhost_desc *to,
+			    unsigned int max)
+{
+	unsigned int i, n = min(max, (u16)(vq->avail_idx - vq->last_avail_idx));
+	vring_desc_t __user *from;
+	__virtio64 addr;
+	__virtio32 len;
+	__virtio16 flags;
 
-	ret = vhost_ring_handle(vq, head, descs);
+	from = vhost_ring_uaddr(vq, vq->desc + first, n * sizeof(*from), VHOST_ADDR_DESC,
+				VHOST_ACCESS_RO);
+	if (unlikely(!from) || !user_read_access_begin(from, n * sizeof(*from)))
+		goto bad;
+	for (i = 0; i < n; i++) {
+		unsafe_get_user(addr, &from[i].addr, fault);
+		unsafe_get_user(len, &from[i].len, fault);
+		unsafe_get_user(flags, &from[i].flags, fault);
+		to[i].addr = vhost64_to_cpu(vq, addr);
+		to[i].word = vhost_desc_word(vhost32_to_cpu(vq, len), 0,
+					     vhost16_to_cpu(vq, flags));
+	}
+	user_read_access_end();
+	return n;
+
+fault:
+	user_read_access_end();
+bad:
+	vq_err(vq, "Failed to read descriptors from %u on\n", first);
+	return -EFAULT;
+}
+
+static int vhost_split_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr,
+				    u64 word)
+{
+	struct vring_desc indirect = {
+		.addr = cpu_to_vhost64(vq, addr),
+		.len = cpu_to_vhost32(vq, word),
+		.flags = cpu_to_vhost16(vq, vhost_desc_flags(word)),
+	};
+
+	return get_indirect(vq, buf->iov, buf->iov_size, &buf->out, &buf->in, buf->log,
+			    buf->log_num, &indirect);
+}
+
+/* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
+static __always_inline int vhost_split_got(struct vhost_virtqueue *vq, unsigned int descs)
+{
+	u16 head = vq->ring.next_head;
+	int ret = vhost_ring_handle(vq, head, descs);
+
 	if (likely(ret >= 0)) {
 		vq->last_avail_idx++;
-		vq->ring.next_head = i;
+		vq->ring.next_head = (head + descs) & (vq->num - 1);
 	}
 	return ret;
 }
 
 /*
- * vhost_add_used_n(), but for the index. Elements that follow each other without a gap
- * are written together; after one for several buffers there is a gap.
+ * The next used element for @heads from *@i on, of @count. Returns its place in the ring;
+ * those of the other buffers that it is for stay as they are.
  */
-static noinline int vhost_split_add_used(struct vhost_virtqueue *vq, struct vring_used_elem *heads,
-					 unsigned int count)
+static __always_inline unsigned int
+vhost_split_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *heads,
+		      unsigned int count, unsigned int *i, struct vring_used_elem *elem)
 {
-	unsigned int i, bufs = 0, elems = 0;
-	int ret;
+	unsigned int place = (vq->last_used_idx + *i) & (vq->num - 1);
 
-	for (i = 0; i < count; i++) {
-		unsigned int room = vq->num - ((vq->last_used_idx + elems) & (vq->num - 1));
-		u32 handle = vhost32_to_cpu(vq, heads[i].id);
+	while (vhost_used_goes_on(vq, vhost32_to_cpu(vq, heads[*i].len)) && *i + 1 < count)
+		++*i;
+	elem->id = cpu_to_vhost32(vq, vhost_handle_id(vhost32_to_cpu(vq, heads[*i].id)));
+	elem->len = heads[*i].len;
+	++*i;
+	return place;
+}
 
-		bufs++;
-		if (vhost_used_goes_on(vq, vhost32_to_cpu(vq, heads[i].len)) && i + 1 < count)
-			continue;
-		heads[elems].id = cpu_to_vhost32(vq, vhost_handle_id(handle));
-		heads[elems].len = heads[i].len;
-		elems++;
-		if (bufs == elems && room > 1 && i + 1 < count)
-			continue;
-		ret = __vhost_add_used_n(vq, heads, elems, bufs);
-		if (ret)
-			return ret;
-		bufs = 0;
-		elems = 0;
+static int vhost_split_write_used(struct vhost_virtqueue *vq, unsigned int place,
+				  struct vring_used_elem elem)
+{
+	vring_used_elem_t __user *to = vhost_ring_uaddr(vq, vq->used->ring + place, sizeof(*to),
+							VHOST_ADDR_USED, VHOST_ACCESS_WO);
+
+	if (unlikely(!to) || !user_write_access_begin(to, sizeof(*to)))
+		return -EFAULT;
+	unsafe_put_user(elem.id, &to->id, fault);
+	unsafe_put_user(elem.len, &to->len, fault);
+	user_write_access_end();
+	if (unlikely(vq->log_used)) {
+		/* What was written before the log that says so */
+		smp_wmb();
+		log_used(vq, offsetof(struct vring_used, ring[place]), sizeof(*to));
 	}
 	return 0;
+
+fault:
+	user_write_access_end();
+	return -EFAULT;
+}
+
+/* vhost_add_used_n(), but for the index in memory, which is written after this */
+static noinline int vhost_split_add_used(struct vhost_virtqueue *vq,
+					 const struct vring_used_elem *heads, unsigned int count)
+{
+	vring_used_elem_t __user *ring = vq->used->ring;
+	struct vring_used_elem elem;
+	unsigned int place, i = 0;
+
+	if (!vq->iotlb && !vq->log_used) {
+		/* All of them at once */
+		if (!user_write_access_begin(ring, vq->num * sizeof(*ring)))
+			goto bad;
+		while (i < count) {
+			place = vhost_split_next_used(vq, heads, count, &i, &elem);
+			unsafe_put_user(elem.id, &ring[place].id, fault);
+			unsafe_put_user(elem.len, &ring[place].len, fault);
+		}
+		user_write_access_end();
+	}
+	while (i < count) {
+		place = vhost_split_next_used(vq, heads, count, &i, &elem);
+		if (vhost_split_write_used(vq, place, elem))
+			goto bad;
+	}
+
+	vq->last_used_idx += count;
+	/* All the indices were used since: the one that was signalled says nothing any more */
+	if ((u16)(vq->last_used_idx - vq->signalled_used) < count)
+		vq->signalled_used_valid = false;
+	return 0;
+
+fault:
+	user_write_access_end();
+bad:
+	vq_err(vq, "Failed to write used elements\n");
+	return -EFAULT;
 }
 
 #endif
