@@ -46,7 +46,7 @@ ifneq ($(filter bench,$(MAKECMDGOALS)),)
 packages += jq
 endif
 ifneq ($(filter test-peers,$(MAKECMDGOALS)),)
-packages += bc bison flex libelf-dev libssl-dev dpdk-dev librte-net-virtio23 librte-mempool-ring23
+packages += bc bison flex libelf-dev libssl-dev dpdk-dev librte-net-virtio23 librte-mempool-ring23 socat
 endif
 ifneq ($(filter test test-debug bench,$(MAKECMDGOALS)),)
 packages += e2fsprogs fio liburing-dev valgrind
@@ -292,7 +292,11 @@ build/bench/.built: $(source) $(uapi) $(vm)/selftests.sh
 	+@$(vm)/selftests.sh $(@D) x86_64/ioregionfd_perf
 	@touch $@
 
-bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built build/bench/.built
+build/bench/vhost/.built: $(vhost)/.built $(uapi) $(vm)/vhost-bench.sh
+	+@$(vm)/vhost-bench.sh $(KVER) $(vhost) $(@D)
+	@touch $@
+
+bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built build/bench/.built build/bench/vhost/.built
 	@$(vm)/bench.sh $(dev) $(kdir)
 
 tools: $(uapi)

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # bench.sh DEV STOCK: boot the kernels of both directories, with our modules and with
 # their own, which do not have the option, and measure what an access to a device
-# costs; and count in user space what a buffer costs in the virtqueue core. Writes
-# build/bench.json, prints tables, and fails if the figures of the dev kernel or of the
-# core are not what they have to be.
+# costs; and the stock one once more, to measure what a buffer costs vhost; and count in
+# user space what it costs in the virtqueue core. Writes build/bench.json, prints tables,
+# and fails if the figures of the dev kernel, of the core or of vhost are not what they
+# have to be.
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -12,18 +13,26 @@ dev=$1 stock=$2
 work=build/bench
 figures=$work/figures
 
-# measure KERNEL KDIR [OPTION]...: writes lines "name kernel instructions"
-measure() {
-	local kernel=$1 kdir=$2 name=bench-$1
-	shift 2
-	say "boot Linux $(basename "$kdir"): $kernel"
-	tools/testing/vm/boot.sh -i -c 2 -t 1800 "$@" -p $work/payload "$name" "$kdir" \
-		/payload/x86_64/ioregionfd_perf </dev/null >"$work/$kernel.log" 2>&1 || {
-		cat "$work/$kernel.log"
-		die "$kernel: no figures"
+# boot NAME KDIR PAYLOAD COMMAND [OPTION]...: writes the lines "name figure" that it prints
+boot() {
+	local name=$1 kdir=$2 payload=$3 command=$4
+	shift 4
+	say "boot Linux $(basename "$kdir"): $name"
+	tools/testing/vm/boot.sh -i -t 1800 "$@" -p "$payload" "bench-$name" "$kdir" \
+		"$command" </dev/null >"$work/$name.log" 2>&1 || {
+		cat "$work/$name.log"
+		die "$name: no figures"
 	}
-	tr -d '\r' <"build/vm/$name/console" | awk -v kernel="$kernel" \
-		'NF == 2 && $1 ~ "/" && $2 ~ /^[0-9]+$/ { print $1, kernel, $2 }' >"$work/$kernel.figures"
+	tr -d '\r' <"build/vm/bench-$name/console" |
+		awk 'NF == 2 && $1 ~ "/" && $2 ~ /^[0-9]+([.][0-9]+)?$/' >"$work/$name.figures"
+}
+
+# measure KERNEL KDIR [OPTION]...
+measure() {
+	local kernel=$1 kdir=$2
+	shift 2
+	boot "$kernel" "$kdir" $work/payload /payload/x86_64/ioregionfd_perf -c 2 "$@"
+	sed -i "s/ / $kernel /" "$work/$kernel.figures"
 }
 
 # Each machine is on one host CPU, so two run side by side. Their clocks are their own.
@@ -43,26 +52,38 @@ ring() {
 	$tests/ring_perf.sh "$dir" >$work/ring.figures
 }
 
+# ERMS would have "rep stosb" counted by the byte where the kernel clears a page
+vhost() {
+	boot vhost "$stock" $work/vhost/payload 'sh /payload/vhost_perf.sh' -q '-cpu max,erms=off'
+}
+
 rm -f build/bench.json
-ring
+vhost & first=$!
+ring & both $first $!
 measure dev "$dev" -k "$dev/modules" & first=$!
 measure stock "$stock" -k "$stock/modules" & both $first $!
 measure dev-without "$dev" & first=$!
 measure stock-without "$stock" & both $first $!
 cat $work/{dev,dev-without,stock,stock-without}.figures >$figures
 
-# "NAME INSTRUCTIONS", and perhaps "NAME-loads NUMBER" and "NAME-stores NUMBER"
-jq -Rn --rawfile ring $work/ring.figures '
-	([$ring | split("\n")[] | select(. != "") | split(" ") | {key: .[0], value: (.[1] | tonumber)}]
-		| from_entries) as $ring
-	| [inputs | split(" ") | {name: .[0], kernel: .[1], instructions: (.[2] | tonumber)}]
-	+ [$ring | to_entries[] | select(.key | test("-(loads|stores)$") | not)
-		| {name: .key, kernel: "none", instructions: .value}
-		+ if $ring[.key + "-loads"] == null then {} else
-			{loads: $ring[.key + "-loads"], stores: $ring[.key + "-stores"]} end]' \
+# "NAME INSTRUCTIONS", and perhaps "NAME-loads NUMBER" and the like
+jq -Rn --rawfile ring $work/ring.figures --rawfile vhost $work/vhost.figures '
+	def counts($kernel):
+		"-(loads|stores|accesses(-data)?)$" as $more
+		| [split("\n")[] | select(. != "") | split(" ")
+			| {name: .[0], value: (.[1] | tonumber)}]
+		| (map({key: .name, value}) | from_entries) as $all
+		| .[] | select(.name | test($more) | not)
+		| .name as $name
+		| {name, kernel: $kernel, instructions: .value}
+		+ (["loads", "stores", "accesses", "accesses-data"]
+			| map({key: ., value: $all[$name + "-" + .]} | select(.value)) | from_entries);
+	[inputs | split(" ") | {name: .[0], kernel: .[1], instructions: (.[2] | tonumber)}]
+	+ [$ring | counts("none")] + [$vhost | counts("stock")]' \
 	<$figures >build/bench.json.new
 mv build/bench.json.new build/bench.json
 failed=0
 awk -f tools/testing/vm/bench.awk $figures || failed=1
 awk -f tools/testing/vm/bench-ring.awk $work/ring.figures || failed=1
+awk -f tools/testing/vm/bench-vhost.awk $work/vhost.figures || failed=1
 exit $failed
