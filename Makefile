@@ -20,7 +20,6 @@ help:
 	@echo '              whose serial port lives in another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (20 minutes)'
-	@echo 'make test-peers  vhost with QEMU, whose guest migrates, and with DPDK'
 	@echo 'make bench    what an access costs in each of the ways to serve it: a table, and'
 	@echo '              build/bench.json'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
@@ -45,8 +44,8 @@ endif
 ifneq ($(filter bench,$(MAKECMDGOALS)),)
 packages += jq
 endif
-ifneq ($(filter test-peers,$(MAKECMDGOALS)),)
-packages += bc bison flex libelf-dev libssl-dev dpdk-dev librte-net-virtio23 librte-mempool-ring23 socat
+ifneq ($(filter test in-vm-peers-%,$(MAKECMDGOALS)),)
+packages += dpdk-dev librte-net-virtio23 librte-mempool-ring23 socat
 endif
 ifneq ($(filter test test-debug bench,$(MAKECMDGOALS)),)
 packages += e2fsprogs fio liburing-dev valgrind
@@ -175,7 +174,7 @@ run: vm demo
 selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix \
 	tools/testing/selftests/kvm/,*_test.c x86_64/*_test.c)))
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
-machines := demo selftests upstream-stock upstream virtio virtio-real vhost
+machines := demo selftests upstream-stock upstream virtio virtio-real vhost peers-dpdk peers-qemu
 
 build/selftests/.built: $(source) $(uapi) README.md \
 		$(wildcard tools/ioregionstat/* tools/lib/ioregionfd/*) \
@@ -222,6 +221,22 @@ in-vm-vhost: command = cd /payload && sh vhost.sh . && ./run-selftests -t 400 \
 	vhost_test_test vhost_net_test vhost_vsock_test vhost_hostile_test \
 	"upstream/upstream.sh upstream vhost"
 
+# vhost and those who use it elsewhere
+build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/run-selftests \
+		$(wildcard $(vm)/peers/*) tools/testing/selftests/virtio/payload.sh
+	@rm -rf $(@D)
+	@$(vm)/peers/payload.sh $(@D)/payload $(dev)
+	@install -D -t $(@D)/payload/mod $(vhost)/*.ko
+	@cp $(vm)/run-selftests $(@D)/payload/
+	@touch $@
+
+in-vm-peers-dpdk in-vm-peers-qemu: build/peers/.built
+in-vm-peers-dpdk in-vm-peers-qemu: vm-options = -i -c 2 -m 1500M -t 900 -p build/peers/payload
+in-vm-peers-dpdk: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
+	./run-selftests -t 800 dpdk.sh
+in-vm-peers-qemu: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
+	./run-selftests -t 800 qemu.sh
+
 # And in user space, where it is quick: all states of small rings, upstream's tests
 in-user-space: build/virtio/.built
 	@mkdir -p build/vm/ring
@@ -235,7 +250,8 @@ $(addprefix in-vm-,$(machines)): in-vm-%: vm
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u 's/^/[$*] /'
 
-test: vm demo build/selftests/.built build/virtio/.built build/vhost/.built $(dev)/initramfs.cpio
+test: vm demo build/selftests/.built build/virtio/.built build/vhost/.built build/peers/.built \
+		$(dev)/initramfs.cpio
 	@rm -rf build/vm
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(machines)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(machines)) in-user-space || true
@@ -243,27 +259,6 @@ test: vm demo build/selftests/.built build/virtio/.built build/vhost/.built $(de
 		tee build/vm/summary
 
 kernel: $(own)-dev/initramfs.cpio
-
-#
-# vhost and those who use it elsewhere
-#
-build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(wildcard $(vm)/peers/*)
-	@rm -rf $(@D)
-	@$(vm)/peers/payload.sh $(@D)/payload $(dev)
-	@install -D -t $(@D)/payload/mod $(vhost)/*.ko
-	@cp $(vm)/run-selftests $(@D)/payload/
-	@touch $@
-
-peers := dpdk qemu
-
-test-peers: build/peers/.built vm
-	@rm -rf build/vm/peers-*
-	@for peer in $(peers); do \
-		$(vm)/boot.sh -m 1500M -t 900 -p build/peers/payload peers-$$peer $(kdir) \
-			"sh /payload/vhost.sh /payload/mod && cd /payload && ./run-selftests -t 800 $$peer.sh" \
-			</dev/null || true; \
-	done
-	@awk -f $(vm)/count.awk build/vm/peers-{dpdk,qemu}/{console,verdict}
 
 #
 # The tests once more, on a kernel that watches itself
@@ -320,5 +315,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run kernel test test-debug test-peers bench tools check export clean distclean \
+.PHONY: FORCE help deps source modules vm demo run kernel test test-debug bench tools check export clean distclean \
 	in-user-space $(addprefix in-vm-,$(machines))

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # payload.sh DIR KDIR: put in DIR what the scripts here need in the VM: QEMU, for a guest
-# with the kernel of KDIR; DPDK's testpmd, if it is installed, with the drivers that it
-# uses, and a program that has frames echoed
+# with the kernel of KDIR; socat; DPDK's testpmd, with the drivers that it uses, and a
+# program that has frames echoed
 set -euo pipefail
 
 dir=$1 kdir=$2
@@ -18,13 +18,14 @@ mkdir -p "$dir/qemu/firmware"
 cp /usr/share/seabios/bios-256k.bin /usr/share/qemu/{kvmvapic,linuxboot_dma}.bin \
 	"$dir/qemu/firmware/"
 cp "$kdir"/image/boot/vmlinuz-* "$dir/qemu/vmlinuz"
+$virtio/payload.sh "$dir/socat" socat
 mkdir -p "$dir/root"
+cp -r "$dir/socat" "$dir/root/socat"
 cp $here/qemu-guest-init "$dir/root/init"
 (cd "$dir/root" && find . | cpio -o -H newc --quiet) |
 	cat "$kdir/initramfs.cpio" - >"$dir/qemu/initrd"
 rm -r "$dir/root"
 
-command -v dpdk-testpmd >/dev/null || exit 0
 $virtio/payload.sh "$dir/dpdk" dpdk-testpmd
 for driver in bus_vdev mempool_ring net_virtio; do
 	so=$(echo /usr/lib/*/dpdk/pmds-*/librte_$driver.so.??)

@@ -2,7 +2,8 @@
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-only
 # qemu.sh: in the VM, QEMU as the host of a KVM guest with Linux, whose network is on
-# vhost-net: it sends back what it gets, also while it moves to another QEMU.
+# vhost-net: it sends back what it gets, also while it moves to another QEMU. Its vsock is
+# on vhost-vsock.
 
 set -u
 cd "$(dirname "$0")" || exit 1
@@ -62,9 +63,16 @@ echoed() {
 	cmp /tmp/qemu/data /tmp/qemu/back
 }
 
-# has_packed NAME 0|1
+# Likewise through vsock
+# shellcheck disable=SC2317 # wait_for calls it
+vsock_echoed() {
+	socat/bin/socat -t 60 - VSOCK-CONNECT:3:5000 </tmp/qemu/data >/tmp/qemu/back &&
+		cmp /tmp/qemu/data /tmp/qemu/back
+}
+
+# has_packed NAME 0|1 [DRIVER]
 has_packed() {
-	[ "$(sed -n 's/guest: features [01]\{34\}\([01]\).*/\1/p' /tmp/qemu/"$1".log)" = "$2" ]
+	[ "$(sed -n "s/guest: ${3:-net} [01]\{34\}\([01]\).*/\1/p" /tmp/qemu/"$1".log)" = "$2" ]
 }
 
 # One megabyte after the other, the last of which has begun after the move
@@ -95,13 +103,13 @@ result() {
 }
 
 echo 'TAP version 13'
-echo '1..6'
+echo '1..8'
 dd if=/dev/urandom of=/tmp/qemu/data bs=64k count=16 2>/dev/null
 
 for layout in split packed; do
 	[ $layout = packed ] && on=1 packed=on || on=0 packed=off
 	start first "$packed"
-	wait_for 120 grep -qs "guest: features" /tmp/qemu/first.log && has_packed first "$on"
+	wait_for 120 grep -qs "guest: net" /tmp/qemu/first.log && has_packed first "$on"
 	result $? "qemu $layout: the guest has the layout"
 	connect first
 	echoed
@@ -125,4 +133,13 @@ for layout in split packed; do
 	wait
 	rm -f /tmp/qemu/socket
 done
+
+# QEMU 7.2 has no packed rings for vsock
+start third off -device vhost-vsock-pci,guest-cid=3,packed=off
+wait_for 120 grep -qs "guest: vsock" /tmp/qemu/third.log && has_packed third 0 vsock
+result $? "qemu vsock: the guest has the layout"
+wait_for 60 vsock_echoed
+result $? "qemu vsock: a megabyte there and back"
+monitor third quit
+wait
 exit $failed
