@@ -119,27 +119,18 @@ vhost_split_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *
 	return place;
 }
 
+/* One of them, which with an IOTLB may be in two pages */
 static int vhost_split_write_used(struct vhost_virtqueue *vq, unsigned int place,
 				  struct vring_used_elem elem)
 {
-	vring_used_elem_t __user *to = vhost_ring_uaddr(vq, vq->used->ring + place, sizeof(*to),
-							VHOST_ADDR_USED, VHOST_ACCESS_WO);
-
-	if (unlikely(!to) || !user_write_access_begin(to, sizeof(*to)))
+	if (unlikely(vhost_put_used(vq, &elem, place, 1)))
 		return -EFAULT;
-	unsafe_put_user(elem.id, &to->id, fault);
-	unsafe_put_user(elem.len, &to->len, fault);
-	user_write_access_end();
 	if (unlikely(vq->log_used)) {
 		/* What was written before the log that says so */
 		smp_wmb();
-		log_used(vq, offsetof(struct vring_used, ring[place]), sizeof(*to));
+		log_used(vq, offsetof(struct vring_used, ring[place]), sizeof(elem));
 	}
 	return 0;
-
-fault:
-	user_write_access_end();
-	return -EFAULT;
 }
 
 /* vhost_add_used_n(), but for the index in memory, which is written after this */
