@@ -23,6 +23,7 @@
 #define MESSAGE_TIMEOUT_S	"5"
 #define REPORT	"queue %u: %31[^,], size %u, %lu buffers in %lu used elements, largest batch %u, " \
 		"%lu notified, %lu suppressed, %lu kicks"
+#define VHOST_REPORT	"queue %u: vhost-net, size %u, base 0x%x, %lu interrupts, %lu misses"
 
 static int complain(const struct task *task, const char *what)
 {
@@ -195,24 +196,62 @@ static int parse(const char *line, struct task_report *report)
 	return 0;
 }
 
-int task_report(struct task *task, unsigned int queues, struct task_report *reports)
+/* The task's answer to a signal: @count lines that end with @end */
+static int ask(struct task *task, int signal, const char *end, unsigned int count, char *text)
 {
 	off_t offset = lseek(task->log, 0, SEEK_END);
-	char text[LOG_SIZE], *rest = text;
 
-	if (kill(task->pid, SIGUSR1))
+	if (kill(task->pid, signal))
 		return complain(task, strerror(errno));
-	if (wait_log(task, offset, " kicks\n", queues))
+	if (wait_log(task, offset, end, count))
 		return -1;
 	read_log(task, offset, text);
-	for (unsigned int i = 0; i < queues; i++) {
-		const char *line = strsep(&rest, "\n");
+	return 0;
+}
 
-		fprintf(stderr, "# %s %s\n", task->virtio, line);
-		if (parse(line, &reports[i]))
+/* The next line of an answer */
+static const char *take_line(const struct task *task, char **text)
+{
+	const char *line = strsep(text, "\n");
+
+	fprintf(stderr, "# %s %s\n", task->virtio, line);
+	return line;
+}
+
+int task_report(struct task *task, unsigned int queues, struct task_report *reports)
+{
+	char text[LOG_SIZE], *rest = text;
+
+	if (ask(task, SIGUSR1, " kicks\n", queues, text))
+		return -1;
+	for (unsigned int i = 0; i < queues; i++)
+		if (parse(take_line(task, &rest), &reports[i]))
+			return complain(task, "a report that is none");
+	return 0;
+}
+
+int task_vhost_report(struct task *task, unsigned int queues, struct vhost_report *reports)
+{
+	char text[LOG_SIZE], *rest = text;
+
+	if (ask(task, SIGUSR1, " misses\n", queues, text))
+		return -1;
+	for (unsigned int i = 0; i < queues; i++) {
+		struct vhost_report *report = &reports[i];
+		unsigned int index;
+
+		if (sscanf(take_line(task, &rest), VHOST_REPORT, &index, &report->size,
+			   &report->base, &report->interrupts, &report->misses) != 5)
 			return complain(task, "a report that is none");
 	}
 	return 0;
+}
+
+int task_move(struct task *task)
+{
+	char text[LOG_SIZE];
+
+	return ask(task, SIGUSR2, ": moved\n", 1, text);
 }
 
 int task_stop(struct task *task)

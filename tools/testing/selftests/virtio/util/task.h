@@ -32,6 +32,13 @@ struct task_report {
 	unsigned long buffers, elements, notified, suppressed, kicks;
 };
 
+/* And if vhost works on it */
+struct vhost_report {
+	unsigned int size;
+	uint32_t base;			/* VHOST_GET_VRING_BASE */
+	unsigned long interrupts, misses;
+};
+
 /*
  * Start the program next to ours with a device of type @type on @backend, and attach it.
  * All return 0 or, having said why, -1.
@@ -41,6 +48,10 @@ int task_start(struct task *task, const struct ring_kind *kind, const char *type
 int task_attach(struct task *task);
 int task_detach(struct task *task);
 int task_report(struct task *task, unsigned int queues, struct task_report *reports);
+int task_vhost_report(struct task *task, unsigned int queues, struct vhost_report *reports);
+
+/* The driver's memory is somewhere else to vhost from now on. */
+int task_move(struct task *task);
 
 /* Detach and end it. Also -1 if the task found fault with the driver. */
 int task_stop(struct task *task);

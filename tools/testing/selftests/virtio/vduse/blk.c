@@ -150,6 +150,7 @@ const struct device_type blk_type = {
 	.name = "blk",
 	.id = VIRTIO_ID_BLOCK,
 	.queues = 1,
+	.worker = &task_worker,
 	.open = blk_open,
 	.serve = blk_serve,
 };

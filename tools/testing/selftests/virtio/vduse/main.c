@@ -3,7 +3,9 @@
  * vduse_task: a virtio-blk or virtio-net device in user space, behind VDUSE
  *
  * With VIRTIO_F_IN_ORDER it returns as many buffers with one used element as the
- * specification allows, or at most as many as it is told.
+ * specification allows, or at most as many as it is told. The virtqueues of vhost-net
+ * devices are left to /dev/vhost-net, which knows all of the driver's memory, or asks
+ * for it as it goes.
  */
 #include <err.h>
 #include <getopt.h>
@@ -32,12 +34,14 @@ static void usage(FILE *to)
 {
 	fputs("vduse_task [OPTION]... NAME blk FILE\n"
 	      "vduse_task [OPTION]... NAME net TAP\n"
+	      "vduse_task [OPTION]... NAME vhost-net|vhost-net-iotlb TAP\n"
 	      "  --packed, --in-order          offer VIRTIO_F_RING_PACKED, VIRTIO_F_IN_ORDER\n"
 	      "  --no-indirect, --no-event-idx do not offer VIRTIO_F_INDIRECT_DESC, _EVENT_IDX\n"
 	      "  --mergeable                   net: offer VIRTIO_NET_F_MRG_RXBUF\n"
 	      "  --max-batch N                 in order: buffers for one used element (no limit)\n"
 	      "  --queue-size N                (256)\n"
-	      "SIGUSR1 makes it say what it has seen, SIGTERM ends it.\n", to);
+	      "SIGUSR1 makes it say what it has seen, SIGTERM ends it. With SIGUSR2 the driver's\n"
+	      "memory is somewhere else to vhost-net, or not known to it any more.\n", to);
 }
 
 static unsigned int to_number(const char *text)
@@ -48,6 +52,18 @@ static unsigned int to_number(const char *text)
 	if (!*text || *end || !value || value > INT_MAX)
 		errx(2, "%s: no number that is of use here", text);
 	return value;
+}
+
+static const struct device_type *type_of(const char *name)
+{
+	static const struct device_type *types[] = {
+		&blk_type, &net_type, &vhost_net_type, &vhost_net_iotlb_type, NULL
+	};
+
+	for (const struct device_type **type = types; *type; type++)
+		if (!strcmp(name, (*type)->name))
+			return *type;
+	errx(2, "%s: not a device that I have", name);
 }
 
 int main(int argc, char **argv)
@@ -99,12 +115,7 @@ int main(int argc, char **argv)
 		errx(2, "a queue of %u: at least 4, at most %u", device.queue_size, RING_MAX_SIZE);
 
 	device.name = argv[optind];
-	if (!strcmp(argv[optind + 1], blk_type.name))
-		device.type = &blk_type;
-	else if (!strcmp(argv[optind + 1], net_type.name))
-		device.type = &net_type;
-	else
-		errx(2, "%s: not a device that I have", argv[optind + 1]);
+	device.type = type_of(argv[optind + 1]);
 	device.type->open(&device, argv[optind + 2]);
 	return device_run(&device);
 }

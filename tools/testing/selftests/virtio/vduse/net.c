@@ -2,20 +2,15 @@
 /* virtio-net on a tap: one queue for each direction */
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/ioctl.h>
-#include <linux/if.h>
-#include <linux/if_tun.h>
+#include <sys/uio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include "device.h"
-
-enum { RX, TX };
+#include "net.h"
 
 #define FRAME_MAX	65536
 /* Buffers for one frame, if they may be several */
@@ -38,22 +33,12 @@ struct net {
 
 static void net_open(struct device *device, const char *name)
 {
-	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
-	static const uint8_t mac[] = { 0x52, 0x54, 0, 0x76, 0x64, 0x75 };
 	struct net *net = calloc(1, sizeof(*net));
 
 	if (!net)
 		err(1, "virtio-net");
-	net->tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (net->tap < 0)
-		err(1, "/dev/net/tun");
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	if (ioctl(net->tap, TUNSETIFF, &ifr))
-		err(1, "tap %s", name);
-	memcpy(net->config.mac, mac, sizeof(mac));
-	device->features |= 1ULL << VIRTIO_NET_F_MAC;
-	device->config = &net->config;
-	device->config_size = sizeof(net->config);
+	net->tap = tap_open(name, 0);
+	net_config(device, &net->config);
 	device->state = net;
 }
 
@@ -175,6 +160,7 @@ const struct device_type net_type = {
 	.name = "net",
 	.id = VIRTIO_ID_NET,
 	.queues = 2,
+	.worker = &task_worker,
 	.open = net_open,
 	.serve = net_serve,
 	.reset = net_reset,

@@ -113,16 +113,17 @@ bool vduse_interrupt(struct vduse *vduse, unsigned int index)
 	return false;
 }
 
-static struct vduse_mapping *map(struct vduse *vduse, uint64_t iova)
+/* The first piece of memory that has a part from @start to @last */
+static struct vduse_mapping *map(struct vduse *vduse, uint64_t start, uint64_t last)
 {
-	struct vduse_iotlb_entry entry = { .start = iova, .last = iova };
+	struct vduse_iotlb_entry entry = { .start = start, .last = last };
 	struct vduse_mapping *mapping;
 	int fd, prot = 0;
 
 	fd = ioctl(vduse->fd, VDUSE_IOTLB_GET_FD, &entry);
 	if (fd < 0) {
 		if (errno != EINVAL)
-			err(1, "VDUSE_IOTLB_GET_FD 0x%lx", iova);
+			err(1, "VDUSE_IOTLB_GET_FD 0x%lx", start);
 		return NULL;
 	}
 	if (entry.perm & VDUSE_ACCESS_RO)
@@ -135,6 +136,7 @@ static struct vduse_mapping *map(struct vduse *vduse, uint64_t iova)
 		err(1, "a mapping");
 	mapping->start = entry.start;
 	mapping->last = entry.last;
+	mapping->perm = entry.perm;
 	mapping->address = mmap(NULL, entry.last - entry.start + 1, prot, MAP_SHARED, fd,
 				entry.offset);
 	if (mapping->address == MAP_FAILED)
@@ -145,18 +147,44 @@ static struct vduse_mapping *map(struct vduse *vduse, uint64_t iova)
 	return mapping;
 }
 
-void *vduse_at(void *owner, uint64_t iova, uint64_t len)
+const struct vduse_mapping *vduse_mapping(struct vduse *vduse, uint64_t iova)
 {
-	struct vduse *vduse = owner;
 	struct vduse_mapping *mapping = vduse->mappings;
 
 	while (mapping && (iova < mapping->start || iova > mapping->last))
 		mapping = mapping->next;
-	if (!mapping)
-		mapping = map(vduse, iova);
+	return mapping ?: map(vduse, iova, iova);
+}
+
+void *vduse_at(void *vduse, uint64_t iova, uint64_t len)
+{
+	const struct vduse_mapping *mapping = vduse_mapping(vduse, iova);
+
 	if (!mapping || len - 1 > mapping->last - iova)
 		return NULL;
 	return mapping->address + (iova - mapping->start);
+}
+
+struct vduse_mapping *vduse_map_anew(struct vduse *vduse)
+{
+	struct vduse_mapping *before = vduse->mappings;
+	uint64_t next = 0;
+
+	vduse->mappings = NULL;
+	while (map(vduse, next, UINT64_MAX))
+		next = vduse->mappings->last + 1;
+	return before;
+}
+
+void vduse_free(struct vduse_mapping *mappings)
+{
+	while (mappings) {
+		struct vduse_mapping *mapping = mappings;
+
+		mappings = mapping->next;
+		munmap(mapping->address, mapping->last - mapping->start + 1);
+		free(mapping);
+	}
 }
 
 void vduse_unmap(struct vduse *vduse, uint64_t start, uint64_t last)
@@ -170,8 +198,8 @@ void vduse_unmap(struct vduse *vduse, uint64_t start, uint64_t last)
 			link = &mapping->next;
 			continue;
 		}
-		munmap(mapping->address, mapping->last - mapping->start + 1);
 		*link = mapping->next;
-		free(mapping);
+		mapping->next = NULL;
+		vduse_free(mapping);
 	}
 }

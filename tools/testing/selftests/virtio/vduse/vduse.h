@@ -10,6 +10,7 @@
 
 struct vduse_mapping {
 	uint64_t start, last;	/* I/O virtual addresses */
+	uint8_t perm;		/* VDUSE_ACCESS_... */
 	void *address;
 	struct vduse_mapping *next;
 };
@@ -44,5 +45,12 @@ bool vduse_interrupt(struct vduse *vduse, unsigned int index);
 /* The driver's memory, until it is unmapped; NULL if it is not all in one piece. */
 void *vduse_at(void *vduse, uint64_t iova, uint64_t len);
 void vduse_unmap(struct vduse *vduse, uint64_t start, uint64_t last);
+
+/* The piece that an address is in; NULL if there is none. */
+const struct vduse_mapping *vduse_mapping(struct vduse *vduse, uint64_t iova);
+
+/* Map all that there is, elsewhere than before. Returns what was mapped; it still is. */
+struct vduse_mapping *vduse_map_anew(struct vduse *vduse);
+void vduse_free(struct vduse_mapping *mappings);
 
 #endif
