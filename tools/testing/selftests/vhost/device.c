@@ -135,17 +135,30 @@ int queue_address(struct queue *queue, uint64_t desc, uint64_t driver, uint64_t 
 			   });
 }
 
-int queue_log_address(struct queue *queue)
+static struct vhost_vring_addr ring_address(const struct queue *queue)
 {
 	const struct ring *ring = queue->ring;
+	uint64_t base = queue->iova ? MEMORY_GPA - (uintptr_t)ring->memory->base : 0;
 
-	return set_address(queue, (struct vhost_vring_addr) {
-				   .flags = BIT(VHOST_VRING_F_LOG),
-				   .desc_user_addr = (uintptr_t)ring->desc,
-				   .avail_user_addr = (uintptr_t)ring->driver,
-				   .used_user_addr = (uintptr_t)ring->device,
-				   .log_guest_addr = memory_gpa(ring->memory, ring->device),
-			   });
+	return (struct vhost_vring_addr) {
+		.desc_user_addr = base + (uintptr_t)ring->desc,
+		.avail_user_addr = base + (uintptr_t)ring->driver,
+		.used_user_addr = base + (uintptr_t)ring->device,
+	};
+}
+
+int queue_ring_address(struct queue *queue)
+{
+	return set_address(queue, ring_address(queue));
+}
+
+int queue_log_address(struct queue *queue)
+{
+	struct vhost_vring_addr address = ring_address(queue);
+
+	address.flags = BIT(VHOST_VRING_F_LOG);
+	address.log_guest_addr = memory_gpa(queue->ring->memory, queue->ring->device);
+	return set_address(queue, address);
 }
 
 int queue_backend(struct queue *queue, int fd)
@@ -155,11 +168,8 @@ int queue_backend(struct queue *queue, int fd)
 
 int queue_setup(struct queue *queue, uint32_t base)
 {
-	const struct ring *ring = queue->ring;
-
-	return queue_num(queue, ring->num) || queue_set_base(queue, base) ||
-	       queue_address(queue, (uintptr_t)ring->desc, (uintptr_t)ring->driver,
-			     (uintptr_t)ring->device) ||
+	return queue_num(queue, queue->ring->num) || queue_set_base(queue, base) ||
+	       queue_ring_address(queue) ||
 	       set_file(queue, VHOST_SET_VRING_KICK, queue->kick) ||
 	       set_file(queue, VHOST_SET_VRING_CALL, queue->call) ||
 	       set_file(queue, VHOST_SET_VRING_ERR, queue->error) ? -1 : 0;

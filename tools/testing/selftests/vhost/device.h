@@ -24,6 +24,7 @@ struct queue {
 	unsigned int index;
 	struct ring *ring;
 	int kick, call, error;	/* eventfds */
+	bool iova;		/* with an IOTLB: the ring is where it is for the device */
 };
 
 uint64_t kind_features(struct ring_kind kind);
@@ -45,7 +46,8 @@ int queue_num(struct queue *queue, unsigned int num);
 int queue_set_base(struct queue *queue, uint32_t base);
 int queue_address(struct queue *queue, uint64_t desc, uint64_t driver, uint64_t device);
 
-/* The same, of the ring, and with a guest-physical address for the log of its device area */
+/* The same, of the ring; and with a guest-physical address for the log of its device area */
+int queue_ring_address(struct queue *queue);
 int queue_log_address(struct queue *queue);
 
 /* VHOST_NET_SET_BACKEND */

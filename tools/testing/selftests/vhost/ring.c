@@ -89,7 +89,7 @@ bool ring_add(struct ring *ring, const struct piece *pieces, unsigned int n, uin
 	unsigned int descs = ring_descs(ring, n);
 	struct ring_buffer *buffer;
 
-	if (descs > ring->room || n > PIECES_MAX)
+	if (descs > ring->room || (ring_pieces_indirect(ring, n) && n > PIECES_MAX))
 		return false;
 	buffer = ring_buffer(ring, ring->count++);
 	buffer->token = token;
@@ -103,6 +103,15 @@ bool ring_add(struct ring *ring, const struct piece *pieces, unsigned int n, uin
 		split_add(ring, pieces, n, buffer);
 	ring->room -= descs;
 	return true;
+}
+
+uint64_t *ring_addr(struct ring *ring, unsigned int buffer, unsigned int desc)
+{
+	unsigned int i = ring->kind.packed ? packed_desc(ring, buffer, desc) :
+					     split_desc(ring, buffer, desc);
+
+	/* at the same place in both layouts */
+	return (uint64_t *)&((struct vring_desc *)ring->desc)[i].addr;
 }
 
 bool ring_kick_needed(struct ring *ring)

@@ -13,6 +13,7 @@
 
 #define BIT(n)		(1ULL << (n))
 
+/* In an indirect table */
 #define PIECES_MAX	64
 
 #define RING_WRAP	BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
@@ -82,6 +83,9 @@ unsigned int ring_descs(const struct ring *ring, unsigned int pieces);
 /* Make a buffer available. Returns false if there is no room. */
 bool ring_add(struct ring *ring, const struct piece *pieces, unsigned int n, uint32_t token);
 
+/* The address in a descriptor of an outstanding buffer; they are counted from 0, the oldest. */
+uint64_t *ring_addr(struct ring *ring, unsigned int buffer, unsigned int desc);
+
 /* Whether the device wants to be told of what was added since this was last called */
 bool ring_kick_needed(struct ring *ring);
 
@@ -109,6 +113,8 @@ int split_read_used(struct ring *ring);
 void split_returned(struct ring *ring, const struct ring_buffer *buffer);
 void split_call(struct ring *ring, bool never, unsigned int buffers);
 
+unsigned int split_desc(struct ring *ring, unsigned int buffer, unsigned int desc);
+
 void packed_reset(struct ring *ring);
 void packed_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 		struct ring_buffer *buffer);
@@ -117,5 +123,6 @@ int packed_read_used(struct ring *ring);
 void packed_returned(struct ring *ring, const struct ring_buffer *buffer);
 void packed_call(struct ring *ring, bool never, unsigned int buffers);
 uint16_t packed_after(const struct ring *ring, uint16_t position, unsigned int descs);
+unsigned int packed_desc(struct ring *ring, unsigned int buffer, unsigned int desc);
 
 #endif

@@ -81,6 +81,15 @@ void packed_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 	ring->added += buffer->descs;
 }
 
+unsigned int packed_desc(struct ring *ring, unsigned int buffer, unsigned int desc)
+{
+	uint16_t position = ring->used;
+
+	for (unsigned int i = 0; i < buffer; i++)
+		position = packed_after(ring, position, ring_buffer(ring, i)->descs);
+	return index_of(packed_after(ring, position, desc));
+}
+
 bool packed_kick_needed(struct ring *ring)
 {
 	uint32_t word = LOAD(*(uint32_t *)ring->device);
@@ -116,7 +125,11 @@ int packed_read_used(struct ring *ring)
 	if (i < 0)
 		return -1;
 	ring->batch = i + 1;
-	ring->batch_len = flags & VRING_DESC_F_WRITE ? desc->len : 0;
+	if (!(flags & VRING_DESC_F_WRITE) != !desc->len) {
+		fprintf(stderr, "# a used descriptor of %u bytes, flags %#x\n", desc->len, flags);
+		return -1;
+	}
+	ring->batch_len = desc->len;
 	return 1;
 }
 

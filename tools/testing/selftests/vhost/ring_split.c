@@ -87,6 +87,16 @@ void split_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 	ring->added++;
 }
 
+unsigned int split_desc(struct ring *ring, unsigned int buffer, unsigned int desc)
+{
+	const struct vring_desc *descs = ring->desc;
+	unsigned int i = ring_buffer(ring, buffer)->id;
+
+	while (desc--)
+		i = descs[i].next;
+	return i;
+}
+
 bool split_kick_needed(struct ring *ring)
 {
 	if (!ring->kind.event_idx)

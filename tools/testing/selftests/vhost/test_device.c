@@ -91,10 +91,11 @@ int test_pass(struct test *test)
 	int n;
 
 	test_kick_if_needed(test);
-	if (device_settle(&test->device))
-		return -1;
-	n = test_take(test);
-	if (n >= 0 && n != count)
-		fprintf(stderr, "# %d buffers of %u came back\n", n, count);
-	return n == count ? 0 : -1;
+	/* large rings are too much for one time */
+	do {
+		n = device_settle(&test->device) ? -1 : test_take(test);
+	} while (n > 0 && test->ring.count);
+	if (n >= 0 && test->ring.count)
+		fprintf(stderr, "# %u buffers of %u are not back\n", test->ring.count, count);
+	return n >= 0 && !test->ring.count ? 0 : -1;
 }

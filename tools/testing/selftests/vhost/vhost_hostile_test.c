@@ -4,16 +4,12 @@
  * no more harm is done than that the virtqueue has to be started anew.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <linux/userfaultfd.h>
 #include "../kselftest_harness.h"
+#include "late.h"
 #include "test_device.h"
 
 #define RING_SIZE	256
@@ -566,7 +562,6 @@ FIXTURE_TEARDOWN(laps)
 /* A ring of one descriptor, which is an indirect table that is not in memory yet */
 struct laps {
 	struct test *test;
-	int fault;			/* userfaultfd */
 	uint64_t tables;		/* a page each */
 	unsigned int lap;
 };
@@ -575,7 +570,7 @@ static void next_lap(struct laps *laps)
 {
 	struct vring_packed_desc *desc = laps->test->ring.desc;
 
-	desc->addr = laps->tables + laps->lap % LAPS * 4096;
+	desc->addr = laps->tables + laps->lap % LAPS * MEMORY_PAGE;
 	desc->len = sizeof(*desc);
 	desc->id = 0x55aa;
 	__atomic_store_n(&desc->flags, VRING_DESC_F_INDIRECT |
@@ -584,41 +579,12 @@ static void next_lap(struct laps *laps)
 }
 
 /* While the device waits for a table, its descriptor becomes that of the next lap. */
-static void *serve_faults(void *arg)
+static void lap_meanwhile(void *arg)
 {
-	static struct vring_packed_desc page[4096 / sizeof(struct vring_packed_desc)];
 	struct laps *laps = arg;
-	struct uffd_msg message;
 
-	page[0] = (struct vring_packed_desc) { .addr = MEMORY_GPA, .len = 1 };
-	while (read(laps->fault, &message, sizeof(message)) == sizeof(message)) {
-		struct uffdio_copy copy = {
-			.dst = message.arg.pagefault.address & ~4095ULL,
-			.src = (uintptr_t)page,
-			.len = sizeof(page),
-		};
-
-		if (laps->lap < LAPS)
-			next_lap(laps);
-		if (ioctl(laps->fault, UFFDIO_COPY, &copy))
-			break;
-	}
-	return NULL;
-}
-
-static int faults_begin(struct laps *laps, void *tables)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register range = {
-		.range = { (uintptr_t)tables, LAPS * 4096 },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-
-	laps->fault = syscall(SYS_userfaultfd, O_CLOEXEC);
-	/* a huge page may have come with what is beside it */
-	return laps->fault < 0 || madvise(tables, range.range.len, MADV_DONTNEED) ||
-	       ioctl(laps->fault, UFFDIO_API, &api) ||
-	       ioctl(laps->fault, UFFDIO_REGISTER, &range) ? -1 : 0;
+	if (laps->lap < LAPS)
+		next_lap(laps);
 }
 
 /*
@@ -627,22 +593,21 @@ static int faults_begin(struct laps *laps, void *tables)
  */
 TEST_F(laps, ahead)
 {
-	static const uint8_t nothing[4096 - sizeof(struct vring_packed_desc)];
+	static const uint8_t nothing[MEMORY_PAGE - sizeof(struct vring_packed_desc)];
+	const struct vring_packed_desc table = { .addr = MEMORY_GPA, .len = 1 };
 	struct test *test = &self->test;
 	struct laps laps = { test };
 	struct vring_packed_desc *desc;
-	pthread_t thread;
+	struct late late;
 	void *tables;
 
 	ASSERT_EQ(0, test_start(test, variant->kind, 1));
 	desc = test->ring.desc;
-	tables = memory_alloc(&test->memory, LAPS * 4096, 4096);
+	tables = memory_alloc(&test->memory, LAPS * MEMORY_PAGE, MEMORY_PAGE);
 	ASSERT_NE(NULL, tables);
 	laps.tables = memory_gpa(&test->memory, tables);
-	ASSERT_EQ(0, faults_begin(&laps, tables)) {
-		TH_LOG("userfaultfd: %s", strerror(errno));
-	}
-	ASSERT_EQ(0, pthread_create(&thread, NULL, serve_faults, &laps));
+	ASSERT_EQ(0, late_begin(&late, tables, LAPS * MEMORY_PAGE, lap_meanwhile, &laps));
+	memcpy(late.content, &table, sizeof(table));
 	next_lap(&laps);
 	queue_kick(&test->queue);
 	ASSERT_EQ(0, device_settle(&test->device));
@@ -656,10 +621,73 @@ TEST_F(laps, ahead)
 	EXPECT_EQ(0, memcmp(desc + 1, nothing, sizeof(nothing)));
 	ASSERT_EQ(0, works_with(test, 1));
 	EXPECT_EQ(0, memcmp(desc + 1, nothing, sizeof(nothing)));
-	/* closed, it wakes up who waits for it, which is nobody or the thread */
-	pthread_cancel(thread);
-	pthread_join(thread, NULL);
-	close(laps.fault);
+	late_end(&late);
+}
+
+/* Any number of buffers may be with the device when it starts, up to all of the ring. */
+TEST_F(laps, bases)
+{
+	static const uint32_t bases[] = { 0x80038003, 0x80038005, 0x80038007, 0x80030000,
+					  0x80030003, 0x00058003, 0x00058005, 0x80000000 };
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
+	for (unsigned int i = 0; i < ARRAY_SIZE(bases); i++) {
+		uint32_t base;
+
+		ASSERT_EQ(0, queue_set_base(&test->queue, bases[i]));
+		EXPECT_EQ(0, test_run(test, 1)) {
+			TH_LOG("%#x", bases[i]);
+		}
+		ASSERT_EQ(0, test_run(test, 0));
+		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
+		EXPECT_EQ(bases[i], base);
+	}
+}
+
+/* Those that it has count when others are made available again before they are used. */
+TEST_F(laps, outstanding)
+{
+	const uint16_t avail = 3 | RING_WRAP, used = RING_WRAP;
+	const unsigned int num = 8;
+	struct test *test = &self->test;
+	uint32_t base;
+
+	ASSERT_EQ(0, test_prepare(test, variant->kind, num));
+	ASSERT_EQ(0, queue_setup(&test->queue, used << 16 | avail));
+	/* those that it does not have, and then all of the others again */
+	for (unsigned int i = 0; i < num; i++)
+		set_raw(&test->ring, (struct raw *)test->ring.desc + i, MEMORY_GPA, 1,
+			i < 3 ? RING_USED : RING_AVAIL, i);
+	ASSERT_EQ(0, test_run(test, 1));
+	queue_kick(&test->queue);
+	ASSERT_EQ(0, queue_get_base(&test->queue, &base));
+	EXPECT_LT(0, queue_errors(&test->queue));
+	EXPECT_EQ((5 | RING_WRAP) << 16, base);
+}
+
+/* The one Buffer ID that vhost has no handle for */
+TEST_F(laps, buffer_id)
+{
+	struct ring_kind kind = { .packed = true, .in_order = variant->kind.in_order };
+	struct test *test = &self->test;
+	struct raw *desc;
+
+	ASSERT_EQ(0, test_start(test, kind, RING_WRAP));
+	desc = test->ring.desc;
+	set_raw(&test->ring, desc, MEMORY_GPA, 1, RING_AVAIL, RING_WRAP + 1);
+	queue_kick(&test->queue);
+	ASSERT_EQ(0, device_settle(&test->device));
+	EXPECT_LT(0, queue_errors(&test->queue));
+	/* and the one beside it */
+	desc->third = RING_WRAP + 2;
+	queue_kick(&test->queue);
+	ASSERT_EQ(0, device_settle(&test->device));
+	EXPECT_EQ(0, queue_errors(&test->queue));
+	EXPECT_EQ(RING_AVAIL | RING_USED, desc->fourth);
+	EXPECT_EQ(RING_WRAP + 2, desc->third);
+	ASSERT_EQ(0, works(test));
 }
 
 TEST_HARNESS_MAIN

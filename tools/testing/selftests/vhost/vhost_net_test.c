@@ -19,10 +19,10 @@
 
 #define DEVICE		"/dev/vhost-net"
 #define RING_SIZE	256
-#define SLOT_SIZE	9216
+#define PAGE		MEMORY_PAGE
+#define SLOT_SIZE	(3 * PAGE)
 #define SLOTS		256
 #define BATCH		64
-#define PAGE		4096UL
 #define PAGES		(MEMORY_SIZE / PAGE)
 
 enum { RX, TX };
@@ -457,6 +457,161 @@ TEST_F(net, too_little_room)
 	}
 }
 
+/*
+ * What cannot be read is not sent, and not passed over: it is fetched until it can be,
+ * with what is behind it.
+ */
+TEST_F(net, unreadable)
+{
+	struct net *net = &self->net;
+
+	net->least = 64;
+	net->most = 1500;
+	for (int i = 0; i < 12; i++) {
+		unsigned int before = random() % 70, behind = random() % 30;
+		uint8_t *page;
+		int taken;
+
+		while (before && tx_add(net))
+			before--;
+		page = slot(net, TX, net->sent[TX]);
+		before = net->ring[TX].count;
+		if (!tx_add(net)) {
+			ASSERT_EQ(0, tx_pass(net));
+			continue;
+		}
+		while (behind && tx_add(net))
+			behind--;
+		ASSERT_EQ(0, mprotect(page, SLOT_SIZE, PROT_NONE));
+		kick_if_needed(net, TX);
+		ASSERT_EQ(0, device_settle(&net->device));
+		taken = tx_take(net);
+		ASSERT_EQ(0, mprotect(page, SLOT_SIZE, PROT_READ | PROT_WRITE));
+		ASSERT_EQ(before, taken);
+		ASSERT_EQ(0, tx_pass(net));
+	}
+}
+
+/* What cannot be written is dropped; its buffers are the next one's. */
+TEST_F(net, unwritable)
+{
+	struct net *net = &self->net;
+
+	for (int i = 0; i < 12; i++) {
+		unsigned int frames = 1 + random() % 4;
+
+		rx_fill(net);
+		kick_if_needed(net, RX);
+		ASSERT_EQ(0, mprotect(net->slots[RX], SLOTS * SLOT_SIZE, PROT_READ));
+		for (unsigned int n = 0; n < frames; n++)
+			ASSERT_EQ(0, rx_send(net));
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, mprotect(net->slots[RX], SLOTS * SLOT_SIZE, PROT_READ | PROT_WRITE));
+		ASSERT_EQ(0, rx_take(net));
+		net->received[RX] += frames;
+		ASSERT_EQ(0, rx_pass(net, 1 + random() % 3));
+	}
+}
+
+FIXTURE(merge)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(merge)
+{
+	struct ring_kind kind;
+};
+
+#undef RING_KIND
+#undef RING_KINDS_OF
+#define RING_KINDS_OF	merge
+#define RING_KIND(fixture, name, ...) \
+	FIXTURE_VARIANT_ADD(fixture, name) { .kind = { __VA_ARGS__ } }
+#include "ring_kinds.h"
+
+FIXTURE_SETUP(merge)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+	ASSERT_EQ(0, prepare(&self->net, variant->kind, true, RING_SIZE));
+	ASSERT_EQ(0, start(&self->net));
+	self->net.least = 3000;
+	self->net.most = 7000;
+}
+
+FIXTURE_TEARDOWN(merge)
+{
+	EXPECT_EQ(0, queue_errors(&self->net.queue[RX]));
+	end(&self->net);
+}
+
+/* So many buffers for a frame that they are not read at once, some at a time */
+TEST_F(merge, many_small_buffers)
+{
+	struct net *net = &self->net;
+	size_t room = 0;
+
+	for (int i = 0; i < 40; i++) {
+		size_t needed = NET_HEADER + size_of(net, net->sent[RX]);
+		int taken = 0;
+
+		ASSERT_EQ(0, rx_send(net));
+		while (true) {
+			ASSERT_EQ(0, device_settle(&net->device));
+			taken = rx_take(net);
+			ASSERT_EQ(room >= needed, taken) {
+				TH_LOG("%zu bytes for %zu", room, needed);
+			}
+			if (taken)
+				break;
+			for (unsigned int n = 1 + random() % 25; n; n--) {
+				size_t size = 60 + random() % 200;
+
+				ASSERT_TRUE(rx_add(net, size));
+				room += size;
+			}
+			kick_if_needed(net, RX);
+		}
+		/* of the last buffer nothing is left */
+		room = 0;
+		for (unsigned int n = 0; n < net->ring[RX].count; n++)
+			room += ring_buffer(&net->ring[RX], n)->writable;
+	}
+}
+
+/* One among them that is none: those before it are there for the next try. */
+TEST_F(merge, bad_buffer)
+{
+	struct net *net = &self->net;
+	struct ring *ring = &net->ring[RX];
+
+	net->least = 2000;
+	net->most = 2000;
+	for (int i = 0; i < 40; i++) {
+		unsigned int bad = random() % 11;
+		uint64_t *addr, good;
+
+		while (ring->count < 11)
+			ASSERT_TRUE(rx_add(net, 200));
+		addr = ring_addr(ring, bad, random() % ring_buffer(ring, bad)->descs);
+		good = *addr;
+		*addr = MEMORY_GPA + MEMORY_SIZE;
+		queue_kick(&net->queue[RX]);
+		ASSERT_EQ(0, rx_send(net));
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_LT(0, queue_errors(&net->queue[RX]));
+		ASSERT_EQ(0, rx_take(net));
+		*addr = good;
+		/* it did not want to be told of anything when it met that */
+		queue_kick(&net->queue[RX]);
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(1, rx_take(net));
+		ASSERT_EQ(0, ring->count);
+		ASSERT_EQ(0, queue_errors(&net->queue[RX]));
+	}
+}
+
 FIXTURE(layout)
 {
 	struct net net;
@@ -487,8 +642,8 @@ FIXTURE_TEARDOWN(layout)
 }
 
 /*
- * The IOTLB: who has the memory serves what vhost misses, one page at a time. The pages
- * of addresses that vhost is given are swapped in pairs.
+ * The IOTLB: who has the memory serves what vhost misses, one page at a time. Pages that
+ * follow each other do not in the address space, nor are addresses guest-physical ones.
  */
 struct iotlb {
 	struct net *net;
@@ -520,8 +675,11 @@ static int tell(struct iotlb *iotlb, uint8_t type, uint64_t iova, uint64_t size,
 
 static int map_page(struct iotlb *iotlb, uint64_t iova)
 {
+	const struct memory *memory = &iotlb->net->memory;
+
 	iova &= ~(PAGE - 1);
-	return tell(iotlb, VHOST_IOTLB_UPDATE, iova, PAGE, memory_at(&iotlb->net->memory, iova));
+	return tell(iotlb, VHOST_IOTLB_UPDATE, iova, PAGE, memory->scattered + PAGE *
+		    memory_scattered_page(memory, memory_at(memory, iova)));
 }
 
 static void *serve(void *arg)
@@ -550,7 +708,9 @@ static int iotlb_start(struct iotlb *iotlb, struct net *net)
 
 	*iotlb = (struct iotlb) { .net = net };
 	net->features |= BIT(VIRTIO_F_ACCESS_PLATFORM);
-	if (device_open(&net->device, DEVICE) ||
+	net->queue[RX].iova = true;
+	net->queue[TX].iova = true;
+	if (memory_scatter(&net->memory) || device_open(&net->device, DEVICE) ||
 	    ioctl(net->device.fd, VHOST_SET_BACKEND_FEATURES, &backend) ||
 	    device_features(&net->device, net->features) ||
 	    device_memory(&net->device, &net->memory))
@@ -564,21 +724,13 @@ static void iotlb_end(struct iotlb *iotlb)
 	pthread_join(iotlb->thread, NULL);
 }
 
-/*
- * The ring's addresses are the device's too: where the memory is to it. There is no miss
- * while a virtqueue starts, so the page that is written then has to be there.
- */
+/* There is no miss while a virtqueue starts, so the page that is written then has to be there. */
 static int iotlb_start_queue(struct iotlb *iotlb, int which)
 {
 	struct net *net = iotlb->net;
-	struct queue *queue = &net->queue[which];
-	const struct ring *ring = &net->ring[which];
-	uint64_t device = memory_gpa(&net->memory, ring->device);
 
-	return map_page(iotlb, device) || queue_setup(queue, queue_first_base(queue)) ||
-	       queue_address(queue, memory_gpa(&net->memory, ring->desc),
-			     memory_gpa(&net->memory, ring->driver), device) ||
-	       queue_backend(queue, net->tap.fd) ? -1 : 0;
+	return map_page(iotlb, memory_gpa(&net->memory, net->ring[which].device)) ||
+	       start_queue(net, which, queue_first_base(&net->queue[which])) ? -1 : 0;
 }
 
 /* How it goes on after a miss is not the caller's business, so this waits for the result. */
@@ -602,18 +754,19 @@ TEST_F(layout, iotlb)
 	struct iotlb iotlb;
 	unsigned int before;
 
-	ASSERT_EQ(0, prepare(net, variant->kind, true, RING_SIZE));
+	/* rings on several pages */
+	ASSERT_EQ(0, prepare(net, variant->kind, true, 4 * RING_SIZE));
 	ASSERT_EQ(0, iotlb_start(&iotlb, net));
 	ASSERT_EQ(0, iotlb_start_queue(&iotlb, RX));
 	ASSERT_EQ(0, iotlb_start_queue(&iotlb, TX));
 	for (int i = 0; i < 12; i++) {
-		unsigned int frames = 1 + random() % 8;
+		unsigned int frames = 1 + random() % 8, sent = 1 + random() % 150;
 
 		before = iotlb.misses;
-		for (unsigned int n = 0; n < frames; n++)
+		for (unsigned int n = 0; n < sent; n++)
 			ASSERT_TRUE(tx_add(net));
 		queue_kick(&net->queue[TX]);
-		ASSERT_EQ(0, wait_for(net, tx_take, frames));
+		ASSERT_EQ(0, wait_for(net, tx_take, sent));
 		ASSERT_EQ(0, tx_check(net));
 
 		rx_fill(net);
@@ -739,9 +892,14 @@ struct dirty {
 	size_t size;
 };
 
-static bool is_logged(const struct dirty *dirty, unsigned int page)
+static bool is_logged(const struct dirty *dirty, const struct net *net, unsigned int page)
 {
+	const struct memory *memory = &net->memory;
 	size_t bit = MEMORY_GPA / PAGE + page;
+
+	if (memory->scattered)
+		bit = MEMORY_GPA / PAGE +
+			memory_scattered_page(memory, memory->base + page * PAGE);
 
 	return dirty->log[bit / 64] >> bit % 64 & 1;
 }
@@ -753,9 +911,19 @@ static void dirty_begin(struct dirty *dirty, const struct net *net)
 }
 
 /*
- * Exactly the pages that changed, but that the device's area may have been written with
- * what was there. Returns how many are logged, or -1.
+ * Whether a page may be logged that did not change: the device's area may have been
+ * written with what was there. With an IOTLB all of a buffer is logged, even if not all of
+ * it is written.
  */
+static bool may_be_logged(const struct net *net, const uint8_t *page)
+{
+	const uint8_t *slots = net->slots[RX];
+
+	return page == net->ring[RX].device || page == net->ring[TX].device ||
+		(net->memory.scattered && page >= slots && page < slots + SLOTS * SLOT_SIZE);
+}
+
+/* Exactly the pages that changed, but for these. Returns how many are logged, or -1. */
 static int dirty_check(const struct dirty *dirty, const struct net *net)
 {
 	int logged = 0, wrong = 0;
@@ -765,9 +933,8 @@ static int dirty_check(const struct dirty *dirty, const struct net *net)
 		bool changed = i * PAGE < net->memory.allocated &&
 			       memcmp(page, dirty->before + i * PAGE, PAGE);
 
-		logged += is_logged(dirty, i);
-		if (changed == is_logged(dirty, i) ||
-		    (!changed && (page == net->ring[RX].device || page == net->ring[TX].device)))
+		logged += is_logged(dirty, net, i);
+		if (changed == is_logged(dirty, net, i) || (!changed && may_be_logged(net, page)))
 			continue;
 		fprintf(stderr, "# page %u: %s\n", i, changed ? "changed" : "logged");
 		wrong++;
@@ -790,6 +957,23 @@ static int dirty_log(struct dirty *dirty, struct net *net)
 	       queue_log_address(&net->queue[RX]) || queue_log_address(&net->queue[TX]) ? -1 : 0;
 }
 
+static void dirty_end(struct dirty *dirty)
+{
+	free(dirty->before);
+	free(dirty->log);
+}
+
+/* Buffers for both ways, and used rings in which all that is written is something else */
+static void dirty_fill(struct net *net, unsigned int frames)
+{
+	while (frames && tx_add(net))
+		frames--;
+	rx_fill(net);
+	for (int i = RX; i <= TX && !net->ring[i].kind.packed; i++)
+		memset(((struct vring_used *)net->ring[i].device)->ring, 0xff,
+		       net->ring[i].num * sizeof(struct vring_used_elem));
+}
+
 TEST_F(layout, dirty_log)
 {
 	struct net *net = &self->net;
@@ -803,13 +987,7 @@ TEST_F(layout, dirty_log)
 
 		if (i == 3)
 			ASSERT_EQ(0, dirty_log(&dirty, net));
-		for (unsigned int n = 1 + random() % 150; n && tx_add(net); n--)
-			;
-		rx_fill(net);
-		for (int which = RX; which <= TX && !variant->kind.packed; which++)
-			/* so that what is written is never what was there */
-			memset(((struct vring_used *)net->ring[which].device)->ring, 0xff,
-			       net->ring[which].num * sizeof(struct vring_used_elem));
+		dirty_fill(net, 1 + random() % 150);
 		if (i >= 3)
 			dirty_begin(&dirty, net);
 
@@ -828,8 +1006,41 @@ TEST_F(layout, dirty_log)
 		ASSERT_EQ(0, tx_check(net));
 		ASSERT_EQ(frames, rx_take(net));
 	}
-	free(dirty.before);
-	free(dirty.log);
+	dirty_end(&dirty);
+}
+
+/* The log is of guest-physical addresses, which nobody else uses here. */
+TEST_F(layout, dirty_log_iotlb)
+{
+	struct net *net = &self->net;
+	struct dirty dirty;
+	struct iotlb iotlb;
+
+	ASSERT_EQ(0, prepare(net, variant->kind, true, 4 * RING_SIZE));
+	ASSERT_EQ(0, iotlb_start(&iotlb, net));
+	ASSERT_EQ(0, iotlb_start_queue(&iotlb, RX));
+	ASSERT_EQ(0, iotlb_start_queue(&iotlb, TX));
+	ASSERT_EQ(0, dirty_log(&dirty, net));
+	for (int i = 0; i < 20; i++) {
+		unsigned int frames = 1 + random() % 8, sent;
+
+		dirty_fill(net, 1 + random() % 100);
+		sent = net->ring[TX].count;
+		dirty_begin(&dirty, net);
+		queue_kick(&net->queue[RX]);
+		queue_kick(&net->queue[TX]);
+		for (unsigned int n = 0; n < frames; n++)
+			ASSERT_EQ(0, rx_send(net));
+		ASSERT_EQ(0, wait_for(net, tx_take, sent));
+		ASSERT_EQ(0, wait_for(net, rx_take, frames));
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_LT(0, dirty_check(&dirty, net)) {
+			TH_LOG("round %d", i);
+		}
+		ASSERT_EQ(0, tx_check(net));
+	}
+	iotlb_end(&iotlb);
+	dirty_end(&dirty);
 }
 
 FIXTURE(packed)

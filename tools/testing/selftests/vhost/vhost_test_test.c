@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "../kselftest_harness.h"
+#include "late.h"
 #include "test_device.h"
 
 #define BATCH		64
@@ -159,6 +160,50 @@ TEST_F(ring, another_device)
 		/* as QEMU does: there may be some that nobody was told of */
 		queue_kick(&test->queue);
 		ASSERT_EQ(0, test_pass(test));
+	}
+}
+
+/*
+ * A descriptor that vhost does not like stops it, at the buffer that it is in. Mended, it
+ * is as good as any, and so are those behind it.
+ */
+TEST_F(ring, mended)
+{
+	struct test *test = &self->test;
+	struct ring *ring = &test->ring;
+
+	for (int i = 0; i < 60; i++) {
+		unsigned int bad, count;
+		uint64_t *addr, good;
+		uint32_t base;
+
+		add_some(test, 1 + random() % 130);
+		bad = random() % ring->count;
+		addr = ring_addr(ring, bad, random() % ring_buffer(ring, bad)->descs);
+		good = *addr;
+		*addr = MEMORY_GPA + MEMORY_SIZE;
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_LT(0, queue_errors(&test->queue));
+		ASSERT_EQ(bad, test_take(test));
+		*addr = good;
+
+		/* it does not want to be told of anything now; but it is */
+		ring_kick_needed(ring);
+		if (test_add(test, 1) && !variant->kind.event_idx)
+			ASSERT_FALSE(ring_kick_needed(ring));
+		if (random() % 2) {
+			ASSERT_EQ(0, test_run(test, 0));
+			ASSERT_EQ(0, queue_get_base(&test->queue, &base));
+			ASSERT_EQ(ring_base(ring), base);
+			ASSERT_EQ(0, queue_set_base(&test->queue, base));
+			ASSERT_EQ(0, test_run(test, 1));
+		}
+		count = ring->count;
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(count, test_take(test));
+		ASSERT_EQ(0, queue_errors(&test->queue));
 	}
 }
 
@@ -356,8 +401,10 @@ TEST_F(setup, base_outside)
 	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
 	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
 	if (variant->kind.packed) {
+		/* not in the ring; and less, or more, than all of it between used and available */
 		static const uint32_t bases[] = { 0x80088008, 0x80008008, 0x80088000, 0xffffffff,
-						  8, 0x80007fff };
+						  8, 0x80007fff, 0x80058003, 0x80030005,
+						  0x00050003, 0x00038005 };
 
 		for (unsigned int i = 0; i < ARRAY_SIZE(bases); i++) {
 			ASSERT_EQ(0, queue_set_base(&test->queue, bases[i]));
@@ -377,6 +424,42 @@ TEST_F(setup, base_outside)
 	ASSERT_TRUE(test_add(test, 1));
 	ASSERT_EQ(0, test_pass(test));
 	test_end(test);
+}
+
+/* As many pieces as there is room for in vhost's list, in which empty ones take none */
+TEST_F(setup, pieces)
+{
+	static const struct {
+		unsigned int full, empty;
+		bool good;
+	} chains[] = {
+		{ 1024, 0, true }, { 1025, 0, false }, { 1000, 24, true }, { 1000, 200, true },
+		{ 1024, 1, true }, { 1025, 1, false }, { 1, 1024, true },
+	};
+	struct test *test = &self->test;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(chains); i++) {
+		unsigned int full = chains[i].full, n = full + chains[i].empty;
+		struct piece pieces[2048];
+
+		ASSERT_EQ(0, test_start(test, variant->kind, ARRAY_SIZE(pieces)));
+		/* an address that was translated before is known */
+		ASSERT_TRUE(test_add(test, 1));
+		ASSERT_EQ(0, test_pass(test));
+		for (unsigned int k = 0; k < n; k++)
+			pieces[k] = (struct piece) { .gpa = MEMORY_GPA + k, .len = k < full };
+		/* the last one is not empty */
+		pieces[full - 1].len = 0;
+		pieces[n - 1].len = 1;
+		ASSERT_TRUE(ring_add(&test->ring, pieces, n, test->added++));
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, device_settle(&test->device));
+		EXPECT_EQ(chains[i].good, test_take(test)) {
+			TH_LOG("%u pieces and %u empty ones", full, chains[i].empty);
+		}
+		EXPECT_EQ(!chains[i].good, !!queue_errors(&test->queue));
+		test_end(test);
+	}
 }
 
 /* The device begins, and ends, where it is told, in mid-ring and on either lap. */
@@ -633,6 +716,43 @@ TEST_F(event, call_a_lap_ahead)
 			sum += chunk;
 		}
 	}
+	test_end(test);
+}
+
+static void add_one(void *arg)
+{
+	struct test *test = arg;
+
+	test_add(test, 1);
+}
+
+/*
+ * A buffer that comes while the device says that it wants to be told of one: the driver
+ * does not see that yet, so the device has to look again.
+ */
+TEST_F(event, buffer_meanwhile)
+{
+	const unsigned int num = 512;
+	struct test *test = &self->test;
+	struct late late;
+	uint8_t *event;
+
+	ASSERT_EQ(0, test_start(test, variant->kind, num));
+	/* where it says so: of the split layout's used ring this is the second page */
+	event = test->ring.device;
+	if (!variant->kind.packed)
+		event += MEMORY_PAGE;
+	ASSERT_EQ(0, warm_up(test));
+	ASSERT_EQ(0, late_begin(&late, event, MEMORY_PAGE, add_one, test));
+	for (int i = 0; i < 20; i++) {
+		ASSERT_TRUE(test_add(test, 1));
+		ASSERT_EQ(0, late_again(&late));
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(2, test_take(test));
+	}
+	late_end(&late);
+	ASSERT_EQ(0, queue_errors(&test->queue));
 	test_end(test);
 }
 
