@@ -22,6 +22,7 @@ help:
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (20 minutes)'
 	@echo 'make bench    what an access costs in each of the ways to serve it: a table, and'
 	@echo '              build/bench.json'
+	@echo 'make profile  in which functions the instructions of a packet are that vhost-net sends'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
 	@echo 'make kernel   a small kernel of our own, with our virtqueue core: build/<kernel>-dev'
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
@@ -45,7 +46,10 @@ ifneq ($(filter bench,$(MAKECMDGOALS)),)
 packages += jq
 endif
 ifneq ($(filter test in-vm-peers-%,$(MAKECMDGOALS)),)
-packages += dpdk-dev librte-net-virtio23 librte-mempool-ring23 socat
+packages += dpdk-dev librte-net-virtio23 librte-mempool-ring23
+endif
+ifneq ($(filter test in-vm-peers-% profile,$(MAKECMDGOALS)),)
+packages += socat
 endif
 ifneq ($(filter test test-debug bench,$(MAKECMDGOALS)),)
 packages += e2fsprogs fio liburing-dev valgrind
@@ -294,6 +298,10 @@ build/bench/vhost/.built: $(vhost)/.built $(uapi) $(vm)/vhost-bench.sh
 bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built build/bench/.built build/bench/vhost/.built
 	@$(vm)/bench.sh $(dev) $(kdir)
 
+# Where the instructions of a packet go
+profile: vm build/bench/vhost/.built
+	@$(vm)/vhost-profile.sh $(kdir) build/bench/vhost/payload
+
 tools: $(uapi)
 	+@. $(vm)/lib.sh && logged libioregionfd $(MAKE) -C tools/lib/ioregionfd \
 		O=$(CURDIR)/build/tools/libioregionfd KHDR=$(CURDIR)/build/linux/usr/include all
@@ -315,5 +323,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run kernel test test-debug bench tools check export clean distclean \
+.PHONY: FORCE help deps source modules vm demo run kernel test test-debug bench profile tools check export clean distclean \
 	in-user-space $(addprefix in-vm-,$(machines))

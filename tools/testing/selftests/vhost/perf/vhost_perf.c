@@ -2,7 +2,7 @@
 /*
  * What a buffer costs vhost, by the layout of the virtqueue.
  *
- * usage: vhost_perf [-a] [-p PREFIX] [PATTERN]...
+ * usage: vhost_perf [-a | -l] [-p PREFIX] [PATTERN]...
  *
  * Prints a line "PREFIX/DEVICE/LAYOUT/bBATCH value" for each name that matches a
  * PATTERN; without one, for all of them. PREFIX is vhost if not given. Layouts that
@@ -18,7 +18,8 @@
  *
  * With -a, they are accesses to user memory per buffer instead: how often the
  * worker allows itself to (STAC), at -accesses for the ring, and at -accesses-data for
- * what is in the buffers.
+ * what is in the buffers. With -l, the first of them runs until it is killed, for a
+ * profiler to watch, and its name alone says that it does.
  */
 #include <err.h>
 #include <dirent.h>
@@ -252,6 +253,15 @@ static void count(struct bench *bench, const char *name)
 	printf("%s-accesses-data %.2f\n", name, (double)accesses.data / COUNTED);
 }
 
+static void loop(struct bench *bench, const char *name)
+{
+	bench->device->start(bench->vhost);
+	run(bench, WARM_UP);
+	printf("%s\n", name);
+	for (;;)
+		run(bench, WARM_UP);
+}
+
 static bool matches(const char *name, char **patterns)
 {
 	if (!*patterns)
@@ -265,7 +275,7 @@ static bool matches(const char *name, char **patterns)
 int main(int argc, char **argv)
 {
 	const char *prefix = "vhost";
-	bool count_accesses = false;
+	void (*what)(struct bench *bench, const char *name) = measure;
 	const struct device *device;
 	const struct layout *layout;
 	const unsigned int *batch;
@@ -274,10 +284,13 @@ int main(int argc, char **argv)
 	cpu_set_t cpu;
 	int option;
 
-	while ((option = getopt(argc, argv, "ap:")) != -1) {
+	while ((option = getopt(argc, argv, "alp:")) != -1) {
 		switch (option) {
 		case 'a':
-			count_accesses = true;
+			what = count;
+			break;
+		case 'l':
+			what = loop;
 			break;
 		case 'p':
 			prefix = optarg;
@@ -307,10 +320,7 @@ int main(int argc, char **argv)
 				    !set_up(&bench, device, layout))
 					continue;
 				bench.batch = *batch;
-				if (count_accesses)
-					count(&bench, name);
-				else
-					measure(&bench, name);
+				what(&bench, name);
 				tear_down(&bench);
 			}
 		}
