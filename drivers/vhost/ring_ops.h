@@ -100,8 +100,12 @@ static noinline int vhost_ring_read(struct vhost_virtqueue *vq, unsigned int des
 static __always_inline int vhost_ring_got(struct vhost_virtqueue *vq, u64 word,
 					  unsigned int descs)
 {
-	return vhost_ring_is_packed(vq) ? vhost_packed_got(vq, vhost_desc_id(word), descs) :
-					  vhost_split_got(vq, descs);
+	int ret = vhost_ring_is_packed(vq) ? vhost_packed_got(vq, vhost_desc_id(word), descs) :
+					     vhost_split_got(vq, descs);
+
+	if (unlikely(ret < 0))
+		vhost_ring_forget_run(vq);
+	return ret;
 }
 
 /* A buffer of any kind */
@@ -135,7 +139,7 @@ static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec 
 		if (!(flags & VRING_DESC_F_INDIRECT))
 			ret = vhost_buf_add(vq, &buf, desc->addr, desc->word);
 		else if (vhost_ring_is_packed(vq))
-			ret = vhost_packed_get_indirect(vq, &buf, desc->addr, desc->word);
+			ret = vhost_packed_get_indirect(vq, &buf, desc->addr, desc->word, descs);
 		else
 			ret = vhost_split_get_indirect(vq, &buf, desc->addr, desc->word);
 		if (unlikely(ret))

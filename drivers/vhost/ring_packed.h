@@ -124,7 +124,7 @@ bad:
 }
 
 static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr,
-				     u64 word)
+				     u64 word, unsigned int descs)
 {
 	struct vring_packed_desc desc;
 	struct iov_iter from;
@@ -132,7 +132,7 @@ static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_bu
 	u32 len = word;
 	int ret;
 
-	if (unlikely(buf->out + buf->in || vhost_desc_flags(word) & VRING_DESC_F_NEXT)) {
+	if (unlikely(descs || vhost_desc_flags(word) & VRING_DESC_F_NEXT)) {
 		vq_err(vq, "An indirect descriptor in a chain\n");
 		return -EINVAL;
 	}
