@@ -185,20 +185,21 @@ int net_remove(struct net *net)
 struct pass {
 	uint32_t count;
 	unsigned int burst;
-	size_t most;
+	size_t least, most;
 };
 
 static int pass(struct frames *frames, void *argument)
 {
 	const struct pass *pass = argument;
 
-	return frames_pass(frames, pass->count, pass->burst, FRAME_LEAST, pass->most);
+	return frames_pass(frames, pass->count, pass->burst, pass->least, pass->most);
 }
 
 int net_pass_while(struct net *net, uint32_t count, unsigned int burst,
 		   int (*meanwhile)(struct task *task))
 {
-	struct pass what = { count, burst, most_of(net) };
+	size_t most = most_of(net);
+	struct pass what = { count, burst, most - FULL_FRAME + FRAME_LEAST, most };
 	int status, result = 0;
 	pid_t pids[2], ended;
 

@@ -37,7 +37,7 @@ int net_pass_sizes(struct net *net);
 /* The driver goes while frames are on their way in both directions, and comes back. */
 int net_remove(struct net *net);
 
-/* Both ways at the same time, and @meanwhile again and again until they are through */
+/* Both ways at the same time, large ones if there are, and @meanwhile until they are through */
 int net_pass_while(struct net *net, uint32_t count, unsigned int burst,
 		   int (*meanwhile)(struct task *task));
 

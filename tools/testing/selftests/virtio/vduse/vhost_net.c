@@ -39,6 +39,9 @@ struct vhost_net {
 	struct vhost_queue queues[2];
 };
 
+/* vhost has nothing to do with these */
+#define NOT_OF_VHOST	(BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_CSUM))
+
 #define tell(vhost, request, argument) do { \
 		if (ioctl((vhost)->fd, request, argument)) \
 			err(1, #request); \
@@ -73,8 +76,9 @@ static void vhost_open(struct device *device, const char *name)
 	if (vhost->iotlb)
 		tell(vhost, VHOST_SET_BACKEND_FEATURES, &backend);
 	device->state = vhost;
-	/* vhost has nothing to do with these */
 	net_config(device, &vhost->config);
+	/* The tap takes what it says in a frame's header; the driver sends large ones in pieces */
+	device->features |= BIT(VIRTIO_NET_F_CSUM);
 }
 
 /* Addresses are the driver's if vhost has an IOTLB, else ours. */
@@ -187,7 +191,7 @@ static void take_miss(struct device *device)
 static void vhost_begin(struct device *device)
 {
 	struct vhost_net *vhost = device->state;
-	uint64_t features = vduse_features(&device->vduse) & ~BIT(VIRTIO_NET_F_MAC);
+	uint64_t features = vduse_features(&device->vduse) & ~NOT_OF_VHOST;
 	struct vhost_memory none = {};
 
 	if (!vhost->iotlb)
