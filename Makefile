@@ -156,8 +156,9 @@ $(kdir)/image/.unpacked: $(vm)/image.sh | deps
 	@$(vm)/image.sh $(KVER) $(DEBVER) $(@D)
 	@touch $@
 
-$(kdir)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(kdir)/image/.unpacked
-	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@ kvm_amd kvm_intel tun vhost_net vhost_vsock
+# Which modules, is said here
+$(kdir)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(kdir)/image/.unpacked Makefile
+	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@ kvm_amd kvm_intel tun vhost_net vhost_scsi vhost_vsock
 
 vm: $(kdir)/initramfs.cpio $(modules)/.built
 
@@ -219,11 +220,12 @@ build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/vhost-tests.sh
 	+@$(vm)/vhost-tests.sh $(vhost) build/virtio/payload $(@D)
 	@touch $@
 
-in-vm-vhost: build/vhost/.built
-in-vm-vhost: vm-options = -c 1 -t 1200 -p build/vhost/payload
-in-vm-vhost: command = cd /payload && sh vhost.sh . && ./run-selftests -t 400 \
+vhost-tests = cd /payload && sh vhost.sh . && ./run-selftests -t 400 \
 	vhost_test_test vhost_net_test vhost_vsock_test vhost_hostile_test \
 	"upstream/upstream.sh upstream vhost"
+in-vm-vhost: build/vhost/.built
+in-vm-vhost: vm-options = -c 1 -t 1200 -p build/vhost/payload
+in-vm-vhost: command = $(vhost-tests)
 
 # vhost and those who use it elsewhere
 build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/run-selftests \
@@ -267,14 +269,27 @@ kernel: $(own)-dev/initramfs.cpio
 #
 # The tests once more, on a kernel that watches itself
 #
-test-debug: $(debug)/initramfs.cpio build/selftests/.built build/virtio/.built
-	@rm -rf build/vm/{selftests,virtio}-debug
-	@echo '==> boot Linux $(notdir $(debug)), twice'
+$(debug)/vhost/modules/.built: $(debug)/image/.built $(vm)/vhost.sh $(vm)/Kbuild.vhost
+	@mkdir -p $(debug)/headers
+	@ln -sfn ../../debug $(debug)/headers/build
+	+@$(vm)/vhost.sh $(notdir $(debug)) $(@D)
+	@touch $@
+
+build/vhost-debug/.built: $(debug)/vhost/modules/.built build/virtio/.built $(vm)/vhost-tests.sh
+	+@$(vm)/vhost-tests.sh $(debug)/vhost/modules build/virtio/payload $(@D)
+	@touch $@
+
+test-debug: $(debug)/initramfs.cpio build/selftests/.built build/virtio/.built \
+		build/vhost-debug/.built
+	@rm -rf build/vm/{selftests,virtio,vhost}-debug
+	@echo '==> boot Linux $(notdir $(debug)), three times'
 	@$(vm)/boot.sh -m 2G -t 3000 -p build/selftests/payload selftests-debug $(debug) \
 		'cd /payload && ./run-selftests -t 1500 $(selftests) libioregionfd/test' </dev/null || true
 	@$(vm)/boot.sh -m 2G -c 1 -t 3000 -p build/virtio/payload virtio-debug $(debug) \
 		'cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"' </dev/null || true
-	@awk -f $(vm)/count.awk build/vm/{selftests,virtio}-debug/{console,verdict}
+	@$(vm)/boot.sh -m 2G -c 1 -t 6000 -p build/vhost-debug/payload vhost-debug $(debug) \
+		'$(subst -t 400,-t 3000,$(vhost-tests))' </dev/null || true
+	@awk -f $(vm)/count.awk build/vm/{selftests,virtio,vhost}-debug/{console,verdict}
 
 #
 # What an access costs
