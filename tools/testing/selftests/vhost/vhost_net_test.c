@@ -641,6 +641,46 @@ FIXTURE_TEARDOWN(layout)
 	end(&self->net);
 }
 
+/* A frame that begins in one region and ends in the next, which is somewhere else */
+TEST_F(layout, across_regions)
+{
+	struct net *net = &self->net;
+	struct memory *memory = &net->memory;
+	uint8_t *region, *next;
+
+	ASSERT_EQ(0, prepare(net, variant->kind, false, RING_SIZE));
+	region = memory_alloc(memory, 2 * MEMORY_REGION, MEMORY_REGION);
+	next = mmap(NULL, MEMORY_REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		    -1, 0);
+	ASSERT_NE(NULL, region);
+	ASSERT_NE(MAP_FAILED, next);
+	memory->region[(region - memory->base) / MEMORY_REGION + 1] = next;
+	memset(region + MEMORY_REGION, FRAME_NEVER, PAGE);
+	ASSERT_EQ(0, start(net));
+	net->most = 600;
+	for (int i = 0; i < 200; i++) {
+		uint8_t packet[NET_HEADER + FRAME_MOST] = {};
+		size_t size = NET_HEADER + size_of(net, net->sent[TX]);
+		/* often next to none, or all, of it */
+		size_t over = i % 4 == 3 ? random() % size : i % 4, first;
+		struct piece piece = { .len = size };
+
+		if (i % 8 > 3)
+			over = size - over;
+		first = size - over;
+		frame_make(packet + NET_HEADER, net->sent[TX], size - NET_HEADER);
+		memcpy(region + MEMORY_REGION - first, packet, first);
+		memcpy(next, packet + first, over);
+		piece.gpa = memory_gpa(memory, region) + MEMORY_REGION - first;
+		ASSERT_TRUE(ring_add(&net->ring[TX], &piece, 1, net->sent[TX]++));
+		ASSERT_EQ(0, tx_pass(net)) {
+			TH_LOG("%zu bytes of %zu in the next", over, size);
+		}
+	}
+	EXPECT_EQ(0, queue_errors(&net->queue[TX]));
+	munmap(next, MEMORY_REGION);
+}
+
 /*
  * The IOTLB: who has the memory serves what vhost misses, one page at a time. Pages that
  * follow each other do not in the address space, nor are addresses guest-physical ones.
