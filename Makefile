@@ -213,7 +213,7 @@ in-vm-virtio: command = cd /payload && ./run-selftests -t 900 kunit.sh
 in-vm-virtio-real: vm-options = -m 2G -t 1200 -p build/virtio/payload \
 	-q "$$(cat build/virtio/devices.arguments)"
 in-vm-virtio-real: command = cd /payload && ./run-selftests -t 600 vduse_blk_test \
-	vduse_net_test qemu_devices_test
+	vduse_net_test vduse_vhost_test qemu_devices_test
 
 # vhost, with rings of user space, and upstream's tests of it
 build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/vhost-tests.sh

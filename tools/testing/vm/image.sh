@@ -9,5 +9,6 @@ rm -rf "$dir"
 mkdir -p "$dir"
 dpkg-deb --fsys-tarfile "$deb" |
 	tar -x -C "$dir" ./boot --wildcards './lib/modules/*/modules.*' \
-		'./lib/modules/*/kernel/'{arch/x86,virt,net,drivers/{crypto,net,vhost}}
+		'./lib/modules/*/kernel/'{arch/x86,fs/configfs,net,virt} \
+		'./lib/modules/*/kernel/drivers/'{crypto,net,scsi/scsi_common.ko.xz,target,vhost}
 depmod -b "$dir" "$kver"

@@ -20,8 +20,8 @@ rm -rf "$payload"
 mkdir -p "$payload/ring"
 cp tools/testing/vm/run-selftests "$tests/kunit.sh" "$payload/"
 cp "$tests/ring/upstream.sh" "$payload/ring/"
-strip "$dir"/bin/{vduse_task,vduse_blk_test,vduse_net_test,qemu_devices_test}
-cp "$dir"/bin/{vduse_task,vduse_blk_test,vduse_net_test,qemu_devices_test} "$payload/"
+strip "$dir"/bin/{vduse_task,vduse_blk_test,vduse_net_test,vduse_vhost_test,qemu_devices_test}
+cp "$dir"/bin/{vduse_task,vduse_blk_test,vduse_net_test,vduse_vhost_test,qemu_devices_test} "$payload/"
 strip -o "$payload/ring/ring_enum" "$dir/ring/ring_enum"
 cp "$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order} "$payload/ring/"
 strip "$payload"/ring/*_test*
