@@ -8,7 +8,7 @@ set -euo pipefail
 modules=$1 virtio=$2 dir=$PWD/$3
 tests=tools/testing/selftests/vhost
 payload=$dir/payload
-programs=(vhost_{test,net,vsock,hostile}_test)
+programs=(vhost_{test,net,vsock,hostile,scsi}_test)
 
 mkdir -p "$dir/bin"
 # static: the VM has no libc

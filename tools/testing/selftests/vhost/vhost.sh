@@ -4,9 +4,16 @@
 set -eu
 
 dir=$1
+# The SCSI target complains if its directory is missing, or modules of disks that we do not use
+mkdir -p /etc/target
+echo /bin/true >/proc/sys/kernel/modprobe
+
+set -- vhost_net vhost_vsock
+# not of every kernel
+[ ! -e "$dir/vhost_scsi.ko" ] || set -- "$@" vhost_scsi
 # what they need is the kernel's
-modprobe -a tun vhost_net vhost_vsock
-rmmod vhost_net vhost_vsock vhost
-for name in vhost vhost_net vhost_vsock vhost_test; do
+modprobe -a tun "$@"
+rmmod "$@" vhost
+for name in vhost "$@" vhost_test; do
 	insmod "$dir/$name.ko"
 done
