@@ -114,7 +114,7 @@ enum { SPLIT = 1, SPLIT_IN_ORDER = 2, PACKED = 4, PACKED_IN_ORDER = 8 };
 #define ANY_PACKED	(PACKED | PACKED_IN_ORDER)
 #define ANY		(ANY_SPLIT | ANY_PACKED)
 
-enum where { DATA = 1, TABLE, OUTSIDE, LAST, OVERFLOW };
+enum where { DATA = 1, TABLE, OUTSIDE, LAST, OVERFLOW, FAR };
 
 struct malformed {
 	const char *what;
@@ -141,6 +141,7 @@ static const struct malformed malformed[] = {
 	{ "from the end of addresses to their start", ANY, { { OVERFLOW, 100 } } },
 	{ "4 GiB", ANY, { { DATA, UINT32_MAX } } },
 	{ "no bytes", ANY, { { DATA, 0 } } },
+	{ "4 GiB behind memory", ANY, { { DATA, 1, NEXT }, { FAR, 1 } } },
 	{ "second outside memory", ANY, { { DATA, 1, NEXT }, { OUTSIDE, 1 } } },
 	{ "writable", ANY, { { DATA, 1, WRITE } } },
 	{ "readable after writable", ANY, { { DATA, 1, WRITE | NEXT }, { DATA, 1 } } },
@@ -193,6 +194,8 @@ static uint64_t at(struct test *test, uint64_t data, uint64_t table, enum where 
 		return MEMORY_GPA + MEMORY_SIZE - 50;
 	case OVERFLOW:
 		return -50ULL;
+	case FAR:
+		return data + (1ULL << 32);
 	default:
 		return MEMORY_GPA + MEMORY_SIZE;
 	}
@@ -685,6 +688,8 @@ TEST_F(laps, buffer_id)
 
 	ASSERT_EQ(0, test_start(test, kind, RING_WRAP));
 	desc = test->ring.desc;
+	/* where memory is is known after the first one */
+	set_raw(&test->ring, desc++, MEMORY_GPA, 1, RING_AVAIL, 0);
 	set_raw(&test->ring, desc, MEMORY_GPA, 1, RING_AVAIL, RING_WRAP + 1);
 	set_raw(&test->ring, desc + 1, MEMORY_GPA, 1, RING_AVAIL, 1);
 	queue_kick(&test->queue);

@@ -449,7 +449,9 @@ TEST_F(net, too_little_room)
 			ASSERT_EQ(0, device_settle(&net->device));
 			ASSERT_EQ(0, rx_take(net));
 			ASSERT_TRUE(rx_add(net, 1100));
-			kick_if_needed(net, RX);
+			/* it waits for more than it has */
+			ASSERT_TRUE(ring_kick_needed(&net->ring[RX]));
+			queue_kick(&net->queue[RX]);
 		}
 		ASSERT_EQ(0, device_settle(&net->device));
 		ASSERT_EQ(1, rx_take(net));
@@ -1068,6 +1070,40 @@ TEST_F(layout, dirty_log)
 		ASSERT_EQ(0, tx_check(net));
 		ASSERT_EQ(frames, rx_take(net));
 	}
+	dirty_end(&dirty);
+}
+
+/* More pieces than vhost has room for in its list of what to log, most of them empty */
+TEST_F(layout, dirty_log_of_empty_pieces)
+{
+	enum { PIECES = 1200, FULL = 4 };
+	struct net *net = &self->net;
+	struct piece pieces[PIECES];
+	struct dirty dirty;
+
+	ASSERT_EQ(0, prepare(net, variant->kind, true, 8 * RING_SIZE));
+	ASSERT_EQ(0, start(net));
+	ASSERT_EQ(0, dirty_log(&dirty, net));
+	net->least = 1000;
+	net->most = 1000;
+	for (int i = 0; i < 10; i++) {
+		const uint8_t *at = slot(net, RX, net->buffers[RX]);
+
+		for (unsigned int n = 0; n < PIECES; n++) {
+			uint32_t len = n % FULL ? 0 : (NET_HEADER + net->most) * FULL / PIECES + 1;
+
+			pieces[n] = (struct piece) { memory_gpa(&net->memory, at), len, true };
+			at += len;
+		}
+		ASSERT_TRUE(ring_add(&net->ring[RX], pieces, PIECES, net->buffers[RX]++));
+		dirty_begin(&dirty, net);
+		queue_kick(&net->queue[RX]);
+		ASSERT_EQ(0, rx_send(net));
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_LT(0, dirty_check(&dirty, net));
+		ASSERT_EQ(1, rx_take(net));
+	}
+	EXPECT_EQ(0, queue_errors(&net->queue[RX]));
 	dirty_end(&dirty);
 }
 
