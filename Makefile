@@ -221,7 +221,7 @@ build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/vhost-tests.sh
 	@touch $@
 
 vhost-tests = cd /payload && sh vhost.sh . && ./run-selftests -t 400 \
-	vhost_test_test vhost_net_test vhost_vsock_test vhost_hostile_test \
+	vhost_test_test vhost_net_test vhost_vsock_test vhost_scsi_test vhost_hostile_test \
 	"upstream/upstream.sh upstream vhost"
 in-vm-vhost: build/vhost/.built
 in-vm-vhost: vm-options = -c 1 -t 1200 -p build/vhost/payload
