@@ -443,7 +443,7 @@ static uint16_t somewhere(const struct ring *ring, unsigned int round)
 	return random() % RING_SIZE | (round % 2 ? RING_WRAP : 0);
 }
 
-TEST_F(hostile, generated)
+TEST_F_TIMEOUT(hostile, generated, 600)
 {
 	struct test *test = &self->test;
 	struct tally tally = {};
@@ -517,7 +517,7 @@ static void *change(void *arg)
 	return NULL;
 }
 
-TEST_F(hostile, changing)
+TEST_F_TIMEOUT(hostile, changing, 600)
 {
 	struct changer changer = { &self->test, self->table, self->table_at };
 	struct test *test = &self->test;
@@ -679,6 +679,23 @@ TEST_F(laps, outstanding)
 	EXPECT_EQ((5 | RING_WRAP) << 16, base);
 }
 
+/* An event that was not negotiated, and one that there is not: there is an interrupt. */
+TEST_F(laps, no_such_event)
+{
+	struct ring_kind kind = { .packed = true, .in_order = variant->kind.in_order };
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, test_start(test, kind, RING_SIZE));
+	for (unsigned int i = 0; i < 10; i++) {
+		uint32_t flags = i % 2 ? VRING_PACKED_EVENT_FLAG_DESC : 3;
+
+		ASSERT_TRUE(test_add(test, 1));
+		*(uint32_t *)test->ring.driver = flags << 16 | 100;
+		ASSERT_EQ(0, test_pass(test));
+		ASSERT_EQ(1, queue_calls(&test->queue));
+	}
+}
+
 /* The one Buffer ID that vhost has no handle for */
 TEST_F(laps, buffer_id)
 {
@@ -688,7 +705,7 @@ TEST_F(laps, buffer_id)
 
 	ASSERT_EQ(0, test_start(test, kind, RING_WRAP));
 	desc = test->ring.desc;
-	/* where memory is is known after the first one */
+	/* after the first one vhost knows where memory is */
 	set_raw(&test->ring, desc++, MEMORY_GPA, 1, RING_AVAIL, 0);
 	set_raw(&test->ring, desc, MEMORY_GPA, 1, RING_AVAIL, RING_WRAP + 1);
 	set_raw(&test->ring, desc + 1, MEMORY_GPA, 1, RING_AVAIL, 1);

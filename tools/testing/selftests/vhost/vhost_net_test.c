@@ -582,6 +582,37 @@ TEST_F(merge, many_small_buffers)
 	}
 }
 
+/* A reset while there are too few: those that were given back are not waited for. */
+TEST_F(merge, reset)
+{
+	struct net *net = &self->net;
+	struct queue *queue = &net->queue[RX];
+
+	net->least = 3000;
+	net->most = 3000;
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, rx_send(net));
+		for (int k = 0; k < 2; k++)
+			ASSERT_TRUE(rx_add(net, 1100));
+		queue_kick(queue);
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, rx_take(net));
+
+		ASSERT_EQ(0, queue_backend(queue, -1));
+		ring_reset(&net->ring[RX]);
+		ASSERT_EQ(0, start_queue(net, RX, queue_first_base(queue)));
+		for (int k = 0; k < 3; k++) {
+			ASSERT_EQ(0, device_settle(&net->device));
+			ASSERT_EQ(0, rx_take(net));
+			ASSERT_TRUE(rx_add(net, 1100));
+			ASSERT_TRUE(ring_kick_needed(&net->ring[RX]));
+			queue_kick(queue);
+		}
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(1, rx_take(net));
+	}
+}
+
 /* One among them that is none: those before it are there for the next try. */
 TEST_F(merge, bad_buffer)
 {

@@ -18,7 +18,6 @@
 #include "device.h"
 
 #define DEVICE		"/dev/vhost-vsock"
-#define GUEST_CID	4711
 #define GUEST_PORT	1024
 #define RING_SIZE	64
 #define SLOT_SIZE	4096
@@ -35,6 +34,7 @@ struct guest {
 	struct ring ring[2];
 	struct queue queue[2];
 	uint64_t features;
+	uint64_t cid;
 	uint8_t *slots[2];
 	uint32_t buffers[2];
 	uint32_t port;			/* the host's */
@@ -99,7 +99,7 @@ static bool tx_add(struct guest *guest, uint16_t op, size_t size)
 	uint32_t token = guest->buffers[TX];
 	uint8_t *at = slot(guest, TX, token);
 	struct virtio_vsock_hdr header = {
-		.src_cid = GUEST_CID,
+		.src_cid = guest->cid,
 		.dst_cid = VMADDR_CID_HOST,
 		.src_port = GUEST_PORT,
 		.dst_port = guest->port,
@@ -147,8 +147,10 @@ static int rx_packet(struct guest *guest, const uint8_t *packet, uint32_t len)
 
 	memcpy(&header, packet, HEADER);
 	if (len < HEADER || header.len != len - HEADER || header.src_cid != VMADDR_CID_HOST ||
-	    header.dst_cid != GUEST_CID || header.dst_port != GUEST_PORT) {
-		fprintf(stderr, "# a packet of %u bytes with %u\n", len, header.len);
+	    header.dst_cid != guest->cid || header.dst_port != GUEST_PORT ||
+	    (guest->port && header.src_port != guest->port)) {
+		fprintf(stderr, "# a packet of %u bytes with %u from port %u\n", len, header.len,
+			header.src_port);
 		return -1;
 	}
 	for (uint32_t i = 0; i < header.len; i++)
@@ -198,11 +200,12 @@ static int start_queues(struct guest *guest, const uint32_t *base)
 
 static int start(struct guest *guest, struct ring_kind kind)
 {
-	uint64_t cid = GUEST_CID;
 	uint32_t base[2];
 
 	memset(guest, 0, sizeof(*guest));
 	guest->socket = -1;
+	/* for each test another: sockets of the one before have something to say for seconds */
+	guest->cid = VMADDR_CID_HOST + getpid();
 	guest->features = kind_features(kind);
 	if (device_open(&guest->device, DEVICE) || memory_create(&guest->memory) ||
 	    device_features(&guest->device, guest->features) ||
@@ -216,7 +219,7 @@ static int start(struct guest *guest, struct ring_kind kind)
 			return -1;
 		base[i] = queue_first_base(&guest->queue[i]);
 	}
-	return ioctl(guest->device.fd, VHOST_VSOCK_SET_GUEST_CID, &cid) ? -1 :
+	return ioctl(guest->device.fd, VHOST_VSOCK_SET_GUEST_CID, &guest->cid) ? -1 :
 	       start_queues(guest, base);
 }
 
@@ -243,7 +246,7 @@ static int host_connects(struct guest *guest)
 {
 	struct sockaddr_vm address = {
 		.svm_family = AF_VSOCK,
-		.svm_cid = GUEST_CID,
+		.svm_cid = guest->cid,
 		.svm_port = GUEST_PORT,
 	};
 
@@ -388,6 +391,30 @@ TEST_F(vsock, guest_connects)
 	}
 }
 
+/* Packets are used one by one, and then there is one interrupt, if any of them asks for it. */
+TEST_F(vsock, calls)
+{
+	struct guest *guest = &self->guest;
+	struct ring *ring = &guest->ring[TX];
+
+	ASSERT_EQ(0, host_connects(guest));
+	for (int i = 0; i < 60; i++) {
+		unsigned int n = 1 + random() % 8, at = random() % (n + 1);
+
+		for (unsigned int k = 0; k < n; k++)
+			ASSERT_TRUE(tx_add(guest, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0));
+		queue_calls(&guest->queue[TX]);
+		if (at)
+			ring_call_at(ring, at);
+		else
+			ring_call_never(ring);
+		ASSERT_EQ(0, tx_pass(guest));
+		ASSERT_EQ(!!at, queue_calls(&guest->queue[TX])) {
+			TH_LOG("%u packets, at %u", n, at);
+		}
+	}
+}
+
 /* The stream goes on when the device does, with what was sent meanwhile. */
 TEST_F(vsock, stop_and_start)
 {
@@ -442,10 +469,10 @@ static uint32_t port_of(uint32_t number, bool version)
 	return 10000 + number + (version ? PACKETS : 0);
 }
 
-static void packet_make(uint8_t *at, uint32_t port)
+static void packet_make(const struct guest *guest, uint8_t *at, uint32_t port)
 {
 	const struct virtio_vsock_hdr header = {
-		.src_cid = GUEST_CID,
+		.src_cid = guest->cid,
 		.dst_cid = VMADDR_CID_HOST,
 		.src_port = port,
 		.dst_port = NOBODY,
@@ -469,8 +496,8 @@ static void pause_fill(struct pause *pause)
 		for (int version = 0; version <= 1; version++) {
 			uint32_t port = port_of(pause->added, version);
 
-			packet_make(pause->packets + version * VERSION + at, port);
-			packet_make(pause->shadow + !version * VERSION + at, port);
+			packet_make(guest, pause->packets + version * VERSION + at, port);
+			packet_make(guest, pause->shadow + !version * VERSION + at, port);
 		}
 		n = cut(guest, pause->packets + pause->half * VERSION + at, HEADER, false, pieces);
 		if (!ring_add(&guest->ring[TX], pieces, n, pause->added))
