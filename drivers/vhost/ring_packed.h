@@ -65,13 +65,14 @@ static inline struct vring_packed_desc __user *vhost_packed_ring(struct vhost_vi
 	return (struct vring_packed_desc __user *)vq->desc;
 }
 
-static inline u16 vhost_packed_index(u16 position)
+/* Some of these are called where user memory is open, as are only inline functions */
+static __always_inline u16 vhost_packed_index(u16 position)
 {
 	return position & ~VHOST_PACKED_WRAP;
 }
 
-static inline u16 vhost_packed_after(const struct vhost_virtqueue *vq, u16 position,
-				     unsigned int descs)
+static __always_inline u16 vhost_packed_after(const struct vhost_virtqueue *vq, u16 position,
+					      unsigned int descs)
 {
 	unsigned int i = vhost_packed_index(position) + descs;
 	u16 wrap = position & VHOST_PACKED_WRAP;
