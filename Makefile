@@ -19,7 +19,7 @@ help:
 	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
 	@echo '              whose serial port lives in another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
-	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (20 minutes)'
+	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
 	@echo 'make bench    what an access costs in each of the ways to serve it: a table, and'
 	@echo '              build/bench.json'
 	@echo 'make profile  in which functions the instructions of a packet are that vhost-net sends'
