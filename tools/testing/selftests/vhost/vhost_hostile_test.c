@@ -443,7 +443,7 @@ static uint16_t somewhere(const struct ring *ring, unsigned int round)
 	return random() % RING_SIZE | (round % 2 ? RING_WRAP : 0);
 }
 
-TEST_F_TIMEOUT(hostile, generated, 600)
+TEST_F_TIMEOUT(hostile, generated, 1500)
 {
 	struct test *test = &self->test;
 	struct tally tally = {};
@@ -517,7 +517,7 @@ static void *change(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(hostile, changing, 600)
+TEST_F_TIMEOUT(hostile, changing, 1500)
 {
 	struct changer changer = { &self->test, self->table, self->table_at };
 	struct test *test = &self->test;
