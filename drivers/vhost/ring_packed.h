@@ -65,7 +65,7 @@ static inline struct vring_packed_desc __user *vhost_packed_ring(struct vhost_vi
 	return (struct vring_packed_desc __user *)vq->desc;
 }
 
-/* Some of these are called where user memory is open, as are only inline functions */
+/* Called between user_access_begin() and _end(), too, where only inline functions may be */
 static __always_inline u16 vhost_packed_index(u16 position)
 {
 	return position & ~VHOST_PACKED_WRAP;
