@@ -22,6 +22,8 @@ int kvm_ioregionfd_run(struct kvm_vcpu *vcpu);
 int kvm_ioregionfd_run_on(struct kvm_vcpu *vcpu);
 int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 			    void *val, bool write);
+void kvm_ioregionfd_zone_full(struct kvm_vcpu *vcpu, gpa_t addr);
+bool kvm_ioregionfd_vcpu_busy(struct kvm_vcpu *vcpu, unsigned int ioctl);
 void kvm_ioregionfd_vcpu_destroy(struct kvm_vcpu *vcpu);
 void kvm_ioregionfd_vm_destroy(struct kvm *kvm);
 int kvm_vm_ioctl_set_ioregionfd(struct kvm *kvm, void __user *argp);
@@ -47,6 +49,19 @@ static inline int kvm_vcpu_run(struct kvm_vcpu *vcpu)
 	if (likely(r || !READ_ONCE(vcpu->kvm->ioregionfd)))
 		return r;
 	return kvm_ioregionfd_run_on(vcpu);
+}
+
+/**
+ * kvm_vcpu_ioctl_busy() - whether a vcpu ioctl has to wait for a pending access
+ * @vcpu: the vCPU, whose mutex the caller holds
+ * @ioctl: which
+ *
+ * Return: whether it has to fail with -EBUSY.
+ */
+static inline bool kvm_vcpu_ioctl_busy(struct kvm_vcpu *vcpu, unsigned int ioctl)
+{
+	return vcpu->ioregionfd && ioctl != KVM_RUN &&
+	       kvm_ioregionfd_vcpu_busy(vcpu, ioctl);
 }
 
 /**
@@ -83,6 +98,11 @@ static inline int kvm_vcpu_run(struct kvm_vcpu *vcpu)
 	return kvm_arch_vcpu_ioctl_run(vcpu);
 }
 
+static inline bool kvm_vcpu_ioctl_busy(struct kvm_vcpu *vcpu, unsigned int ioctl)
+{
+	return false;
+}
+
 static inline int kvm_io_bus_refused(struct kvm_vcpu *vcpu, enum kvm_bus bus,
 				     gpa_t addr, int len, const void *val,
 				     bool write, int r)
@@ -90,6 +110,7 @@ static inline int kvm_io_bus_refused(struct kvm_vcpu *vcpu, enum kvm_bus bus,
 	return r;
 }
 
+static inline void kvm_ioregionfd_zone_full(struct kvm_vcpu *vcpu, gpa_t addr) {}
 static inline void kvm_ioregionfd_vcpu_destroy(struct kvm_vcpu *vcpu) {}
 static inline void kvm_ioregionfd_vm_destroy(struct kvm *kvm) {}
 

@@ -57,7 +57,7 @@ struct ioregionfd_cmd {
  * struct ioregionfd_resp - the answer to a command whose resp bit is set
  * @data: read: the value, of which kvm.ko takes the low 1 << size_exponent
  *	bytes; write: ignored
- * @pad: should be 0; ignored
+ * @pad: must be 0
  */
 struct ioregionfd_resp {
 	__u64 data;
@@ -132,7 +132,8 @@ struct ioregionfd_serve {
 /*
  * For a task that takes the place of one that is gone: what was taken and not
  * answered is delivered again, with ioregionfd_cmd.again set. Late answers of
- * the former task are refused. Nobody is held to be polling any more.
+ * the former task are refused: from now on a write() answers only what the thread
+ * that calls it has read. Nobody is held to be polling any more.
  */
 #define IOREGIONFD_TAKE_OVER	_IO(0xAE, 0xd8)
 
@@ -182,7 +183,8 @@ struct ioregionfd_control {
  *	IOREGIONFD_SLOT_WAITING; above these the number of the command
  * @polling: as ioregionfd_control.polling, for this slot alone
  * @cmd: the command, if the state is IOREGIONFD_SLOT_POSTED or _TAKEN
- * @data: written by the device task: the value, if @cmd is a read
+ * @answer: the value: its low 32 bits in answer[0], its high 32 bits in answer[1],
+ *	each below the number of the command
  * @posted: the posted writes before this index come before the command
  * @pad: 0
  *
@@ -190,10 +192,13 @@ struct ioregionfd_control {
  * ioregionfd_control.posted_tail >> 1 has come to @posted or gone past it, compare
  * and exchange it to IOREGIONFD_SLOT_TAKEN, other bits unchanged.
  *
- * To answer it: store @data; compare and exchange (release) @state from that
- * value to the same with IOREGIONFD_SLOT_DONE. If IOREGIONFD_SLOT_WAITING is or
- * has been set meanwhile, the vCPU sleeps: answer with IOREGIONFD_SERVE, id
- * ioregionfd_slot_id().
+ * To answer it: compare and exchange each half of @answer, from what it is, provided
+ * that its upper 32 bits are the number of the command, to that number << 32 plus 32
+ * bits of the value; then compare and exchange (release) @state from that value to the
+ * same with IOREGIONFD_SLOT_DONE. If IOREGIONFD_SLOT_WAITING is or has been set
+ * meanwhile, the vCPU sleeps: answer with IOREGIONFD_SERVE, id ioregionfd_slot_id().
+ * If @answer has another number the command is not the taker's any more: stop. So a task
+ * that was replaced, and does not know yet, has nowhere left to store its value.
  *
  * Everything here is untrusted on both sides of the guest: kvm.ko uses nothing
  * but the answer's value, and only for this very command.
@@ -202,9 +207,9 @@ struct ioregionfd_slot {
 	__u32 state;
 	__u32 polling;
 	struct ioregionfd_cmd cmd;
-	__u64 data;
+	__u64 answer[2];
 	__u32 posted;
-	__u32 pad[3];
+	__u32 pad;
 };
 
 /* ioregionfd_slot.state */
@@ -215,6 +220,19 @@ struct ioregionfd_slot {
 #define IOREGIONFD_SLOT_DONE	3	/* answered */
 #define IOREGIONFD_SLOT_WAITING	4	/* the vCPU sleeps */
 #define IOREGIONFD_SLOT_SHIFT	3	/* the number of the command begins here */
+
+/**
+ * ioregionfd_slot_answer() - one half of an answer
+ * @number: of the command: its state >> IOREGIONFD_SLOT_SHIFT
+ * @half: 0 for the low 32 bits of the value, 1 for the high ones
+ * @value: the value
+ *
+ * Return: what belongs in ioregionfd_slot.answer[@half].
+ */
+static inline __u64 ioregionfd_slot_answer(__u32 number, int half, __u64 value)
+{
+	return (__u64)number << 32 | (__u32)(value >> 32 * half);
+}
 
 /**
  * ioregionfd_slot_id() - the id of a command for IOREGIONFD_SERVE

@@ -86,7 +86,7 @@ struct kvm_create_ioregionfd {
  * @progress: KVM_IOREGIONFD_SENT_*: how much of the command left kvm.ko
  * @error: positive errno of the failed read or write, or 0
  * @action: KVM_IOREGIONFD_RETRY or KVM_IOREGIONFD_COMPLETE, stored by the VMM
- *	before its next KVM_RUN; KVM_IOREGIONFD_RETRY at the exit
+ *	before its next KVM_RUN; KVM_IOREGIONFD_UNDECIDED at the exit
  *
  * All fields are in the byte order of the host.
  */
@@ -111,6 +111,7 @@ struct kvm_ioregionfd_exit {
 #define KVM_IOREGIONFD_FAIL_PROTOCOL	3	/* unasked or wrong response */
 #define KVM_IOREGIONFD_FAIL_DEASSIGNED	4	/* the region went away in the middle */
 #define KVM_IOREGIONFD_FAIL_NO_SLOT	5	/* kvm_create_ioregionfd.vcpus is too small */
+#define KVM_IOREGIONFD_FAIL_CANCELED	6	/* KVM_RUN_IOREGIONFD_CANCEL */
 
 /* kvm_ioregionfd_exit.progress */
 #define KVM_IOREGIONFD_SENT_NONE	0	/* the device task did not see the command */
@@ -118,14 +119,23 @@ struct kvm_ioregionfd_exit {
 #define KVM_IOREGIONFD_SENT_ALL		2	/* it may have carried it out */
 
 /* kvm_ioregionfd_exit.action */
-#define KVM_IOREGIONFD_RETRY		0	/* look the address up anew, send again */
-#define KVM_IOREGIONFD_COMPLETE		1	/* the VMM has carried the access out */
+#define KVM_IOREGIONFD_UNDECIDED	0	/* KVM_RUN repeats the exit */
+#define KVM_IOREGIONFD_RETRY		1	/* look the address up anew, send again */
+#define KVM_IOREGIONFD_COMPLETE		2	/* the VMM has carried the access out */
 
 /*
- * kvm_run.flags, when KVM_RUN fails, with EINTR for one: an access is on its
- * way to a device task. The vCPU's registers are those of before the access; they may
- * not be saved or changed until KVM_RUN has returned without this flag.
+ * kvm_run.flags, when KVM_RUN fails, with EINTR for one, and at
+ * KVM_EXIT_IOREGIONFD_FAILURE: an access is pending. The vCPU's registers are those
+ * of before the access, or of its middle. They may not be saved until KVM_RUN has
+ * returned without this flag, and to change them fails with EBUSY.
  */
 #define KVM_RUN_IOREGIONFD_PENDING	(1 << 15)
+
+/*
+ * kvm_run.immediate_exit: as 1, and if an access is pending: take it back, or wait
+ * until it is complete. The vCPU does not enter the guest.
+ */
+#define KVM_RUN_IOREGIONFD_CANCEL	2
+#define KVM_RUN_IOREGIONFD_WAIT		3
 
 #endif /* _UAPI_LINUX_KVM_IOREGIONFD_H */

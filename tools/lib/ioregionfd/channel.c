@@ -57,9 +57,21 @@ int ioregionfd_channel_answer_only(struct ioregionfd_task *task, uint64_t id, ui
 	return serve(task, &answer);
 }
 
+/* Store one half of an answer, unless the slot is not the command's any more. */
+static bool store_half(struct ioregionfd_slot *slot, uint32_t number, int half, uint64_t data)
+{
+	/* Relaxed: kvm.ko's release of the state orders the number, ours orders the value. */
+	uint64_t word = __atomic_load_n(&slot->answer[half], __ATOMIC_RELAXED);
+
+	return word >> 32 == number &&
+	       __atomic_compare_exchange_n(&slot->answer[half], &word,
+					   ioregionfd_slot_answer(number, half, data), false,
+					   __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 /*
  * Answer the command of slot @index, whose state became @taken when it was taken.
- * If the vCPU sleeps, or the state has changed for whatever reason, it is for
+ * If the vCPU sleeps, or anything has changed for whatever reason, it is for
  * kvm.ko to find out what the answer is good for.
  */
 static int answer(struct ioregionfd_task *task, uint32_t index, uint32_t taken, uint64_t data)
@@ -67,10 +79,10 @@ static int answer(struct ioregionfd_task *task, uint32_t index, uint32_t taken, 
 	struct ioregionfd_slot *slot = &task->channel.slots[index];
 	uint32_t state = taken;
 
-	if (!(taken & IOREGIONFD_SLOT_WAITING)) {
-		/* Relaxed: the release below orders it. */
-		__atomic_store_n(&slot->data, data, __ATOMIC_RELAXED);
-		/* Release: pairs with kvm.ko's acquire of DONE, after which it reads data. */
+	if (!(taken & IOREGIONFD_SLOT_WAITING) &&
+	    store_half(slot, taken >> IOREGIONFD_SLOT_SHIFT, 0, data) &&
+	    store_half(slot, taken >> IOREGIONFD_SLOT_SHIFT, 1, data)) {
+		/* Release: pairs with kvm.ko's acquire of DONE, after which it reads answer. */
 		if (__atomic_compare_exchange_n(&slot->state, &state, taken | IOREGIONFD_SLOT_DONE,
 						false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 			return 0;

@@ -688,6 +688,17 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	return -1;
 }
 
+static void slot_number(struct ioregionfd_slot *slot, uint32_t number)
+{
+	slot->answer[0] = ioregionfd_slot_answer(number, 0, 0);
+	slot->answer[1] = ioregionfd_slot_answer(number, 1, 0);
+}
+
+static uint64_t slot_value(struct ioregionfd_slot *slot)
+{
+	return slot->answer[1] << 32 | (uint32_t)slot->answer[0];
+}
+
 /* Waits, if it may, until it is interrupted; accepts the answers to all slots. */
 static int model_serve(struct ioregionfd_serve *serve)
 {
@@ -700,7 +711,8 @@ static int model_serve(struct ioregionfd_serve *serve)
 		if ((state & IOREGIONFD_SLOT_STATE) != IOREGIONFD_SLOT_TAKEN ||
 		    state >> IOREGIONFD_SLOT_SHIFT != (uint32_t)serve->id)
 			return -ENOENT;
-		slot->data = serve->data;
+		slot->answer[0] = ioregionfd_slot_answer(serve->id, 0, serve->data);
+		slot->answer[1] = ioregionfd_slot_answer(serve->id, 1, serve->data);
 		__atomic_store_n(&slot->state, (state | IOREGIONFD_SLOT_DONE) &
 				 ~IOREGIONFD_SLOT_WAITING, __ATOMIC_RELEASE);
 	}
@@ -748,6 +760,7 @@ static void slot_post(struct ioregionfd_slot *slot, struct ioregionfd_cmd cmd, u
 	uint32_t number = (slot->state >> IOREGIONFD_SLOT_SHIFT) + 1;
 
 	slot->cmd = cmd;
+	slot_number(slot, number);
 	slot->posted = model.mapping->control.posted_head;
 	__atomic_store_n(&slot->state, number << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_POSTED |
 			 extra, __ATOMIC_RELEASE);
@@ -796,7 +809,7 @@ TEST_F(channel, polls_without_system_calls)
 	for (i = 0; i < 100; i++) {
 		slot_post(&self->slots[i % SLOTS], command(IOREGIONFD_CMD_READ, 0, i, 0), 0);
 		WAIT_UNTIL(slot_done(&self->slots[i % SLOTS]));
-		ASSERT_EQ(self->slots[i % SLOTS].data, 0x1122334455667788 + i);
+		ASSERT_EQ(slot_value(&self->slots[i % SLOTS]), 0x1122334455667788 + i);
 	}
 	EXPECT_EQ(model.called, 0);
 	EXPECT_EQ(self->device.logged, 100);
@@ -889,6 +902,28 @@ TEST_F(channel, taken_over)
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), -ESTALE);
 	EXPECT_EQ(self->control->posted_tail, 0);
 	EXPECT_EQ(self->device.logged, 2);
+}
+
+static void be_taken_over_and_again(struct device *device)
+{
+	struct ioregionfd_slot *slot = &model.mapping->slots[0];
+
+	(void)device;
+	/* The command has another number, and another task is about to have answered it. */
+	slot_number(slot, 2);
+	slot->answer[0] |= 0x600d;
+	__atomic_store_n(&slot->state, 2 << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_DONE,
+			 __ATOMIC_SEQ_CST);
+}
+
+/* What comes late stores nothing. */
+TEST_F(channel, taken_over_and_answered)
+{
+	self->device.on_command = be_taken_over_and_again;
+	slot_post(&self->slots[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
+	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), -ESTALE);
+	EXPECT_EQ(slot_value(&self->slots[0]), 0x600d);
+	EXPECT_TRUE(slot_done(&self->slots[0]));
 }
 
 TEST_F(channel, posted_come_first)
@@ -1050,11 +1085,12 @@ TEST_F(channel, answers_before_it_stops)
 	self->device.on_command = stop_now;
 	/* Taken by IOREGIONFD_SERVE, and in the mapping it is as that leaves it. */
 	self->slots[0].state = 1 << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
+	slot_number(&self->slots[0], 1);
 	model.serve = scripted_serve;
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_SLEEP, IOREGIONFD_ANY), 0);
 	EXPECT_EQ(model.called, 1);
 	EXPECT_TRUE(slot_done(&self->slots[0]));
-	EXPECT_EQ(self->slots[0].data, 0x1122334455667789);
+	EXPECT_EQ(slot_value(&self->slots[0]), 0x1122334455667789);
 }
 
 TEST_F(channel, adaptive_looks_before_it_sleeps)

@@ -24,22 +24,57 @@ static_assert(offsetof(struct kvm_ioregionfd, pad) == 36);
 static_assert(sizeof(struct kvm_create_ioregionfd) == 32);
 static_assert(offsetof(struct kvm_create_ioregionfd, pad) == 12);
 
-/* Each region pins two open files that count against nobody's limit. */
+/* Each region may pin an open file, which counts against nobody's limit. */
 #define IOREGIONFD_MAX_REGIONS 1000
 
 #define IOREGIONFD_PORTS 0x10000
 
+static void ioregionfd_vm_free(struct kref *refs)
+{
+	kfree(container_of(refs, struct ioregionfd_vm, refs));
+}
+
 /**
- * struct ioregionfd_vm - the regions of a VM
- * @regions: by address; regions[0] are of memory, regions[1] of ports
- * @count: how many there are
+ * ioregionfd_vm_put() - drop a reference to what a VM has of ioregionfd
+ * @vm: that
  *
- * Made for the first region, freed with the VM. Changed under slots_lock.
+ * Context: any.
  */
-struct ioregionfd_vm {
-	struct maple_tree regions[2];
-	unsigned int count;
-};
+void ioregionfd_vm_put(struct ioregionfd_vm *vm)
+{
+	kref_put(&vm->refs, ioregionfd_vm_free);
+}
+
+/**
+ * ioregionfd_vm_make() - what a VM has of ioregionfd, from now on
+ * @kvm: the VM
+ *
+ * Context: may sleep.
+ * Return: that, without a reference, or NULL if out of memory.
+ */
+struct ioregionfd_vm *ioregionfd_vm_make(struct kvm *kvm)
+{
+	/* Pairs with the exchange below. */
+	struct ioregionfd_vm *vm = smp_load_acquire(&kvm->ioregionfd), *other = NULL;
+	int i;
+
+	if (vm)
+		return vm;
+	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	if (!vm)
+		return NULL;
+	kref_init(&vm->refs);
+	for (i = 0; i < ARRAY_SIZE(vm->regions); i++)
+		mt_init_flags(&vm->regions[i], MT_FLAGS_USE_RCU);
+	spin_lock_init(&vm->lock);
+	INIT_LIST_HEAD(&vm->channels);
+
+	/* A full barrier: pairs with the acquires, here and in ioregionfd_region_find(). */
+	if (try_cmpxchg(&kvm->ioregionfd, &other, vm))
+		return vm;
+	kfree(vm);
+	return other;
+}
 
 /**
  * ioregionfd_region_find() - look up who answers for an access
@@ -58,7 +93,7 @@ struct ioregionfd_region *ioregionfd_region_find(struct kvm *kvm, bool pio,
 	struct ioregionfd_region *region;
 	struct ioregionfd_vm *vm;
 
-	/* Pairs with smp_store_release() in ioregionfd_assign(). */
+	/* Pairs with the exchange in ioregionfd_vm_make(). */
 	vm = smp_load_acquire(&kvm->ioregionfd);
 	if (!vm)
 		return NULL;
@@ -82,7 +117,7 @@ void ioregionfd_region_put(struct ioregionfd_region *region)
 {
 	if (!refcount_dec_and_test(&region->refs))
 		return;
-	region->channel->ops->put(region->channel, region->kvm);
+	region->channel->ops->put(region->channel);
 	kfree_rcu(region, rcu);
 }
 
@@ -98,7 +133,7 @@ ioregionfd_region_new(struct kvm *kvm, const struct kvm_ioregionfd *args)
 
 	channel = ioregionfd_slots_get(kvm, args->read_fd, args->write_fd);
 	if (!channel)
-		channel = ioregionfd_files_get(args->read_fd, args->write_fd);
+		channel = ioregionfd_socket_get(kvm, args->read_fd, args->write_fd);
 	if (IS_ERR(channel)) {
 		kfree(region);
 		return ERR_CAST(channel);
@@ -115,64 +150,80 @@ ioregionfd_region_new(struct kvm *kvm, const struct kvm_ioregionfd *args)
 	return region;
 }
 
-static struct ioregionfd_vm *ioregionfd_vm_new(void)
+static int ioregionfd_insert(struct ioregionfd_vm *vm, struct ioregionfd_region *region)
 {
-	struct ioregionfd_vm *vm;
-	int i;
-
-	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
-	if (!vm)
-		return NULL;
-	for (i = 0; i < ARRAY_SIZE(vm->regions); i++)
-		mt_init_flags(&vm->regions[i], MT_FLAGS_USE_RCU);
-	return vm;
-}
-
-static int ioregionfd_assign(struct kvm *kvm, struct ioregionfd_region *region)
-{
-	struct ioregionfd_vm *vm;
 	int r;
 
-	lockdep_assert_held(&kvm->slots_lock);
-
-	vm = kvm->ioregionfd ?: ioregionfd_vm_new();
-	if (!vm)
-		return -ENOMEM;
+	lockdep_assert_held(&region->kvm->slots_lock);
 
 	if (vm->count == IOREGIONFD_MAX_REGIONS)
-		r = -ENOSPC;
-	else
-		r = mtree_insert_range(&vm->regions[region->pio], region->first,
-				       region->last, region, GFP_KERNEL_ACCOUNT);
-	if (r) {
-		if (!kvm->ioregionfd)
-			kfree(vm);
-		return r;
-	}
-	vm->count++;
-
-	/* Pairs with smp_load_acquire() in ioregionfd_region_find(). */
-	smp_store_release(&kvm->ioregionfd, vm);
-	return 0;
+		return -ENOSPC;
+	r = mtree_insert_range(&vm->regions[region->pio], region->first,
+			       region->last, region, GFP_KERNEL_ACCOUNT);
+	if (!r)
+		vm->count++;
+	return r;
 }
 
-static int ioregionfd_deassign(struct kvm *kvm, const struct kvm_ioregionfd *args)
+static int ioregionfd_assign(struct kvm *kvm, const struct kvm_ioregionfd *args)
+{
+	struct ioregionfd_vm *vm = ioregionfd_vm_make(kvm);
+	struct ioregionfd_region *region;
+	int r;
+
+	if (!vm)
+		return -ENOMEM;
+	region = ioregionfd_region_new(kvm, args);
+	if (IS_ERR(region))
+		return PTR_ERR(region);
+
+	mutex_lock(&kvm->slots_lock);
+	r = ioregionfd_insert(vm, region);
+	mutex_unlock(&kvm->slots_lock);
+	if (r) {
+		region->channel->ops->leave(region);
+		ioregionfd_region_put(region);
+	}
+	return r;
+}
+
+/* Takes the region out of the tree. It keeps the reference for being there. */
+static struct ioregionfd_region *ioregionfd_erase(struct kvm *kvm,
+						  const struct kvm_ioregionfd *args)
 {
 	bool pio = args->flags & KVM_IOREGION_PIO;
 	struct ioregionfd_vm *vm = kvm->ioregionfd;
 	struct ioregionfd_region *region;
+	int r;
 
 	lockdep_assert_held(&kvm->slots_lock);
 
 	if (!vm)
-		return -ENOENT;
+		return ERR_PTR(-ENOENT);
 	region = mtree_load(&vm->regions[pio], args->guest_paddr);
 	if (!region || region->first != args->guest_paddr ||
 	    region->last - region->first != args->memory_size - 1)
-		return -ENOENT;
+		return ERR_PTR(-ENOENT);
 
-	mtree_erase(&vm->regions[pio], region->first);
+	/* Not mtree_erase(), which has to allocate, too, and cannot say that it failed */
+	r = mtree_store_range(&vm->regions[pio], region->first, region->last, NULL,
+			      GFP_KERNEL_ACCOUNT);
+	if (r)
+		return ERR_PTR(r);
 	vm->count--;
+	return region;
+}
+
+static int ioregionfd_deassign(struct kvm *kvm, const struct kvm_ioregionfd *args)
+{
+	struct ioregionfd_region *region;
+
+	mutex_lock(&kvm->slots_lock);
+	region = ioregionfd_erase(kvm, args);
+	mutex_unlock(&kvm->slots_lock);
+	if (IS_ERR(region))
+		return PTR_ERR(region);
+
 	region->channel->ops->leave(region);
 	ioregionfd_region_put(region);
 	return 0;
@@ -183,16 +234,14 @@ static int ioregionfd_deassign(struct kvm *kvm, const struct kvm_ioregionfd *arg
  * @kvm: the VM
  * @argp: a struct kvm_ioregionfd in user memory
  *
- * Context: may sleep; takes kvm->slots_lock, which no wait for a device task
- * is ever under.
+ * Context: may sleep; takes kvm->slots_lock, under which no file is used and nobody
+ * waited for.
  * Return: 0, or a negative errno as in Documentation/virt/kvm/ioregionfd.rst.
  */
 int kvm_vm_ioctl_set_ioregionfd(struct kvm *kvm, void __user *argp)
 {
-	struct ioregionfd_region *region;
 	struct kvm_ioregionfd args;
 	u64 end;
-	int r;
 
 	if (copy_from_user(&args, argp, sizeof(args)))
 		return -EFAULT;
@@ -207,23 +256,9 @@ int kvm_vm_ioctl_set_ioregionfd(struct kvm *kvm, void __user *argp)
 	if ((args.flags & KVM_IOREGION_PIO) && end > IOREGIONFD_PORTS)
 		return -EINVAL;
 
-	if (args.flags & KVM_IOREGION_DEASSIGN) {
-		mutex_lock(&kvm->slots_lock);
-		r = ioregionfd_deassign(kvm, &args);
-		mutex_unlock(&kvm->slots_lock);
-		return r;
-	}
-
-	region = ioregionfd_region_new(kvm, &args);
-	if (IS_ERR(region))
-		return PTR_ERR(region);
-
-	mutex_lock(&kvm->slots_lock);
-	r = ioregionfd_assign(kvm, region);
-	mutex_unlock(&kvm->slots_lock);
-	if (r)
-		ioregionfd_region_put(region);
-	return r;
+	if (args.flags & KVM_IOREGION_DEASSIGN)
+		return ioregionfd_deassign(kvm, &args);
+	return ioregionfd_assign(kvm, &args);
 }
 
 /**
@@ -265,16 +300,14 @@ void kvm_ioregionfd_vm_destroy(struct kvm *kvm)
 	unsigned long index;
 	int i;
 
-	/* One may linger for a VM without regions, after a failed assign. */
-	ioregionfd_files_vm_destroy(kvm);
-	ioregionfd_slots_vm_destroy(kvm);
 	if (!vm)
 		return;
+	ioregionfd_slots_vm_destroy(vm);
 	for (i = 0; i < ARRAY_SIZE(vm->regions); i++) {
 		index = 0;
 		mt_for_each(&vm->regions[i], region, index, ULONG_MAX)
 			ioregionfd_region_put(region);
 		mtree_destroy(&vm->regions[i]);
 	}
-	kfree(vm);
+	ioregionfd_vm_put(vm);
 }

@@ -10,8 +10,11 @@
  *
  * A channel that kvm.ko made gets the command a little earlier, while the emulator
  * asks the devices (kvm_ioregionfd_in_place()), and the access does not leave the
- * emulator. Unless a signal comes, or something is wrong with the channel: then it
- * leaves as above, with the command under way.
+ * emulator. Unless a signal or an interrupt comes, or something is wrong with the
+ * channel: then it leaves as above, with the command under way.
+ *
+ * The emulator remembers one access that leaves. What an instruction writes after it
+ * ("push" does so up to eight times in "pusha") is queued behind it here.
  *
  * All that describes the access is copied from fields that the VMM cannot
  * write, with two exceptions: the elements of a string, which KVM itself keeps
@@ -36,19 +39,44 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
 /* The widest access that leaves the emulator in one exit. */
 #define MMIO_MAX 8
 
+/* As many accesses as an instruction makes: the eight writes of "pusha", and one more. */
+#define ACCESSES_MAX 9
+
 /**
- * struct ioregionfd_vcpu - an access on its way, and how far it has come
- * @pending: there is one: the vCPU may not go on before it is complete
- * @early: its command was started in the middle of the exit; it becomes pending
- *	if the exit comes here
- * @failed: the VMM has been told that it failed, and has yet to say what next
+ * struct ioregionfd_access - an access, and how far it has come
  * @pio: it is to ports
  * @write: it is a write
+ * @to_vmm: it is not for a device task, whatever region it is in
  * @addr: first address, or port
  * @size: bytes; of one element, for ports
  * @count: elements of a string to or from a port, else 1
  * @done: bytes that are carried out; for ports, elements
  * @data: memory: the bytes to write, or those read so far
+ */
+struct ioregionfd_access {
+	bool pio;
+	bool write;
+	bool to_vmm;
+	u64 addr;
+	unsigned int size;
+	unsigned int count;
+	unsigned int done;
+	u8 data[MMIO_MAX];
+};
+
+/**
+ * struct ioregionfd_vcpu - the accesses of a vCPU that are on their way
+ * @nr: how many there are. The vCPU may not go on before they are complete, unless
+ *	it is still in the exit that makes them
+ * @access: those, in their order. The first one may be under way
+ * @early: the command of the first one was started in the middle of the exit; it
+ *	stays only if the exit comes here
+ * @failed: the VMM has been told that the first one failed, and has yet to say what next
+ * @left: vcpu->stat.exits + 1 of the exit in which an access was left to the emulator,
+ *	which is to leave with it; else 0
+ * @caught: where in @access that one belongs
+ * @zone_full: an access of @zone_addr did not fit into the ring of a coalesced zone
+ * @zone_addr: see there
  * @progress: KVM_IOREGIONFD_SENT_*, the most that any attempt at the next
  *	command came to
  * @region: who answers, with a reference, or NULL: to be looked up
@@ -57,19 +85,22 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
  * @call: the command on its way to @region, or NULL
  * @exit: identifies the last @region, for failures after it has gone
  *
- * Owned by whoever holds vcpu->mutex.
+ * Owned by whoever holds vcpu->mutex. From one access to its end:
+ *
+ *   in the exit     in_place() carries it out; or starts it (early); or leaves it
+ *   after the exit  access_catch() finds it, started or not: nr > 0
+ *   in KVM_RUN      access_step(), until it is complete, or the VMM has to be told:
+ *                   -EINTR and it goes on next time; or failed
  */
 struct ioregionfd_vcpu {
-	bool pending;
+	unsigned int nr;
+	struct ioregionfd_access access[ACCESSES_MAX];
 	bool early;
 	bool failed;
-	bool pio;
-	bool write;
-	u64 addr;
-	unsigned int size;
-	unsigned int count;
-	unsigned int done;
-	u8 data[MMIO_MAX];
+	u64 left;
+	unsigned int caught;
+	bool zone_full;
+	u64 zone_addr;
 	u8 progress;
 	struct ioregionfd_region *region;
 	struct ioregionfd_region *recent;
@@ -77,53 +108,53 @@ struct ioregionfd_vcpu {
 	struct kvm_ioregionfd_exit exit;
 };
 
-static bool access_complete(const struct ioregionfd_vcpu *v)
+static bool access_complete(const struct ioregionfd_access *a)
 {
-	return v->done == (v->pio ? v->count : v->size);
+	return a->done == (a->pio ? a->count : a->size);
 }
 
 /* The next command: where, how wide, and where its bytes are kept. */
 
-static u64 piece_addr(const struct ioregionfd_vcpu *v)
+static u64 piece_addr(const struct ioregionfd_access *a)
 {
-	return v->pio ? v->addr : v->addr + v->done;
+	return a->pio ? a->addr : a->addr + a->done;
 }
 
 /*
  * The protocol has only powers of two. What is left of an access after it was
  * split at a page boundary may have any size: go in naturally aligned steps.
  */
-static unsigned int piece_size_odd(const struct ioregionfd_vcpu *v)
+static unsigned int piece_size_odd(const struct ioregionfd_access *a)
 {
-	unsigned int left = v->size - v->done;
+	unsigned int left = a->size - a->done;
 
-	return 1U << min(__ffs64((v->addr + v->done) | MMIO_MAX), __fls(left));
+	return 1U << min(__ffs64((a->addr + a->done) | MMIO_MAX), __fls(left));
 }
 
-static __always_inline unsigned int piece_size(const struct ioregionfd_vcpu *v)
+static __always_inline unsigned int piece_size(const struct ioregionfd_access *a)
 {
-	return v->pio || is_power_of_2(v->size) ? v->size : piece_size_odd(v);
+	return a->pio || is_power_of_2(a->size) ? a->size : piece_size_odd(a);
 }
 
-static void *piece_bytes(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+static void *piece_bytes(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
-	if (v->pio)
-		return vcpu->arch.pio_data + v->done * v->size;
-	return v->data + v->done;
+	if (a->pio)
+		return vcpu->arch.pio_data + a->done * a->size;
+	return a->data + a->done;
 }
 
 /* The VMM can write the bytes of ports at any time: read them once. */
-static u64 piece_load(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+static u64 piece_load(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
-	void *bytes = piece_bytes(vcpu, v);
+	void *bytes = piece_bytes(vcpu, a);
 
-	switch (piece_size(v)) {
+	switch (piece_size(a)) {
 	case 1:
 		return READ_ONCE(*(u8 *)bytes);
 	case 2:
-		return v->pio ? READ_ONCE(*(u16 *)bytes) : get_unaligned((u16 *)bytes);
+		return a->pio ? READ_ONCE(*(u16 *)bytes) : get_unaligned((u16 *)bytes);
 	case 4:
-		return v->pio ? READ_ONCE(*(u32 *)bytes) : get_unaligned((u32 *)bytes);
+		return a->pio ? READ_ONCE(*(u32 *)bytes) : get_unaligned((u32 *)bytes);
 	default:
 		return get_unaligned((u64 *)bytes);
 	}
@@ -149,41 +180,61 @@ static __always_inline void store_value(void *bytes, unsigned int size, u64 valu
 static void piece_done(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 		       u64 value)
 {
-	if (!v->write)
-		store_value(piece_bytes(vcpu, v), piece_size(v), value);
-	v->done += v->pio ? 1 : piece_size(v);
+	struct ioregionfd_access *a = &v->access[0];
+
+	if (!a->write)
+		store_value(piece_bytes(vcpu, a), piece_size(a), value);
+	a->done += a->pio ? 1 : piece_size(a);
+	v->progress = KVM_IOREGIONFD_SENT_NONE;
+}
+
+static void access_insert(struct ioregionfd_vcpu *v, unsigned int at,
+			  const struct ioregionfd_access *a)
+{
+	memmove(&v->access[at + 1], &v->access[at], (v->nr - at) * sizeof(*a));
+	v->access[at] = *a;
+	v->nr++;
+}
+
+static void access_remove_first(struct ioregionfd_vcpu *v)
+{
+	if (--v->nr)
+		memmove(&v->access[0], &v->access[1], v->nr * sizeof(v->access[0]));
 	v->progress = KVM_IOREGIONFD_SENT_NONE;
 }
 
 /* Puts a completed access where the VMM would have put it. */
 static void access_return(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
-	if (!v->pio && !v->write)
-		memcpy(vcpu->run->mmio.data, v->data, v->size);
-	v->pending = false;
+	struct ioregionfd_access *a = &v->access[0];
+
+	if (!a->pio && !a->write)
+		memcpy(vcpu->run->mmio.data, a->data, a->size);
+	access_remove_first(v);
 }
 
 /* Leaves an access of which nothing is done to the VMM. */
 static void access_to_vmm(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
+	struct ioregionfd_access *a = &v->access[0];
 	struct kvm_run *run = vcpu->run;
 
-	if (v->pio) {
+	if (a->pio) {
 		run->exit_reason = KVM_EXIT_IO;
-		run->io.direction = v->write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
-		run->io.size = v->size;
-		run->io.port = v->addr;
-		run->io.count = v->count;
+		run->io.direction = a->write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
+		run->io.size = a->size;
+		run->io.port = a->addr;
+		run->io.count = a->count;
 		run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
 	} else {
 		run->exit_reason = KVM_EXIT_MMIO;
-		run->mmio.phys_addr = v->addr;
-		run->mmio.len = v->size;
-		run->mmio.is_write = v->write;
-		if (v->write)
-			memcpy(run->mmio.data, v->data, v->size);
+		run->mmio.phys_addr = a->addr;
+		run->mmio.len = a->size;
+		run->mmio.is_write = a->write;
+		if (a->write)
+			memcpy(run->mmio.data, a->data, a->size);
 	}
-	v->pending = false;
+	access_remove_first(v);
 }
 
 /* What is known of the region, in case of a failure when it has gone. */
@@ -198,33 +249,45 @@ static void access_drop_region(struct ioregionfd_vcpu *v)
 	v->region = NULL;
 }
 
+static void access_tell_failure(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	vcpu->run->exit_reason = KVM_EXIT_IOREGIONFD_FAILURE;
+	vcpu->run->ioregionfd = v->exit;
+}
+
 /* Tells the VMM of a failure, and what it must know to act on it. */
 static void access_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 			struct ioregionfd_failure why, u8 progress)
 {
+	struct ioregionfd_access *a = &v->access[0];
 	struct kvm_ioregionfd_exit *exit = &v->exit;
 
 	access_drop_region(v);
 	v->progress = max(v->progress, progress);
-	exit->guest_paddr = piece_addr(v);
-	exit->data = v->write ? piece_load(vcpu, v) : 0;
-	exit->size = piece_size(v);
-	exit->is_write = v->write;
-	exit->is_pio = v->pio;
+	exit->guest_paddr = piece_addr(a);
+	exit->data = a->write ? piece_load(vcpu, a) : 0;
+	exit->size = piece_size(a);
+	exit->is_write = a->write;
+	exit->is_pio = a->pio;
 	exit->reason = why.reason;
 	exit->progress = v->progress;
 	exit->error = why.error;
-	exit->action = KVM_IOREGIONFD_RETRY;
+	exit->action = KVM_IOREGIONFD_UNDECIDED;
 
 	v->failed = true;
-	vcpu->run->exit_reason = KVM_EXIT_IOREGIONFD_FAILURE;
-	vcpu->run->ioregionfd = *exit;
+	access_tell_failure(vcpu, v);
 }
 
-/* What the VMM wants done with the access that failed. */
+/*
+ * What the VMM wants done with the access that failed. Returns 1 to go on with it,
+ * 0 to ask again, or a negative errno.
+ */
 static int access_resolve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	switch (READ_ONCE(vcpu->run->ioregionfd.action)) {
+	case KVM_IOREGIONFD_UNDECIDED:
+		access_tell_failure(vcpu, v);
+		return 0;
 	case KVM_IOREGIONFD_RETRY:
 		break;
 	case KVM_IOREGIONFD_COMPLETE:
@@ -234,12 +297,13 @@ static int access_resolve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 		return -EINVAL;
 	}
 	v->failed = false;
-	return 0;
+	return 1;
 }
 
 static struct ioregionfd_call *command_new(struct kvm_vcpu *vcpu,
 					   struct ioregionfd_vcpu *v)
 {
+	struct ioregionfd_access *a = &v->access[0];
 	struct ioregionfd_region *region = v->region;
 	struct ioregionfd_call *call;
 
@@ -248,12 +312,12 @@ static struct ioregionfd_call *command_new(struct kvm_vcpu *vcpu,
 		return call;
 
 	call->cmd = (struct ioregionfd_cmd) {
-		.cmd = v->write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
-		.size_exponent = ilog2(piece_size(v)),
-		.resp = !(v->write && region->posted),
+		.cmd = a->write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
+		.size_exponent = ilog2(piece_size(a)),
+		.resp = !(a->write && region->posted),
 		.user_data = region->user_data,
-		.offset = piece_addr(v) - region->first,
-		.data = v->write ? piece_load(vcpu, v) : 0,
+		.offset = piece_addr(a) - region->first,
+		.data = a->write ? piece_load(vcpu, a) : 0,
 	};
 
 	vcpu->stat.generic.ioregionfd_submit++;
@@ -264,11 +328,12 @@ static struct ioregionfd_call *command_new(struct kvm_vcpu *vcpu,
 /* Returns the value that was written or read. */
 static u64 command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
+	struct ioregionfd_access *a = &v->access[0];
 	struct ioregionfd_call *call = v->call;
-	u64 value = v->write ? call->cmd.data : call->data;
+	u64 value = a->write ? call->cmd.data : call->data;
 
-	if (piece_size(v) < sizeof(value))
-		value &= BIT_ULL(8 * piece_size(v)) - 1;
+	if (piece_size(a) < sizeof(value))
+		value &= BIT_ULL(8 * piece_size(a)) - 1;
 
 	vcpu->stat.generic.ioregionfd_complete++;
 	vcpu->stat.generic.ioregionfd_in_place += !call->slept;
@@ -319,49 +384,63 @@ static int command_cancel(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	return 1;
 }
 
+/* KVM_RUN_IOREGIONFD_CANCEL. Returns 0: either way it is for the VMM. */
+static int access_cancel(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct ioregionfd_failure why = { KVM_IOREGIONFD_FAIL_CANCELED, 0 };
+	u8 progress = KVM_IOREGIONFD_SENT_NONE;
+
+	if (v->call)
+		progress = command_drop(vcpu, v, why);
+	if (progress || v->progress || v->access[0].done) {
+		access_fail(vcpu, v, why, progress);
+	} else {
+		access_drop_region(v);
+		access_to_vmm(vcpu, v);
+	}
+	return 0;
+}
+
 /*
  * The exit did not come to an end as expected: the guest got a fault instead,
  * for one, and executes the instruction anew.
  */
-static void early_abandon(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+static void exit_abandon(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_failure abandoned = {};
 
-	command_drop(vcpu, v, abandoned);
-	access_drop_region(v);
-	v->early = false;
+	if (v->early) {
+		command_drop(vcpu, v, abandoned);
+		access_drop_region(v);
+		v->early = false;
+	}
+	v->nr = 0;
 }
 
 /* Which access, if any, made kvm_arch_vcpu_ioctl_run() return 0. */
 
-static bool catch_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+static bool catch_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
 	struct kvm_mmio_fragment *frag;
-	unsigned int size;
 
 	if (!vcpu->mmio_needed)
 		return false;
 
 	frag = &vcpu->mmio_fragments[vcpu->mmio_cur_fragment];
-	size = min(frag->len, MMIO_MAX);
-	if (v->early && (v->addr != frag->gpa || v->size != size ||
-			 v->write != vcpu->mmio_is_write))
-		early_abandon(vcpu, v);
-	v->pio = false;
-	v->write = vcpu->mmio_is_write;
-	v->addr = frag->gpa;
-	v->size = size;
-	v->count = 1;
-	if (v->write)
-		memcpy(v->data, frag->data, size);
-	return size;
+	a->write = vcpu->mmio_is_write;
+	a->addr = frag->gpa;
+	a->size = min(frag->len, MMIO_MAX);
+	a->count = 1;
+	if (a->write)
+		memcpy(a->data, frag->data, a->size);
+	return a->size;
 }
 
 /*
  * The emulator forgets pio.count when it exits with an "outs", which needs no
  * completion; its port, size and direction it does not.
  */
-static bool catch_pio(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+static bool catch_pio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
 	unsigned int size = vcpu->arch.pio.size;
 	unsigned int count = vcpu->arch.pio.count;
@@ -371,63 +450,91 @@ static bool catch_pio(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	if (!count || !size || count > PAGE_SIZE / size)
 		return false;
 
-	v->pio = true;
-	v->write = !vcpu->arch.pio.in;
-	v->addr = vcpu->arch.pio.port;
-	v->size = size;
-	v->count = count;
+	a->pio = true;
+	a->write = !vcpu->arch.pio.in;
+	a->addr = vcpu->arch.pio.port;
+	a->size = size;
+	a->count = count;
 	return true;
 }
 
-static bool catch_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+static bool catch_exit(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
 	switch (READ_ONCE(vcpu->run->exit_reason)) {
 	case KVM_EXIT_MMIO:
-		return catch_mmio(vcpu, v);
+		return catch_mmio(vcpu, a);
 	case KVM_EXIT_IO:
-		return catch_pio(vcpu, v);
+		return catch_pio(vcpu, a);
 	default:
 		return false;
 	}
 }
 
+/* Whether the access did not fit into the ring of a coalesced zone, and so is the VMM's */
+static bool zone_was_full(struct ioregionfd_vcpu *v, u64 addr, bool write)
+{
+	bool full = v->zone_full && write && v->zone_addr == addr;
+
+	v->zone_full = false;
+	return full;
+}
+
+static bool same_access(const struct ioregionfd_access *a, const struct ioregionfd_access *b)
+{
+	return a->pio == b->pio && a->write == b->write && a->addr == b->addr &&
+	       a->size == b->size;
+}
+
 static bool access_catch(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, int r)
 {
-	bool caught = !r && catch_exit(vcpu, v);
+	struct ioregionfd_access a = {};
 
-	if (v->early && (!caught || v->pio))
-		early_abandon(vcpu, v);
-	if (!caught)
+	/* What waits belongs to this exit, or to one that came to nothing. */
+	if (r || !catch_exit(vcpu, &a)) {
+		exit_abandon(vcpu, v);
 		return false;
-
-	if (v->early) {
-		v->early = false;
-	} else {
-		v->region = ioregionfd_region_find(vcpu->kvm, v->pio, v->addr,
-						   v->size);
-		if (!v->region)
-			return false;
-		v->done = 0;
-		v->progress = KVM_IOREGIONFD_SENT_NONE;
 	}
-	v->failed = false;
-	v->pending = true;
+	if (v->nr && v->left != vcpu->stat.exits + 1)
+		exit_abandon(vcpu, v);
+
+	if (v->early && !v->caught) {
+		v->early = !same_access(&a, &v->access[0]);
+		if (!v->early)
+			return true;
+		exit_abandon(vcpu, v);
+	}
+	v->early = false;
+
+	a.to_vmm = zone_was_full(v, a.addr, a.write);
+	if (v->nr) {
+		access_insert(v, v->caught, &a);
+		return true;
+	}
+	if (!a.to_vmm)
+		v->region = ioregionfd_region_find(vcpu->kvm, a.pio, a.addr, a.size);
+	if (!v->region)
+		return false;
+	v->progress = KVM_IOREGIONFD_SENT_NONE;
+	access_insert(v, 0, &a);
 	return true;
 }
 
 /*
- * Finds the region again after a failure or a removal. Without one, an access
- * of which a part is done cannot become an exit as if nothing had been done.
+ * Finds the region of the access, for the first time or after a failure or a removal.
+ * Without one, an access of which a part is done cannot become an exit as if nothing
+ * had been done.
  */
 static int access_find_region(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_failure why = { KVM_IOREGIONFD_FAIL_DEASSIGNED, 0 };
+	struct ioregionfd_access *a = &v->access[0];
 
-	v->region = ioregionfd_region_find(vcpu->kvm, v->pio, piece_addr(v),
-					   v->pio ? v->size : v->size - v->done);
+	if (!a->to_vmm)
+		v->region = ioregionfd_region_find(vcpu->kvm, a->pio, piece_addr(a),
+						   a->pio ? a->size : a->size - a->done);
 	if (v->region)
 		return 1;
-	if (v->done)
+	if (a->done)
 		access_fail(vcpu, v, why, KVM_IOREGIONFD_SENT_NONE);
 	else
 		access_to_vmm(vcpu, v);
@@ -435,17 +542,21 @@ static int access_find_region(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 }
 
 /*
- * Carries out the next command of the access, from where it stands. Returns 1
- * if it got further, 0 to exit to the VMM, or a negative errno.
+ * Carries out the next command of the access, from where it stands. @mode is
+ * kvm_run.immediate_exit. Returns 1 if it got further, 0 to exit to the VMM, or a
+ * negative errno.
  */
-static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u8 mode)
 {
 	struct ioregionfd_failure no_slot = { KVM_IOREGIONFD_FAIL_NO_SLOT, 0 };
+	bool wait = !mode || mode == KVM_RUN_IOREGIONFD_WAIT;
 	struct ioregionfd_call *call;
 	int r;
 
 	if (v->failed)
-		return access_resolve(vcpu, v) ?: 1;
+		return access_resolve(vcpu, v);
+	if (mode == KVM_RUN_IOREGIONFD_CANCEL)
+		return access_cancel(vcpu, v);
 	if (!v->region)
 		return access_find_region(vcpu, v);
 	if (!v->call) {
@@ -460,8 +571,7 @@ static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	}
 
 	kvm_sigset_activate(vcpu);
-	r = v->region->channel->ops->call_run(v->region, v->call, vcpu,
-					      vcpu->wants_to_run);
+	r = v->region->channel->ops->call_run(v->region, v->call, vcpu, wait);
 	kvm_sigset_deactivate(vcpu);
 
 	switch (r) {
@@ -475,27 +585,36 @@ static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 		return command_cancel(vcpu, v);
 	}
 
-	/* -EINTR: the next KVM_RUN goes on from here. */
-	if (vcpu->wants_to_run)
+	/* The next KVM_RUN goes on from here. */
+	if (r == -EINTR && wait)
 		kvm_handle_signal_exit(vcpu);
 	return r;
 }
 
+/* Serves all accesses that there are. Returns as access_step(). */
 static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
-	int r;
+	u8 mode = vcpu->wants_to_run ? 0 : READ_ONCE(vcpu->run->immediate_exit__unsafe);
+	int r = 1;
 
-	vcpu->run->flags &= ~KVM_RUN_IOREGIONFD_PENDING;
-	while (!access_complete(v)) {
-		r = access_step(vcpu, v);
-		if (r < 0)
-			vcpu->run->flags |= KVM_RUN_IOREGIONFD_PENDING;
-		if (r <= 0)
-			return r;
+	/* It was 1 or more when kvm_vcpu_ioctl() looked, and the VMM may have changed it */
+	if (!vcpu->wants_to_run && !mode)
+		mode = 1;
+
+	while (v->nr && r > 0) {
+		if (access_complete(&v->access[0])) {
+			access_drop_region(v);
+			access_return(vcpu, v);
+		} else {
+			r = access_step(vcpu, v, mode);
+		}
 	}
-	access_drop_region(v);
-	access_return(vcpu, v);
-	return 1;
+
+	if (v->nr)
+		vcpu->run->flags |= KVM_RUN_IOREGIONFD_PENDING;
+	else
+		vcpu->run->flags &= ~KVM_RUN_IOREGIONFD_PENDING;
+	return r;
 }
 
 /*
@@ -503,11 +622,13 @@ static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
  * not look like a new access. If it fails, the VMM still finds the earlier one:
  * a KVM_RUN with immediate_exit leaves that alone.
  */
-static int run_to_exit(struct kvm_vcpu *vcpu)
+static int run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	u32 earlier = READ_ONCE(vcpu->run->exit_reason);
 	int r;
 
+	v->left = 0;
+	v->zone_full = false;
 	WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
 	r = kvm_arch_vcpu_ioctl_run(vcpu);
 	if (r < 0 && READ_ONCE(vcpu->run->exit_reason) == KVM_EXIT_UNKNOWN)
@@ -541,15 +662,18 @@ int kvm_ioregionfd_run(struct kvm_vcpu *vcpu)
 
 	if (!v)
 		return -ENOMEM;
+	/* As KVM_SET_REGS, see kvm_ioregionfd_vcpu_busy() */
+	if (v->nr && READ_ONCE(vcpu->run->kvm_dirty_regs))
+		return -EBUSY;
 
 	for (;;) {
-		if (!v->pending) {
-			r = run_to_exit(vcpu);
-			if (!access_catch(vcpu, v, r))
+		if (v->nr) {
+			r = access_serve(vcpu, v);
+			if (r <= 0)
 				return r;
 		}
-		r = access_serve(vcpu, v);
-		if (r <= 0)
+		r = run_to_exit(vcpu, v);
+		if (!access_catch(vcpu, v, r))
 			return r;
 	}
 }
@@ -601,51 +725,50 @@ static struct ioregionfd_region *region_in_place(struct kvm_vcpu *vcpu,
 	return region;
 }
 
-/**
- * kvm_ioregionfd_in_place() - carry an access to memory out during the exit
- * @vcpu: the vCPU, which is inside of kvm_arch_vcpu_ioctl_run()
- * @addr: first address
- * @len: bytes
- * @val: the bytes to write, or where to put those read
- * @write: whether it is a write
- *
- * Context: within kvm->srcu, which it leaves while it sleeps.
- * Return: 0 if it is done, or -EOPNOTSUPP: the emulator has to leave with it, and
- * kvm_ioregionfd_run() goes on.
+/*
+ * An access is to leave the emulator, and this is of the same exit: another part of
+ * that access, or what the instruction does next. A write can wait here until it is its
+ * turn: the emulator goes on. (If it comes to a fault then, the instruction begins anew,
+ * and what waits is abandoned.) A read cannot.
  */
-int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
-			    void *val, bool write)
+static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
-	struct ioregionfd_vcpu *v = vcpu->ioregionfd;
+	struct ioregionfd_access *a = &v->access[v->nr];
+	struct ioregionfd_region *region;
+
+	/* One place is for the access that leaves. */
+	if (!a->write || v->nr == ACCESSES_MAX - 1)
+		return -EOPNOTSUPP;
+	region = ioregionfd_region_find(vcpu->kvm, false, a->addr, a->size);
+	if (!region)
+		return -EOPNOTSUPP;
+	ioregionfd_region_put(region);
+	v->nr++;
+	return 0;
+}
+
+/* Carries @v->access[0] out, if that can be done from here. */
+static int in_place_first(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct ioregionfd_access *a = &v->access[0];
 	struct ioregionfd_call *call;
-	u64 value;
 
-	/* An earlier part of the same access is to leave the emulator. */
-	if (!v || vcpu->mmio_nr_fragments)
+	/* Nobody waits for a device task with immediate_exit. */
+	if (!vcpu->wants_to_run)
 		return -EOPNOTSUPP;
-	if (v->early)
-		early_abandon(vcpu, v);
-
 	/*
-	 * Only what is one command, and not the first part of an access that
-	 * crosses a page: the other part may yet make it begin anew.
+	 * Only what is one command, and not the first part of an access that crosses a
+	 * page: the other part may yet make it begin anew. Such a part ends with the
+	 * page, or, if the access has more than 8 bytes, is not aligned.
 	 */
-	if (!is_power_of_2(len) || !((addr + len) & ~PAGE_MASK))
+	if (!is_power_of_2(a->size) || (a->addr & (a->size - 1)) ||
+	    !((a->addr + a->size) & ~PAGE_MASK))
 		return -EOPNOTSUPP;
 
-	v->region = region_in_place(vcpu, v, addr, len);
+	v->region = region_in_place(vcpu, v, a->addr, a->size);
 	if (!v->region)
 		return -EOPNOTSUPP;
-	v->pio = false;
-	v->write = write;
-	v->addr = addr;
-	v->size = len;
-	v->count = 1;
-	v->done = 0;
 	v->progress = KVM_IOREGIONFD_SENT_NONE;
-	if (write)
-		memcpy(v->data, val, len);
-
 	call = command_new(vcpu, v);
 	if (IS_ERR(call)) {
 		v->region = NULL;
@@ -655,14 +778,124 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 	if (v->region->channel->ops->call_try(v->region, call, vcpu)) {
 		refcount_inc(&v->region->refs);
 		v->early = true;
+		v->nr = 1;
 		return -EOPNOTSUPP;
 	}
+	return 0;
+}
+
+/**
+ * kvm_ioregionfd_in_place() - carry an access to memory out during the exit
+ * @vcpu: the vCPU, which is inside of kvm_arch_vcpu_ioctl_run()
+ * @addr: first address
+ * @len: bytes, at most 8
+ * @val: the bytes to write, or where to put those read
+ * @write: whether it is a write
+ *
+ * Context: within kvm->srcu, which it leaves while it sleeps.
+ * Return: 0 if it is done, or will be before the guest goes on; or -EOPNOTSUPP: the
+ * emulator has to leave with it, and kvm_ioregionfd_run() goes on.
+ */
+int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
+			    void *val, bool write)
+{
+	struct ioregionfd_vcpu *v = vcpu->ioregionfd;
+	struct ioregionfd_access *a;
+	bool first, full;
+	u64 value;
+	int r;
+
+	if (!v)
+		return -EOPNOTSUPP;
+	full = zone_was_full(v, addr, write);
+	first = v->left != vcpu->stat.exits + 1;
+	if (first && v->nr)
+		exit_abandon(vcpu, v);
+
+	a = &v->access[v->nr];
+	a->pio = false;
+	a->write = write;
+	a->to_vmm = false;
+	a->addr = addr;
+	a->size = len;
+	a->count = 1;
+	a->done = 0;
+	if (write)
+		memcpy(a->data, val, len);
+
+	r = -EOPNOTSUPP;
+	if (!full)
+		r = first ? in_place_first(vcpu, v) : in_place_behind(vcpu, v);
+	if (r) {
+		v->zone_full = full;
+		/* The first part of an access says where all of it belongs. */
+		if (first)
+			v->caught = 0;
+		else if (!vcpu->mmio_nr_fragments)
+			v->caught = v->nr;
+		v->left = vcpu->stat.exits + 1;
+		return r;
+	}
+	if (!first)
+		return 0;
 
 	value = command_complete(vcpu, v);
 	if (!write)
 		store_value(val, len, value);
 	v->region = NULL;
 	return 0;
+}
+
+/**
+ * kvm_ioregionfd_zone_full() - a coalesced zone has no room for a write
+ * @vcpu: the vCPU, in the middle of a VM exit
+ * @addr: first address or port
+ *
+ * What the zone's ring has no room for is the VMM's, which empties the ring first; a
+ * device task would be given it before what is in the ring.
+ *
+ * Context: within kvm->srcu.
+ */
+void kvm_ioregionfd_zone_full(struct kvm_vcpu *vcpu, gpa_t addr)
+{
+	struct ioregionfd_vcpu *v = vcpu->ioregionfd;
+
+	if (!v)
+		return;
+	v->zone_full = true;
+	v->zone_addr = addr;
+}
+
+/**
+ * kvm_ioregionfd_vcpu_busy() - whether an ioctl must not be while an access is pending
+ * @vcpu: the vCPU, whose mutex the caller holds
+ * @ioctl: the vcpu ioctl
+ *
+ * To complete the access changes registers, or has begun to: what is set meanwhile
+ * would be lost in part.
+ *
+ * Context: process.
+ * Return: whether it has to fail with -EBUSY.
+ */
+bool kvm_ioregionfd_vcpu_busy(struct kvm_vcpu *vcpu, unsigned int ioctl)
+{
+	lockdep_assert_held(&vcpu->mutex);
+
+	if (!vcpu->ioregionfd->nr)
+		return false;
+	switch (ioctl) {
+	case KVM_SET_REGS:
+	case KVM_SET_SREGS:
+	case KVM_SET_SREGS2:
+	case KVM_SET_ONE_REG:
+	case KVM_SET_FPU:
+	case KVM_SET_XSAVE:
+	case KVM_SET_VCPU_EVENTS:
+	case KVM_SET_NESTED_STATE:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /**

@@ -4,7 +4,7 @@
  *
  *   control.c	the ioctls: which addresses belong to which region
  *   dispatch.c	the vCPU: catches an access, has it served, completes it
- *   files.c	a channel over a pair of files that the VMM gave
+ *   socket.c	a channel over a socket that the VMM gave
  *   slots.c	a channel that kvm.ko made: a slot for each vCPU; the vCPUs' side
  *   serve.c	its file descriptor: the device task's side
  */
@@ -12,12 +12,37 @@
 #define __KVM_IOREGIONFD_INTERNAL_H
 
 #include <linux/ioregionfd.h>
+#include <linux/kref.h>
 #include <linux/kvm_ioregionfd_host.h>
+#include <linux/list.h>
+#include <linux/maple_tree.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
+#include <linux/spinlock.h>
 #include <linux/types.h>
 
 struct ioregionfd_channel;
+
+/**
+ * struct ioregionfd_vm - what a VM has of ioregionfd
+ * @refs: one for the VM, one for each channel that was made for it
+ * @regions: by address; regions[0] are of memory, regions[1] of ports. Changed under
+ *	kvm->slots_lock, looked up under RCU
+ * @count: how many there are; under kvm->slots_lock
+ * @lock: guards @channels and @bytes. Nothing is waited for under it, and no file used
+ * @channels: made by KVM_CREATE_IOREGIONFD, whose file is open
+ * @bytes: what they take, and those that are closed but still have regions
+ *
+ * Made when it is first needed. Two VMs share nothing.
+ */
+struct ioregionfd_vm {
+	struct kref refs;
+	struct maple_tree regions[2];
+	unsigned int count;
+	spinlock_t lock; /* for channels and bytes */
+	struct list_head channels;
+	size_t bytes;
+};
 
 /**
  * struct ioregionfd_region - addresses that a device task answers for
@@ -47,6 +72,8 @@ struct ioregionfd_region {
 	bool gone;
 };
 
+struct ioregionfd_vm *ioregionfd_vm_make(struct kvm *kvm);
+void ioregionfd_vm_put(struct ioregionfd_vm *vm);
 struct ioregionfd_region *ioregionfd_region_find(struct kvm *kvm, bool pio,
 						 u64 addr, unsigned int len);
 void ioregionfd_region_put(struct ioregionfd_region *region);
@@ -85,15 +112,16 @@ struct ioregionfd_failure {
  * @call_run: carries the call out, or goes on with it; @wait: whether it may wait
  *	for the device task. May sleep; must not be under a lock or in an SRCU
  *	section. Returns 0 if it is done; -EINTR: a signal came, or it cannot go
- *	on without waiting, run it again; -EIO: the channel has failed;
- *	-ECANCELED: the region has been removed.
+ *	on without waiting, run it again; -ENOMEM: likewise; -EIO: the channel
+ *	has failed; -ECANCELED: the region has been removed.
  * @call_end: drops a call, in whatever state it is. What was not sent is taken
  *	back; for the rest, the response is dropped when it comes. May sleep.
  *	Returns KVM_IOREGIONFD_SENT_*: what the device task may have seen.
  * @failure: why the channel has failed; the reason is 0 if it has not.
- * @leave: a region is removed: starts no command for it any more, and no vCPU
- *	goes on waiting for one. Under kvm->slots_lock.
- * @put: drops a region's reference. May sleep.
+ * @leave: a region is removed, and cannot be found any more: starts no command for
+ *	it, and no vCPU goes on waiting for one. Sets region->gone. May sleep; holds
+ *	no lock that anybody else has a use for.
+ * @put: drops a region's reference. May sleep. At the end of a VM without @leave.
  */
 struct ioregionfd_channel_ops {
 	struct ioregionfd_call *(*call_new)(struct ioregionfd_region *region,
@@ -107,7 +135,7 @@ struct ioregionfd_channel_ops {
 		       struct ioregionfd_call *call);
 	struct ioregionfd_failure (*failure)(struct ioregionfd_channel *channel);
 	void (*leave)(struct ioregionfd_region *region);
-	void (*put)(struct ioregionfd_channel *channel, struct kvm *kvm);
+	void (*put)(struct ioregionfd_channel *channel);
 };
 
 /**
@@ -118,15 +146,15 @@ struct ioregionfd_channel {
 	const struct ioregionfd_channel_ops *ops;
 };
 
-/* files.c */
-struct ioregionfd_channel *ioregionfd_files_get(int read_fd, int write_fd);
-void ioregionfd_files_vm_destroy(struct kvm *kvm);
+/* socket.c */
+struct ioregionfd_channel *ioregionfd_socket_get(struct kvm *kvm, int read_fd,
+						 int write_fd);
 
 /* slots.c */
 int ioregionfd_slots_create(struct kvm *kvm,
 			    const struct kvm_create_ioregionfd *args);
 struct ioregionfd_channel *ioregionfd_slots_get(struct kvm *kvm, int read_fd,
 						int write_fd);
-void ioregionfd_slots_vm_destroy(struct kvm *kvm);
+void ioregionfd_slots_vm_destroy(struct ioregionfd_vm *vm);
 
 #endif /* __KVM_IOREGIONFD_INTERNAL_H */

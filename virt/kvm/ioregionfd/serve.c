@@ -3,12 +3,13 @@
  * ioregionfd, serve: the file descriptor of a channel that kvm.ko made, by which
  * device tasks take commands and answer them.
  *
- * Any number of tasks may do so at once, each in any of the ways. A command is
- * taken by one of them, see slots.h; slots.c asks serve_wake() to wake one that
- * waits. Whoever takes one and leaves others waiting wakes the next.
+ * Many tasks may do so at once, each in any of the ways. A command is taken by one of
+ * them, see slots.h; slots.c asks serve_wake() to wake one that waits. Whoever was woken
+ * and leaves others waiting wakes the next, whether it has taken a command or not.
  *
  * Nobody sleeps, and no io_uring command is parked, before take() has found
- * nothing after they were in the queue.
+ * nothing after they were in the queue. All who are in a queue want what it is for, so
+ * to wake one takes the same time however many there are; and there is a limit to that.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -19,7 +20,9 @@
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
+#include <linux/uio.h>
 #include <linux/vmalloc.h>
 
 #include "slots.h"
@@ -28,12 +31,11 @@ static_assert(sizeof(struct ioregionfd_serve) == 64);
 static_assert(offsetof(struct ioregionfd_serve, cmd) == 32);
 static_assert(sizeof(struct ioregionfd_info) == 32);
 
-/*
- * Wake flags of the scheduler that it does not export: that the waker is about
- * to sleep, and that the woken task should come to its CPU.
- */
-#define SERVE_WF_SYNC		0x10
-#define SERVE_WF_CURRENT_CPU	0x40
+/* More waiters than this have no use, and all of them are woken when the VM goes. */
+static int waiters_max(const struct slots *ch)
+{
+	return 2 * ch->nr + 16;
+}
 
 /* Taking. */
 
@@ -62,7 +64,7 @@ static bool take_slot(struct slots *ch, unsigned int i, struct ioregionfd_serve 
 		if (!arg)
 			return true;
 		/* It is whole if it is still there to be taken after that. */
-		arg->cmd = s->call.cmd;
+		arg->cmd = data_race(s->call.cmd);
 		if (!try_cmpxchg(&s->shared->state, &word,
 				 word ^ IOREGIONFD_SLOT_POSTED ^ IOREGIONFD_SLOT_TAKEN))
 			continue;
@@ -150,11 +152,36 @@ static int take(struct slots *ch, u32 vcpu, struct ioregionfd_serve *arg)
 	return -EINTR;
 }
 
+/* The command goes back to where take_slot() found it, unless its vCPU has given it up. */
+static void untake_slot(struct slots *ch, struct slot *s, u64 id)
+{
+	u32 i = s - ch->slots;
+	bool over;
+	u32 word;
+
+	/* Against the vCPU, which gives up under it. */
+	spin_lock(&s->lock);
+	over = !READ_ONCE(s->sent);
+	word = READ_ONCE(s->shared->state);
+	while ((word & IOREGIONFD_SLOT_STATE) == IOREGIONFD_SLOT_TAKEN &&
+	       ioregionfd_slot_id(i, word) == id) {
+		if (try_cmpxchg(&s->shared->state, &word, over ?
+				slot_word(s, IOREGIONFD_SLOT_FREE) :
+				word ^ IOREGIONFD_SLOT_POSTED ^ IOREGIONFD_SLOT_TAKEN))
+			break;
+	}
+	spin_unlock(&s->lock);
+
+	if (over)
+		rcuwait_wake_up(&s->wait);
+	else
+		serve_wake(ch, i);
+}
+
 /* Undoes take(): the task could not be given what was taken. */
 static void untake(struct slots *ch, const struct ioregionfd_serve *arg)
 {
 	u32 slot = ioregionfd_id_slot(arg->id);
-	struct slot *s;
 	u32 word;
 
 	if (slot == IOREGIONFD_ANY) {
@@ -163,22 +190,25 @@ static void untake(struct slots *ch, const struct ioregionfd_serve *arg)
 		serve_wake_all(ch);
 		return;
 	}
-	s = &ch->slots[slot];
-	word = READ_ONCE(s->shared->state);
-	while ((word & IOREGIONFD_SLOT_STATE) == IOREGIONFD_SLOT_TAKEN &&
-	       ioregionfd_slot_id(slot, word) == arg->id) {
-		if (try_cmpxchg(&s->shared->state, &word,
-				word ^ IOREGIONFD_SLOT_POSTED ^ IOREGIONFD_SLOT_TAKEN))
-			break;
-	}
-	serve_wake(ch, slot);
+	untake_slot(ch, &ch->slots[slot], arg->id);
 }
 
 /* Answering. */
 
+/* Stores a half of the value, if the slot is still that of the command. */
+static bool answer_half(u64 *answer, u32 number, int half, u64 value)
+{
+	u64 word = READ_ONCE(answer[half]);
+
+	/* If it is changed here, the command is answered by somebody else, too. */
+	return word >> 32 == number &&
+	       try_cmpxchg(&answer[half], &word, ioregionfd_slot_answer(number, half, value));
+}
+
 static int answer_slot(struct slots *ch, u64 id, u64 data)
 {
 	u32 i = ioregionfd_id_slot(id);
+	struct ioregionfd_slot *shared;
 	struct slot *s;
 	u32 word;
 
@@ -186,14 +216,21 @@ static int answer_slot(struct slots *ch, u64 id, u64 data)
 		return -ENOENT;
 	i = array_index_nospec(i, ch->nr);
 	s = &ch->slots[i];
+	shared = s->shared;
 	WRITE_ONCE(ch->answered, i);
 
-	word = READ_ONCE(s->shared->state);
+	word = READ_ONCE(shared->state);
+	if ((word & IOREGIONFD_SLOT_STATE) != IOREGIONFD_SLOT_TAKEN ||
+	    ioregionfd_slot_id(i, word) != id)
+		return -ENOENT;
+	if (!answer_half(shared->answer, (u32)id, 0, data) ||
+	    !answer_half(shared->answer, (u32)id, 1, data))
+		return -ENOENT;
+
 	while ((word & IOREGIONFD_SLOT_STATE) == IOREGIONFD_SLOT_TAKEN &&
 	       ioregionfd_slot_id(i, word) == id) {
-		WRITE_ONCE(s->shared->data, data);
 		/* A full barrier: pairs with the acquire in slot_is(). */
-		if (try_cmpxchg(&s->shared->state, &word,
+		if (try_cmpxchg(&shared->state, &word,
 				(word | IOREGIONFD_SLOT_DONE) & ~IOREGIONFD_SLOT_WAITING)) {
 			if (word & IOREGIONFD_SLOT_WAITING)
 				rcuwait_wake_up(&s->wait);
@@ -236,44 +273,101 @@ static int answer(struct slots *ch, u64 id, u64 data)
 
 /**
  * struct waiter - a task, or an io_uring command, that waits for a command
- * @entry: in slots.tasks, if it waits
- * @channel: the channel
- * @vcpu: for that of one slot, or IOREGIONFD_ANY
- * @to_read: in read(), so not while a command that was read waits for write()
+ * @entry: in @queue, if it waits
+ * @queue: where it waits
  */
 struct waiter {
 	wait_queue_entry_t entry;
-	struct slots *channel;
-	u32 vcpu;
-	bool to_read;
+	wait_queue_head_t *queue;
 };
 
-/* If not, the wake-up goes to another. */
-static bool waiter_wants(struct waiter *w, void *key)
+/*
+ * Called before a waiter enters its queue for the first time. It is counted first, so
+ * that serve_wake(), after its caller's barrier, finds nobody only if the waiter's look
+ * after its own barrier finds the command.
+ */
+static int waiter_begin(struct slots *ch, u32 vcpu)
 {
-	u32 slot = (unsigned long)key;
+	if (atomic_inc_return(&ch->waiters) > waiters_max(ch)) {
+		atomic_dec(&ch->waiters);
+		return -EBUSY;
+	}
+	if (vcpu != IOREGIONFD_ANY)
+		atomic_inc(&ch->slot_waiters);
+	return 0;
+}
 
-	if (w->to_read && READ_ONCE(w->channel->reading) &&
-	    !READ_ONCE(w->channel->ended))
-		return false;
-	return w->vcpu == slot || w->vcpu == IOREGIONFD_ANY ||
-	       slot == IOREGIONFD_ANY;
+static void waiter_end(struct slots *ch, u32 vcpu)
+{
+	if (vcpu != IOREGIONFD_ANY)
+		atomic_dec(&ch->slot_waiters);
+	atomic_dec(&ch->waiters);
+}
+
+/* @key, if not NULL, points to whether somebody has been woken. */
+static void tell_waker(void *key)
+{
+	if (key)
+		*(bool *)key = true;
 }
 
 static int wake_task(wait_queue_entry_t *entry, unsigned int mode, int flags,
 		     void *key)
 {
-	struct waiter *w = container_of(entry, struct waiter, entry);
-
-	if (!waiter_wants(w, key))
-		return 0;
-	/* Who has posted a write does not wait. */
-	if (w->channel->sync_wake && key != wake_key(IOREGIONFD_ANY))
-		flags |= SERVE_WF_SYNC | SERVE_WF_CURRENT_CPU;
 	if (!default_wake_function(entry, mode, flags, key))
 		return 0;
 	list_del_init_careful(&entry->entry);
+	tell_waker(key);
 	return 1;
+}
+
+static bool wake_one(wait_queue_head_t *queue, bool sync)
+{
+	bool woken = false;
+
+	/* After the barrier before serve_wake(), which pairs with that of who waits */
+	if (!waitqueue_active(queue))
+		return false;
+	if (sync)
+		__wake_up_sync_key(queue, TASK_NORMAL, &woken);
+	else
+		__wake_up(queue, TASK_NORMAL, 1, &woken);
+	return woken;
+}
+
+/* Those who wait for one slot get posted writes as well, if nobody else does. */
+static bool wake_one_of_slots(struct slots *ch, bool parked)
+{
+	unsigned int i;
+
+	if (!atomic_read(&ch->slot_waiters))
+		return false;
+	for (i = 0; i < ch->nr; i++) {
+		if (wake_one(parked ? &ch->slots[i].parked : &ch->slots[i].tasks, false))
+			return true;
+	}
+	return false;
+}
+
+/* A read() does not return a command before the last one has been answered. */
+static bool wake_reader(struct slots *ch, bool sync)
+{
+	return !READ_ONCE(ch->reading) && wake_one(&ch->readers, sync);
+}
+
+static bool wake_for_slot(struct slots *ch, struct slot *s)
+{
+	return wake_one(&s->tasks, ch->sync_wake) || wake_one(&ch->tasks, ch->sync_wake) ||
+	       wake_reader(ch, ch->sync_wake) ||
+	       wake_one(&s->parked, false) || wake_one(&ch->parked, false);
+}
+
+/* Who has posted a write does not wait: sync would be wrong. */
+static bool wake_for_posted(struct slots *ch)
+{
+	return wake_one(&ch->tasks, false) || wake_reader(ch, false) ||
+	       wake_one_of_slots(ch, false) || wake_one(&ch->parked, false) ||
+	       wake_one_of_slots(ch, true);
 }
 
 /**
@@ -281,15 +375,21 @@ static int wake_task(wait_queue_entry_t *entry, unsigned int mode, int flags,
  * @ch: the channel
  * @slot: the slot of the command, or IOREGIONFD_ANY for a posted write
  *
- * After a full barrier that follows the store by which the command can be seen.
+ * After a full barrier that follows the store by which the command can be seen. A task
+ * that sleeps comes; one with an io_uring command only when it next looks at its ring,
+ * so that is the second choice.
  *
- * Context: any in which interrupts are enabled.
+ * Context: process.
  */
 void serve_wake(struct slots *ch, u32 slot)
 {
-	/* After the caller's barrier, which pairs with take_sleep() and uring_park() */
-	if (waitqueue_active(&ch->tasks))
-		__wake_up(&ch->tasks, TASK_NORMAL, 1, wake_key(slot));
+	/* After the caller's barrier, which pairs with waiter_begin() */
+	if (atomic_read(&ch->waiters)) {
+		if (slot == IOREGIONFD_ANY)
+			wake_for_posted(ch);
+		else
+			wake_for_slot(ch, &ch->slots[slot]);
+	}
 	/* After the caller's barrier, which pairs with serve_poll() */
 	if (waitqueue_active(&ch->polls))
 		wake_up_poll(&ch->polls, EPOLLIN | EPOLLRDNORM);
@@ -303,7 +403,15 @@ void serve_wake(struct slots *ch, u32 slot)
  */
 void serve_wake_all(struct slots *ch)
 {
-	__wake_up(&ch->tasks, TASK_NORMAL, 0, wake_key(IOREGIONFD_ANY));
+	unsigned int i;
+
+	wake_up_all(&ch->tasks);
+	wake_up_all(&ch->readers);
+	wake_up_all(&ch->parked);
+	for (i = 0; i < ch->nr && atomic_read(&ch->slot_waiters); i++) {
+		wake_up_all(&ch->slots[i].tasks);
+		wake_up_all(&ch->slots[i].parked);
+	}
 	wake_up_poll(&ch->polls, EPOLLIN | EPOLLRDNORM |
 				 (READ_ONCE(ch->ended) ? EPOLLHUP : 0));
 }
@@ -330,8 +438,8 @@ static void serve_pass_on(struct slots *ch)
 {
 	/* For the waiter that did not see the command, or reading: we see it. */
 	smp_mb();
-	/* After that barrier, which pairs with take_sleep() and uring_park() */
-	if (waitqueue_active(&ch->tasks))
+	/* After that barrier, which pairs with waiter_begin() */
+	if (atomic_read(&ch->waiters))
 		wake_for_all(ch);
 }
 
@@ -341,10 +449,12 @@ static int take_to_read(struct slots *ch, struct ioregionfd_serve *arg)
 	int taken = 0;
 
 	spin_lock(&ch->read_lock);
-	if (!ch->reading)
+	if (!READ_ONCE(ch->reading))
 		taken = take(ch, arg->vcpu, arg);
-	if (taken > 0 && arg->cmd.resp)
-		ch->reading = arg->id;
+	if (taken > 0 && arg->cmd.resp) {
+		WRITE_ONCE(ch->reading, arg->id);
+		ch->reader = current;
+	}
 	spin_unlock(&ch->read_lock);
 	return taken;
 }
@@ -354,31 +464,36 @@ static bool interrupted(struct slots *ch)
 	return READ_ONCE(ch->interrupted) && xchg(&ch->interrupted, false);
 }
 
-/* As take_wait(), once there was nothing to take. */
+static int take_any_way(struct slots *ch, struct ioregionfd_serve *arg, bool to_read)
+{
+	return to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
+}
+
+/* As take_wait(), once there was nothing to take. Leaves in arg->timeout what is left. */
 static int take_sleep(struct slots *ch, struct ioregionfd_serve *arg, bool to_read)
 {
 	struct waiter w = {
-		.entry = {
-			.flags = WQ_FLAG_EXCLUSIVE,
-			.private = current,
-			.func = wake_task,
-			.entry = LIST_HEAD_INIT(w.entry.entry),
-		},
-		.channel = ch,
-		.vcpu = arg->vcpu,
-		.to_read = to_read,
+		.queue = to_read ? &ch->readers : &ch->tasks,
 	};
 	bool late = false;
 	ktime_t end = 0;
-	int r, intr;
+	int r;
 
+	r = waiter_begin(ch, arg->vcpu);
+	if (r)
+		return r;
+	if (arg->vcpu != IOREGIONFD_ANY)
+		w.queue = &ch->slots[array_index_nospec(arg->vcpu, ch->nr)].tasks;
 	if (arg->timeout > 0)
 		end = ktime_add_safe(ktime_get(), ns_to_ktime(arg->timeout));
+	init_waitqueue_func_entry(&w.entry, wake_task);
+	w.entry.private = current;
+	INIT_LIST_HEAD(&w.entry.entry);
 
 	for (;;) {
 		/* Its barrier pairs with that before serve_wake(). */
-		intr = prepare_to_wait_event(&ch->tasks, &w.entry, TASK_INTERRUPTIBLE);
-		r = to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
+		prepare_to_wait_exclusive(w.queue, &w.entry, TASK_INTERRUPTIBLE);
+		r = take_any_way(ch, arg, to_read);
 		if (r) {
 			r = min(r, 0);
 			break;
@@ -387,7 +502,10 @@ static int take_sleep(struct slots *ch, struct ioregionfd_serve *arg, bool to_re
 		if (READ_ONCE(ch->ended))
 			break;
 		r = -EINTR;
-		if (intr || (!to_read && interrupted(ch)))
+		if (!to_read && interrupted(ch))
+			break;
+		r = -ERESTARTSYS;
+		if (signal_pending(current))
 			break;
 		r = -ETIMEDOUT;
 		if (late)
@@ -398,13 +516,19 @@ static int take_sleep(struct slots *ch, struct ioregionfd_serve *arg, bool to_re
 		else
 			schedule();
 	}
-	finish_wait(&ch->tasks, &w.entry);
+	finish_wait(w.queue, &w.entry);
+	waiter_end(ch, arg->vcpu);
+	if (end)
+		arg->timeout = max(ktime_to_ns(ktime_sub(end, ktime_get())), 1);
+	/* Somebody may have woken this one, after its last look, for what is another's. */
+	if (r)
+		serve_pass_on(ch);
 	return r;
 }
 
 /*
  * Takes a command, and waits for one if need be. Returns 0 or why there is
- * none: -ENODEV, -EINTR, -ETIMEDOUT.
+ * none: -ENODEV, -EINTR, -ERESTARTSYS (a signal), -ETIMEDOUT, -EBUSY.
  */
 static int take_wait(struct slots *ch, struct ioregionfd_serve *arg, bool to_read)
 {
@@ -413,9 +537,9 @@ static int take_wait(struct slots *ch, struct ioregionfd_serve *arg, bool to_rea
 
 	/* While a lone vCPU waits to go on there is nothing to be found. */
 	if (!arg->timeout || READ_ONCE(ch->used) > 1 || !READ_ONCE(answered->gave_way))
-		r = to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
+		r = take_any_way(ch, arg, to_read);
 	if (!r && arg->timeout && slots_give_way(&ch->gave_way, &answered->gave_way))
-		r = to_read ? take_to_read(ch, arg) : take(ch, arg->vcpu, arg);
+		r = take_any_way(ch, arg, to_read);
 	if (r)
 		return min(r, 0);
 	if (READ_ONCE(ch->ended))
@@ -467,6 +591,18 @@ static int serve_store_none(struct ioregionfd_serve __user *user, int r)
 	return put_user(0, &user->id) ? -EFAULT : r;
 }
 
+/*
+ * A signal came. If it has no handler (the task was stopped, or frozen, or traced) the
+ * call begins anew, with nothing to answer and for the rest of the time.
+ */
+static int serve_interrupted(const struct ioregionfd_serve *arg,
+			     struct ioregionfd_serve __user *user)
+{
+	if (arg->timeout > 0 && put_user(arg->timeout, &user->timeout))
+		return serve_store_none(user, -EFAULT);
+	return serve_store_none(user, -ERESTARTNOHAND);
+}
+
 /* Gives what was taken to the task. A struct ioregionfd_cmd is four words. */
 static __always_inline int serve_store(struct slots *ch,
 				       const struct ioregionfd_serve *arg,
@@ -493,26 +629,36 @@ untake:
 	return serve_store_none(user, -EFAULT);
 }
 
+/* All of it, by a task that may sleep if arg->timeout says so. */
+static int serve(struct slots *ch, struct ioregionfd_serve *arg,
+		 struct ioregionfd_serve __user *user)
+{
+	int r;
+
+	r = serve_answer(ch, arg);
+	if (r)
+		return r;
+	if (arg->flags & IOREGIONFD_ANSWER_ONLY)
+		return serve_store_none(user, 0);
+	r = take_wait(ch, arg, false);
+	if (r == -ERESTARTSYS)
+		return serve_interrupted(arg, user);
+	return r ? serve_store_none(user, r) : serve_store(ch, arg, user);
+}
+
 static long serve_ioctl(struct slots *ch, struct ioregionfd_serve __user *user)
 {
 	struct ioregionfd_serve arg;
 	int r;
 
 	r = serve_load(ch, &arg, user);
-	if (!r)
-		r = serve_answer(ch, &arg);
-	if (r)
-		return r;
-	if (!(arg.flags & IOREGIONFD_ANSWER_ONLY))
-		r = take_wait(ch, &arg, false);
-	if (r || (arg.flags & IOREGIONFD_ANSWER_ONLY))
-		return serve_store_none(user, r);
-	return serve_store(ch, &arg, user);
+	return r ?: serve(ch, &arg, user);
 }
 
 /**
  * struct parked - an IOREGIONFD_SERVE of io_uring that waits
- * @waiter: in slots.tasks, unless it has been woken or cancelled
+ * @waiter: in its queue, unless it has been woken or cancelled
+ * @vcpu: for a command of that slot, or IOREGIONFD_ANY
  * @cmd: the command of io_uring
  * @user: the argument
  * @cancelled: it is to end
@@ -523,6 +669,7 @@ static long serve_ioctl(struct slots *ch, struct ioregionfd_serve __user *user)
  */
 struct parked {
 	struct waiter waiter;
+	u32 vcpu;
 	struct io_uring_cmd *cmd;
 	struct ioregionfd_serve __user *user;
 	bool cancelled;
@@ -540,31 +687,41 @@ static int wake_uring(wait_queue_entry_t *entry, unsigned int mode, int flags,
 {
 	struct parked *p = container_of(entry, struct parked, waiter.entry);
 
-	if (!waiter_wants(&p->waiter, key))
-		return 0;
 	list_del_init(&entry->entry);
+	tell_waker(key);
 	io_uring_cmd_complete_in_task(p->cmd, uring_run);
 	return 1;
 }
 
-/* Once it is in the queue somebody else may complete and free it. */
+/* Whether there may be a reason not to wait. Short: it is called under a queue's lock. */
+static bool parked_for_nothing(struct slots *ch, u32 vcpu)
+{
+	return READ_ONCE(ch->ended) || READ_ONCE(ch->interrupted) || take(ch, vcpu, NULL);
+}
+
+/*
+ * Once it is in the queue somebody else may complete and free it. So whether that was
+ * in vain is found out with the channel, and then somebody is woken, as serve_wake().
+ */
 static void uring_park(struct slots *ch, struct parked *p)
 {
-	u32 vcpu = p->waiter.vcpu;
-	bool ready;
+	wait_queue_head_t *queue = p->waiter.queue;
+	u32 vcpu = p->vcpu;
 
-	spin_lock_irq(&ch->tasks.lock);
-	__add_wait_queue_entry_tail_exclusive(&ch->tasks, &p->waiter.entry);
+	spin_lock_irq(&queue->lock);
+	__add_wait_queue_entry_tail_exclusive(queue, &p->waiter.entry);
+	spin_unlock_irq(&queue->lock);
+
 	/* Pairs with the barrier before serve_wake(). */
 	smp_mb();
-	ready = take(ch, vcpu, NULL) || READ_ONCE(ch->ended) ||
-		READ_ONCE(ch->interrupted);
-	if (ready)
-		list_del_init(&p->waiter.entry.entry);
-	spin_unlock_irq(&ch->tasks.lock);
+	if (parked_for_nothing(ch, vcpu))
+		__wake_up(queue, TASK_NORMAL, 1, NULL);
+}
 
-	if (ready)
-		io_uring_cmd_complete_in_task(p->cmd, uring_run);
+static void uring_end(struct slots *ch, struct parked *p)
+{
+	waiter_end(ch, p->vcpu);
+	kfree(p);
 }
 
 /* In the task that submitted it, unless that is about to end. */
@@ -575,12 +732,11 @@ static void uring_run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	struct ioregionfd_serve arg;
 	int r;
 
-	if (p->cancelled || (issue_flags & IO_URING_F_TASK_DEAD)) {
+	if (READ_ONCE(p->cancelled) || (issue_flags & IO_URING_F_TASK_DEAD)) {
 		r = -ECANCELED;
-		serve_pass_on(ch);
 		goto done;
 	}
-	r = take(ch, p->waiter.vcpu, &arg);
+	r = take(ch, p->vcpu, &arg);
 	if (r > 0)
 		r = serve_store(ch, &arg, p->user);
 	else if (READ_ONCE(ch->ended))
@@ -590,8 +746,11 @@ static void uring_run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	else
 		return uring_park(ch, p);
 done:
+	uring_end(ch, p);
+	/* What it was woken for may be for another. */
+	if (r)
+		serve_pass_on(ch);
 	io_uring_cmd_done(cmd, r, 0, issue_flags);
-	kfree(p);
 }
 
 /*
@@ -600,15 +759,15 @@ done:
  */
 static void uring_cancel(struct io_uring_cmd *cmd)
 {
-	struct slots *ch = cmd->file->private_data;
 	struct parked *p = *uring_parked(cmd);
+	wait_queue_head_t *queue = p->waiter.queue;
 	bool parked;
 
-	spin_lock_irq(&ch->tasks.lock);
+	spin_lock_irq(&queue->lock);
 	parked = !list_empty(&p->waiter.entry.entry);
 	list_del_init(&p->waiter.entry.entry);
-	p->cancelled = true;
-	spin_unlock_irq(&ch->tasks.lock);
+	WRITE_ONCE(p->cancelled, true);
+	spin_unlock_irq(&queue->lock);
 
 	if (parked)
 		io_uring_cmd_complete_in_task(cmd, uring_run);
@@ -635,35 +794,35 @@ static int serve_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		return r;
 	if (arg.timeout > 0)
 		return -EINVAL;
+	if (!arg.timeout || (arg.flags & IOREGIONFD_ANSWER_ONLY))
+		return serve(ch, &arg, user);
+
 	/* Not after the answer: that cannot be taken back. */
 	p = kmalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
 	if (!p)
 		return -ENOMEM;
+	p->vcpu = arg.vcpu;
+	r = waiter_begin(ch, arg.vcpu);
+	if (r) {
+		kfree(p);
+		return r;
+	}
 
 	r = serve_answer(ch, &arg);
 	if (r)
-		goto free;
-	if (arg.flags & IOREGIONFD_ANSWER_ONLY) {
-		r = serve_store_none(user, 0);
-		goto free;
-	}
-	if (!arg.timeout) {
-		r = take_wait(ch, &arg, false);
-		r = r ? serve_store_none(user, r) : serve_store(ch, &arg, user);
-		goto free;
-	}
-	/* What comes while the queue is locked is found there. */
+		goto end;
+	/* What comes later is found once it is parked. */
 	r = take(ch, arg.vcpu, &arg);
 	if (r > 0) {
 		r = serve_store(ch, &arg, user);
-		goto free;
+		goto end;
 	}
 
 	init_waitqueue_func_entry(&p->waiter.entry, wake_uring);
 	INIT_LIST_HEAD(&p->waiter.entry.entry);
-	p->waiter.channel = ch;
-	p->waiter.vcpu = arg.vcpu;
-	p->waiter.to_read = false;
+	p->waiter.queue = &ch->parked;
+	if (arg.vcpu != IOREGIONFD_ANY)
+		p->waiter.queue = &ch->slots[array_index_nospec(arg.vcpu, ch->nr)].parked;
 	p->cmd = cmd;
 	p->user = user;
 	p->cancelled = false;
@@ -672,39 +831,37 @@ static int serve_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	uring_park(ch, p);
 	return -EIOCBQUEUED;
 
-free:
-	kfree(p);
+end:
+	uring_end(ch, p);
 	return r;
 }
 
 /* The rest of the file's operations. */
 
-static ssize_t serve_read(struct file *file, char __user *buf, size_t count,
-			  loff_t *pos)
+static ssize_t serve_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
+	struct slots *ch = iocb->ki_filp->private_data;
+	bool nowait = (iocb->ki_flags & IOCB_NOWAIT) || (iocb->ki_filp->f_flags & O_NONBLOCK);
 	struct ioregionfd_serve arg = {
 		.vcpu = IOREGIONFD_ANY,
-		.timeout = file->f_flags & O_NONBLOCK ? 0 : -1,
+		.timeout = nowait ? 0 : -1,
 	};
-	struct slots *ch = file->private_data;
 	int r;
 
-	if (count < sizeof(arg.cmd))
+	if (iov_iter_count(to) < sizeof(arg.cmd))
 		return -EINVAL;
 	r = take_wait(ch, &arg, true);
 	if (r == -ENODEV)
 		return 0;
 	if (r == -ETIMEDOUT)
 		return -EAGAIN;
-	if (r == -EINTR && signal_pending(current))
-		return -ERESTARTSYS;
 	if (r)
 		return r;
 
-	if (copy_to_user(buf, &arg.cmd, sizeof(arg.cmd))) {
+	if (!copy_to_iter_full(&arg.cmd, sizeof(arg.cmd), to)) {
 		spin_lock(&ch->read_lock);
 		if (ch->reading == arg.id)
-			ch->reading = 0;
+			WRITE_ONCE(ch->reading, 0);
 		spin_unlock(&ch->read_lock);
 		untake(ch, &arg);
 		return -EFAULT;
@@ -719,23 +876,38 @@ static ssize_t serve_read(struct file *file, char __user *buf, size_t count,
 	return sizeof(arg.cmd);
 }
 
-static ssize_t serve_write(struct file *file, const char __user *buf,
-			   size_t count, loff_t *pos)
+/*
+ * The command that a write() by this task answers. Once one task has taken over from
+ * another it must be the one that has read it: the former one may write late.
+ */
+static u64 read_by_current(struct slots *ch)
 {
-	struct slots *ch = file->private_data;
+	u64 id = 0;
+
+	spin_lock(&ch->read_lock);
+	if (!ch->taken_over || ch->reader == current) {
+		id = ch->reading;
+		WRITE_ONCE(ch->reading, 0);
+	}
+	spin_unlock(&ch->read_lock);
+	return id;
+}
+
+static ssize_t serve_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct slots *ch = iocb->ki_filp->private_data;
 	struct ioregionfd_resp resp;
 	u64 id;
 	int r;
 
-	if (count != sizeof(resp))
+	if (iov_iter_count(from) != sizeof(resp))
 		return -EINVAL;
-	if (copy_from_user(&resp, buf, sizeof(resp)))
+	if (!copy_from_iter_full(&resp, sizeof(resp), from))
 		return -EFAULT;
+	if (memchr_inv(resp.pad, 0, sizeof(resp.pad)))
+		return -EINVAL;
 
-	spin_lock(&ch->read_lock);
-	id = ch->reading;
-	ch->reading = 0;
-	spin_unlock(&ch->read_lock);
+	id = read_by_current(ch);
 	if (!id)
 		return -ENOENT;
 
@@ -763,44 +935,62 @@ static __poll_t serve_poll(struct file *file, poll_table *table)
 	return events;
 }
 
+static size_t mapping_size(const struct slots *ch)
+{
+	return ch->size + PAGE_ALIGN(ch->ring_size * sizeof(*ch->ring));
+}
+
 static long serve_get_info(struct slots *ch, void __user *user)
 {
 	struct ioregionfd_info info = {
-		.size = ch->size,
+		.size = mapping_size(ch),
 		.slots = ch->nr,
 		.posted = ch->ring_size,
 		.slots_offset = sizeof(*ch->control),
-		.posted_offset = (void *)ch->ring - (void *)ch->control,
+		.posted_offset = ch->size,
 	};
 
 	return copy_to_user(user, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
+/* So often does nobody change a state but to hinder this. */
+#define TAKE_OVER_TRIES	100
+
+/*
+ * Takes the command away from the former task, which cannot answer it any more. Not if
+ * it is not taken, or answered already. The vCPU may announce that it sleeps meanwhile.
+ */
+static bool slot_revoke(struct slot *s)
+{
+	u32 word = READ_ONCE(s->shared->state);
+	unsigned int n;
+
+	for (n = 0; n < TAKE_OVER_TRIES; n++) {
+		if (slot_is(s, IOREGIONFD_SLOT_POSTED) || slot_is(s, IOREGIONFD_SLOT_DONE))
+			return false;
+		if (try_cmpxchg(&s->shared->state, &word, slot_word(s, IOREGIONFD_SLOT_FREE)))
+			return true;
+	}
+	/* A state that changes all the time says nothing. */
+	WRITE_ONCE(s->shared->state, slot_word(s, IOREGIONFD_SLOT_FREE));
+	return true;
+}
+
 /* What the former task has left in the slot, in whatever state. */
 static void take_over_slot(struct slot *s)
 {
-	struct ioregionfd_slot *shared = s->shared;
-	u32 word, free;
+	struct ioregionfd_cmd cmd;
 
 	spin_lock(&s->lock);
-	WRITE_ONCE(shared->polling, 0);
-	word = READ_ONCE(shared->state);
-	if (slot_is(s, IOREGIONFD_SLOT_POSTED) || slot_is(s, IOREGIONFD_SLOT_DONE))
-		goto unlock;
-	/* From now on the former task cannot answer it. */
-	free = slot_word(s, IOREGIONFD_SLOT_FREE);
-	if (!try_cmpxchg(&shared->state, &word, free))
-		goto unlock;
-	if (s->sent) {
+	WRITE_ONCE(s->shared->polling, 0);
+	if (slot_revoke(s) && READ_ONCE(s->sent)) {
 		WRITE_ONCE(s->number, s->number + 1);
 		WRITE_ONCE(s->again, s->number);
-		shared->cmd = s->call.cmd;
-		shared->cmd.again = 1;
-		/* As slot_post(); the vCPU may be asleep. */
-		smp_store_release(&shared->state,
-				  slot_word(s, IOREGIONFD_SLOT_POSTED) | IOREGIONFD_SLOT_WAITING);
+		cmd = s->call.cmd;
+		cmd.again = 1;
+		/* The vCPU may be asleep. */
+		slot_publish(s, &cmd, IOREGIONFD_SLOT_POSTED | IOREGIONFD_SLOT_WAITING);
 	}
-unlock:
 	spin_unlock(&s->lock);
 }
 
@@ -828,7 +1018,8 @@ static long serve_take_over(struct slots *ch)
 	unsigned int i;
 
 	spin_lock(&ch->read_lock);
-	ch->reading = 0;
+	WRITE_ONCE(ch->reading, 0);
+	ch->taken_over = true;
 	spin_unlock(&ch->read_lock);
 
 	WRITE_ONCE(ch->control->polling, 0);
@@ -864,10 +1055,13 @@ static long serve_ioctls(struct file *file, unsigned int cmd, unsigned long arg)
 static vm_fault_t serve_fault(struct vm_fault *vmf)
 {
 	struct slots *ch = vmf->vma->vm_file->private_data;
+	size_t offset;
 
-	if (vmf->pgoff >= ch->size >> PAGE_SHIFT)
+	if (vmf->pgoff >= mapping_size(ch) >> PAGE_SHIFT)
 		return VM_FAULT_SIGBUS;
-	vmf->page = vmalloc_to_page((void *)ch->control + (vmf->pgoff << PAGE_SHIFT));
+	offset = vmf->pgoff << PAGE_SHIFT;
+	vmf->page = vmalloc_to_page(offset < ch->size ? (void *)ch->control + offset :
+				    (void *)ch->ring + (offset - ch->size));
 	get_page(vmf->page);
 	return 0;
 }
@@ -882,7 +1076,7 @@ static int serve_mmap(struct file *file, struct vm_area_struct *vma)
 
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
-	if (vma->vm_pgoff + vma_pages(vma) > ch->size >> PAGE_SHIFT)
+	if (vma->vm_pgoff + vma_pages(vma) > mapping_size(ch) >> PAGE_SHIFT)
 		return -EINVAL;
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_ops = &serve_vm_ops;
@@ -897,8 +1091,8 @@ static int serve_release(struct inode *inode, struct file *file)
 
 const struct file_operations ioregionfd_fops = {
 	.owner = THIS_MODULE,
-	.read = serve_read,
-	.write = serve_write,
+	.read_iter = serve_read_iter,
+	.write_iter = serve_write_iter,
 	.poll = serve_poll,
 	.unlocked_ioctl = serve_ioctls,
 	.compat_ioctl = compat_ptr_ioctl,

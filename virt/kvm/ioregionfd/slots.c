@@ -10,7 +10,6 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kvm_host.h>
-#include <linux/mutex.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
 #include <linux/slab.h>
@@ -22,8 +21,8 @@ static_assert(sizeof(struct ioregionfd_control) == 128);
 static_assert(offsetof(struct ioregionfd_control, posted_head) == 64);
 static_assert(sizeof(struct ioregionfd_slot) == 64);
 static_assert(offsetof(struct ioregionfd_slot, cmd) == 8);
-static_assert(offsetof(struct ioregionfd_slot, data) == 40);
-static_assert(offsetof(struct ioregionfd_slot, posted) == 48);
+static_assert(offsetof(struct ioregionfd_slot, answer) == 40);
+static_assert(offsetof(struct ioregionfd_slot, posted) == 56);
 
 /*
  * How long a vCPU spins for an answer before it sleeps, at most. It begins with
@@ -35,18 +34,56 @@ MODULE_PARM_DESC(ioregionfd_spin_ns, "Longest spin for a device task's answer, i
 
 #define SPIN_GROW_START	5000
 
-static LIST_HEAD(all_slots);
-static DEFINE_MUTEX(all_slots_lock);
+/*
+ * What the channels of a VM may take. The memory is accounted to who makes them, but
+ * not seen in the size of any process.
+ */
+#define VM_BYTES_MAX	(256UL << 20)
 
 static struct slots *slots_of(struct ioregionfd_region *region)
 {
 	return container_of(region->channel, struct slots, channel);
 }
 
+/* What a channel takes: of which the one part goes with its file, the other with it. */
+
+static size_t ring_bytes(u32 posted)
+{
+	return PAGE_ALIGN(posted * sizeof(struct ioregionfd_cmd));
+}
+
+static size_t slots_bytes(unsigned int nr)
+{
+	return PAGE_ALIGN(sizeof(struct ioregionfd_control) +
+			  nr * sizeof(struct ioregionfd_slot)) +
+	       nr * sizeof(struct slot);
+}
+
+static bool slots_account(struct ioregionfd_vm *vm, size_t bytes)
+{
+	bool fits;
+
+	spin_lock(&vm->lock);
+	fits = bytes <= VM_BYTES_MAX - vm->bytes;
+	if (fits)
+		vm->bytes += bytes;
+	spin_unlock(&vm->lock);
+	return fits;
+}
+
+static void slots_unaccount(struct ioregionfd_vm *vm, size_t bytes)
+{
+	spin_lock(&vm->lock);
+	vm->bytes -= bytes;
+	spin_unlock(&vm->lock);
+}
+
 static void slots_release(struct kref *refs)
 {
 	struct slots *ch = container_of(refs, struct slots, refs);
 
+	slots_unaccount(ch->vm, slots_bytes(ch->nr));
+	ioregionfd_vm_put(ch->vm);
 	vfree(ch->control);
 	kvfree(ch);
 }
@@ -100,7 +137,7 @@ static bool ring_push(struct slots *ch, const struct ioregionfd_cmd *cmd)
 	bool full;
 
 	spin_lock(&ch->ring_lock);
-	full = ring_full(ch);
+	full = !ch->ring || ring_full(ch);
 	if (!full) {
 		ch->ring[ch->head & (ch->ring_size - 1)] = *cmd;
 		/* Pairs with ring_used() in take_posted(). */
@@ -134,23 +171,18 @@ static bool ring_has_room(struct slots *ch)
 
 static __always_inline void slot_post(struct slots *ch, struct slot *s)
 {
-	struct ioregionfd_slot *shared = s->shared;
-
 	spin_lock(&s->lock);
 	WRITE_ONCE(s->number, s->number + 1);
 	/* No command has been posted again under the number before this one */
 	WRITE_ONCE(s->again, s->number - 1);
 	WRITE_ONCE(s->posted, READ_ONCE(ch->head));
-	s->sent = true;
-	shared->cmd = s->call.cmd;
-	shared->posted = s->posted;
-	/* Pairs with the acquire of whoever takes the command. */
-	smp_store_release(&shared->state, slot_word(s, IOREGIONFD_SLOT_POSTED));
+	WRITE_ONCE(s->sent, true);
+	slot_publish(s, &s->call.cmd, IOREGIONFD_SLOT_POSTED);
 	spin_unlock(&s->lock);
 
 	/* Pairs with the barrier of a device task that is about to sleep. */
 	smp_mb();
-	if (!READ_ONCE(ch->control->polling) && !READ_ONCE(shared->polling))
+	if (!READ_ONCE(ch->control->polling) && !READ_ONCE(s->shared->polling))
 		serve_wake(ch, s - ch->slots);
 }
 
@@ -220,31 +252,54 @@ static void slot_announce_sleep(struct slot *s)
 	}
 }
 
+/* Whether the vCPU has something to do that it cannot in the middle of an exit. */
+static bool vcpu_is_wanted(struct kvm_vcpu *vcpu)
+{
+	return kvm_request_pending(vcpu) || kvm_arch_dy_has_pending_interrupt(vcpu);
+}
+
 /*
- * Sleeps until the slot is free to be posted to, or its command is answered.
- * Returns 1 if it was so without that, else 0 or -EINTR.
+ * Sleeps until the slot is free to be posted to, or its command is answered; in the
+ * middle of an exit also until the vCPU is wanted. Returns 1 if it was so without that,
+ * else 0 or -EINTR.
  */
 static int slot_sleep(struct slots *ch, struct ioregionfd_region *region,
-		      struct slot *s)
+		      struct slot *s, struct kvm_vcpu *vcpu, bool in_exit)
 {
+	struct rcuwait *kick = kvm_arch_vcpu_get_wait(vcpu);
+	int r;
+
 	if (slots_give_way(&s->gave_way, &ch->gave_way) &&
 	    slot_is(s, IOREGIONFD_SLOT_DONE))
 		return 1;
 
 	s->call.slept = true;
 	slot_announce_sleep(s);
-	return rcuwait_wait_event(&s->wait,
-				  slot_is(s, IOREGIONFD_SLOT_DONE) ||
-				  (s->left && !slot_is(s, IOREGIONFD_SLOT_TAKEN)) ||
-				  !region_usable(ch, region),
-				  TASK_INTERRUPTIBLE);
+	/*
+	 * Here kvm_vcpu_kick() finds who sleeps. Both sides have a full barrier: it in
+	 * rcuwait_wake_up(), this in set_current_state() below.
+	 */
+	if (in_exit)
+		prepare_to_rcuwait(kick);
+	r = rcuwait_wait_event(&s->wait,
+			       slot_is(s, IOREGIONFD_SLOT_DONE) ||
+			       (s->left && !slot_is(s, IOREGIONFD_SLOT_TAKEN)) ||
+			       !region_usable(ch, region) ||
+			       (in_exit && vcpu_is_wanted(vcpu)),
+			       TASK_INTERRUPTIBLE);
+	if (in_exit)
+		finish_rcuwait(kick);
+	return r;
 }
 
 static void slot_done(struct slot *s)
 {
-	/* After the acquire in slot_is(): the one time that it is read. */
-	s->call.data = READ_ONCE(s->shared->data);
-	s->sent = false;
+	/* After the acquire in slot_is(): the one time that they are read. */
+	u32 low = READ_ONCE(s->shared->answer[0]);
+	u32 high = READ_ONCE(s->shared->answer[1]);
+
+	s->call.data = (u64)high << 32 | low;
+	WRITE_ONCE(s->sent, false);
 	if (s->call.slept)
 		slot_adapt(s);
 }
@@ -283,7 +338,7 @@ static int slots_call_try(struct ioregionfd_region *region,
 	if (!slot_spin(s, vcpu)) {
 		/* A slow device task must not stall those who wait for kvm->srcu. */
 		kvm_vcpu_srcu_read_unlock(vcpu);
-		r = slot_sleep(ch, region, s);
+		r = slot_sleep(ch, region, s, vcpu, true);
 		kvm_vcpu_srcu_read_lock(vcpu);
 		if (r <= 0 && !slot_is(s, IOREGIONFD_SLOT_DONE))
 			return -EINPROGRESS;
@@ -292,7 +347,7 @@ static int slots_call_try(struct ioregionfd_region *region,
 	return 0;
 }
 
-/* As slots_call_try(), from outside of kvm->srcu. */
+/* As slots_call_try(), from outside of kvm->srcu, and without waiting. */
 static bool slots_call_start(struct ioregionfd_region *region,
 			     struct ioregionfd_call *call, struct kvm_vcpu *vcpu)
 {
@@ -309,9 +364,6 @@ static bool slots_call_start(struct ioregionfd_region *region,
 			slot_post(ch, s);
 	}
 	srcu_read_unlock(&vcpu->kvm->srcu, idx);
-
-	if (s->sent && slot_spin(s, vcpu))
-		done = true;
 	return done;
 }
 
@@ -326,10 +378,11 @@ static int slots_call_run(struct ioregionfd_region *region,
 	for (;;) {
 		if (READ_ONCE(region->gone))
 			return -ECANCELED;
-		if (s->sent ? slot_is(s, IOREGIONFD_SLOT_DONE) :
-			      slots_call_start(region, call, vcpu)) {
-			if (s->sent)
-				slot_done(s);
+		if (!s->sent && slots_call_start(region, call, vcpu))
+			return 0;
+		if (s->sent && (slot_is(s, IOREGIONFD_SLOT_DONE) ||
+				(wait && slot_spin(s, vcpu)))) {
+			slot_done(s);
 			return 0;
 		}
 		if (READ_ONCE(ch->closed))
@@ -338,7 +391,7 @@ static int slots_call_run(struct ioregionfd_region *region,
 			return -EINTR;
 
 		if (call->cmd.resp) {
-			r = slot_sleep(ch, region, s);
+			r = slot_sleep(ch, region, s, vcpu, false);
 		} else {
 			call->slept = true;
 			r = wait_event_interruptible(ch->room, ring_has_room(ch) ||
@@ -360,7 +413,7 @@ static u8 slots_call_end(struct ioregionfd_region *region,
 		return KVM_IOREGIONFD_SENT_NONE;
 
 	spin_lock(&s->lock);
-	s->sent = false;
+	WRITE_ONCE(s->sent, false);
 	word = READ_ONCE(s->shared->state);
 	while ((word & ~IOREGIONFD_SLOT_WAITING) == slot_word(s, IOREGIONFD_SLOT_POSTED)) {
 		if (try_cmpxchg(&s->shared->state, &word,
@@ -384,15 +437,13 @@ static void slots_leave(struct ioregionfd_region *region)
 {
 	struct slots *ch = slots_of(region);
 
-	lockdep_assert_held(&region->kvm->slots_lock);
-
 	WRITE_ONCE(region->gone, true);
 	/* Whoever has not seen it is through with posting after this. */
 	synchronize_srcu_expedited(&region->kvm->srcu);
 	slots_wake_vcpus(ch);
 }
 
-static void slots_region_put(struct ioregionfd_channel *channel, struct kvm *kvm)
+static void slots_region_put(struct ioregionfd_channel *channel)
 {
 	slots_put(container_of(channel, struct slots, channel));
 }
@@ -407,42 +458,54 @@ static const struct ioregionfd_channel_ops slots_ops = {
 	.put = slots_region_put,
 };
 
-static struct slots *slots_new(struct kvm *kvm,
-			       const struct kvm_create_ioregionfd *args)
+static int slots_alloc(struct slots *ch, const struct kvm_create_ioregionfd *args)
 {
-	size_t slots_size = args->vcpus * sizeof(struct ioregionfd_slot);
-	size_t ring_size = args->posted * sizeof(struct ioregionfd_cmd);
 	struct ioregionfd_slot *shared;
-	struct slots *ch;
 	unsigned int i;
 
-	ch = kvzalloc(struct_size(ch, slots, args->vcpus), GFP_KERNEL_ACCOUNT);
-	if (!ch)
-		return NULL;
 	ch->nr = args->vcpus;
-	ch->size = PAGE_ALIGN(sizeof(*ch->control) + slots_size + ring_size);
+	ch->size = PAGE_ALIGN(sizeof(*ch->control) + args->vcpus * sizeof(*shared));
 	ch->control = __vmalloc(ch->size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-	if (!ch->control) {
-		kvfree(ch);
-		return NULL;
-	}
-	shared = (void *)(ch->control + 1);
-	ch->ring = (void *)(shared + args->vcpus);
+	if (!ch->control)
+		return -ENOMEM;
 	ch->ring_size = args->posted;
+	ch->ring = __vmalloc(ring_bytes(args->posted), GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!ch->ring) {
+		vfree(ch->control);
+		return -ENOMEM;
+	}
+
+	shared = (void *)(ch->control + 1);
 	for (i = 0; i < ch->nr; i++) {
 		ch->slots[i].shared = shared + i;
 		spin_lock_init(&ch->slots[i].lock);
 		rcuwait_init(&ch->slots[i].wait);
+		init_waitqueue_head(&ch->slots[i].tasks);
+		init_waitqueue_head(&ch->slots[i].parked);
 	}
+	return 0;
+}
 
+static struct slots *slots_new(const struct kvm_create_ioregionfd *args)
+{
+	struct slots *ch;
+
+	ch = kvzalloc(struct_size(ch, slots, args->vcpus), GFP_KERNEL_ACCOUNT);
+	if (!ch)
+		return NULL;
+	if (slots_alloc(ch, args)) {
+		kvfree(ch);
+		return NULL;
+	}
 	ch->channel.ops = &slots_ops;
 	kref_init(&ch->refs);
-	ch->kvm = kvm;
 	ch->sync_wake = args->flags & KVM_IOREGIONFD_SYNC_WAKE;
 	spin_lock_init(&ch->ring_lock);
 	spin_lock_init(&ch->read_lock);
 	init_waitqueue_head(&ch->room);
 	init_waitqueue_head(&ch->tasks);
+	init_waitqueue_head(&ch->readers);
+	init_waitqueue_head(&ch->parked);
 	init_waitqueue_head(&ch->polls);
 	return ch;
 }
@@ -452,28 +515,54 @@ static struct slots *slots_new(struct kvm *kvm,
  * @kvm: the VM
  * @args: checked
  *
- * The file knows the VM only to compare with: it does not keep it.
+ * The file knows of the VM only to compare with: it does not keep it.
  *
  * Context: may sleep.
- * Return: a file descriptor, or a negative errno.
+ * Return: a file descriptor, or a negative errno: -ENOSPC: the channels of the VM take
+ * as much memory as they may; -ENOMEM, -EMFILE, -ENFILE.
  */
 int ioregionfd_slots_create(struct kvm *kvm,
 			    const struct kvm_create_ioregionfd *args)
 {
-	struct slots *ch = slots_new(kvm, args);
+	size_t bytes = slots_bytes(args->vcpus) + ring_bytes(args->posted);
+	struct ioregionfd_vm *vm = ioregionfd_vm_make(kvm);
+	struct slots *ch;
 	int fd;
 
-	if (!ch)
+	if (!vm)
 		return -ENOMEM;
-	mutex_lock(&all_slots_lock);
-	list_add(&ch->list, &all_slots);
-	mutex_unlock(&all_slots_lock);
+	if (!slots_account(vm, bytes))
+		return -ENOSPC;
+	ch = slots_new(args);
+	if (!ch) {
+		slots_unaccount(vm, bytes);
+		return -ENOMEM;
+	}
+	kref_get(&vm->refs);
+	ch->vm = vm;
+	spin_lock(&vm->lock);
+	list_add(&ch->list, &vm->channels);
+	spin_unlock(&vm->lock);
 
 	fd = anon_inode_getfd("kvm-ioregionfd", &ioregionfd_fops, ch,
 			      O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		slots_close(ch);
 	return fd;
+}
+
+/* Nobody can see the posted writes any more; the slots are the vCPUs', too. */
+static void slots_free_ring(struct slots *ch)
+{
+	struct ioregionfd_cmd *ring;
+
+	spin_lock(&ch->ring_lock);
+	ring = ch->ring;
+	ch->ring = NULL;
+	spin_unlock(&ch->ring_lock);
+
+	vfree(ring);
+	slots_unaccount(ch->vm, ring_bytes(ch->ring_size));
 }
 
 /**
@@ -484,27 +573,19 @@ int ioregionfd_slots_create(struct kvm *kvm,
  */
 void slots_close(struct slots *ch)
 {
-	mutex_lock(&all_slots_lock);
+	spin_lock(&ch->vm->lock);
 	list_del(&ch->list);
-	mutex_unlock(&all_slots_lock);
+	spin_unlock(&ch->vm->lock);
 
 	WRITE_ONCE(ch->closed, true);
+	/*
+	 * Pairs with the barrier in slot_post(), after slots_call_new() has changed used:
+	 * a vCPU either sees that it is closed, or is woken.
+	 */
+	smp_mb();
 	slots_wake_vcpus(ch);
+	slots_free_ring(ch);
 	slots_put(ch);
-}
-
-static struct slots *slots_get(struct kvm *kvm, struct file *file)
-{
-	struct slots *ch = file->private_data;
-	int r = 0;
-
-	mutex_lock(&all_slots_lock);
-	if (ch->kvm == kvm)
-		kref_get(&ch->refs);
-	else
-		r = -EXDEV;
-	mutex_unlock(&all_slots_lock);
-	return r ? ERR_PTR(r) : ch;
 }
 
 /**
@@ -533,10 +614,15 @@ struct ioregionfd_channel *ioregionfd_slots_get(struct kvm *kvm, int read_fd,
 		return ERR_PTR(-EBADF);
 	}
 
-	if (read_file->f_op == &ioregionfd_fops && read_file == write_file)
-		ch = slots_get(kvm, read_file);
-	else if (read_file->f_op == &ioregionfd_fops)
-		ch = ERR_PTR(-EINVAL);
+	if (read_file->f_op == &ioregionfd_fops) {
+		ch = read_file->private_data;
+		if (read_file != write_file)
+			ch = ERR_PTR(-EINVAL);
+		else if (ch->vm != kvm->ioregionfd)
+			ch = ERR_PTR(-EXDEV);
+		else
+			kref_get(&ch->refs);
+	}
 	fput(read_file);
 	fput(write_file);
 	return IS_ERR_OR_NULL(ch) ? ERR_CAST(ch) : &ch->channel;
@@ -544,22 +630,21 @@ struct ioregionfd_channel *ioregionfd_slots_get(struct kvm *kvm, int read_fd,
 
 /**
  * ioregionfd_slots_vm_destroy() - tell device tasks that their VM is gone
- * @kvm: the VM, which is being destroyed
+ * @vm: of the VM, which is being destroyed
  *
- * Context: may sleep.
+ * Context: process.
  */
-void ioregionfd_slots_vm_destroy(struct kvm *kvm)
+void ioregionfd_slots_vm_destroy(struct ioregionfd_vm *vm)
 {
 	struct slots *ch;
 
-	mutex_lock(&all_slots_lock);
-	list_for_each_entry(ch, &all_slots, list) {
-		if (ch->kvm != kvm)
-			continue;
-		ch->kvm = NULL;
+	spin_lock(&vm->lock);
+	list_for_each_entry(ch, &vm->channels, list) {
 		WRITE_ONCE(ch->ended, true);
 		WRITE_ONCE(ch->control->ended, 1);
+		/* Pairs with that of who waits, between the entry in a queue and the look */
+		smp_mb();
 		serve_wake_all(ch);
 	}
-	mutex_unlock(&all_slots_lock);
+	spin_unlock(&vm->lock);
 }

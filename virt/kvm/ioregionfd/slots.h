@@ -21,12 +21,18 @@
  * channel's task, or to take a value as the response to the one command that the
  * vCPU has there.
  *
+ * The value is stored before the step to DONE, so its taker may lose the command
+ * between the two: to take_over_slot(), and then to the task that takes it next. For
+ * this the value, too, is stored by compare-and-exchange and only beside the number of
+ * its command. That is set with the command, so what comes late finds another number.
+ *
  * A vCPU that gives up a command that is TAKEN leaves it so, and posts no other
- * before that has been answered: the taker may be about to store its value.
+ * before that has been answered, or taken over, or given back.
  */
 #ifndef __KVM_IOREGIONFD_SLOTS_H
 #define __KVM_IOREGIONFD_SLOTS_H
 
+#include <linux/atomic.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/rcuwait.h>
@@ -49,7 +55,9 @@
  * @shared: the slot in the mapping
  * @wait: where the vCPU sleeps
  * @gave_way: the vCPU's task, while it waits but does not sleep
- * @lock: for posting a command and giving it up, against take_over_slot()
+ * @tasks: device tasks that sleep until this slot has a command
+ * @parked: io_uring commands that wait for that
+ * @lock: for posting a command and giving it up, against take_over_slot() and untake()
  * @number: of the command; changed under @lock
  * @again: the number of the last command that take_over_slot() posted again
  * @posted: the posted writes before this index come before the command
@@ -67,7 +75,9 @@ struct slot {
 	struct ioregionfd_slot *shared;
 	struct rcuwait wait;
 	struct task_struct *gave_way;
-	spinlock_t lock; /* for posting, giving up and taking over */
+	wait_queue_head_t tasks;
+	wait_queue_head_t parked;
+	spinlock_t lock; /* for posting, giving up, taking over and giving back */
 	u32 number;
 	u32 again;
 	u32 posted;
@@ -81,25 +91,32 @@ struct slot {
  * struct slots - a channel that kvm.ko made
  * @channel: what regions know of it
  * @refs: one for the file, one for each region
- * @list: in all_slots; under all_slots_lock
- * @kvm: the VM, to compare with, or NULL once it is gone; under all_slots_lock
- * @sync_wake: wake the device task on the vCPU's CPU
+ * @list: in ioregionfd_vm.channels, while the file is open
+ * @vm: of the VM that it was made for; a reference
+ * @sync_wake: tell the scheduler that the vCPU is about to sleep
  * @closed: the last descriptor is gone; set once
  * @ended: the VM is gone; set once
  * @interrupted: one IOREGIONFD_SERVE is to fail with EINTR
- * @size: of the mapping
+ * @taken_over: IOREGIONFD_TAKE_OVER has been called; set once
+ * @size: of what precedes the ring in the mapping: @control and the slots
  * @control: start of the mapping
- * @ring: the posted writes, in the mapping
+ * @ring: the posted writes, which follow in the mapping; NULL once the file is closed.
+ *	The device task's side needs no lock to use it
  * @ring_size: how many there can be
- * @ring_lock: for adding to the ring
+ * @ring_lock: for adding to the ring, and for its end
  * @head: index of the next posted write; changed under @ring_lock
  * @room: vCPUs that wait for room in the ring
  * @answered: the slot that was answered last
  * @gave_way: a device task that waits but does not sleep
- * @tasks: device tasks, and parked io_uring commands; each for one slot or any
+ * @waiters: how many wait in one of the following, or in those of slots
+ * @slot_waiters: how many of them are in those of slots
+ * @tasks: device tasks that sleep until any slot has a command
+ * @readers: those that do so in read()
+ * @parked: io_uring commands that wait for any slot
  * @polls: those that poll()
- * @read_lock: guards @reading, and taking a command for it
+ * @read_lock: guards @reading and @reader, and taking a command for it
  * @reading: id of the command that was read and waits for a write(), or 0
+ * @reader: who has read it, to compare with
  * @used: slots that a vCPU has used: those before this one
  * @next: the slot to begin with when looking for a command, so that each gets
  *	its turn
@@ -110,26 +127,32 @@ struct slots {
 	struct ioregionfd_channel channel;
 	struct kref refs;
 	struct list_head list;
-	struct kvm *kvm;
+	struct ioregionfd_vm *vm;
 	bool sync_wake;
 	bool closed;
 	bool ended;
 	bool interrupted;
+	bool taken_over;
 
 	size_t size;
 	struct ioregionfd_control *control;
 	struct ioregionfd_cmd *ring;
 	u32 ring_size;
-	spinlock_t ring_lock; /* for adding to the ring */
+	spinlock_t ring_lock; /* for adding to the ring, and for its end */
 	u32 head;
 	wait_queue_head_t room;
 
 	unsigned int answered;
 	struct task_struct *gave_way;
+	atomic_t waiters;
+	atomic_t slot_waiters;
 	wait_queue_head_t tasks;
+	wait_queue_head_t readers;
+	wait_queue_head_t parked;
 	wait_queue_head_t polls;
 	spinlock_t read_lock; /* guards reading, and taking for it */
 	u64 reading;
+	struct task_struct *reader;
 	unsigned int used;
 	unsigned int next;
 
@@ -201,10 +224,22 @@ static inline bool slots_give_way(struct task_struct **self, struct task_struct 
 	return ran;
 }
 
-/* What wakes a device task: the index of a slot, or IOREGIONFD_ANY for all. */
-static inline void *wake_key(u32 slot)
+/* Puts a command where device tasks find it. Under s->lock. */
+static __always_inline void slot_publish(struct slot *s, const struct ioregionfd_cmd *cmd,
+					 u32 state)
 {
-	return (void *)(unsigned long)slot;
+	struct ioregionfd_slot *shared = s->shared;
+	u32 word = slot_word(s, state);
+	int i;
+
+	shared->cmd = *cmd;
+	shared->posted = s->posted;
+	/* From now on nobody can store a value but for this command. */
+	for (i = 0; i < ARRAY_SIZE(shared->answer); i++)
+		WRITE_ONCE(shared->answer[i],
+			   ioregionfd_slot_answer(word >> IOREGIONFD_SLOT_SHIFT, i, 0));
+	/* Pairs with the acquire of whoever takes the command. */
+	smp_store_release(&shared->state, word);
 }
 
 /* slots.c */

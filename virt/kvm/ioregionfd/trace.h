@@ -15,7 +15,8 @@
 	{ KVM_IOREGIONFD_FAIL_IO,		"io" },		\
 	{ KVM_IOREGIONFD_FAIL_PROTOCOL,		"protocol" },	\
 	{ KVM_IOREGIONFD_FAIL_DEASSIGNED,	"deassigned" },	\
-	{ KVM_IOREGIONFD_FAIL_NO_SLOT,		"no slot" }
+	{ KVM_IOREGIONFD_FAIL_NO_SLOT,		"no slot" },	\
+	{ KVM_IOREGIONFD_FAIL_CANCELED,		"canceled" }
 
 /*
  * What all events say: which VM (the process that made it), which vCPU, which

@@ -42,7 +42,7 @@ static struct kvm_ioregionfd_exit exit_read(uint8_t reason, uint32_t error, uint
 		.reason = reason,
 		.error = error,
 		.progress = progress,
-		.action = KVM_IOREGIONFD_RETRY,
+		.action = KVM_IOREGIONFD_UNDECIDED,
 	};
 }
 

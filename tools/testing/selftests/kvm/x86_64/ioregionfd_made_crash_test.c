@@ -150,7 +150,7 @@ static void answer_in_mapping(struct crash *c, struct server *s)
 			serve_answer(s->fd, 0, 0);
 		return;
 	}
-	WRITE_ONCE(slot->data, s->arg.data);
+	slot_store_answer(slot, s->arg.id, s->arg.data);
 	die_at(c, P_STORED);
 	state = (uint32_t)s->arg.id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
 	if (!__atomic_compare_exchange_n(&slot->state, &state, state | IOREGIONFD_SLOT_DONE, false,

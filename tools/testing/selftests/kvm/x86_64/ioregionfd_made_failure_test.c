@@ -28,7 +28,7 @@ static struct kvm_ioregionfd_exit exit_read(uint8_t reason, uint8_t progress, ui
 		.size = size,
 		.reason = reason,
 		.progress = progress,
-		.action = KVM_IOREGIONFD_RETRY,
+		.action = KVM_IOREGIONFD_UNDECIDED,
 	};
 }
 
@@ -191,7 +191,7 @@ TEST_F(fails, not_while_mapped)
 	thread_wait_asleep(&self->threads[0]);
 	TEST_ASSERT(mapping_take(&map, IOREGIONFD_ANY, &arg), "nothing to take");
 	thread_interrupt(&self->threads[0]);
-	WRITE_ONCE(map.slots[0].data, 0x55);
+	TEST_ASSERT(slot_store_answer(&map.slots[0], arg.id, 0x55), "another command is there");
 	map.slots[0].state = map.slots[0].state | IOREGIONFD_SLOT_DONE;
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(op->val, 0x55);

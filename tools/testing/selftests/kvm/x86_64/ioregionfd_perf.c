@@ -232,6 +232,22 @@ static void device_eventfd(int fd)
 		shared->served += count;
 }
 
+static bool store_answer(struct ioregionfd_slot *slot, uint32_t number, uint64_t value)
+{
+	uint64_t word;
+	int half;
+
+	for (half = 0; half < 2; half++) {
+		word = READ_ONCE(slot->answer[half]);
+		if (word >> 32 != number ||
+		    !__atomic_compare_exchange_n(&slot->answer[half], &word,
+						 ioregionfd_slot_answer(number, half, value), false,
+						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return false;
+	}
+	return true;
+}
+
 static bool poll_slot(int fd, struct ioregionfd_control *control, struct ioregionfd_slot *slot)
 {
 	uint32_t state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
@@ -250,9 +266,9 @@ static bool poll_slot(int fd, struct ioregionfd_control *control, struct ioregio
 	for (i = READ_ONCE(shared->late); i; i--)
 		cpu_relax();
 
-	slot->data = 1;
 	state = taken;
 	if (!(state & IOREGIONFD_SLOT_WAITING) &&
+	    store_answer(slot, taken >> IOREGIONFD_SLOT_SHIFT, 1) &&
 	    __atomic_compare_exchange_n(&slot->state, &state, taken | IOREGIONFD_SLOT_DONE, false,
 					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return true;

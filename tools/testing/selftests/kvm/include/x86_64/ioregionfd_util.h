@@ -476,8 +476,8 @@ static inline void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd
 	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IOREGIONFD_FAILURE,
 		    "line %d: wanted KVM_EXIT_IOREGIONFD_FAILURE, got %u (%s)", line,
 		    vcpu->run->exit_reason, exit_reason_str(vcpu->run->exit_reason));
-	TEST_ASSERT(!(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING),
-		    "line %d: PENDING is for -EINTR", line);
+	TEST_ASSERT(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING,
+		    "line %d: the access is pending", line);
 	expect_field(line, "reason", want.reason, got.reason);
 	expect_field(line, "error", want.error, got.error);
 	expect_field(line, "progress", want.progress, got.progress);
@@ -491,6 +491,8 @@ static inline void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd
 	expect_field(line, "data", want.data, got.data);
 	expect_field(line, "action", want.action, got.action);
 	TEST_ASSERT(!memcmp(&got, &want, sizeof(want)), "line %d: a field was forgotten", line);
+	/* Unless the test decides something else. */
+	vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 }
 
 /* Channels. */
@@ -785,10 +787,7 @@ static inline void dev_send_bytes(struct channel *ch, const void *buf, size_t le
 /* A response; what is to be ignored of it is not 0. */
 static inline struct ioregionfd_resp make_resp(uint64_t data)
 {
-	struct ioregionfd_resp resp = { .data = data };
-
-	memset(resp.pad, 0xa5, sizeof(resp.pad));
-	return resp;
+	return (struct ioregionfd_resp){ .data = data };
 }
 
 static inline void dev_send(struct channel *ch, uint64_t data)
@@ -996,6 +995,26 @@ static inline bool mapping_take(struct mapping *map, uint32_t vcpu, struct ioreg
 	return false;
 }
 
+/*
+ * Stores the value of an answer. Returns false if the slot is not the one of command
+ * @number any more.
+ */
+static inline bool slot_store_answer(struct ioregionfd_slot *slot, uint32_t number, uint64_t value)
+{
+	uint64_t word;
+	int half;
+
+	for (half = 0; half < 2; half++) {
+		word = READ_ONCE(slot->answer[half]);
+		if (word >> 32 != number ||
+		    !__atomic_compare_exchange_n(&slot->answer[half], &word,
+						 ioregionfd_slot_answer(number, half, value), false,
+						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return false;
+	}
+	return true;
+}
+
 /* Answers what was taken, without a system call unless somebody sleeps. */
 static inline void mapping_answer(struct mapping *map, uint64_t id, uint64_t data)
 {
@@ -1013,8 +1032,8 @@ static inline void mapping_answer(struct mapping *map, uint64_t id, uint64_t dat
 	} else {
 		slot = &map->slots[i];
 		state = (uint32_t)id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
-		WRITE_ONCE(slot->data, data);
-		if (__atomic_compare_exchange_n(&slot->state, &state,
+		if (slot_store_answer(slot, id, data) &&
+		    __atomic_compare_exchange_n(&slot->state, &state,
 						state | IOREGIONFD_SLOT_DONE, false,
 						__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 			return;
