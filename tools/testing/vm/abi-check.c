@@ -60,6 +60,12 @@ static_assert(KVM_CREATE_IOREGIONFD == 0x4020ae5f, "KVM_CREATE_IOREGIONFD");
 static_assert(KVM_IOREGIONFD_SYNC_WAKE == 1, "KVM_IOREGIONFD_SYNC_WAKE");
 static_assert(KVM_IOREGIONFD_MAX_POSTED == 65536, "KVM_IOREGIONFD_MAX_POSTED");
 static_assert(KVM_IOREGIONFD_FAIL_NO_SLOT == 5, "KVM_IOREGIONFD_FAIL_NO_SLOT");
+static_assert(KVM_IOREGIONFD_FAIL_CANCELED == 6, "KVM_IOREGIONFD_FAIL_CANCELED");
+static_assert(KVM_IOREGIONFD_UNDECIDED == 0, "KVM_IOREGIONFD_UNDECIDED");
+static_assert(KVM_IOREGIONFD_RETRY == 1, "KVM_IOREGIONFD_RETRY");
+static_assert(KVM_IOREGIONFD_COMPLETE == 2, "KVM_IOREGIONFD_COMPLETE");
+static_assert(KVM_RUN_IOREGIONFD_CANCEL == 2, "KVM_RUN_IOREGIONFD_CANCEL");
+static_assert(KVM_RUN_IOREGIONFD_WAIT == 3, "KVM_RUN_IOREGIONFD_WAIT");
 
 static_assert(sizeof(struct kvm_create_ioregionfd) == 32, "kvm_create_ioregionfd");
 AT(kvm_create_ioregionfd, flags, 0);
@@ -100,8 +106,8 @@ static_assert(sizeof(struct ioregionfd_slot) == 64, "ioregionfd_slot");
 AT(ioregionfd_slot, state, 0);
 AT(ioregionfd_slot, polling, 4);
 AT(ioregionfd_slot, cmd, 8);
-AT(ioregionfd_slot, data, 40);
-AT(ioregionfd_slot, posted, 48);
+AT(ioregionfd_slot, answer, 40);
+AT(ioregionfd_slot, posted, 56);
 static_assert(IOREGIONFD_SLOT_STATE == 3 && IOREGIONFD_SLOT_FREE == 0 &&
 	      IOREGIONFD_SLOT_POSTED == 1 && IOREGIONFD_SLOT_TAKEN == 2 &&
 	      IOREGIONFD_SLOT_DONE == 3 && IOREGIONFD_SLOT_WAITING == 4 &&

@@ -237,6 +237,7 @@ static struct sk_buff *channel_take(struct socket_channel *ch)
  * any more.
  */
 static void channel_unlock(struct socket_channel *ch, struct sk_buff *skb)
+	__releases(&ch->lock)
 {
 	bool broken = ch->failure.reason || ch->wire == WIRE_AWAITING;
 	struct file *file = NULL;
