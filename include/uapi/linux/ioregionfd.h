@@ -99,8 +99,9 @@ struct ioregionfd_info {
  *	earlier call returned it, or 0 for none; out: what has been taken. After
  *	a call that failed: 0 if the answer was given, else as before
  * @data: in: the value, if the command to answer is a read
- * @timeout: in: how long to wait for a command, in nanoseconds; 0: not at all;
- *	negative: without end
+ * @timeout: how long to wait for a command, in nanoseconds; 0: not at all;
+ *	negative: without end. out, if that is more than 0 and a signal came: what is
+ *	left of it
  * @vcpu: in: the slot to take a command from, or IOREGIONFD_ANY
  * @flags: in: IOREGIONFD_ANSWER_ONLY or 0
  * @cmd: out: the command or posted write
