@@ -9,19 +9,22 @@
 #   -c CPUS      (2; 1 with -i)
 #   -i           a clock that counts instructions, of all CPUs, which take turns: the
 #                same figures on every run and every machine; no hardware virtualization
+#   -s SEED      with -i: of the machine's random numbers (1), for another run that
+#                can be repeated
 #   -m MEMORY    (1G)
 #   -t SECONDS   time limit (300)
 #   -q ARGS      more arguments for QEMU
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
-modules='' payload='' cpus='' icount='' memory=1G limit=300 more=()
-while getopts k:p:c:im:t:q: option; do
+modules='' payload='' cpus='' icount='' seed=1 memory=1G limit=300 more=()
+while getopts k:p:c:is:m:t:q: option; do
 	case $option in
 	k) modules=$OPTARG ;;
 	p) payload=$OPTARG ;;
 	c) cpus=$OPTARG ;;
 	i) icount=y ;;
+	s) seed=$OPTARG ;;
 	m) memory=$OPTARG ;;
 	t) limit=$OPTARG ;;
 	q) read -ra more <<<"$OPTARG" ;;
@@ -46,7 +49,7 @@ rm -r "$work/root"
 nested() { grep -qs '^[Y1]' /sys/module/kvm_{intel,amd}/parameters/nested; }
 if [ -n "$icount" ]; then
 	accel=(-accel 'tcg,thread=single' -cpu max -icount 'shift=0,sleep=off'
-		-rtc 'base=2026-01-01,clock=vm' -seed 1)
+		-rtc 'base=2026-01-01,clock=vm' -seed "$seed")
 	cpus=${cpus:-1}
 elif grep -qwE 'vmx|svm' /proc/cpuinfo && nested; then
 	accel=(-accel kvm -cpu host)
