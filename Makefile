@@ -34,8 +34,15 @@ help:
 	@echo 'make deps     install the Debian packages that all this needs'
 	@echo 'make clean, make distclean: without, with what was downloaded'
 
-packages := binutils busybox-static cpio gcc gcc-12 kmod libc6-dev libelf1 libssl3 \
-	pahole patch perl qemu-system-x86 rsync xz-utils
+# Some names say in which release of Debian they are; gcc-* is what its kernel was built with
+debian := $(shell . /etc/os-release && echo $$VERSION_ID)
+packages-12 := gcc-12 libelf1 libssl3
+packages-13 := gcc-14 libelf1t64 libssl3t64
+dpdk-12 := librte-net-virtio23 librte-mempool-ring23
+dpdk-13 := librte-net-virtio25 librte-mempool-ring25
+
+packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
+	qemu-system-x86 rsync xz-utils $(packages-$(debian))
 ifneq ($(filter check export,$(MAKECMDGOALS)),)
 packages += git shellcheck sparse
 endif
@@ -46,7 +53,7 @@ ifneq ($(filter bench,$(MAKECMDGOALS)),)
 packages += jq
 endif
 ifneq ($(filter test in-vm-peers-%,$(MAKECMDGOALS)),)
-packages += dpdk-dev librte-net-virtio23 librte-mempool-ring23
+packages += dpdk-dev $(dpdk-$(debian))
 endif
 ifneq ($(filter test in-vm-peers-% profile,$(MAKECMDGOALS)),)
 packages += socat
