@@ -20,6 +20,7 @@ help:
 	@echo '              whose serial port lives in another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
+	@echo 'make test-kcsan  our tests on a kernel that looks for data races'
 	@echo 'make bench    what an access costs in each of the ways to serve it: a table, and'
 	@echo '              build/bench.json'
 	@echo 'make profile  in which functions the instructions of a packet are that vhost-net sends'
@@ -46,7 +47,7 @@ packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 ifneq ($(filter check export,$(MAKECMDGOALS)),)
 packages += git shellcheck sparse
 endif
-ifneq ($(filter kernel test test-debug bench,$(MAKECMDGOALS)),)
+ifneq ($(filter kernel test test-debug test-kcsan bench,$(MAKECMDGOALS)),)
 packages += bc bison flex libelf-dev libssl-dev
 endif
 ifneq ($(filter bench,$(MAKECMDGOALS)),)
@@ -58,10 +59,10 @@ endif
 ifneq ($(filter test in-vm-peers-% profile,$(MAKECMDGOALS)),)
 packages += socat
 endif
-ifneq ($(filter test test-debug bench,$(MAKECMDGOALS)),)
+ifneq ($(filter test test-debug test-kcsan bench,$(MAKECMDGOALS)),)
 packages += e2fsprogs fio liburing-dev valgrind
 endif
-ifneq ($(filter test test-debug tools,$(MAKECMDGOALS)),)
+ifneq ($(filter test test-debug test-kcsan tools,$(MAKECMDGOALS)),)
 packages += bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev
 endif
 
@@ -143,11 +144,15 @@ modules: $(modules)/.built $(vhost)/.built
 # Kernels of our own, by the name of their .config
 #
 own := build/$(firstword $(subst +, ,$(KVER)))
-kernels := $(addprefix $(own)-,debug dev)
+kernels := $(addprefix $(own)-,debug dev kcsan)
 
 $(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm)/%.config | $(uapi)
-	+@$(vm)/kernel.sh $(notdir $(own))-$* $(@D)
+	+@$(vm)/kernel.sh $(notdir $(own))-$* $(@D) $(filter %.config,$^)
 	@touch $@
+
+# These two check themselves while they run the tests
+checking := debug kcsan
+$(checking:%=$(own)-%/image/.built): $(vm)/tests.config
 
 $(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init \
 		$(own)-%/image/.built
@@ -155,6 +160,7 @@ $(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/i
 
 dev := $(own)-dev
 debug := $(own)-debug
+kcsan := $(own)-kcsan
 
 #
 # The VM, and what runs in it
@@ -187,6 +193,8 @@ selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix
 	tools/testing/selftests/kvm/,*_test.c x86_64/*_test.c)))
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
 machines := demo selftests upstream-stock upstream virtio virtio-real vhost peers-dpdk peers-qemu
+debug-machines := selftests-debug virtio-debug vhost-debug
+kcsan-machines := selftests-kcsan vhost-kcsan
 
 build/selftests/.built: $(source) $(uapi) README.md \
 		$(wildcard tools/ioregionstat/* tools/lib/ioregionfd/*) \
@@ -259,7 +267,8 @@ in-user-space: build/virtio/.built
 	@echo ok >build/vm/ring/verdict
 
 $(addprefix in-vm-,$(machines)): machine ?= $(kdir)
-$(addprefix in-vm-,$(machines)): in-vm-%: vm
+$(addprefix in-vm-,$(machines)): vm
+$(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u 's/^/[$*] /'
 
@@ -276,27 +285,57 @@ kernel: $(own)-dev/initramfs.cpio
 #
 # The tests once more, on a kernel that watches itself
 #
-$(debug)/vhost/modules/.built: $(debug)/image/.built $(vm)/vhost.sh $(vm)/Kbuild.vhost
-	@mkdir -p $(debug)/headers
-	@ln -sfn ../../debug $(debug)/headers/build
-	+@$(vm)/vhost.sh $(notdir $(debug)) $(@D)
+$(checking:%=$(own)-%/vhost/modules/.built): $(own)-%/vhost/modules/.built: \
+		$(own)-%/image/.built $(vm)/vhost.sh $(vm)/Kbuild.vhost
+	@mkdir -p $(own)-$*/headers
+	@ln -sfn ../../$* $(own)-$*/headers/build
+	+@$(vm)/vhost.sh $(notdir $(own))-$* $(@D)
 	@touch $@
 
-build/vhost-debug/.built: $(debug)/vhost/modules/.built build/virtio/.built $(vm)/vhost-tests.sh
-	+@$(vm)/vhost-tests.sh $(debug)/vhost/modules build/virtio/payload $(@D)
+$(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
+		$(own)-%/vhost/modules/.built build/virtio/.built $(vm)/vhost-tests.sh
+	+@$(vm)/vhost-tests.sh $(own)-$*/vhost/modules build/virtio/payload $(@D)
 	@touch $@
+
+# Slower, so all has more time
+kvm-tests = cd /payload && ./run-selftests -t 1500 $(selftests) libioregionfd/test
+in-vm-selftests-debug in-vm-selftests-kcsan: build/selftests/.built
+in-vm-selftests-debug: command = $(kvm-tests)
+in-vm-selftests-debug: vm-options = -m 2G -t 3000 -p build/selftests/payload
+in-vm-virtio-debug: build/virtio/.built
+in-vm-virtio-debug: vm-options = -m 2G -c 1 -t 3000 -p build/virtio/payload
+in-vm-virtio-debug: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"
+in-vm-vhost-debug: build/vhost-debug/.built
+in-vm-vhost-debug: vm-options = -m 2G -c 1 -t 6000 -p build/vhost-debug/payload
+in-vm-vhost-debug: command = $(subst -t 400,-t 3000,$(vhost-tests))
+
+$(addprefix in-vm-,$(debug-machines)): machine = $(debug)
+$(addprefix in-vm-,$(debug-machines)): $(debug)/initramfs.cpio
 
 test-debug: $(debug)/initramfs.cpio build/selftests/.built build/virtio/.built \
 		build/vhost-debug/.built
-	@rm -rf build/vm/{selftests,virtio,vhost}-debug
-	@echo '==> boot Linux $(notdir $(debug)), three times'
-	@$(vm)/boot.sh -m 2G -t 3000 -p build/selftests/payload selftests-debug $(debug) \
-		'cd /payload && ./run-selftests -t 1500 $(selftests) libioregionfd/test' </dev/null || true
-	@$(vm)/boot.sh -m 2G -c 1 -t 3000 -p build/virtio/payload virtio-debug $(debug) \
-		'cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"' </dev/null || true
-	@$(vm)/boot.sh -m 2G -c 1 -t 6000 -p build/vhost-debug/payload vhost-debug $(debug) \
-		'$(subst -t 400,-t 3000,$(vhost-tests))' </dev/null || true
-	@awk -f $(vm)/count.awk build/vm/{selftests,virtio,vhost}-debug/{console,verdict}
+	@rm -rf $(addprefix build/vm/,$(debug-machines))
+	@echo '==> boot Linux $(notdir $(debug)): $(debug-machines)'
+	+@$(MAKE) -k $(addprefix in-vm-,$(debug-machines)) || true
+	@awk -f $(vm)/count.awk $(foreach m,$(debug-machines),build/vm/$m/console build/vm/$m/verdict) | \
+		tee build/vm/summary-debug
+
+# Both CPUs at once, or there is little to see. So one machine after the other.
+in-vm-selftests-kcsan: vm-options = -j -m 2G -t 3000 -p build/selftests/payload
+in-vm-selftests-kcsan: command = $(kvm-tests) && cat /sys/kernel/debug/kcsan
+in-vm-vhost-kcsan: build/vhost-kcsan/.built
+in-vm-vhost-kcsan: vm-options = -j -m 2G -t 3000 -p build/vhost-kcsan/payload
+in-vm-vhost-kcsan: command = $(subst -t 400,-t 3000,$(vhost-tests)) && cat /sys/kernel/debug/kcsan
+
+$(addprefix in-vm-,$(kcsan-machines)): machine = $(kcsan)
+$(addprefix in-vm-,$(kcsan-machines)): $(kcsan)/initramfs.cpio
+
+test-kcsan: $(kcsan)/initramfs.cpio build/selftests/.built build/vhost-kcsan/.built
+	@rm -rf $(addprefix build/vm/,$(kcsan-machines))
+	@echo '==> boot Linux $(notdir $(kcsan)): $(kcsan-machines)'
+	+@for machine in $(kcsan-machines); do $(MAKE) in-vm-$$machine || true; done
+	@$(vm)/kcsan.sh $(kcsan) build/kcsan $(kcsan-machines)
+	@awk -f $(vm)/count.awk $(foreach m,$(kcsan-machines),build/vm/$m/console build/vm/$m/verdict)
 
 #
 # What an access costs
@@ -345,5 +384,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run kernel test test-debug bench profile tools check export clean distclean \
-	in-user-space $(addprefix in-vm-,$(machines))
+.PHONY: FORCE help deps source modules vm demo run kernel test test-debug test-kcsan bench profile tools check export clean distclean \
+	in-user-space $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

@@ -11,19 +11,22 @@
 #                same figures on every run and every machine; no hardware virtualization
 #   -s SEED      with -i: of the machine's random numbers (1), for another run that
 #                can be repeated
+#   -j           CPUs run side by side in QEMU's emulation too: for a kernel that does
+#                not patch its own code
 #   -m MEMORY    (1G)
 #   -t SECONDS   time limit (300)
 #   -q ARGS      more arguments for QEMU
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
-modules='' payload='' cpus='' icount='' seed=1 memory=1G limit=300 more=()
-while getopts k:p:c:is:m:t:q: option; do
+modules='' payload='' cpus='' icount='' threads=single seed=1 memory=1G limit=300 more=()
+while getopts k:p:c:ijs:m:t:q: option; do
 	case $option in
 	k) modules=$OPTARG ;;
 	p) payload=$OPTARG ;;
 	c) cpus=$OPTARG ;;
 	i) icount=y ;;
+	j) threads=multi ;;
 	s) seed=$OPTARG ;;
 	m) memory=$OPTARG ;;
 	t) limit=$OPTARG ;;
@@ -56,7 +59,7 @@ elif grep -qwE 'vmx|svm' /proc/cpuinfo && nested; then
 else
 	# several threads would be quicker, but kernel code that patches itself
 	# (static keys, at the start of every VM) crashes now and then in QEMU's
-	accel=(-accel 'tcg,thread=single' -cpu max)
+	accel=(-accel "tcg,thread=$threads" -cpu max)
 fi
 
 rc=0
@@ -73,6 +76,9 @@ tr -d '\r' <"$work/kernel" >"$work/messages"
 status=$(sed -n 's/.*vm: status //p' "$work/messages")
 grep -vE 'vm: status|reboot: Power down|module taints kernel' "$work/messages" || true
 
+# What KCSAN reports is for kcsan.sh to judge
+complaint='WARNING:|BUG: (K[^C]|[^K])|Oops|KASAN|UBSAN|refcount_t|INFO: (task|rcu)|Call Trace:'
+
 verdict() {
 	echo "$1" >"$work/verdict"
 	[ "$1" = ok ] || die "$name: $1"
@@ -82,7 +88,7 @@ if [ "$rc" = 124 ]; then
 	verdict "no end after $limit s"
 elif grep -q 'Kernel panic' "$work/messages"; then
 	verdict 'kernel panic'
-elif grep -qE 'WARNING:|BUG:|Oops|KASAN|UBSAN|refcount_t|INFO: (task|rcu)|Call Trace:' "$work/messages"; then
+elif grep -qE "$complaint" "$work/messages"; then
 	verdict 'the kernel complained'
 elif [ -z "$status" ]; then
 	verdict 'ended without a result'

@@ -1,29 +1,30 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# kernel.sh KVER DIR: the kernel of build/linux, with tinyconfig and the NAME.config
-# here, where KVER ends in -NAME, and its modules, in DIR. Built in build/NAME.
+# kernel.sh KVER DIR CONFIG...: the kernel of build/linux, with tinyconfig and these
+# files, and its modules, in DIR. Built in build/NAME, where KVER ends in -NAME.
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
 kver=$1 dir=$2
+shift 2
+configs=("$@")
 name=${kver##*-}
-config=tools/testing/vm/$name.config
 obj=$PWD/build/$name
 
 kmake() { make -C build/linux O="$obj" LOCALVERSION="-$name" "$@"; }
 
 configure() {
 	kmake tinyconfig
-	(cd "$obj" && ../linux/scripts/kconfig/merge_config.sh -m .config "../../$config")
+	(cd "$obj" && ../linux/scripts/kconfig/merge_config.sh -m .config "${configs[@]/#/../../}")
 	kmake olddefconfig
 	# An option that depends on one that is off is dropped in silence
-	grep -E '^(# )?CONFIG_' "$config" | grep -vxFf "$obj/.config" |
+	grep -hE '^(# )?CONFIG_' "${configs[@]}" | grep -vxFf "$obj/.config" |
 		sed 's/^/not to be had: /' | grep . && return 1
 	return 0
 }
 
 mkdir -p "$obj"
-say "Linux $kver, with $config (minutes)"
+say "Linux $kver, with ${configs[*]##*/} (minutes)"
 logged "$name-config" configure
 logged "$name-kernel" kmake bzImage modules
 rm -rf "$dir"

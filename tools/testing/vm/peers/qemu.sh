@@ -1,14 +1,16 @@
 #!/bin/sh
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-only
-# qemu.sh: in the VM, QEMU as the host of a KVM guest with Linux, whose network is on
-# vhost-net: it sends back what it gets, also while it moves to another QEMU. Its vsock is
-# on vhost-vsock.
+# qemu.sh [split | packed | vsock]...: in the VM, QEMU as the host of a KVM guest with
+# Linux, whose network is on vhost-net with such rings: it sends back what it gets, also
+# while it moves to another QEMU. Or whose vsock is on vhost-vsock. All three, if not told
+# otherwise. No wait here is without a limit.
 
 set -u
 cd "$(dirname "$0")" || exit 1
 
 mac=52:54:00:00:00:01
+host_mac=52:54:00:00:00:02
 mkdir -p /tmp/qemu
 
 # start NAME PACKED [ARGUMENT]...: with a tap device and a monitor of that name
@@ -23,51 +25,65 @@ start() {
 		-chardev pipe,id=monitor,path=/tmp/qemu/"$name" -mon chardev=monitor \
 		-netdev tap,id=net,ifname="$name",script=no,downscript=no,vhost=on,vhostforce=on \
 		-device virtio-net-pci,netdev=net,packed="$packed",mac=$mac,romfile= "$@" &
+	echo $! >/tmp/qemu/"$name".pid
 	cat /tmp/qemu/"$name".out >/tmp/qemu/"$name".said &
 }
 
-# monitor NAME COMMAND...
+# monitor NAME COMMAND...: opened for reading, too, so as not to wait for a QEMU that is gone
 monitor() {
 	name=$1
 	shift
-	echo "$*" >/tmp/qemu/"$name".in
+	echo "$*" 1<>/tmp/qemu/"$name".in
+}
+
+seconds() {
+	cut -d . -f 1 /proc/uptime
 }
 
 # wait_for SECONDS COMMAND...
 wait_for() {
-	left=$(($1 * 5))
+	limit=$1
+	end=$(($(seconds) + limit))
 	shift
 	until "$@"; do
-		left=$((left - 1))
-		[ $left -gt 0 ] || return 1
+		if [ "$(seconds)" -ge $end ]; then
+			echo "# not within $limit s: $*"
+			return 1
+		fi
 		usleep 200000
 	done
 }
 
-# The guest is behind this tap device from now on.
+# shellcheck disable=SC2317 # wait_for calls it
+is_gone() {
+	! kill -0 "$1" 2>/dev/null
+}
+
+# quit NAME...
+quit() {
+	for name; do
+		pid=$(cat /tmp/qemu/"$name".pid)
+		monitor "$name" quit
+		wait_for 20 is_gone "$pid" || kill -9 "$pid"
+		# its reader may still wait for a first writer
+		: 1<>/tmp/qemu/"$name".out
+	done
+	wait
+	rm -f /tmp/qemu/*
+}
+
+# The guest is behind this tap device from now on. As behind a bridge, it finds the host
+# under the same address.
 connect() {
 	ip addr flush dev "${2:-$1}"
+	ip link set "$1" address $host_mac
 	ip addr add 10.9.9.1/24 dev "$1"
 	ip link set "$1" up
 }
 
-# Between two connections there is a moment in which nobody listens
-# shellcheck disable=SC2317 # wait_for calls it
-answered() {
-	nc -w 60 10.9.9.2 5000 </tmp/qemu/data >/tmp/qemu/back || [ -s /tmp/qemu/back ]
-}
-
 # A megabyte there and back
 echoed() {
-	wait_for 60 answered
-	cmp /tmp/qemu/data /tmp/qemu/back
-}
-
-# Likewise through vsock
-# shellcheck disable=SC2317 # wait_for calls it
-vsock_echoed() {
-	socat/bin/socat -t 60 - VSOCK-CONNECT:3:5000 </tmp/qemu/data >/tmp/qemu/back &&
-		cmp /tmp/qemu/data /tmp/qemu/back
+	./bounce tcp 10.9.9.2 5000
 }
 
 # has_packed NAME 0|1 [DRIVER]
@@ -89,6 +105,19 @@ has_moved() {
 	grep -q postmigrate /tmp/qemu/first.said
 }
 
+# What is known when something went wrong
+state() {
+	for in in /tmp/qemu/*.in; do
+		name=${in##*/}
+		for what in status migrate network; do
+			monitor "${name%.in}" info $what
+		done
+	done
+	usleep 500000
+	tail -n 20 /tmp/qemu/*.log /tmp/qemu/*.said
+	cat /proc/net/arp /proc/net/dev /proc/net/tcp
+}
+
 n=0
 failed=0
 result() {
@@ -99,47 +128,58 @@ result() {
 	fi
 	echo "not ok $n $2"
 	failed=1
-	tail -n 20 /tmp/qemu/*.log /tmp/qemu/*.said | sed 's/^/# /'
+	# without what the monitor echoes
+	state | grep -v "$(printf '\033')" | sed 's/^/# /'
 }
 
-echo 'TAP version 13'
-echo '1..8'
-dd if=/dev/urandom of=/tmp/qemu/data bs=64k count=16 2>/dev/null
-
-for layout in split packed; do
-	[ $layout = packed ] && on=1 packed=on || on=0 packed=off
+# net LAYOUT: with the guest's network
+net() {
+	[ "$1" = packed ] && on=1 packed=on || on=0 packed=off
 	start first "$packed"
 	wait_for 120 grep -qs "guest: net" /tmp/qemu/first.log && has_packed first "$on"
-	result $? "qemu $layout: the guest has the layout"
+	result $? "qemu $1: the guest has the layout"
 	connect first
 	echoed
-	result $? "qemu $layout: a megabyte there and back"
+	result $? "qemu $1: a megabyte there and back"
 
 	start second "$packed" -incoming unix:/tmp/qemu/socket
-	rm -f /tmp/qemu/moved
 	echoed_until_moved &
 	traffic=$!
 	wait_for 60 test -S /tmp/qemu/socket
 	# the traffic dirties memory as fast as this machine sends it
 	monitor first migrate_set_parameter downtime-limit 20000
 	monitor first migrate -d unix:/tmp/qemu/socket
-	wait_for 120 has_moved
+	wait_for 60 has_moved
+	moved=$?
 	connect second first
 	touch /tmp/qemu/moved
 	wait $traffic
-	result $? "qemu $layout: so it is while the guest moves"
-	monitor first quit
-	monitor second quit
-	wait
-	rm -f /tmp/qemu/socket
-done
+	result $(($? | moved)) "qemu $1: so it is while the guest moves"
+	quit first second
+}
 
 # QEMU 7.2 has no packed rings for vsock
-start third off -device vhost-vsock-pci,guest-cid=3,packed=off
-wait_for 120 grep -qs "guest: vsock" /tmp/qemu/third.log && has_packed third 0 vsock
-result $? "qemu vsock: the guest has the layout"
-wait_for 60 vsock_echoed
-result $? "qemu vsock: a megabyte there and back"
-monitor third quit
-wait
+vsock() {
+	start third off -device vhost-vsock-pci,guest-cid=3,packed=off
+	wait_for 120 grep -qs "guest: vsock" /tmp/qemu/third.log && has_packed third 0 vsock
+	result $? "qemu vsock: the guest has the layout"
+	./bounce vsock 3 5000
+	result $? "qemu vsock: a megabyte there and back"
+	quit third
+}
+
+[ $# != 0 ] || set -- split packed vsock
+echo 'TAP version 13'
+plan=0
+for part; do
+	[ "$part" = vsock ] && plan=$((plan + 2)) || plan=$((plan + 3))
+done
+echo "1..$plan"
+for part; do
+	if [ "$part" = vsock ]; then
+		vsock
+	else
+		net "$part"
+	fi
+done
 exit $failed
