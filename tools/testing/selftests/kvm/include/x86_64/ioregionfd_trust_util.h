@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * For the tests that nothing is lost, doubled or late, and that KVM_RUN comes back
+ * when it should: a device that is operated by hand, one step at a time, and
+ * KVM_RUN in the ways that must not wait.
+ */
+#ifndef SELFTEST_KVM_IOREGIONFD_TRUST_UTIL_H
+#define SELFTEST_KVM_IOREGIONFD_TRUST_UTIL_H
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "ioregionfd_made_util.h"
+
+/* How often a wait looks, one millisecond apart, before the test says that it hangs. */
+#define HANG_LOOKS	(HANG_SECONDS * 1000)
+
+/* A response that is right in every byte. Returns 0 or -errno. */
+static inline int resp_write(int fd, uint64_t data)
+{
+	struct ioregionfd_resp resp = { .data = data };
+	ssize_t n = write(fd, &resp, sizeof(resp));
+
+	if (n < 0)
+		return -errno;
+	return n == sizeof(resp) ? 0 : -EIO;
+}
+
+/**
+ * struct hand - a device task that takes and answers what the test tells it to
+ * @ch: TR_SEQPACKET and TR_MADE are served by read() and write(), TR_POLLED by
+ *	way of the mapping
+ * @map: of TR_POLLED
+ * @arg: the command it holds, if arg.id is not 0
+ */
+struct hand {
+	struct channel ch;
+	struct mapping map;
+	struct ioregionfd_serve arg;
+};
+
+static inline struct hand hand_open(struct kvm_vm *vm, enum transport transport)
+{
+	struct hand hand = { .ch = channel_open_for(vm, transport) };
+
+	if (transport == TR_POLLED) {
+		hand.map = mapping_open(hand.ch.dev_rd);
+		WRITE_ONCE(hand.map.control->polling, 1);
+	}
+	return hand;
+}
+
+static inline void hand_close(struct hand *hand)
+{
+	if (hand->ch.transport == TR_POLLED) {
+		mapping_close(&hand->map);
+		set_spin_ns(SPIN_DEFAULT);
+	}
+	channel_close_kvm(&hand->ch);
+	channel_close_dev(&hand->ch);
+}
+
+/* Takes what there is, if there is something. */
+static inline bool hand_try(struct hand *hand)
+{
+	TEST_ASSERT(!hand->arg.id, "a command is in hand already");
+	if (hand->ch.transport == TR_POLLED) {
+		if (!mapping_take(&hand->map, IOREGIONFD_ANY, &hand->arg))
+			return false;
+		/* Nobody waits for the end of a posted write. */
+		if (!hand->arg.cmd.resp) {
+			mapping_answer(&hand->map, hand->arg.id, 0);
+			hand->arg.id = 0;
+		}
+		return true;
+	}
+	if (!dev_has_cmd(&hand->ch))
+		return false;
+	hand->arg.cmd = dev_recv(&hand->ch);
+	hand->arg.id = hand->arg.cmd.resp;
+	return true;
+}
+
+#define hand_take(hand) __hand_take(hand, __LINE__)
+static inline struct ioregionfd_cmd __hand_take(struct hand *hand, int line)
+{
+	int i;
+
+	for (i = 0; i < HANG_LOOKS; i++) {
+		if (hand_try(hand))
+			return hand->arg.cmd;
+		usleep(1000);
+	}
+	TEST_FAIL("line %d: no command comes", line);
+	return hand->arg.cmd;
+}
+
+#define hand_answer(hand, data) __hand_answer(hand, data, __LINE__)
+static inline void __hand_answer(struct hand *hand, uint64_t data, int line)
+{
+	int r = 0;
+
+	TEST_ASSERT(hand->arg.id, "line %d: there is nothing to answer", line);
+	if (hand->ch.transport == TR_POLLED)
+		mapping_answer(&hand->map, hand->arg.id, data);
+	else
+		r = resp_write(hand->ch.dev_wr, data);
+	TEST_ASSERT(!r, "line %d: the answer was refused: %d", line, r);
+	hand->arg.id = 0;
+}
+
+/* Takes and answers as @dev would, if there is something. */
+static inline bool hand_serve(struct hand *hand, struct device *dev)
+{
+	uint64_t val;
+
+	if (!hand_try(hand))
+		return false;
+	if (dev->nr < dev->log_size)
+		dev->log[dev->nr] = hand->arg.cmd;
+	dev->nr++;
+	val = dev->answer(dev, &hand->arg.cmd);
+	if (hand->arg.id)
+		hand_answer(hand, val);
+	return true;
+}
+
+/* That no command comes which none of the guest's accesses made. */
+#define expect_no_cmd(hand) __expect_no_cmd(hand, __LINE__)
+static inline void __expect_no_cmd(struct hand *hand, int line)
+{
+	if (!hand_try(hand))
+		return;
+	TEST_FAIL("line %d: a command too many: cmd %u offset 0x%llx data 0x%llx", line,
+		  hand->arg.cmd.cmd, hand->arg.cmd.offset, hand->arg.cmd.data);
+}
+
+/*
+ * One KVM_RUN with immediate_exit as @how, in the vCPU's thread so that the test can
+ * say so if it waits. Returns 0 or -errno.
+ */
+#define thread_run_how(t, how) __thread_run_how(t, how, __LINE__)
+static inline int __thread_run_how(struct vcpu_thread *t, uint8_t how, int line)
+{
+	int i, r;
+
+	t->vcpu->run->immediate_exit = how;
+	thread_start(t);
+	for (i = 0; !thread_returned(t); i++) {
+		TEST_ASSERT(i < HANG_LOOKS, "line %d: KVM_RUN with immediate_exit = %u waits", line,
+			    how);
+		usleep(1000);
+	}
+	r = __thread_join(t, HANG_SECONDS, line);
+	t->vcpu->run->immediate_exit = 0;
+	return r;
+}
+
+static inline bool vcpu_is_pending(struct kvm_vcpu *vcpu)
+{
+	return vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING;
+}
+
+/* Waits until KVM_RUN has returned (true) or can do nothing more by itself (false). */
+#define thread_settles(t) __thread_settles(t, __LINE__)
+static inline bool __thread_settles(struct vcpu_thread *t, int line)
+{
+	int i;
+
+	for (i = 0; i < HANG_LOOKS; i++) {
+		if (thread_returned(t))
+			return true;
+		if (thread_asleep(t))
+			return false;
+		usleep(1000);
+	}
+	TEST_FAIL("line %d: KVM_RUN neither returns nor sleeps", line);
+	return false;
+}
+
+/*
+ * A thread that sleeps as short as it can, over and over. Its interrupts take the
+ * CPU from others at places that differ each time: where QEMU emulates several
+ * CPUs in turn, they are what makes two CPUs meet within a few instructions. How
+ * often it slept measures how many chances there were for that.
+ */
+struct shaker {
+	void (*act)(void *arg);	/* what else it does each time, or NULL */
+	void *arg;
+	pthread_t thread;
+	unsigned int nr;
+	bool end;
+};
+
+static inline unsigned int shaker_nr(struct shaker *s)
+{
+	return __atomic_load_n(&s->nr, __ATOMIC_RELAXED);
+}
+
+static inline void shake(unsigned int ns)
+{
+	struct timespec ts = { .tv_nsec = ns };
+
+	nanosleep(&ts, NULL);
+}
+
+static inline void *shaker_main(void *arg)
+{
+	struct shaker *s = arg;
+
+	prctl(PR_SET_TIMERSLACK, 1);
+	while (!__atomic_load_n(&s->end, __ATOMIC_ACQUIRE)) {
+		if (s->act)
+			s->act(s->arg);
+		shake(5000 + s->nr * 997 % 20000);
+		__atomic_store_n(&s->nr, s->nr + 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static inline void set_cpu(pthread_t thread, int cpu)
+{
+	cpu_set_t set;
+	int r;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	r = pthread_setaffinity_np(thread, sizeof(set), &set);
+	TEST_ASSERT(!r, "pthread_setaffinity_np() failed: %d", r);
+}
+
+static inline void shaker_start(struct shaker *s, int cpu)
+{
+	int r = pthread_create(&s->thread, NULL, shaker_main, s);
+
+	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
+	set_cpu(s->thread, cpu);
+}
+
+static inline void shaker_stop(struct shaker *s)
+{
+	__atomic_store_n(&s->end, true, __ATOMIC_RELEASE);
+	pthread_join(s->thread, NULL);
+}
+
+#endif /* SELFTEST_KVM_IOREGIONFD_TRUST_UTIL_H */
