@@ -1,0 +1,948 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How a VMM stops a vCPU that has an access on its way: KVM_RUN that must not wait, does
+ * not; the access can be finished or taken back; until then nobody changes the vCPU's
+ * registers, or decides for the VMM; and interrupts do not wait for a device task.
+ */
+#include "apic.h"
+
+#include "ioregionfd_trust_util.h"
+
+#define SYNC		MMIO_GPA
+#define SYNC_DATA	USER_DATA(0)
+#define PIO_DATA	USER_DATA(0x2000)
+
+/* The guest got an interrupt. */
+#define IRQ_PORT	0x1108
+#define IRQ_VECTOR	0x40
+
+/*
+ * A device, as it is without anybody's disturbing: what the guest and the device's
+ * memory must look like afterwards in all the other ways.
+ */
+static struct device *model_new(void)
+{
+	struct device *dev = calloc(1, sizeof(*dev));
+	int i;
+
+	TEST_ASSERT(dev, "out of memory");
+	dev->answer = device_answer_mem;
+	dev->log_size = 4096;
+	dev->log = calloc(dev->log_size, sizeof(*dev->log));
+	TEST_ASSERT(dev->log, "out of memory");
+	for (i = 0; i < sizeof(dev->mem); i++)
+		dev->mem[i] = i * 7 + i / 256 + 1;
+	return dev;
+}
+
+static void model_free(struct device *dev)
+{
+	free(dev->log);
+	free(dev);
+}
+
+struct outcome {
+	struct guest_op op;
+	uint8_t buf[SCRIPT_BUF_SIZE];
+	uint8_t mem[DEV_MEM_SIZE];
+};
+
+static void outcome_get(struct outcome *o, struct kvm_vcpu *vcpu, struct device *dev)
+{
+	o->op = vcpu_script(vcpu)->ops[0];
+	memcpy(o->buf, vcpu_script(vcpu)->buf, sizeof(o->buf));
+	memcpy(o->mem, dev->mem, sizeof(o->mem));
+}
+
+/* The script: one operation, with the same memory as before. */
+static void script_prepare(struct kvm_vcpu *vcpu, struct guest_op op)
+{
+	struct guest_script *script = vcpu_script(vcpu);
+	int i;
+
+	for (i = 0; i < SCRIPT_BUF_SIZE; i++)
+		script->buf[i] = i * 3 + 5;
+	script->nr_ops = 0;
+	op_add(vcpu, op);
+}
+
+/* A way to run the script to its end. */
+typedef void (*run_fn)(struct vcpu_thread *thread, struct hand *hand, struct device *dev);
+
+static void run_plainly(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
+{
+	int i;
+
+	thread_start(thread);
+	for (i = 0; !thread_returned(thread); i++) {
+		TEST_ASSERT(i < HANG_LOOKS, "the guest does not come to an end");
+		if (!hand_serve(hand, dev))
+			usleep(1000);
+	}
+	thread_join_done(thread);
+}
+
+static void same_outcome(struct vcpu_thread *thread, struct hand *hand, struct guest_op op,
+			 run_fn run)
+{
+	struct outcome *want = malloc(sizeof(*want)), *got = malloc(sizeof(*got));
+	struct device *dev;
+
+	TEST_ASSERT(want && got, "out of memory");
+	dev = model_new();
+	script_prepare(thread->vcpu, op);
+	run_plainly(thread, hand, dev);
+	outcome_get(want, thread->vcpu, dev);
+	TEST_ASSERT(dev->nr, "the device task had nothing to do");
+	model_free(dev);
+
+	dev = model_new();
+	script_prepare(thread->vcpu, op);
+	run(thread, hand, dev);
+	outcome_get(got, thread->vcpu, dev);
+	expect_no_cmd(hand);
+	model_free(dev);
+
+	TEST_ASSERT(want->op.val == got->op.val && want->op.hi == got->op.hi,
+		    "the guest got 0x%lx 0x%lx, wanted 0x%lx 0x%lx", got->op.val, got->op.hi,
+		    want->op.val, want->op.hi);
+	TEST_ASSERT(!memcmp(want->buf, got->buf, sizeof(want->buf)), "wrong in the guest's memory");
+	TEST_ASSERT(!memcmp(want->mem, got->mem, sizeof(want->mem)), "wrong in the device");
+	free(want);
+	free(got);
+}
+
+/* Enters the guest until an access waits (true) or the script is done (false). */
+static bool run_to_access(struct vcpu_thread *thread)
+{
+	thread_start(thread);
+	if (thread_settles(thread)) {
+		thread_join_done(thread);
+		return false;
+	}
+	thread_interrupt(thread);
+	return true;
+}
+
+/* More accesses than any of the instructions makes. */
+#define MANY	200
+
+/* immediate_exit = 1: no KVM_RUN waits, and what is there to be done is done. */
+static void run_immediately(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
+{
+	int i;
+
+	for (i = 0; run_to_access(thread); i++) {
+		do {
+			TEST_ASSERT(i++ < MANY, "the guest does not come to an end");
+			TEST_ASSERT_EQ(thread_run_how(thread, 1), -EINTR);
+			TEST_ASSERT(vcpu_is_pending(thread->vcpu), "PENDING is not set");
+			TEST_ASSERT(hand_serve(hand, dev), "the command was not sent");
+			TEST_ASSERT_EQ(thread_run_how(thread, 1), -EINTR);
+		} while (vcpu_is_pending(thread->vcpu));
+	}
+}
+
+/* KVM_RUN_IOREGIONFD_WAIT: waits as always, but the guest does not go on. */
+static void run_waiting(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
+{
+	int i, n = 0;
+
+	while (run_to_access(thread)) {
+		TEST_ASSERT(n++ < MANY, "the guest does not come to an end");
+		thread->vcpu->run->immediate_exit = KVM_RUN_IOREGIONFD_WAIT;
+		thread_start(thread);
+		TEST_ASSERT(!thread_settles(thread), "KVM_RUN did not wait: %d", thread->ret);
+		thread_interrupt(thread);
+		thread_start(thread);
+		for (i = 0; !thread_returned(thread); i++) {
+			TEST_ASSERT(i < HANG_LOOKS, "KVM_RUN does not return");
+			if (!hand_serve(hand, dev))
+				usleep(1000);
+		}
+		TEST_ASSERT_EQ(thread_join(thread), -EINTR);
+		TEST_ASSERT(!vcpu_is_pending(thread->vcpu), "PENDING is set still");
+		expect_no_cmd(hand);
+		thread->vcpu->run->immediate_exit = 0;
+	}
+}
+
+/* What the VMM does with an access that comes back to it: the device's work. */
+static uint64_t vmm_access(struct device *dev, bool pio, uint64_t addr, uint32_t size,
+			   bool is_write, uint64_t data)
+{
+	struct ioregionfd_cmd cmd = make_cmd(is_write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
+					     size, pio ? PIO_DATA : SYNC_DATA,
+					     addr - (pio ? PIO_BASE : SYNC), data, true);
+
+	return dev->answer(dev, &cmd);
+}
+
+/* Accesses of odd sizes come, too: what is left of one that crosses a page. */
+static void vmm_mmio(struct kvm_vcpu *vcpu, struct device *dev)
+{
+	struct kvm_run *run = vcpu->run;
+	uint64_t val;
+	uint32_t i;
+
+	for (i = 0; i < run->mmio.len; i++) {
+		val = vmm_access(dev, false, run->mmio.phys_addr + i, 1, run->mmio.is_write,
+				 run->mmio.data[i]);
+		if (!run->mmio.is_write)
+			run->mmio.data[i] = val;
+	}
+}
+
+static void vmm_io(struct kvm_vcpu *vcpu, struct device *dev)
+{
+	bool is_write = vcpu->run->io.direction == KVM_EXIT_IO_OUT;
+	uint32_t size = vcpu->run->io.size, i;
+	uint8_t *data = io_data(vcpu);
+	uint64_t val;
+
+	for (i = 0; i < vcpu->run->io.count; i++, data += size) {
+		val = 0;
+		if (is_write)
+			memcpy(&val, data, size);
+		val = vmm_access(dev, true, vcpu->run->io.port, size, is_write, val);
+		if (!is_write)
+			memcpy(data, &val, size);
+	}
+}
+
+static void vmm_failure(struct kvm_vcpu *vcpu, struct device *dev)
+{
+	struct kvm_ioregionfd_exit *exit = &vcpu->run->ioregionfd;
+
+	exit->data = vmm_access(dev, exit->is_pio, exit->guest_paddr, exit->size, exit->is_write,
+				exit->data);
+	exit->action = KVM_IOREGIONFD_COMPLETE;
+}
+
+/*
+ * KVM_RUN_IOREGIONFD_CANCEL, of each command when it is posted, or taken too: the VMM carries
+ * the access out itself. An answer that comes later changes nothing.
+ */
+static void run_canceling(struct vcpu_thread *thread, struct hand *hand, struct device *dev,
+			  bool taken)
+{
+	bool seen = taken || hand->ch.transport == TR_SEQPACKET;
+	struct kvm_vcpu *vcpu = thread->vcpu;
+	struct kvm_run *run = vcpu->run;
+	int n = 0;
+
+	while (run_to_access(thread)) {
+		TEST_ASSERT(n++ < MANY, "the guest does not come to an end");
+		if (taken)
+			hand_take(hand);
+		TEST_ASSERT_EQ(thread_run_how(thread, KVM_RUN_IOREGIONFD_CANCEL), 0);
+		switch (run->exit_reason) {
+		case KVM_EXIT_MMIO:
+			TEST_ASSERT(!seen, "the device task may have seen it");
+			vmm_mmio(vcpu, dev);
+			break;
+		case KVM_EXIT_IO:
+			TEST_ASSERT(!seen, "the device task may have seen it");
+			vmm_io(vcpu, dev);
+			break;
+		case KVM_EXIT_IOREGIONFD_FAILURE:
+			TEST_ASSERT_EQ(run->ioregionfd.reason, KVM_IOREGIONFD_FAIL_CANCELED);
+			TEST_ASSERT_EQ(run->ioregionfd.progress,
+				       seen ? KVM_IOREGIONFD_SENT_ALL : KVM_IOREGIONFD_SENT_NONE);
+			TEST_ASSERT_EQ(run->ioregionfd.action, KVM_IOREGIONFD_UNDECIDED);
+			TEST_ASSERT(vcpu_is_pending(vcpu), "PENDING is not set");
+			vmm_failure(vcpu, dev);
+			break;
+		default:
+			TEST_FAIL("exit reason %u (%s)", run->exit_reason,
+				  exit_reason_str(run->exit_reason));
+		}
+		if (seen && !taken)
+			hand_take(hand);
+		if (seen)
+			hand_answer(hand, 0xdeaddeaddeaddead);
+	}
+}
+
+static void run_canceling_posted(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
+{
+	run_canceling(thread, hand, dev, false);
+}
+
+static void run_canceling_taken(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
+{
+	run_canceling(thread, hand, dev, true);
+}
+
+/*
+ * Each kind of access, in each of the ways.
+ */
+FIXTURE(kind)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct hand hand;
+};
+
+FIXTURE_VARIANT(kind)
+{
+	struct guest_op op;
+};
+
+#define BUF	((uint64_t)guest_scripts[0].buf)
+
+#define KIND(name, ...)	FIXTURE_VARIANT_ADD(kind, name) { { __VA_ARGS__ } }
+
+KIND(read, OP_READ, 8, SYNC + 8);
+KIND(write, OP_WRITE, 4, SYNC + 8, 0x12345678);
+KIND(or, OP_OR, 4, SYNC + 8, 0x80000001);
+KIND(xchg, OP_XCHG, 8, SYNC + 8, 0x1122334455667788);
+KIND(in, OP_IN, 2, PIO_BASE + 2);
+KIND(out, OP_OUT, 1, PIO_BASE + 2, 0x5a);
+KIND(movs_from_ram, OP_MOVS, 4, SYNC + 0x100, .mem = BUF, .count = 4);
+KIND(movs_to_ram, OP_MOVS, 4, BUF, .mem = SYNC + 0x100, .count = 4);
+KIND(movs_between, OP_MOVS, 4, SYNC + 0x1100, .mem = SYNC + 0x100, .count = 4);
+KIND(ins, OP_INS, 2, PIO_BASE + 4, .mem = BUF, .count = 5);
+KIND(ins_to_region, OP_INS, 1, PIO_BASE + 4, .mem = SYNC + 0x80, .count = 5);
+KIND(outs, OP_OUTS, 2, PIO_BASE + 4, .mem = BUF, .count = 5);
+KIND(outs_from_region, OP_OUTS, 1, PIO_BASE + 4, .mem = SYNC + 0x80, .count = 5);
+KIND(load16, OP_LOAD16, 16, SYNC + 0x40);
+KIND(store16, OP_STORE16, 16, SYNC + 0x40, 0x1122334455667788, 0x99aabbccddeeff00);
+KIND(read_across, OP_READ, 8, SYNC + 0xffd);
+KIND(write_across, OP_WRITE, 8, SYNC + 0xffd, 0x1122334455667788);
+KIND(load16_across, OP_LOAD16, 16, SYNC + 0xff4);
+KIND(store16_across, OP_STORE16, 16, SYNC + 0xff4, 0x1122334455667788, 0x99aabbccddeeff00);
+KIND(or_across, OP_OR, 8, SYNC + 0xffd, 0x8000000000000001);
+
+static void prepare_stop(struct kvm_vm **vm, struct kvm_vcpu **vcpu, struct vcpu_thread *thread,
+			 struct hand *hand, enum transport transport)
+{
+	*vm = ioregion_vm_create(1, guest_script_main, vcpu);
+	*hand = hand_open(*vm, transport);
+	region_add(*vm, &hand->ch, SYNC, 0x2000, SYNC_DATA, 0);
+	region_add(*vm, &hand->ch, PIO_BASE, 0x100, PIO_DATA, KVM_IOREGION_PIO);
+	vcpu_thread_init(thread, *vcpu);
+}
+
+/* Which transport, is for each test to say. */
+FIXTURE_SETUP(kind)
+{
+}
+
+FIXTURE_TEARDOWN(kind)
+{
+	set_spin_ns(SPIN_DEFAULT);
+	kvm_vm_free(self->vm);
+	hand_close(&self->hand);
+}
+
+#define TEST_KIND(name, transport, run)							\
+TEST_F_TIMEOUT(kind, name, 120)								\
+{											\
+	prepare_stop(&self->vm, &self->vcpu, &self->thread, &self->hand, transport);	\
+	same_outcome(&self->thread, &self->hand, variant->op, run);			\
+}
+
+TEST_KIND(immediately_made, TR_MADE, run_immediately)
+TEST_KIND(immediately_polled, TR_POLLED, run_immediately)
+TEST_KIND(immediately_seqpacket, TR_SEQPACKET, run_immediately)
+TEST_KIND(waiting_made, TR_MADE, run_waiting)
+TEST_KIND(waiting_polled, TR_POLLED, run_waiting)
+TEST_KIND(waiting_seqpacket, TR_SEQPACKET, run_waiting)
+TEST_KIND(canceling_posted_made, TR_MADE, run_canceling_posted)
+TEST_KIND(canceling_posted_polled, TR_POLLED, run_canceling_posted)
+TEST_KIND(canceling_posted_seqpacket, TR_SEQPACKET, run_canceling_posted)
+TEST_KIND(canceling_taken_made, TR_MADE, run_canceling_taken)
+TEST_KIND(canceling_taken_polled, TR_POLLED, run_canceling_taken)
+TEST_KIND(canceling_taken_seqpacket, TR_SEQPACKET, run_canceling_taken)
+
+/*
+ * What else there is to see of these ways.
+ */
+FIXTURE(stop)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+	struct hand hand;
+};
+
+FIXTURE_VARIANT(stop)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(stop, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(stop, polled) { TR_POLLED };
+FIXTURE_VARIANT_ADD(stop, seqpacket) { TR_SEQPACKET };
+
+FIXTURE_SETUP(stop)
+{
+	prepare_stop(&self->vm, &self->vcpu, &self->thread, &self->hand, variant->transport);
+}
+
+FIXTURE_TEARDOWN(stop)
+{
+	set_spin_ns(SPIN_DEFAULT);
+	kvm_vm_free(self->vm);
+	hand_close(&self->hand);
+}
+
+/* Without a pending access all three are the same: nothing is done. */
+TEST_F(stop, nothing_pending)
+{
+	uint8_t how;
+
+	op_read(self->vcpu, 8, SYNC);
+	for (how = 1; how <= KVM_RUN_IOREGIONFD_WAIT; how++) {
+		TEST_ASSERT_EQ(thread_run_how(&self->thread, how), -EINTR);
+		TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set");
+		expect_no_cmd(&self->hand);
+	}
+}
+
+/* The answer is there: it counts, since the device task has done its work. */
+TEST_F(stop, cancel_when_answered)
+{
+	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
+
+	TEST_ASSERT(run_to_access(&self->thread), "no access");
+	hand_take(&self->hand);
+	hand_answer(&self->hand, 0x1234567890abcdef);
+	TEST_ASSERT_EQ(thread_run_how(&self->thread, KVM_RUN_IOREGIONFD_CANCEL), -EINTR);
+	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set still");
+	thread_start(&self->thread);
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x1234567890abcdef);
+}
+
+/* Taken back, and sent again because the VMM says so. */
+TEST_F(stop, cancel_and_retry)
+{
+	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
+
+	TEST_ASSERT(run_to_access(&self->thread), "no access");
+	hand_take(&self->hand);
+	TEST_ASSERT_EQ(thread_run_how(&self->thread, KVM_RUN_IOREGIONFD_CANCEL), 0);
+	TEST_ASSERT_EQ(self->vcpu->run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
+	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
+	thread_start(&self->thread);
+	thread_wait_asleep(&self->thread);
+	hand_answer(&self->hand, 0xdead);
+	expect_cmd(hand_take(&self->hand), cmd_read(8, SYNC_DATA, 0));
+	hand_answer(&self->hand, 0x600d);
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x600d);
+}
+
+/* A posted write that finds no room is not sent. */
+TEST_F(stop, cancel_without_room)
+{
+	struct guest_op op = { OP_WRITE, 8, SYNC + 0x3000, .count = 5000 };
+	uint64_t seq = 0, room = 0;
+
+	region_add(self->vm, &self->hand.ch, SYNC + 0x3000, 0x1000, USER_DATA(9),
+		   KVM_IOREGION_POSTED_WRITES);
+	op_add(self->vcpu, op);
+	TEST_ASSERT(run_to_access(&self->thread), "the channel is never full");
+	TEST_ASSERT_EQ(thread_run_how(&self->thread, KVM_RUN_IOREGIONFD_CANCEL), 0);
+	while (hand_try(&self->hand))
+		TEST_ASSERT_EQ(self->hand.arg.cmd.data, room++);
+	expect_mmio(self->vcpu, SYNC + 0x3000, 8, true, room);
+	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set still");
+	/* It was the VMM's: the next one comes. */
+	thread_start(&self->thread);
+	for (seq = room + 1; seq < op.count; seq++)
+		TEST_ASSERT_EQ(hand_take(&self->hand).data, seq);
+	thread_join_done(&self->thread);
+}
+
+/*
+ * While an access is pending the registers are not the vCPU's to have: not in the middle,
+ * and not at the exit that tells of a failure.
+ */
+struct set_call {
+	const char *name;
+	unsigned long get, set;
+	size_t size;
+	int cap;	/* to check for, or 0 */
+};
+
+#define SET_CALL(call, type, cap) { #call, KVM_GET_##call, KVM_SET_##call, sizeof(type), cap }
+
+static const struct set_call set_calls[] = {
+	SET_CALL(REGS, struct kvm_regs, 0),
+	SET_CALL(SREGS, struct kvm_sregs, 0),
+	SET_CALL(SREGS2, struct kvm_sregs2, KVM_CAP_SREGS2),
+	SET_CALL(FPU, struct kvm_fpu, 0),
+	SET_CALL(XSAVE, struct kvm_xsave, KVM_CAP_XSAVE),
+	SET_CALL(VCPU_EVENTS, struct kvm_vcpu_events, KVM_CAP_VCPU_EVENTS),
+	SET_CALL(NESTED_STATE, struct kvm_nested_state, KVM_CAP_NESTED_STATE),
+};
+
+#define MAX_STATE	65536
+
+/* That getting works, and that setting does or, with -EBUSY, does not. */
+#define expect_set(vcpu, want) __expect_set(vcpu, want, __LINE__)
+static void __expect_set(struct kvm_vcpu *vcpu, int want, int line)
+{
+	const struct set_call *call;
+	void *state = aligned_alloc(4096, MAX_STATE);
+	int r;
+
+	TEST_ASSERT(state, "out of memory");
+	for (call = set_calls; call < set_calls + ARRAY_SIZE(set_calls); call++) {
+		if (call->cap && !kvm_check_cap(call->cap)) {
+			printf("# KVM_SET_%s: not there\n", call->name);
+			continue;
+		}
+		memset(state, 0, MAX_STATE);
+		if (call->get == KVM_GET_NESTED_STATE)
+			((struct kvm_nested_state *)state)->size = MAX_STATE;
+		r = ioctl(vcpu->fd, call->get, state) ? -errno : 0;
+		TEST_ASSERT(!r, "line %d: KVM_GET_%s failed: %d", line, call->name, r);
+		r = ioctl(vcpu->fd, call->set, state) ? -errno : 0;
+		TEST_ASSERT(r == want, "line %d: KVM_SET_%s returned %d, wanted %d", line,
+			    call->name, r, want);
+	}
+	free(state);
+}
+
+/* The registers that come with KVM_RUN. */
+#define expect_dirty_regs(thread, want) __expect_dirty_regs(thread, want, __LINE__)
+static void __expect_dirty_regs(struct vcpu_thread *thread, int want, int line)
+{
+	struct kvm_run *run = thread->vcpu->run;
+	int how, r;
+
+	if (!(kvm_check_cap(KVM_CAP_SYNC_REGS) & KVM_SYNC_X86_REGS)) {
+		printf("# KVM_CAP_SYNC_REGS: not there\n");
+		return;
+	}
+	for (how = 0; how <= KVM_RUN_IOREGIONFD_WAIT; how++) {
+		vcpu_regs_get(thread->vcpu, &run->s.regs.regs);
+		run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+		r = __thread_run_how(thread, how, line);
+		TEST_ASSERT(r == want, "line %d: KVM_RUN with new registers returned %d, not %d",
+			    line, r, want);
+		run->kvm_dirty_regs = 0;
+	}
+}
+
+static void expect_registers_kept(struct vcpu_thread *thread)
+{
+	TEST_ASSERT(vcpu_is_pending(thread->vcpu), "PENDING is not set");
+	expect_set(thread->vcpu, -EBUSY);
+	expect_dirty_regs(thread, -EBUSY);
+	TEST_ASSERT(vcpu_is_pending(thread->vcpu), "PENDING is not set any more");
+}
+
+TEST_F(stop, registers_while_pending)
+{
+	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
+
+	expect_set(self->vcpu, 0);
+	TEST_ASSERT(run_to_access(&self->thread), "no access");
+	expect_registers_kept(&self->thread);
+	hand_take(&self->hand);
+	expect_registers_kept(&self->thread);
+	hand_answer(&self->hand, 0x1234);
+	/* It is complete only when KVM_RUN has said so. */
+	expect_set(self->vcpu, -EBUSY);
+	TEST_ASSERT_EQ(thread_run_how(&self->thread, 1), -EINTR);
+	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set still");
+	expect_set(self->vcpu, 0);
+	thread_start(&self->thread);
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x1234);
+}
+
+TEST_F(stop, registers_of_ports)
+{
+	struct guest_op *op = op_in(self->vcpu, 4, PIO_BASE);
+
+	TEST_ASSERT(run_to_access(&self->thread), "no access");
+	expect_registers_kept(&self->thread);
+	hand_take(&self->hand);
+	hand_answer(&self->hand, 0x1234);
+	TEST_ASSERT_EQ(thread_run_how(&self->thread, 1), -EINTR);
+	expect_set(self->vcpu, 0);
+	thread_start(&self->thread);
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x1234);
+}
+
+/* Fails because the region went when the command was taken. */
+static void fail_access(struct kvm_vm *vm, struct vcpu_thread *thread, struct hand *hand)
+{
+	thread_start(thread);
+	hand_take(hand);
+	thread_wait_asleep(thread);
+	region_del(vm, SYNC, 0x2000, 0);
+	thread_join_exit(thread);
+	TEST_ASSERT_EQ(thread->vcpu->run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
+}
+
+TEST_F(stop, registers_at_a_failure)
+{
+	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
+
+	fail_access(self->vm, &self->thread, &self->hand);
+	expect_registers_kept(&self->thread);
+	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+	self->vcpu->run->ioregionfd.data = 0x1234;
+	TEST_ASSERT_EQ(thread_run_how(&self->thread, 1), -EINTR);
+	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set still");
+	expect_set(self->vcpu, 0);
+	thread_start(&self->thread);
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x1234);
+}
+
+/* A VMM that has not looked at the exit yet has not decided either. */
+static void expect_undecided(struct vcpu_thread *thread, struct hand *hand)
+{
+	struct kvm_run *run = thread->vcpu->run;
+	struct kvm_ioregionfd_exit exit = run->ioregionfd;
+	int how;
+
+	TEST_ASSERT_EQ(exit.action, KVM_IOREGIONFD_UNDECIDED);
+	TEST_ASSERT(vcpu_is_pending(thread->vcpu), "PENDING is not set");
+	for (how = 0; how <= KVM_RUN_IOREGIONFD_WAIT; how++) {
+		run->exit_reason = KVM_EXIT_UNKNOWN;
+		memset(&run->ioregionfd, 0, sizeof(run->ioregionfd));
+		TEST_ASSERT_EQ(thread_run_how(thread, how), 0);
+		TEST_ASSERT_EQ(run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
+		TEST_ASSERT(!memcmp(&run->ioregionfd, &exit, sizeof(exit)),
+			    "it says something else");
+		TEST_ASSERT(vcpu_is_pending(thread->vcpu), "PENDING is not set");
+		expect_no_cmd(hand);
+	}
+	run->ioregionfd.action = 77;
+	TEST_ASSERT_EQ(thread_run_how(thread, 0), -EINVAL);
+	run->ioregionfd.action = KVM_IOREGIONFD_UNDECIDED;
+	TEST_ASSERT_EQ(thread_run_how(thread, 0), 0);
+	TEST_ASSERT_EQ(run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
+	TEST_ASSERT(!memcmp(&run->ioregionfd, &exit, sizeof(exit)), "it says something else");
+}
+
+TEST_F(stop, failure_is_undecided)
+{
+	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
+
+	fail_access(self->vm, &self->thread, &self->hand);
+	hand_answer(&self->hand, 0xdead);
+	/* Somebody is there who would carry it out again. */
+	region_add(self->vm, &self->hand.ch, SYNC, 0x2000, SYNC_DATA, 0);
+	expect_undecided(&self->thread, &self->hand);
+	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
+	thread_start(&self->thread);
+	expect_cmd(hand_take(&self->hand), cmd_read(8, SYNC_DATA, 0));
+	hand_answer(&self->hand, 0x600d);
+	thread_join_done(&self->thread);
+	TEST_ASSERT_EQ(op->val, 0x600d);
+}
+
+TEST_F(stop, failure_of_the_channel_is_undecided)
+{
+	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
+	struct hand other;
+
+	thread_start(&self->thread);
+	hand_take(&self->hand);
+	thread_wait_asleep(&self->thread);
+	if (self->hand.ch.transport == TR_POLLED)
+		mapping_close(&self->hand.map);
+	channel_close_kvm(&self->hand.ch);
+	channel_close_dev(&self->hand.ch);
+	thread_join_exit(&self->thread);
+	TEST_ASSERT_EQ(self->vcpu->run->ioregionfd.reason, KVM_IOREGIONFD_FAIL_HANGUP);
+
+	other = hand_open(self->vm, TR_MADE);
+	region_del(self->vm, SYNC, 0x2000, 0);
+	region_add(self->vm, &other.ch, SYNC, 0x2000, SYNC_DATA, 0);
+	expect_undecided(&self->thread, &other);
+	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+	self->vcpu->run->ioregionfd.data = 0x600d;
+	thread_start(&self->thread);
+	thread_join_done(&self->thread);
+	expect_no_cmd(&other);
+	TEST_ASSERT_EQ(op->val, 0x600d);
+	/* The teardown closes this one. */
+	self->hand = other;
+}
+
+/*
+ * Two vCPUs on one channel: the second one's command is not sent while the first one's is
+ * on a socket, so it can be taken back.
+ */
+TEST(cancel_while_queued)
+{
+	struct vcpu_thread threads[2];
+	struct kvm_vcpu *vcpus[2];
+	struct guest_op *op;
+	struct kvm_vm *vm;
+	struct hand hand;
+	int i;
+
+	vm = ioregion_vm_create(2, guest_script_main, vcpus);
+	hand = hand_open(vm, TR_SEQPACKET);
+	region_add(vm, &hand.ch, SYNC, 0x2000, SYNC_DATA, 0);
+	for (i = 0; i < 2; i++)
+		vcpu_thread_init(&threads[i], vcpus[i]);
+	op_read(vcpus[0], 8, SYNC);
+	op = op_read(vcpus[1], 8, SYNC + 8);
+	thread_start(&threads[0]);
+	thread_wait_asleep(&threads[0]);
+	TEST_ASSERT(run_to_access(&threads[1]), "no access");
+	TEST_ASSERT_EQ(thread_run_how(&threads[1], KVM_RUN_IOREGIONFD_CANCEL), 0);
+	expect_mmio(vcpus[1], SYNC + 8, 8, false, 0);
+	answer_mmio(vcpus[1], 0x1234);
+	thread_start(&threads[1]);
+	thread_join_done(&threads[1]);
+	TEST_ASSERT_EQ(op->val, 0x1234);
+	expect_cmd(hand_take(&hand), cmd_read(8, SYNC_DATA, 0));
+	hand_answer(&hand, 0);
+	thread_join_done(&threads[0]);
+	expect_no_cmd(&hand);
+	kvm_vm_free(vm);
+	hand_close(&hand);
+}
+
+/*
+ * An interrupt comes while a string of many elements goes to a slow device.
+ */
+#define ELEMENTS	200
+
+/* The one that waits, and perhaps one that was begun before the vCPU looked. */
+#define ELEMENTS_LATE	2
+
+FIXTURE(string)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[2];
+	struct vcpu_thread thread;
+	struct hand hand;
+};
+
+FIXTURE_VARIANT(string)
+{
+	enum transport transport;
+};
+
+FIXTURE_VARIANT_ADD(string, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(string, polled) { TR_POLLED };
+FIXTURE_VARIANT_ADD(string, seqpacket) { TR_SEQPACKET };
+
+static void guest_interrupted(struct ex_regs *regs)
+{
+	outl(IRQ_PORT, 0);
+	x2apic_write_reg(APIC_EOI, 0);
+}
+
+static void guest_nmi(struct ex_regs *regs)
+{
+	outl(IRQ_PORT, 0);
+}
+
+static void guest_string_main(uint64_t id)
+{
+	x2apic_enable();
+	asm volatile("sti");
+	guest_script_main(id);
+}
+
+static void guest_stos_main(uint64_t id)
+{
+	uint64_t count, to;
+
+	x2apic_enable();
+	asm volatile("sti");
+	for (;;) {
+		count = ELEMENTS;
+		to = SYNC;
+		asm volatile("rep stosb" : "+c"(count), "+D"(to) : "a"(0x5a) : "memory");
+		outl(DONE_PORT, 0);
+	}
+}
+
+FIXTURE_SETUP(string)
+{
+	/* The second one is not the boot processor: INIT makes it wait. */
+	self->vm = ioregion_vm_create(2, guest_stos_main, self->vcpus);
+	vm_install_exception_handler(self->vm, IRQ_VECTOR, guest_interrupted);
+	vm_install_exception_handler(self->vm, NMI_VECTOR, guest_nmi);
+	self->hand = hand_open(self->vm, variant->transport);
+	region_add(self->vm, &self->hand.ch, SYNC, 0x2000, SYNC_DATA, 0);
+	vcpu_thread_init(&self->thread, self->vcpus[1]);
+}
+
+FIXTURE_TEARDOWN(string)
+{
+	set_spin_ns(SPIN_DEFAULT);
+	kvm_vm_free(self->vm);
+	hand_close(&self->hand);
+}
+
+static void send_interrupt(struct kvm_vm *vm, struct kvm_vcpu *vcpu, uint32_t data)
+{
+	struct kvm_msi msi = { .address_lo = APIC_DEFAULT_GPA | vcpu->id << 12, .data = data };
+	int r = __vm_ioctl(vm, KVM_SIGNAL_MSI, &msi);
+
+	TEST_ASSERT(r == 1, "KVM_SIGNAL_MSI returned %d", r);
+}
+
+/* Serves until KVM_RUN returns. Returns how many commands that took. */
+static uint32_t serve_to_exit(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
+{
+	uint32_t nr = 0;
+
+	for (;;) {
+		if (hand->arg.id)
+			hand_answer(hand, 0);
+		if (thread_settles(thread))
+			break;
+		hand_take(hand);
+		dev->nr++;
+		nr++;
+	}
+	thread_join_exit(thread);
+	return nr;
+}
+
+static void string_interrupted(struct kvm_vm *vm, struct vcpu_thread *thread, struct hand *hand,
+			       uint32_t data, uint32_t elements)
+{
+	struct kvm_run *run = thread->vcpu->run;
+	struct device *dev = model_new();
+	uint32_t i, late;
+
+	thread_start(thread);
+	for (i = 0; i < 3; i++) {
+		hand_take(hand);
+		dev->nr++;
+		hand_answer(hand, 0);
+	}
+	hand_take(hand);
+	dev->nr++;
+	thread_wait_asleep(thread);
+	send_interrupt(vm, thread->vcpu, data);
+	late = serve_to_exit(thread, hand, dev);
+	TEST_ASSERT(run->exit_reason == KVM_EXIT_IO && run->io.port == IRQ_PORT,
+		    "the string of %u elements was carried out before the interrupt came", dev->nr);
+	TEST_ASSERT(late <= ELEMENTS_LATE, "%u elements came after the interrupt", late);
+	/* And it goes on where it was. */
+	thread_start(thread);
+	serve_to_exit(thread, hand, dev);
+	expect_done(thread->vcpu);
+	TEST_ASSERT_EQ(dev->nr, elements);
+	model_free(dev);
+}
+
+TEST_F_TIMEOUT(string, interrupt, 120)
+{
+	string_interrupted(self->vm, &self->thread, &self->hand, IRQ_VECTOR, ELEMENTS);
+}
+
+TEST_F_TIMEOUT(string, nmi, 120)
+{
+	string_interrupted(self->vm, &self->thread, &self->hand, APIC_DM_NMI, ELEMENTS);
+}
+
+/* A vCPU that gets INIT waits for a startup, and accesses nothing any more. */
+TEST_F_TIMEOUT(string, init, 120)
+{
+	struct kvm_vcpu *vcpu = self->vcpus[1];
+	struct device *dev = model_new();
+	struct kvm_mp_state state;
+	uint32_t late = 0;
+	int i;
+
+	thread_start(&self->thread);
+	hand_take(&self->hand);
+	thread_wait_asleep(&self->thread);
+	send_interrupt(self->vm, vcpu, APIC_DM_INIT | APIC_INT_ASSERT);
+	do {
+		hand_answer(&self->hand, 0);
+		TEST_ASSERT(late++ <= ELEMENTS_LATE, "more than %u elements came after INIT",
+			    ELEMENTS_LATE);
+		for (i = 0; i < 200 && !hand_try(&self->hand); i++)
+			usleep(1000);
+	} while (self->hand.arg.id);
+	thread_wait_asleep(&self->thread);
+	pthread_kill(self->thread.thread, SIGUSR1);
+	TEST_ASSERT_EQ(thread_join(&self->thread), -EINTR);
+	TEST_ASSERT(!vcpu_is_pending(vcpu), "PENDING is set");
+	vcpu_ioctl(vcpu, KVM_GET_MP_STATE, &state);
+	TEST_ASSERT_EQ(state.mp_state, KVM_MP_STATE_INIT_RECEIVED);
+	model_free(dev);
+}
+
+/* The same with a string that is read, and one that is both. */
+TEST_F_TIMEOUT(string, interrupt_of_movs, 120)
+{
+	struct guest_op op = { OP_MOVS, 1, SYNC, .mem = SYNC + 0x1000, .count = 60 };
+	struct vcpu_thread thread;
+	struct kvm_vcpu *vcpu;
+	struct hand hand;
+	struct kvm_vm *vm;
+
+	vm = ioregion_vm_create(1, guest_string_main, &vcpu);
+	vm_install_exception_handler(vm, IRQ_VECTOR, guest_interrupted);
+	hand = hand_open(vm, variant->transport);
+	region_add(vm, &hand.ch, SYNC, 0x2000, SYNC_DATA, 0);
+	vcpu_thread_init(&thread, vcpu);
+	op_add(vcpu, op);
+	string_interrupted(vm, &thread, &hand, IRQ_VECTOR, 2 * op.count);
+	op = (struct guest_op){ OP_MOVS, 1, vcpu_buf_gva(vcpu), .mem = SYNC, .count = 60 };
+	op_add(vcpu, op);
+	string_interrupted(vm, &thread, &hand, IRQ_VECTOR, op.count);
+	kvm_vm_free(vm);
+	hand_close(&hand);
+}
+
+/* And with a device that is quick, so that the vCPU never sleeps, let alone leaves. */
+#define INTERRUPT_AT	100
+
+static struct kvm_vcpu *interrupt_vcpu;
+
+static uint64_t answer_and_interrupt(struct device *dev, const struct ioregionfd_cmd *cmd)
+{
+	/* At first so slow that the vCPU learns to spin for long. */
+	if (dev->nr < 20)
+		usleep(2000);
+	if (dev->nr == INTERRUPT_AT)
+		send_interrupt(interrupt_vcpu->vm, interrupt_vcpu, IRQ_VECTOR);
+	return device_answer_mem(dev, cmd);
+}
+
+TEST(interrupt_while_it_spins)
+{
+	struct device dev = { .answer = answer_and_interrupt };
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm;
+	unsigned int nr;
+
+	vm = ioregion_vm_create(1, guest_stos_main, &vcpu);
+	interrupt_vcpu = vcpu;
+	vm_install_exception_handler(vm, IRQ_VECTOR, guest_interrupted);
+	device_start_for(&dev, vm, TR_POLLED);
+	region_add(vm, &dev.ch, SYNC, 0x2000, SYNC_DATA, 0);
+	vcpu_run(vcpu);
+	nr = device_nr(&dev);
+	set_spin_ns(SPIN_DEFAULT);
+	printf("# %lu of %u in place\n", vcpu_stat(vcpu, "ioregionfd_in_place"), nr);
+	TEST_ASSERT(vcpu->run->exit_reason == KVM_EXIT_IO && vcpu->run->io.port == IRQ_PORT,
+		    "the string was carried out before the interrupt came");
+	TEST_ASSERT(nr <= INTERRUPT_AT + 1 + ELEMENTS_LATE, "%u elements came after the interrupt",
+		    nr - INTERRUPT_AT - 1);
+	run_done(vcpu);
+	expect_nr(&dev, ELEMENTS);
+	kvm_vm_free(vm);
+}
+
+int main(int argc, char **argv)
+{
+	return ioregion_test_main(argc, argv);
+}
