@@ -1,0 +1,915 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels that kvm.ko makes: how much of the host's memory, and of its time, a VM
+ * and its device tasks can have.
+ */
+#include <sys/resource.h>
+
+#include "ioregionfd_made_util.h"
+
+#define SYNC		MMIO_GPA
+#define POSTED		(MMIO_GPA + 0x1000)
+#define SYNC_DATA	USER_DATA(0)
+#define POSTED_DATA	USER_DATA(0x1000)
+
+#define ANY		IOREGIONFD_ANY
+
+#define MS		1000000l	/* in nanoseconds */
+#define MIB		BIT(20)
+
+/* So many may wait on a channel: tasks that sleep, and commands parked by io_uring. */
+#define MAX_WAITERS	(2 * MAX_VCPUS + 16)
+
+/*
+ * Who waits.
+ */
+FIXTURE(waiters)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct vcpu_thread threads[MAX_VCPUS];
+	struct channel ch;
+	struct device dev;
+	int fd;
+	struct server_thread servers[MAX_WAITERS + 8];
+};
+
+FIXTURE_SETUP(waiters)
+{
+	int i;
+
+	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->fd = self->ch.dev_rd;
+	self->dev.answer = device_answer_mem;
+	memset(self->dev.mem, 0x5a, sizeof(self->dev.mem));
+	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
+	region_add(self->vm, &self->ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
+	for (i = 0; i < MAX_VCPUS; i++)
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+}
+
+FIXTURE_TEARDOWN(waiters)
+{
+	if (self->vm)
+		kvm_vm_free(self->vm);
+}
+
+/* A ring, and what it has submitted. */
+struct parker {
+	struct io_uring ring;
+	struct ioregionfd_serve args[256];
+	unsigned int submitted;
+	unsigned int refused;
+};
+
+static void parker_open(struct parker *p, unsigned int setup)
+{
+	int r = io_uring_queue_init(ARRAY_SIZE(p->args), &p->ring, setup);
+
+	TEST_ASSERT(!r, "no io_uring: %d", r);
+	p->submitted = 0;
+	p->refused = 0;
+}
+
+/* Completions must be of those that found no room. */
+static void parker_reap(struct parker *p)
+{
+	struct io_uring_cqe *cqe;
+
+	while (!io_uring_peek_cqe(&p->ring, &cqe)) {
+		TEST_ASSERT(cqe->res == -EBUSY, "a parked command ended: %d", cqe->res);
+		io_uring_cqe_seen(&p->ring, cqe);
+		p->refused++;
+	}
+}
+
+static unsigned int parker_parked(struct parker *p)
+{
+	return p->submitted - p->refused;
+}
+
+/* Parks commands for a slot, or as many as there is room for. */
+static void parker_park(struct parker *p, int fd, uint32_t vcpu, unsigned int nr,
+			unsigned int flags)
+{
+	struct io_uring_sqe *sqe;
+	unsigned int i;
+	int r;
+
+	for (i = 0; i < nr; i++) {
+		struct ioregionfd_serve *arg = &p->args[i % ARRAY_SIZE(p->args)];
+
+		*arg = (struct ioregionfd_serve){ .vcpu = vcpu, .timeout = -1 };
+		while (!(sqe = io_uring_get_sqe(&p->ring)))
+			parker_reap(p);
+		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, arg, 0, 0);
+		sqe->cmd_op = IOREGIONFD_SERVE;
+		sqe->flags = flags;
+		r = io_uring_submit(&p->ring);
+		TEST_ASSERT(r > 0, "io_uring_submit() failed: %d", r);
+		p->submitted++;
+		parker_reap(p);
+	}
+}
+
+/* Where others do the work: until all that can be refused is. */
+static void parker_settle(struct parker *p)
+{
+	int i;
+
+	for (i = 0; parker_parked(p) > MAX_WAITERS && i < HANG_SECONDS * 1000; i++) {
+		usleep(1000);
+		parker_reap(p);
+	}
+	TEST_ASSERT(parker_parked(p) == MAX_WAITERS, "of %u, %u are parked and %u refused, not %u",
+		    p->submitted, parker_parked(p), p->refused, p->submitted - MAX_WAITERS);
+}
+
+/* As many as may sleep find room again, however those before them have ended. */
+#define expect_room(fd, nr) __expect_room(fd, nr, __LINE__)
+static void __expect_room(int fd, unsigned int nr, int line)
+{
+	static struct parker p;
+	unsigned int i;
+
+	parker_open(&p, 0);
+	/* What was cancelled with a ring may end a little later. */
+	for (i = 0; parker_parked(&p) < nr && i < HANG_SECONDS * 1000; i++) {
+		parker_park(&p, fd, MAX_VCPUS - 1, 1, 0);
+		if (p.refused)
+			usleep(1000);
+	}
+	TEST_ASSERT(parker_parked(&p) == nr, "line %d: there is room for %u, not %u", line,
+		    parker_parked(&p), nr);
+	p.refused = 0;
+	p.submitted = 0;
+	parker_park(&p, fd, MAX_VCPUS - 1, 1, 0);
+	TEST_ASSERT(p.refused == 1, "line %d: there is room for more than %u", line, nr);
+	io_uring_queue_exit(&p.ring);
+}
+
+/* A command that is there already needs no room. */
+static void serve_one(int fd, struct vcpu_thread *thread)
+{
+	struct ioregionfd_serve arg = serve_arg(thread->vcpu->id);
+	struct guest_op *op = op_read(thread->vcpu, 8, SYNC);
+
+	thread_start(thread);
+	thread_wait_asleep(thread);
+	TEST_ASSERT_EQ(serve(fd, &arg), 0);
+	TEST_ASSERT_EQ(serve_answer(fd, arg.id, 0x77), 0);
+	thread_join_done(thread);
+	TEST_ASSERT_EQ(op->val, 0x77);
+}
+
+static struct parker parker;
+
+static void parked_are_bounded(int fd, struct vcpu_thread *thread, unsigned int setup,
+			       unsigned int flags, unsigned int nr)
+{
+	struct ioregionfd_serve arg = serve_arg(0);
+
+	parker_open(&parker, setup);
+	parker_park(&parker, fd, 1, nr, flags);
+	parker_settle(&parker);
+
+	/* No room for who sleeps, either; nor for read(). */
+	TEST_ASSERT_EQ(serve(fd, &arg), -EBUSY);
+	TEST_ASSERT(read(fd, &arg.cmd, sizeof(arg.cmd)) < 0 && errno == EBUSY, "errno %d", errno);
+	/* But whoever need not wait is served as ever. */
+	serve_one(fd, thread);
+	arg = serve_arg(0);
+	arg.timeout = 0;
+	TEST_ASSERT_EQ(serve(fd, &arg), -ETIMEDOUT);
+
+	io_uring_queue_exit(&parker.ring);
+	expect_room(fd, MAX_WAITERS);
+}
+
+TEST_F_TIMEOUT(waiters, parked, 120)
+{
+	parked_are_bounded(self->fd, &self->threads[0], 0, 0, 12800);
+}
+
+TEST_F_TIMEOUT(waiters, parked_defer_taskrun, 120)
+{
+	parked_are_bounded(self->fd, &self->threads[0],
+			   IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, 0, 12800);
+}
+
+TEST_F_TIMEOUT(waiters, parked_sqpoll, 120)
+{
+	parked_are_bounded(self->fd, &self->threads[0], IORING_SETUP_SQPOLL, 0, 2000);
+}
+
+TEST_F_TIMEOUT(waiters, parked_async, 120)
+{
+	parked_are_bounded(self->fd, &self->threads[0], 0, IOSQE_ASYNC, 200);
+}
+
+/* By several rings, or by tasks that sleep: it is one bound. */
+TEST_F_TIMEOUT(waiters, of_all_kinds, 120)
+{
+	static struct parker other;
+	enum way ways[] = { WAY_IOCTL, WAY_READ, WAY_URING };
+	unsigned int i, ended = 0, nr = 0;
+
+	parker_open(&parker, 0);
+	parker_open(&other, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+	parker_park(&parker, self->fd, 1, 5, 0);
+	parker_park(&other, self->fd, ANY, 4, 0);
+	for (i = 0; i < MAX_WAITERS - 9; i++) {
+		server_start(&self->servers[nr], &self->dev, self->fd, ways[i % 3], ANY);
+		server_wait_asleep(&self->servers[nr++]);
+	}
+	for (i = 0; i < 6; i++)
+		server_start(&self->servers[nr++], &self->dev, self->fd, ways[i % 3],
+			     ANY);
+	for (i = 0; i < 6; i++) {
+		struct server_thread *t = &self->servers[MAX_WAITERS - 9 + i];
+		int ms;
+
+		for (ms = 0; ms < 1000 && !__atomic_load_n(&t->ended, __ATOMIC_ACQUIRE); ms++)
+			usleep(1000);
+		ended += __atomic_load_n(&t->ended, __ATOMIC_ACQUIRE);
+	}
+	TEST_ASSERT(ended == 6, "of 6 that are too many, %u were refused", ended);
+	for (i = 0; i < 6; i++)
+		server_join(&self->servers[MAX_WAITERS - 9 + i], -EBUSY);
+	parker_park(&parker, self->fd, ANY, 1, 0);
+	TEST_ASSERT_EQ(parker.refused, 1);
+
+	/* They all end with the VM. */
+	kvm_vm_free(self->vm);
+	self->vm = NULL;
+	for (i = 0; i < MAX_WAITERS - 9; i++)
+		server_join(&self->servers[i], -ENODEV);
+	for (i = 0; i < 5; i++)
+		TEST_ASSERT_EQ(uring_wait(&parker.ring, NULL), -ENODEV);
+	for (i = 0; i < 4; i++)
+		TEST_ASSERT_EQ(uring_wait(&other.ring, NULL), -ENODEV);
+	io_uring_queue_exit(&parker.ring);
+	io_uring_queue_exit(&other.ring);
+}
+
+/* The answer of a call that finds no room is given all the same: it says so. */
+TEST_F(waiters, refused_after_the_answer)
+{
+	struct ioregionfd_serve arg = serve_arg(0);
+	struct guest_op *op = op_read(self->vcpus[0], 8, SYNC);
+
+	parker_open(&parker, 0);
+	parker_park(&parker, self->fd, 1, MAX_WAITERS, 0);
+	TEST_ASSERT_EQ(parker.refused, 0);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	arg.data = 0x88;
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -EBUSY);
+	TEST_ASSERT_EQ(arg.id, 0);
+	thread_join_done(&self->threads[0]);
+	TEST_ASSERT_EQ(op->val, 0x88);
+
+	/* With io_uring too: 0 is "given", anything else "not given". */
+	op = op_read(self->vcpus[0], 8, SYNC);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	arg = serve_arg(0);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	arg.data = 0x99;
+	arg.timeout = -1;
+	uring_submit(&parker.ring, self->fd, &arg, 0);
+	TEST_ASSERT_EQ(uring_wait(&parker.ring, NULL), -EBUSY);
+	if (arg.id)
+		TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x99), 0);
+	thread_join_done(&self->threads[0]);
+	TEST_ASSERT_EQ(op->val, 0x99);
+	io_uring_queue_exit(&parker.ring);
+}
+
+/* Whatever ends a wait, the room is there again. */
+TEST_F_TIMEOUT(waiters, room_comes_back, 120)
+{
+	struct sigaction no_restart = { .sa_handler = sigusr1_handler };
+	struct server_thread *server = self->servers;
+	struct ioregionfd_serve arg, *done;
+	unsigned int i;
+
+	for (i = 0; i < 4 * MAX_WAITERS; i++) {
+		arg = (struct ioregionfd_serve){ .vcpu = i % MAX_VCPUS, .timeout = MS / 10 };
+		TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	}
+	expect_room(self->fd, MAX_WAITERS);
+
+	for (i = 0; i < 4 * MAX_WAITERS; i++) {
+		TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
+		arg = serve_arg(ANY);
+		TEST_ASSERT_EQ(serve(self->fd, &arg), -EINTR);
+	}
+	expect_room(self->fd, MAX_WAITERS);
+
+	/* By a signal, in each of the calls that sleep. */
+	sigaction(SIGUSR2, &no_restart, NULL);
+	for (i = 0; i < 2 * MAX_WAITERS; i++) {
+		memset(server, 0, sizeof(*server));
+		server_start(server, &self->dev, self->fd, i & 1 ? WAY_READ : WAY_IOCTL, ANY);
+		server_wait_asleep(server);
+		pthread_kill(server->thread, SIGUSR2);
+		server_join(server, -EINTR);
+	}
+	expect_room(self->fd, MAX_WAITERS);
+
+	/* By a command, for one that is parked. */
+	parker_open(&parker, 0);
+	for (i = 0; i < 2 * MAX_WAITERS; i++) {
+		op_read(self->vcpus[0], 8, SYNC);
+		parker.args[0] = (struct ioregionfd_serve){ .vcpu = 0, .timeout = -1 };
+		uring_submit(&parker.ring, self->fd, &parker.args[0], 0);
+		thread_start(&self->threads[0]);
+		TEST_ASSERT_EQ(uring_wait(&parker.ring, &done), 0);
+		TEST_ASSERT_EQ(serve_answer(self->fd, done->id, 0), 0);
+		thread_join_done(&self->threads[0]);
+	}
+	expect_room(self->fd, MAX_WAITERS);
+
+	/* By IOREGIONFD_INTERRUPT. */
+	for (i = 0; i < 2 * MAX_WAITERS; i++) {
+		parker.args[0] = (struct ioregionfd_serve){ .vcpu = 0, .timeout = -1 };
+		uring_submit(&parker.ring, self->fd, &parker.args[0], 0);
+		TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
+		TEST_ASSERT_EQ(uring_wait(&parker.ring, NULL), -EINTR);
+	}
+	expect_room(self->fd, MAX_WAITERS);
+
+	/* With the ring that they were parked by. */
+	io_uring_queue_exit(&parker.ring);
+	for (i = 0; i < 8; i++) {
+		parker_open(&parker, i & 1 ? 0 : IORING_SETUP_SINGLE_ISSUER |
+						 IORING_SETUP_DEFER_TASKRUN);
+		parker_park(&parker, self->fd, i, MAX_WAITERS / 2, 0);
+		io_uring_queue_exit(&parker.ring);
+		expect_room(self->fd, MAX_WAITERS);
+	}
+}
+
+/*
+ * A wake-up is not for a task that may never come, as long as there is another. A
+ * ring with deferred task work does not run until its task enters it again; and
+ * whoever has been stopped does not run at all.
+ */
+FIXTURE(absent)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct vcpu_thread threads[MAX_VCPUS];
+	struct channel ch;
+	struct device dev;
+	int fd;
+	pid_t stopped;
+	struct server_thread servers[3];
+};
+
+FIXTURE_VARIANT(absent)
+{
+	uint32_t parked;	/* for this slot */
+	enum way way;		/* the other sleeps like this */
+	uint32_t vcpu;		/* for this slot */
+	bool stopped;		/* who has parked is stopped, not only away */
+};
+
+FIXTURE_VARIANT_ADD(absent, slot_slot) { 0, WAY_IOCTL, 0 };
+FIXTURE_VARIANT_ADD(absent, slot_any) { 0, WAY_IOCTL, ANY };
+FIXTURE_VARIANT_ADD(absent, slot_read) { 0, WAY_READ, ANY };
+FIXTURE_VARIANT_ADD(absent, any_slot) { ANY, WAY_IOCTL, 0 };
+FIXTURE_VARIANT_ADD(absent, any_any) { ANY, WAY_IOCTL, ANY };
+FIXTURE_VARIANT_ADD(absent, any_read) { ANY, WAY_READ, ANY };
+FIXTURE_VARIANT_ADD(absent, any_poll) { ANY, WAY_POLL, ANY };
+FIXTURE_VARIANT_ADD(absent, stopped_slot_any) { 0, WAY_IOCTL, ANY, true };
+FIXTURE_VARIANT_ADD(absent, stopped_any_slot) { ANY, WAY_IOCTL, 0, true };
+FIXTURE_VARIANT_ADD(absent, stopped_any_read) { ANY, WAY_READ, ANY, true };
+
+FIXTURE_SETUP(absent)
+{
+	int i;
+
+	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->fd = self->ch.dev_rd;
+	self->dev.answer = device_answer_mem;
+	memset(self->dev.mem, 0x5a, sizeof(self->dev.mem));
+	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
+	region_add(self->vm, &self->ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
+	for (i = 0; i < MAX_VCPUS; i++)
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+}
+
+FIXTURE_TEARDOWN(absent)
+{
+	if (self->stopped) {
+		kill(self->stopped, SIGKILL);
+		waitpid(self->stopped, NULL, 0);
+	}
+	kvm_vm_free(self->vm);
+}
+
+/* Parks some commands by a task that will not come. Returns its pid if it is another. */
+static pid_t park_absent(int fd, uint32_t vcpu, bool stopped)
+{
+	pid_t pid = 0;
+	int status;
+
+	if (stopped) {
+		pid = fork();
+		TEST_ASSERT(pid >= 0, "fork() failed");
+	}
+	if (!pid) {
+		parker_open(&parker, stopped ? 0 : IORING_SETUP_SINGLE_ISSUER |
+						   IORING_SETUP_DEFER_TASKRUN);
+		parker_park(&parker, fd, vcpu, 5, 0);
+		TEST_ASSERT_EQ(parker.refused, 0);
+		if (!stopped)
+			return 0;
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	TEST_ASSERT_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	TEST_ASSERT(WIFSTOPPED(status), "the task that parks has failed");
+	return pid;
+}
+
+static void expect_served(struct vcpu_thread *thread, struct server_thread *server,
+			  const char *what)
+{
+	unsigned int nr = __atomic_load_n(&server->nr, __ATOMIC_ACQUIRE);
+	int i;
+
+	thread_start(thread);
+	for (i = 0; i < 3000 && !thread_returned(thread); i++)
+		usleep(1000);
+	TEST_ASSERT(thread_returned(thread),
+		    "%s: the task that sleeps has not been woken; the vCPU waits", what);
+	thread_join_done(thread);
+	for (i = 0; i < 3000 && __atomic_load_n(&server->nr, __ATOMIC_ACQUIRE) == nr; i++)
+		usleep(1000);
+	TEST_ASSERT(__atomic_load_n(&server->nr, __ATOMIC_ACQUIRE) == nr + 1,
+		    "%s: the task that sleeps has not got it", what);
+}
+
+TEST_F(absent, another_sleeps)
+{
+	struct server_thread *server = self->servers;
+	struct guest_op *op;
+	int i;
+
+	self->stopped = park_absent(self->fd, variant->parked, variant->stopped);
+	server_start(server, &self->dev, self->fd, variant->way, variant->vcpu);
+	for (i = 0; i < 3; i++) {
+		server_wait_asleep(server);
+		op = op_read(self->vcpus[0], 8, SYNC);
+		expect_served(&self->threads[0], server, "a read");
+		TEST_ASSERT_EQ(op->val, 0x5a5a5a5a5a5a5a5a);
+
+		server_wait_asleep(server);
+		op_write(self->vcpus[0], 8, POSTED, 1);
+		run_done(self->vcpus[0]);
+		/* Whoever waits for one slot also gets those. */
+		expect_served(&self->threads[0], server, "a posted write");
+	}
+}
+
+/* Nor while the other has been there before. */
+TEST_F(absent, another_slept_first)
+{
+	struct server_thread *server = self->servers;
+
+	server_start(server, &self->dev, self->fd, variant->way, variant->vcpu);
+	server_wait_asleep(server);
+	self->stopped = park_absent(self->fd, variant->parked, variant->stopped);
+	op_read(self->vcpus[0], 8, SYNC);
+	expect_served(&self->threads[0], server, "a read");
+	server_wait_asleep(server);
+	op_read(self->vcpus[0], 8, SYNC);
+	expect_served(&self->threads[0], server, "a second read");
+}
+
+/* Several at once: each of those that sleep is woken for one. */
+TEST_F(absent, several_sleep)
+{
+	int i;
+
+	self->stopped = park_absent(self->fd, variant->parked, variant->stopped);
+	for (i = 0; i < 3; i++) {
+		server_start(&self->servers[i], &self->dev, self->fd, WAY_IOCTL, ANY);
+		server_wait_asleep(&self->servers[i]);
+	}
+	for (i = 0; i < 3; i++)
+		op_read(self->vcpus[i], 8, SYNC + 0x100 * i);
+	for (i = 0; i < 3; i++)
+		thread_start(&self->threads[i]);
+	for (i = 0; i < 3; i++)
+		thread_join_done(&self->threads[i]);
+}
+
+/* What found nobody else is for whoever comes next. */
+TEST_F(absent, another_comes_late)
+{
+	struct server_thread *server = self->servers;
+
+	self->stopped = park_absent(self->fd, variant->parked, variant->stopped);
+	op_read(self->vcpus[0], 8, SYNC);
+	thread_start(&self->threads[0]);
+	thread_wait_asleep(&self->threads[0]);
+	server_start(server, &self->dev, self->fd, variant->way, variant->vcpu);
+	thread_join_done(&self->threads[0]);
+	/* And the next command finds it asleep. */
+	server_wait_asleep(server);
+	op_read(self->vcpus[0], 8, SYNC);
+	expect_served(&self->threads[0], server, "the next read");
+}
+
+/*
+ * A task that was woken may give up at that very moment; the command is then
+ * for one that is parked.
+ */
+TEST_F_TIMEOUT(waiters, gives_up_when_woken, 120)
+{
+	struct server_thread *parked = self->servers;
+	unsigned int turn, taken = 0;
+	struct ioregionfd_serve arg;
+	int r;
+
+	server_start(parked, &self->dev, self->fd, WAY_URING, ANY);
+	for (turn = 0; turn < 200; turn++) {
+		server_wait_asleep(parked);
+		op_read(self->vcpus[0], 8, SYNC);
+		thread_start(&self->threads[0]);
+		arg = (struct ioregionfd_serve){ .vcpu = ANY, .timeout = 1000 * turn + 1 };
+		r = serve(self->fd, &arg);
+		if (!r) {
+			taken++;
+			TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), 0);
+		} else {
+			TEST_ASSERT_EQ(r, -ETIMEDOUT);
+		}
+		thread_join_done(&self->threads[0]);
+	}
+	printf("# %u of %u were for the task that sleeps\n", taken, turn);
+}
+
+/*
+ * What is kept.
+ */
+FIXTURE(memory)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_thread thread;
+};
+
+FIXTURE_SETUP(memory)
+{
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	vcpu_thread_init(&self->thread, self->vcpu);
+}
+
+FIXTURE_TEARDOWN(memory)
+{
+	kvm_vm_free(self->vm);
+}
+
+/* A line of /proc/meminfo, in bytes. */
+static uint64_t memory_info(const char *name)
+{
+	char line[256];
+	uint64_t kib = 0;
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	TEST_ASSERT(f, "no /proc/meminfo");
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, name, strlen(name)) && line[strlen(name)] == ':')
+			kib = strtoul(line + strlen(name) + 1, NULL, 10);
+	}
+	fclose(f);
+	TEST_ASSERT(kib, "no %s in /proc/meminfo", name);
+	return kib << 10;
+}
+
+/* Once what others free late, for one after a grace period, has been freed. */
+static long available(void)
+{
+	long now = memory_info("MemAvailable"), before;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		usleep(200000);
+		before = now;
+		now = memory_info("MemAvailable");
+		if (labs(now - before) < (long)MIB / 2)
+			break;
+	}
+	return now;
+}
+
+static struct channel channel_of(struct kvm_vm *vm, uint32_t vcpus, uint32_t posted)
+{
+	int fd = create_ioregionfd(vm, vcpus, posted);
+
+	return (struct channel){ TR_MADE, fd, fd, fd, fd };
+}
+
+#define NR_CLOSED	100
+
+#define expect_freed(...) __expect_freed(__VA_ARGS__, __LINE__)
+static void __expect_freed(long before, long open, long after, int line)
+{
+	printf("# line %d: %u channels have taken %ld MiB, and %ld MiB when they are closed\n",
+	       line, NR_CLOSED, (before - open) >> 20, (before - after) >> 20);
+	/* 65536 entries of 32 bytes each. */
+	TEST_ASSERT(before - open > NR_CLOSED * 2 * (long)MIB * 3 / 4,
+		    "line %d: the memory taken does not show: %ld MiB", line,
+		    (before - open) >> 20);
+	TEST_ASSERT(before - after < (before - open) / 4,
+		    "line %d: %u closed channels keep %ld MiB", line, NR_CLOSED,
+		    (before - after) >> 20);
+}
+
+/* A region keeps its channel, but not what only a device task could see of it. */
+TEST_F_TIMEOUT(memory, closed_channels, 120)
+{
+	struct channel chs[NR_CLOSED];
+	long before = available(), open, after;
+	int i;
+
+	for (i = 0; i < NR_CLOSED; i++) {
+		chs[i] = channel_of(self->vm, MAX_VCPUS, KVM_IOREGIONFD_MAX_POSTED);
+		region_add(self->vm, &chs[i], SYNC + 8 * i, 8, SYNC_DATA, 0);
+	}
+	open = available();
+	for (i = 0; i < NR_CLOSED; i++)
+		close(chs[i].kvm_rd);
+	after = available();
+	expect_freed(before, open, after);
+
+	/* Their regions tell the VMM. */
+	for (i = 0; i < NR_CLOSED; i += 33) {
+		op_read(self->vcpu, 8, SYNC + 8 * i);
+		vcpu_run(self->vcpu);
+		TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_IOREGIONFD_FAILURE);
+		TEST_ASSERT_EQ(self->vcpu->run->ioregionfd.reason, KVM_IOREGIONFD_FAIL_HANGUP);
+		self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+		run_done(self->vcpu);
+	}
+	for (i = 0; i < NR_CLOSED; i++)
+		region_del(self->vm, SYNC + 8 * i, 8, 0);
+}
+
+/* Whoever has mapped it can see it still. */
+TEST_F_TIMEOUT(memory, mapped_channels, 120)
+{
+	static struct mapping maps[NR_CLOSED];
+	struct channel ch;
+	long before = available(), open, after;
+	uint64_t sum = 0;
+	int i;
+
+	for (i = 0; i < NR_CLOSED; i++) {
+		ch = channel_of(self->vm, MAX_VCPUS, KVM_IOREGIONFD_MAX_POSTED);
+		region_add(self->vm, &ch, SYNC + 8 * i, 8, SYNC_DATA, KVM_IOREGION_POSTED_WRITES);
+		maps[i] = mapping_open(ch.kvm_rd);
+		close(ch.kvm_rd);
+	}
+	for (i = 0; i < NR_CLOSED; i++) {
+		op_write(self->vcpu, 8, SYNC + 8 * i, i);
+		sum += maps[i].control->posted_head;
+	}
+	TEST_ASSERT_EQ(sum, 0);
+	run_done(self->vcpu);
+	for (i = 0; i < NR_CLOSED; i++) {
+		TEST_ASSERT_EQ(maps[i].control->posted_head, 1);
+		TEST_ASSERT_EQ(maps[i].posted[0].data, i);
+	}
+	open = available();
+	for (i = 0; i < NR_CLOSED; i++)
+		mapping_close(&maps[i]);
+	after = available();
+	expect_freed(before, open, after);
+}
+
+/* Closed while a vCPU has a command there, which the VMM does not look at. */
+TEST_F_TIMEOUT(memory, closed_with_a_command, 120)
+{
+	struct channel chs[NR_CLOSED];
+	struct ioregionfd_serve arg;
+	long before = available(), open, after;
+	int i;
+
+	for (i = 0; i < NR_CLOSED; i++) {
+		chs[i] = channel_of(self->vm, MAX_VCPUS, KVM_IOREGIONFD_MAX_POSTED);
+		region_add(self->vm, &chs[i], SYNC + 8 * i, 8, SYNC_DATA, 0);
+	}
+	open = available();
+	for (i = 0; i < NR_CLOSED; i++) {
+		if (i % 20) {
+			close(chs[i].kvm_rd);
+			continue;
+		}
+		op_read(self->vcpu, 8, SYNC + 8 * i);
+		thread_start(&self->thread);
+		thread_wait_asleep(&self->thread);
+		if (i % 40) {
+			arg = serve_arg(0);
+			TEST_ASSERT_EQ(serve(chs[i].kvm_rd, &arg), 0);
+		}
+		close(chs[i].kvm_rd);
+		thread_join_exit(&self->thread);
+		TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_IOREGIONFD_FAILURE);
+		self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+		run_done(self->vcpu);
+	}
+	after = available();
+	expect_freed(before, open, after);
+}
+
+#define VM_LIMIT	(256 * MIB)
+
+/* As create_ioregionfd(), or -1 if that fails with ENOSPC. */
+static int create_or_enospc(struct kvm_vm *vm, uint32_t vcpus, uint32_t posted)
+{
+	struct kvm_create_ioregionfd args = { .vcpus = vcpus, .posted = posted };
+	int fd = __vm_ioctl(vm, KVM_CREATE_IOREGIONFD, &args);
+
+	TEST_ASSERT(fd >= 0 || errno == ENOSPC, "wanted ENOSPC, got errno %d (%s)", errno,
+		    strerror(errno));
+	return fd;
+}
+
+/* Makes channels as large as can be, until the VM may not have more. */
+static unsigned int fill(struct kvm_vm *vm, int *fds, unsigned int max, uint32_t posted)
+{
+	struct ioregionfd_info info = { 0 };
+	uint64_t sum = 0;
+	unsigned int nr;
+
+	for (nr = 0; nr < max; nr++) {
+		fds[nr] = create_or_enospc(vm, 1, posted);
+		if (fds[nr] < 0)
+			break;
+		TEST_ASSERT(!ioctl(fds[nr], IOREGIONFD_GET_INFO, &info), "errno %d", errno);
+		sum += info.size;
+	}
+	TEST_ASSERT(nr < max, "%u channels of %llu KiB, %lu MiB in all, and no end", nr,
+		    info.size >> 10, sum >> 20);
+	TEST_ASSERT(sum <= VM_LIMIT, "the VM has %lu MiB in channels", sum >> 20);
+	TEST_ASSERT(sum > VM_LIMIT * 3 / 4, "the VM may have only %lu MiB in channels", sum >> 20);
+	return nr;
+}
+
+TEST_F_TIMEOUT(memory, of_a_vm, 120)
+{
+	static int fds[140], again[140];
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *other;
+	unsigned int nr, i;
+
+	nr = fill(self->vm, fds, ARRAY_SIZE(fds), KVM_IOREGIONFD_MAX_POSTED);
+	TEST_ASSERT_EQ(create_or_enospc(self->vm, 1, KVM_IOREGIONFD_MAX_POSTED), -1);
+
+	/* Another VM has its own. */
+	other = ioregion_vm_create(1, guest_script_main, &vcpu);
+	close(create_ioregionfd(other, 1, KVM_IOREGIONFD_MAX_POSTED));
+	kvm_vm_free(other);
+
+	/* One goes, one comes: closed, and after a region that it had. */
+	for (i = 0; i < 3; i++) {
+		close(fds[i]);
+		fds[i] = create_ioregionfd(self->vm, 1, KVM_IOREGIONFD_MAX_POSTED);
+		TEST_ASSERT_EQ(create_or_enospc(self->vm, 1, KVM_IOREGIONFD_MAX_POSTED), -1);
+	}
+	for (i = 0; i < nr; i++)
+		close(fds[i]);
+	TEST_ASSERT_EQ(fill(self->vm, again, ARRAY_SIZE(again), KVM_IOREGIONFD_MAX_POSTED), nr);
+
+	/* The end of the VM with all of them, and their ends after that. */
+	kvm_vm_free(self->vm);
+	for (i = 0; i < nr; i++)
+		close(again[i]);
+	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
+	TEST_ASSERT_EQ(fill(self->vm, again, ARRAY_SIZE(again), KVM_IOREGIONFD_MAX_POSTED), nr);
+	for (i = 0; i < nr; i++)
+		close(again[i]);
+}
+
+/* What closed channels keep for the vCPUs, as many as they may be for, is bounded too. */
+TEST_F_TIMEOUT(memory, closed_channels_of_many_vcpus, 240)
+{
+	uint32_t vcpus = kvm_check_cap(KVM_CAP_MAX_VCPUS);
+	long before = available(), taken = 0;
+	struct channel ch = { TR_MADE };
+	unsigned int nr;
+
+	for (nr = 0; nr < 1000; nr++) {
+		ch.kvm_rd = create_or_enospc(self->vm, vcpus, 1);
+		if (ch.kvm_rd < 0)
+			break;
+		ch.kvm_wr = ch.kvm_rd;
+		region_add(self->vm, &ch, SYNC + 8 * nr, 8, SYNC_DATA, 0);
+		close(ch.kvm_rd);
+		if (nr % 50 == 49) {
+			taken = before - available();
+			/* Before there is nothing left of the machine. */
+			TEST_ASSERT(taken < (long)VM_LIMIT * 3 / 2,
+				    "%u closed channels of %u vCPUs keep %ld MiB, and no end",
+				    nr + 1, vcpus, taken >> 20);
+		}
+	}
+	taken = before - available();
+	printf("# %u closed channels of %u vCPUs keep %ld MiB\n", nr, vcpus, taken >> 20);
+	TEST_ASSERT(taken < (long)VM_LIMIT * 3 / 2, "that is too much");
+}
+
+/*
+ * However many of whatever kind wait when the VM goes: it is their end.
+ */
+FIXTURE(end)
+{
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpus[MAX_VCPUS];
+	struct vcpu_thread thread;
+	struct channel ch;
+	struct device dev;
+	struct server_thread servers[16];
+};
+
+FIXTURE_VARIANT(end)
+{
+	enum way ways[4];
+	unsigned int nr;
+};
+
+#define MIX(...) { __VA_ARGS__ }
+FIXTURE_VARIANT_ADD(end, ioctl) { MIX(WAY_IOCTL), 1 };
+FIXTURE_VARIANT_ADD(end, read) { MIX(WAY_READ), 1 };
+FIXTURE_VARIANT_ADD(end, poll) { MIX(WAY_POLL, WAY_EPOLL), 2 };
+FIXTURE_VARIANT_ADD(end, uring) { MIX(WAY_URING, WAY_URING_ASYNC), 2 };
+FIXTURE_VARIANT_ADD(end, mixed) { MIX(WAY_IOCTL, WAY_READ, WAY_URING, WAY_EPOLL), 4 };
+
+FIXTURE_SETUP(end)
+{
+	int i;
+
+	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
+	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->dev.answer = device_answer_mem;
+	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
+	vcpu_thread_init(&self->thread, self->vcpus[0]);
+	for (i = 0; i < ARRAY_SIZE(self->servers); i++) {
+		server_start(&self->servers[i], &self->dev, self->ch.dev_rd,
+			     variant->ways[i % variant->nr], i & 8 ? (uint32_t)i % 4 : ANY);
+		server_wait_asleep(&self->servers[i]);
+	}
+}
+
+FIXTURE_TEARDOWN(end)
+{
+	int i;
+
+	kvm_vm_free(self->vm);
+	for (i = 0; i < ARRAY_SIZE(self->servers); i++)
+		server_join(&self->servers[i], -ENODEV);
+	channel_close_kvm(&self->ch);
+	expect_released(&self->ch);
+}
+
+TEST_F(end, of_a_vm)
+{
+}
+
+/* As for the VM: each of them has been at work. */
+TEST_F(end, of_a_vm_that_ran)
+{
+	struct guest_op op = { OP_READ, 8, SYNC };
+
+	op.count = 64;
+	op_add(self->vcpus[0], op);
+	thread_start(&self->thread);
+	thread_join_done(&self->thread);
+}
+
+/* A region that goes and another that comes ends nothing. */
+TEST_F(end, of_regions)
+{
+	region_del(self->vm, SYNC, 0x1000, 0);
+	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
+	op_read(self->vcpus[0], 8, SYNC);
+	thread_start(&self->thread);
+	thread_join_done(&self->thread);
+}
+
+int main(int argc, char **argv)
+{
+	struct rlimit files = { 4096, 4096 };
+
+	setrlimit(RLIMIT_NOFILE, &files);
+	return ioregion_test_main(argc, argv);
+}
