@@ -5,7 +5,7 @@
  *	vmm.c		what a VMM needs
  *	task.c		handles, regions, and the functions that are for all kinds
  *	channel.c	channels made by KVM_CREATE_IOREGIONFD
- *	stream.c	sockets and pipes
+ *	socket.c	sockets
  *
  * Internal functions return 0, or a negative errno value; -ENODEV stands for the
  * end of the VM or of the socket, which is none for the library's user.
@@ -31,25 +31,17 @@ struct region {
 };
 
 /**
- * struct stream - a socket or a pair of pipes
+ * struct sock - a socket
  * @lock: held by the thread that serves; protects the rest
  * @stop_fd: eventfd, readable from ioregionfd_stop() to ioregionfd_restart()
- * @sock: it is a socket
- * @packets: one that keeps message boundaries
- * @cmd: the command that is coming in
- * @received: how many bytes of it have
  * @resp: the response that is going out
- * @unsent: how many bytes of it have not
+ * @unsent: it has not been sent
  */
-struct stream {
+struct sock {
 	pthread_mutex_t lock;
 	int stop_fd;
-	bool sock;
-	bool packets;
-	struct ioregionfd_cmd cmd;
-	size_t received;
 	struct ioregionfd_resp resp;
-	size_t unsent;
+	bool unsent;
 };
 
 /**
@@ -69,13 +61,13 @@ struct channel {
 /**
  * struct ioregionfd_task - handle
  * @read_fd: where commands come from
- * @write_fd: where responses go, often the same
+ * @write_fd: where responses go: the same, or a duplicate
  * @is_channel: it was made by KVM_CREATE_IOREGIONFD
  * @stopped: ioregionfd_stop() was called
  * @running: threads in ioregionfd_run()
  * @poll_limit: in ns, for IOREGIONFD_ADAPTIVE
  * @channel: if it is a channel
- * @stream: if not
+ * @sock: if not
  * @regions: hash table by user_data; lists grow at the head, looked up without lock
  * @regions_lock: for changes of @regions
  * @unknown: callback, may be NULL
@@ -91,7 +83,7 @@ struct ioregionfd_task {
 	uint64_t poll_limit;
 	union {
 		struct channel channel;
-		struct stream stream;
+		struct sock sock;
 	};
 	struct region *regions[BUCKETS];
 	pthread_mutex_t regions_lock;
@@ -116,11 +108,11 @@ int ioregionfd_channel_run(struct ioregionfd_task *task, enum ioregionfd_mode mo
 int ioregionfd_channel_answer_only(struct ioregionfd_task *task, uint64_t id, uint64_t data);
 void ioregionfd_channel_interrupt(struct ioregionfd_task *task);
 
-/* stream.c */
-int ioregionfd_stream_open(struct ioregionfd_task *task);
-void ioregionfd_stream_close(struct ioregionfd_task *task);
-int ioregionfd_stream_run(struct ioregionfd_task *task);
-void ioregionfd_stream_interrupt(struct ioregionfd_task *task);
-void ioregionfd_stream_restart(struct ioregionfd_task *task);
+/* socket.c */
+int ioregionfd_socket_open(struct ioregionfd_task *task);
+void ioregionfd_socket_close(struct ioregionfd_task *task);
+int ioregionfd_socket_run(struct ioregionfd_task *task);
+void ioregionfd_socket_interrupt(struct ioregionfd_task *task);
+void ioregionfd_socket_restart(struct ioregionfd_task *task);
 
 #endif /* IOREGIONFD_INTERNAL_H */

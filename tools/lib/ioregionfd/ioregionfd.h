@@ -10,8 +10,8 @@
  *	ioregionfd_run(task, IOREGIONFD_ADAPTIVE, IOREGIONFD_ANY);
  *	ioregionfd_close(task);
  *
- * The descriptor may be one that KVM_CREATE_IOREGIONFD made, a socket or a
- * pair of pipes. For io_uring see ioregionfd_uring.h. The first functions below
+ * The descriptor may be one that KVM_CREATE_IOREGIONFD made, or an AF_UNIX socket
+ * of type SOCK_SEQPACKET. For io_uring see ioregionfd_uring.h. The first functions below
  * are for the VMM.
  *
  * Functions that can fail return a negative errno value then, and leave errno
@@ -48,7 +48,7 @@ int ioregionfd_create(int vm_fd, const struct kvm_create_ioregionfd *args);
 /**
  * ioregionfd_add_region() - let a device task serve a range of guest addresses
  * @vm_fd: file descriptor of the VM
- * @region: the range, its user_data, and the channel, socket or pipes as read_fd
+ * @region: the range, its user_data, and the channel or socket as read_fd
  *	and write_fd; without KVM_IOREGION_DEASSIGN
  *
  * Return: 0, or the negative error of KVM_SET_IOREGIONFD; -ENOTTY if the kernel
@@ -102,20 +102,20 @@ struct ioregionfd_task;
  * ioregionfd_open() - begin to be a device task
  * @task: where to store the handle
  * @read_fd: where commands come from
- * @write_fd: where answers go to; the same as @read_fd but for pipes
+ * @write_fd: where answers go to: the same, or a duplicate of it
  * @flags: IOREGIONFD_OPEN_TAKE_OVER or 0
  *
- * Finds out by itself whether it is a channel of KVM_CREATE_IOREGIONFD, a socket,
- * or pipes. The descriptors belong to the handle if this succeeds, and are left
- * alone if it fails.
+ * Finds out by itself whether it is a channel of KVM_CREATE_IOREGIONFD or a socket.
+ * The descriptors belong to the handle if this succeeds, and are left alone if it
+ * fails.
  *
  * With IOREGIONFD_OPEN_TAKE_OVER, what another task has taken from the channel and
  * not answered is delivered again, with ioregionfd_cmd.again set; what that task
  * still answers is refused.
  *
  * Return: 0, or a negative error: -EINVAL: the descriptors are neither of these,
- * or an unknown flag; -EOPNOTSUPP: nothing can be taken over from a socket or
- * pipe; -ENODEV: the VM is gone; -EBADF, -ENOMEM, -EMFILE.
+ * or an unknown flag; -EOPNOTSUPP: nothing can be taken over from a socket;
+ * -ENODEV: the VM is gone; -EBADF, -ENOMEM, -EMFILE.
  */
 int ioregionfd_open(struct ioregionfd_task **task, int read_fd, int write_fd, unsigned int flags);
 
@@ -204,7 +204,7 @@ uint64_t ioregionfd_unknown_count(const struct ioregionfd_task *task);
  * @IOREGIONFD_ADAPTIVE: it looks again for a while, then sleeps. The while grows
  *	when sleeps turn out short and shrinks when they turn out long
  *
- * Sockets and pipes are always slept on.
+ * Sockets are always slept on.
  */
 enum ioregionfd_mode {
 	IOREGIONFD_SLEEP,
@@ -227,20 +227,19 @@ void ioregionfd_set_poll_limit(struct ioregionfd_task *task, uint64_t ns);
  * @task: the handle
  * @mode: what to do when there is none
  * @vcpu: whose: a vCPU, in the order of their creation, or IOREGIONFD_ANY. Must be
- *	IOREGIONFD_ANY on sockets and pipes
+ *	IOREGIONFD_ANY on sockets
  *
  * Several threads may be in here for the same task, with modes and vCPUs of their
  * own. Two handlers then run at the same time for different vCPUs, while the
  * commands of one vCPU, and all posted writes, are handled one after the other.
- * On a socket or pipes, where commands come one by one, one thread serves at a time.
+ * On a socket, where commands come one by one, one thread serves at a time.
  *
  * Posted writes are handled by any thread, also if that is to serve one vCPU. While
  * a thread that polls is in a handler, none that sleeps is woken for what it will look
  * at next.
  *
  * Signals do not end this, unless the handler calls ioregionfd_stop(). What has been
- * handled is answered before it returns, unless that is not possible. Writing to pipes whose
- * reader is gone raises SIGPIPE; sockets do not.
+ * handled is answered before it returns, unless that is not possible. No SIGPIPE is raised.
  *
  * Return: 0 when the VM is gone, the other side has hung up, or after
  * ioregionfd_stop(). Else a negative error: -EINVAL: @vcpu or @mode; -ESTALE: another
@@ -291,7 +290,7 @@ struct ioregionfd_request {
  *
  * To serve several vCPUs at the same time takes as many requests.
  *
- * Return: 0, -EINVAL if there is no such vCPU, -EOPNOTSUPP for sockets and pipes.
+ * Return: 0, -EINVAL if there is no such vCPU, -EOPNOTSUPP for sockets.
  */
 int ioregionfd_request_init(struct ioregionfd_request *request, struct ioregionfd_task *task,
 			    uint32_t vcpu);

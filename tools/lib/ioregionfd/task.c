@@ -130,7 +130,7 @@ int ioregionfd_open(struct ioregionfd_task **result, int read_fd, int write_fd, 
 	else if (flags & IOREGIONFD_OPEN_TAKE_OVER)
 		ret = -EOPNOTSUPP;
 	else
-		ret = ioregionfd_stream_open(task);
+		ret = ioregionfd_socket_open(task);
 	if (ret) {
 		pthread_mutex_destroy(&task->regions_lock);
 		free(task);
@@ -150,7 +150,7 @@ void ioregionfd_close(struct ioregionfd_task *task)
 	if (task->is_channel)
 		ioregionfd_channel_close(task);
 	else
-		ioregionfd_stream_close(task);
+		ioregionfd_socket_close(task);
 	close(task->read_fd);
 	if (task->write_fd != task->read_fd)
 		close(task->write_fd);
@@ -193,7 +193,7 @@ int ioregionfd_run(struct ioregionfd_task *task, enum ioregionfd_mode mode, uint
 	if (mode > IOREGIONFD_ADAPTIVE || !valid_vcpu(task, vcpu))
 		return -EINVAL;
 	if (!task->is_channel) {
-		ret = ioregionfd_stream_run(task);
+		ret = ioregionfd_socket_run(task);
 	} else {
 		__atomic_fetch_add(&task->running, 1, __ATOMIC_SEQ_CST);
 		ret = ioregionfd_channel_run(task, mode, vcpu);
@@ -215,7 +215,7 @@ void ioregionfd_stop(struct ioregionfd_task *task)
 	if (task->is_channel)
 		ioregionfd_channel_interrupt(task);
 	else
-		ioregionfd_stream_interrupt(task);
+		ioregionfd_socket_interrupt(task);
 	errno = saved;
 }
 
@@ -223,7 +223,7 @@ void ioregionfd_restart(struct ioregionfd_task *task)
 {
 	/* An interrupt that nobody has noticed makes a thread look in vain once. */
 	if (!task->is_channel)
-		ioregionfd_stream_restart(task);
+		ioregionfd_socket_restart(task);
 	__atomic_store_n(&task->stopped, false, __ATOMIC_SEQ_CST);
 }
 
