@@ -90,7 +90,7 @@ static void make_channel(const struct uart *uart, const struct vm *vm, int *ours
 		if (fds[0] < 0)
 			errx(EXIT_FAILURE, "KVM_CREATE_IOREGIONFD: %s", strerror(-fds[0]));
 		fds[1] = fds[0];
-	} else if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)) {
+	} else if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds)) {
 		err(EXIT_FAILURE, "socketpair");
 	}
 	*ours = fds[0];
