@@ -137,8 +137,6 @@ static const char *failure_progress(unsigned int progress)
 	switch (progress) {
 	case KVM_IOREGIONFD_SENT_NONE:
 		return "it has not seen the command";
-	case KVM_IOREGIONFD_SENT_PART:
-		return "it may have seen a part of the command";
 	case KVM_IOREGIONFD_SENT_ALL:
 		return "it may have carried the command out";
 	}

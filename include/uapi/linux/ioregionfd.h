@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ((GPL-2.0-only WITH Linux-syscall-note) OR BSD-3-Clause) */
 /*
  * The ioregionfd wire protocol: what kvm.ko and a device task say to each
- * other over the file descriptors given to KVM_SET_IOREGIONFD.
+ * other over the file descriptor given to KVM_SET_IOREGIONFD.
  *
  * kvm.ko writes one struct ioregionfd_cmd for each guest access. If its resp
  * bit is set, the device task writes one struct ioregionfd_resp back, and
- * kvm.ko sends no further command on the same pair of file descriptors before
- * it has read that. Both messages are 32 bytes, in the byte order of the host.
+ * kvm.ko sends no further command on the same socket before it has that. Both
+ * messages are 32 bytes, in the byte order of the host, and a packet each.
  *
  * A file descriptor made by KVM_CREATE_IOREGIONFD speaks this with read() and
  * write(), and offers faster ways besides: further below.

@@ -23,8 +23,9 @@
  * @guest_paddr: first guest physical address, or I/O port, of the region
  * @memory_size: size of the region in bytes, at least 1
  * @user_data: copied into every command for the region, see ioregionfd_cmd
- * @read_fd: where kvm.ko reads responses; open for reading
- * @write_fd: where kvm.ko writes commands; open for writing, may be @read_fd
+ * @read_fd: what KVM_CREATE_IOREGIONFD returned for this VM, or a connected
+ *	AF_UNIX socket of type SOCK_SEQPACKET
+ * @write_fd: the same
  * @flags: KVM_IOREGION_*
  * @pad: must be 0
  */
@@ -84,7 +85,7 @@ struct kvm_create_ioregionfd {
  * @is_pio: 1 if @guest_paddr is a port
  * @reason: KVM_IOREGIONFD_FAIL_*
  * @progress: KVM_IOREGIONFD_SENT_*: how much of the command left kvm.ko
- * @error: positive errno of the failed read or write, or 0
+ * @error: positive errno of what failed, or 0
  * @action: KVM_IOREGIONFD_RETRY or KVM_IOREGIONFD_COMPLETE, stored by the VMM
  *	before its next KVM_RUN; KVM_IOREGIONFD_UNDECIDED at the exit
  *
@@ -107,7 +108,7 @@ struct kvm_ioregionfd_exit {
 
 /* kvm_ioregionfd_exit.reason */
 #define KVM_IOREGIONFD_FAIL_HANGUP	1	/* the device task closed its end */
-#define KVM_IOREGIONFD_FAIL_IO		2	/* read or write failed, see error */
+#define KVM_IOREGIONFD_FAIL_IO		2	/* sending failed, see error */
 #define KVM_IOREGIONFD_FAIL_PROTOCOL	3	/* unasked or wrong response */
 #define KVM_IOREGIONFD_FAIL_DEASSIGNED	4	/* the region went away in the middle */
 #define KVM_IOREGIONFD_FAIL_NO_SLOT	5	/* kvm_create_ioregionfd.vcpus is too small */
@@ -115,7 +116,6 @@ struct kvm_ioregionfd_exit {
 
 /* kvm_ioregionfd_exit.progress */
 #define KVM_IOREGIONFD_SENT_NONE	0	/* the device task did not see the command */
-#define KVM_IOREGIONFD_SENT_PART	1	/* it may have seen a part, not all */
 #define KVM_IOREGIONFD_SENT_ALL		2	/* it may have carried it out */
 
 /* kvm_ioregionfd_exit.action */
