@@ -38,11 +38,7 @@ FIXTURE_VARIANT(width)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(width, stream) { TR_STREAM };
 FIXTURE_VARIANT_ADD(width, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(width, dgram) { TR_DGRAM };
-FIXTURE_VARIANT_ADD(width, pipes) { TR_PIPES };
-FIXTURE_VARIANT_ADD(width, tcp) { TR_TCP };
 FIXTURE_VARIANT_ADD(width, made) { TR_MADE };
 FIXTURE_VARIANT_ADD(width, polled) { TR_POLLED };
 
@@ -188,7 +184,7 @@ FIXTURE_VARIANT(shape)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(shape, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(shape, seqpacket) { TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(shape, made) { TR_MADE };
 FIXTURE_VARIANT_ADD(shape, polled) { TR_POLLED };
 
@@ -664,8 +660,8 @@ FIXTURE_VARIANT(cross)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(cross, read) { false, TR_STREAM };
-FIXTURE_VARIANT_ADD(cross, write) { true, TR_STREAM };
+FIXTURE_VARIANT_ADD(cross, read) { false, TR_SEQPACKET };
+FIXTURE_VARIANT_ADD(cross, write) { true, TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(cross, read_made) { false, TR_MADE };
 FIXTURE_VARIANT_ADD(cross, write_made) { true, TR_MADE };
 FIXTURE_VARIANT_ADD(cross, read_polled) { false, TR_POLLED };
@@ -881,7 +877,7 @@ FIXTURE_VARIANT(precedence)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(precedence, stream) { TR_STREAM };
+FIXTURE_VARIANT_ADD(precedence, seqpacket) { TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(precedence, made) { TR_MADE };
 FIXTURE_VARIANT_ADD(precedence, polled) { TR_POLLED };
 

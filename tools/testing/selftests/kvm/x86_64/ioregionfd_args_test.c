@@ -44,7 +44,7 @@ static void args_setup_common(struct kvm_vm **vm, struct kvm_vcpu **vcpu, struct
 			      struct kvm_ioregionfd *region, struct kvm_ioregionfd *pio)
 {
 	*vm = ioregion_vm_create(1, guest_script_main, vcpu);
-	*ch = channel_open(TR_STREAM);
+	*ch = channel_open(TR_SEQPACKET);
 	*region = region_args(ch, REGION_ADDR, REGION_SIZE, USER_DATA(1), 0);
 	*pio = region_args(ch, REGION_PORT, REGION_SIZE, USER_DATA(2), KVM_IOREGION_PIO);
 }
@@ -61,7 +61,7 @@ static void args_expect_clean(struct kvm_vm *vm, struct kvm_vcpu *vcpu, struct c
 	channel_close_kvm(ch);
 	expect_released(ch);
 
-	device_start(&dev, TR_STREAM);
+	device_start(&dev, TR_SEQPACKET);
 	region_add(vm, &dev.ch, MMIO_GPA, 0x1000, USER_DATA(0), 0);
 	region_add(vm, &dev.ch, PIO_BASE, 0x1000, USER_DATA(0x1000), KVM_IOREGION_PIO);
 	mmio = op_read(vcpu, 4, REGION_ADDR);
@@ -202,25 +202,6 @@ TEST_F(args, bad_write_fd)
 	}
 }
 
-TEST_F(args, fds_wrong_way_round)
-{
-	struct channel pipes = channel_open(TR_PIPES);
-
-	/* Of each pipe the end that KVM cannot use so. */
-	self->region.read_fd = pipes.kvm_wr;
-	self->region.write_fd = pipes.kvm_wr;
-	expect_error(self->vm, &self->region, EBADF);
-	self->region.read_fd = pipes.kvm_rd;
-	self->region.write_fd = pipes.kvm_rd;
-	expect_error(self->vm, &self->region, EBADF);
-	self->region.read_fd = pipes.kvm_wr;
-	self->region.write_fd = pipes.kvm_rd;
-	expect_error(self->vm, &self->region, EBADF);
-
-	channel_close_kvm(&pipes);
-	expect_released(&pipes);
-}
-
 TEST_F(args, fds_without_io)
 {
 	int fd = open("/dev/null", O_PATH);
@@ -265,48 +246,31 @@ TEST_F(args, fds_of_other_files)
 	expect_error(self->vm, &self->region, EINVAL);
 }
 
-TEST_F(args, socket_in_two_channels)
+TEST_F(args, two_sockets)
 {
-	struct channel other = channel_open(TR_STREAM);
+	struct channel other = channel_open(TR_SEQPACKET);
 	int a = self->ch.kvm_rd, b = other.kvm_rd;
-	int pairs[][2] = { { a, b }, { b, a } };
+	int pairs[][2] = { { a, b }, { b, a }, { a, self->ch.dev_rd } };
 	int i;
 
-	expect_ok(self->vm, &self->region);
 	for (i = 0; i < ARRAY_SIZE(pairs); i++) {
 		self->pio.read_fd = pairs[i][0];
 		self->pio.write_fd = pairs[i][1];
-		expect_error(self->vm, &self->pio, EBUSY);
+		expect_error(self->vm, &self->pio, EINVAL);
 	}
-
-	/* It was busy for as long as it served a region. */
-	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
-	expect_ok(self->vm, &self->pio);
-	region_del(self->vm, REGION_PORT, REGION_SIZE, KVM_IOREGION_PIO);
-
 	channel_close_kvm(&other);
 	expect_released(&other);
 }
 
-TEST_F(args, pipe_in_two_channels)
+/* Both its ends can be used, if somebody wants that: these are two channels. */
+TEST_F(args, both_ends)
 {
-	struct channel a = channel_open(TR_PIPES), b = channel_open(TR_PIPES);
-	int pairs[][2] = { { a.kvm_rd, b.kvm_wr }, { b.kvm_rd, a.kvm_wr },
-			   { a.kvm_rd, self->ch.kvm_wr }, { self->ch.kvm_rd, a.kvm_wr } };
-	int i;
-
-	region_add(self->vm, &a, REGION_ADDR, REGION_SIZE, USER_DATA(1), 0);
-	for (i = 0; i < ARRAY_SIZE(pairs); i++) {
-		self->pio.read_fd = pairs[i][0];
-		self->pio.write_fd = pairs[i][1];
-		expect_error(self->vm, &self->pio, EBUSY);
-	}
+	expect_ok(self->vm, &self->region);
+	self->pio.read_fd = self->ch.dev_rd;
+	self->pio.write_fd = self->ch.dev_wr;
+	expect_ok(self->vm, &self->pio);
+	region_del(self->vm, REGION_PORT, REGION_SIZE, KVM_IOREGION_PIO);
 	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
-
-	channel_close_kvm(&a);
-	expect_released(&a);
-	channel_close_kvm(&b);
-	expect_released(&b);
 }
 
 /* Descriptors do not matter, files do. */
@@ -325,24 +289,22 @@ TEST_F(args, duplicate_descriptor_is_the_same_file)
 
 TEST_F(args, failed_channel)
 {
-	channel_close_dev(&self->ch);
 	expect_ok(self->vm, &self->region);
+	channel_close_dev(&self->ch);
 	op_read(self->vcpu, 1, REGION_ADDR);
 	vcpu_run(self->vcpu);
 	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_IOREGIONFD_FAILURE);
 
+	/* With its last region, too, a socket that has failed stays so. */
 	expect_error(self->vm, &self->pio, EPIPE);
-
-	/* With its last region the channel is forgotten, and what was wrong with it. */
 	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
-	expect_ok(self->vm, &self->pio);
-	region_del(self->vm, REGION_PORT, REGION_SIZE, KVM_IOREGION_PIO);
+	expect_error(self->vm, &self->pio, EPIPE);
 
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, REGION_ADDR, 1, false, 0);
 	run_done(self->vcpu);
 	channel_close_kvm(&self->ch);
-	self->ch = channel_open(TR_STREAM);
+	self->ch = channel_open(TR_SEQPACKET);
 }
 
 TEST_F(args, close_after_register)
@@ -350,7 +312,7 @@ TEST_F(args, close_after_register)
 	static struct device dev;
 	struct guest_op *op;
 
-	device_start(&dev, TR_PIPES);
+	device_start(&dev, TR_SEQPACKET);
 	region_add(self->vm, &dev.ch, REGION_ADDR, REGION_SIZE, USER_DATA(0), 0);
 	channel_close_kvm(&dev.ch);
 	op = op_read(self->vcpu, 8, REGION_ADDR);
@@ -364,7 +326,8 @@ TEST_F(args, close_after_register)
 /* That the refused call leaves neither a reference nor a channel. */
 TEST_F(args, refused_range_does_not_bind_files)
 {
-	struct channel refused = channel_open(TR_STREAM);
+	struct channel refused = channel_open(TR_SEQPACKET);
+	struct kvm_vm *vm = vm_create_barebones();
 
 	expect_ok(self->vm, &self->region);
 	self->region.read_fd = refused.kvm_rd;
@@ -372,11 +335,9 @@ TEST_F(args, refused_range_does_not_bind_files)
 	expect_error(self->vm, &self->region, EEXIST);
 	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
 
-	/* EBUSY, if there still were a channel of the refused one alone. */
-	self->region.write_fd = self->ch.kvm_wr;
-	expect_ok(self->vm, &self->region);
-	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
-
+	/* EXDEV, if it still were one of this VM. */
+	expect_ok(vm, &self->region);
+	kvm_vm_free(vm);
 	channel_close_kvm(&refused);
 	expect_released(&refused);
 }
@@ -426,7 +387,7 @@ TEST_F_TIMEOUT(args, too_many_regions, 120)
 
 TEST_F(args, regions_go_with_the_vm)
 {
-	struct channel ch = channel_open(TR_PIPES);
+	struct channel ch = channel_open(TR_SEQPACKET);
 	struct kvm_vm *vm = vm_create_barebones();
 
 	region_add(vm, &ch, REGION_ADDR, REGION_SIZE, 0, 0);
@@ -606,8 +567,11 @@ TEST_F(overlap, neighbours)
 /* Between the two of one VM; another VM has addresses of its own. */
 TEST_F(overlap, in_another_vm)
 {
+	struct channel ch = channel_open(TR_SEQPACKET);
 	struct kvm_vm *vm = vm_create_barebones();
 
+	self->region.read_fd = ch.kvm_rd;
+	self->region.write_fd = ch.kvm_wr;
 	expect_ok(vm, &self->region);
 	kvm_vm_free(vm);
 }

@@ -27,8 +27,8 @@ FIXTURE_SETUP(stats)
 	int i;
 
 	self->vm = ioregion_vm_create(2, guest_script_main, self->vcpus);
-	device_start(&self->dev, TR_STREAM);
-	self->ch = channel_open(TR_STREAM);
+	device_start(&self->dev, TR_SEQPACKET);
+	self->ch = channel_open(TR_SEQPACKET);
 	region_add(self->vm, &self->dev.ch, SYNC, 0x1000, SYNC_DATA, 0);
 	region_add(self->vm, &self->dev.ch, POSTED, 0x1000, POSTED_DATA,
 		   KVM_IOREGION_POSTED_WRITES);
@@ -212,7 +212,7 @@ static void trace_write(const char *file, const char *text)
 FIXTURE_SETUP(trace)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	self->ch = channel_open(TR_STREAM);
+	self->ch = channel_open(TR_SEQPACKET);
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	region_add(self->vm, &self->ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
 	region_add(self->vm, &self->ch, PIO_BASE, 0x100, PIO_DATA, KVM_IOREGION_PIO);

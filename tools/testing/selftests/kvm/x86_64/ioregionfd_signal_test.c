@@ -24,11 +24,7 @@ FIXTURE_VARIANT(interrupt)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(interrupt, stream) { TR_STREAM };
 FIXTURE_VARIANT_ADD(interrupt, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(interrupt, dgram) { TR_DGRAM };
-FIXTURE_VARIANT_ADD(interrupt, pipes) { TR_PIPES };
-FIXTURE_VARIANT_ADD(interrupt, tcp) { TR_TCP };
 FIXTURE_VARIANT_ADD(interrupt, made) { TR_MADE };
 
 /* Two vCPUs with their threads, one channel of which the test is the device. */
@@ -122,7 +118,7 @@ TEST_F(interrupt, answered_between_two_runs)
 		    "PENDING is set still");
 }
 
-/* Nothing of the command fits in; over TCP, often, a part does. */
+/* The command does not fit in. */
 TEST_F_TIMEOUT(interrupt, channel_full, 60)
 {
 	struct vcpu_thread *thread = &self->threads[0];
@@ -357,78 +353,6 @@ TEST_F(interrupt, in_the_middle_of_a_split_access)
 }
 
 /*
- * Half-way through writing: only TCP takes a part of a command, see tcp_pair().
- * AF_UNIX sockets and pipes take all of 32 bytes or nothing.
- */
-FIXTURE(half_written)
-{
-	struct kvm_vm *vm;
-	struct kvm_vcpu *vcpus[2];
-	struct vcpu_thread threads[2];
-	struct channel ch;
-	unsigned int seq;
-	unsigned int count;
-};
-
-FIXTURE_SETUP(half_written)
-{
-	struct guest_op op = { OP_WRITE, 8, POSTED };
-
-	vm_setup(&self->vm, self->vcpus, self->threads, &self->ch, TR_TCP);
-	self->count = 3000;
-	op.count = self->count;
-	op_add(self->vcpus[0], op);
-	self->seq = run_until_half_written(&self->threads[0], &self->ch);
-}
-
-FIXTURE_TEARDOWN(half_written)
-{
-	vm_teardown(self->vm, &self->ch);
-}
-
-TEST_F_TIMEOUT(half_written, resumes, 60)
-{
-	struct vcpu_thread *thread = &self->threads[0];
-
-	thread_start_until_exit(thread);
-	while (self->seq < self->count)
-		expect_cmd(dev_recv(&self->ch), cmd_posted(8, POSTED_DATA, 0, self->seq++));
-	thread_join_done(thread);
-}
-
-TEST_F_TIMEOUT(half_written, immediate_exit, 60)
-{
-	struct vcpu_thread *thread = &self->threads[0];
-
-	TEST_ASSERT_EQ(run_immediate(self->vcpus[0]), -EINTR);
-	thread_start_until_exit(thread);
-	while (self->seq < self->count)
-		expect_cmd(dev_recv(&self->ch), cmd_posted(8, POSTED_DATA, 0, self->seq++));
-	thread_join_done(thread);
-}
-
-TEST_F_TIMEOUT(half_written, other_vcpu_finishes_the_command, 60)
-{
-	struct vcpu_thread *first = &self->threads[0], *second = &self->threads[1];
-	unsigned int commands = tcp_written(&self->ch) / sizeof(struct ioregionfd_cmd) + 1;
-	struct guest_op *op;
-
-	op = op_read(self->vcpus[1], 4, SYNC + 0x20);
-	thread_start(second);
-	while (self->seq < commands)
-		expect_cmd(dev_recv(&self->ch), cmd_posted(8, POSTED_DATA, 0, self->seq++));
-	expect_cmd(dev_recv(&self->ch), cmd_read(4, SYNC_DATA, 0x20));
-	dev_send(&self->ch, 0x12345678);
-	thread_join_done(second);
-	TEST_ASSERT_EQ(op->val, 0x12345678);
-
-	thread_start_until_exit(first);
-	while (self->seq < self->count)
-		expect_cmd(dev_recv(&self->ch), cmd_posted(8, POSTED_DATA, 0, self->seq++));
-	thread_join_done(first);
-}
-
-/*
  * KVM_SET_SIGNAL_MASK, and the run page.
  */
 FIXTURE(mask)
@@ -441,7 +365,7 @@ FIXTURE(mask)
 
 FIXTURE_SETUP(mask)
 {
-	vm_setup(&self->vm, self->vcpus, self->threads, &self->ch, TR_STREAM);
+	vm_setup(&self->vm, self->vcpus, self->threads, &self->ch, TR_SEQPACKET);
 }
 
 FIXTURE_TEARDOWN(mask)
@@ -596,10 +520,8 @@ FIXTURE_VARIANT(storm)
 	uint32_t count;
 };
 
-FIXTURE_VARIANT_ADD(storm, stream_10000) { TR_STREAM, 1, 10000 };
-FIXTURE_VARIANT_ADD(storm, stream_shared) { TR_STREAM, 2, 1500 };
+FIXTURE_VARIANT_ADD(storm, seqpacket_10000) { TR_SEQPACKET, 1, 10000 };
 FIXTURE_VARIANT_ADD(storm, seqpacket_shared) { TR_SEQPACKET, 2, 1500 };
-FIXTURE_VARIANT_ADD(storm, pipes_shared) { TR_PIPES, 2, 1500 };
 FIXTURE_VARIANT_ADD(storm, made_10000) { TR_MADE, 1, 10000 };
 FIXTURE_VARIANT_ADD(storm, made_shared) { TR_MADE, 2, 1500 };
 FIXTURE_VARIANT_ADD(storm, polled_shared) { TR_POLLED, 2, 1500 };

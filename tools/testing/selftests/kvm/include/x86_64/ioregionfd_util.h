@@ -3,7 +3,7 @@
  * What the ioregionfd tests share:
  *
  * - a guest that carries out a script of accesses and keeps what it read,
- * - channels of each kind, and the device task's end of them,
+ * - channels of either kind, and the device task's end of them,
  * - a model device that logs every command,
  * - vCPU threads that can be watched and interrupted in KVM_RUN.
  *
@@ -19,16 +19,12 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <time.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include <linux/ioregionfd.h>
-#include <linux/sockios.h>
-#include <linux/tcp.h>
 
 #include "kvm_test_harness.h"
 #include "kvm_util.h"
@@ -498,11 +494,7 @@ static inline void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd
 /* Channels. */
 
 enum transport {
-	TR_STREAM,
-	TR_SEQPACKET,
-	TR_DGRAM,
-	TR_PIPES,
-	TR_TCP,
+	TR_SEQPACKET,	/* a socket */
 	TR_MADE,	/* by KVM_CREATE_IOREGIONFD, for read() and write() */
 	TR_POLLED,	/* the same, for a device task that polls the mapping */
 };
@@ -530,94 +522,17 @@ static inline void set_sockopt(int fd, int level, int option, int val)
 	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("setsockopt()", r));
 }
 
-/*
- * TCP is the one transport that takes a part of 32 bytes: it fills segments,
- * and looks for free memory only when it begins one. Small buffers and a
- * segment size that is no multiple of 32 make that happen soon.
- */
-static inline void tcp_pair(int fds[2])
-{
-	struct sockaddr_in addr = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
-	socklen_t len = sizeof(addr);
-	int listener, r;
-
-	/* A network of one's own, as the machine's may be down. */
-	r = unshare(CLONE_NEWNET);
-	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("unshare()", r));
-	listener = socket(AF_INET, SOCK_STREAM, 0);
-	TEST_ASSERT(listener >= 0, __KVM_SYSCALL_ERROR("socket()", listener));
-	r = ioctl(listener, SIOCSIFFLAGS, &ifr);
-	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("SIOCSIFFLAGS", r));
-	set_sockopt(listener, SOL_SOCKET, SO_RCVBUF, 4000);
-	r = bind(listener, (struct sockaddr *)&addr, len);
-	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("bind()", r));
-	r = listen(listener, 1);
-	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("listen()", r));
-	getsockname(listener, (struct sockaddr *)&addr, &len);
-
-	fds[0] = socket(AF_INET, SOCK_STREAM, 0);
-	set_sockopt(fds[0], SOL_SOCKET, SO_SNDBUF, 8000);
-	set_sockopt(fds[0], IPPROTO_TCP, TCP_MAXSEG, 533);
-	r = connect(fds[0], (struct sockaddr *)&addr, len);
-	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("connect()", r));
-	fds[1] = accept(listener, NULL, NULL);
-	TEST_ASSERT(fds[1] >= 0, __KVM_SYSCALL_ERROR("accept()", fds[1]));
-	set_sockopt(fds[1], IPPROTO_TCP, TCP_NODELAY, 1);
-	close(listener);
-}
-
-/* How many bytes KVM has written so far. */
-static inline uint64_t tcp_written(struct channel *ch)
-{
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
-	int r;
-
-	r = getsockopt(ch->kvm_wr, IPPROTO_TCP, TCP_INFO, &info, &len);
-	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("TCP_INFO", r));
-	return info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
-}
-
 static inline struct channel channel_open(enum transport transport)
 {
-	static const int types[] = {
-		[TR_STREAM] = SOCK_STREAM,
-		[TR_SEQPACKET] = SOCK_SEQPACKET,
-		[TR_DGRAM] = SOCK_DGRAM,
-	};
 	struct channel ch = { .transport = transport };
 	int fds[2], r;
 
-	switch (transport) {
-	case TR_PIPES:
-		r = pipe(fds);
-		TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("pipe()", r));
-		ch.dev_rd = fds[0];
-		ch.kvm_wr = fds[1];
-		r = pipe(fds);
-		TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("pipe()", r));
-		ch.kvm_rd = fds[0];
-		ch.dev_wr = fds[1];
-		break;
-	case TR_TCP:
-		tcp_pair(fds);
-		ch.kvm_rd = fds[0];
-		ch.kvm_wr = fds[0];
-		ch.dev_rd = fds[1];
-		ch.dev_wr = fds[1];
-		break;
-	default:
-		r = socketpair(AF_UNIX, types[transport], 0, fds);
-		TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("socketpair()", r));
-		ch.kvm_rd = fds[0];
-		ch.kvm_wr = fds[0];
-		ch.dev_rd = fds[1];
-		ch.dev_wr = fds[1];
-	}
+	r = socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds);
+	TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("socketpair()", r));
+	ch.kvm_rd = fds[0];
+	ch.kvm_wr = fds[0];
+	ch.dev_rd = fds[1];
+	ch.dev_wr = fds[1];
 	return ch;
 }
 
@@ -661,14 +576,8 @@ static inline struct channel channel_open_for(struct kvm_vm *vm, enum transport 
 /* Room for as few commands as the transport can be made to have. */
 static inline void channel_shrink(struct channel *ch)
 {
-	int r;
-
-	if (ch->transport == TR_PIPES) {
-		r = fcntl(ch->kvm_wr, F_SETPIPE_SZ, 4096);
-		TEST_ASSERT(r == 4096, __KVM_SYSCALL_ERROR("F_SETPIPE_SZ", r));
-	} else if (ch->transport <= TR_DGRAM) {
+	if (ch->transport == TR_SEQPACKET)
 		set_sockopt(ch->kvm_wr, SOL_SOCKET, SO_SNDBUF, 1);
-	}
 }
 
 static inline void channel_close_kvm(struct channel *ch)
@@ -700,45 +609,21 @@ static inline bool fd_poll(int fd, short events, int timeout_ms)
 }
 
 /*
- * That KVM holds the channel's files no more: once the VMM has closed its own
- * descriptors the device task must see the end of them. Of a channel that kvm.ko
+ * That KVM holds the channel's socket no more: once the VMM has closed its own
+ * descriptors the device task must see the end of it. Of a channel that kvm.ko
  * made it never holds the file, and the end is that of the VM.
  */
 #define expect_released(ch) __expect_released(ch, __LINE__)
 static inline void __expect_released(struct channel *ch, int line)
 {
-	char buf[4096];
-	int i;
-
 	TEST_ASSERT(ch->kvm_wr < 0, "the test holds the channel itself");
 
-	if (ch->transport == TR_MADE) {
+	if (ch->transport == TR_MADE)
 		TEST_ASSERT(fd_poll(ch->dev_rd, 0, HANG_SECONDS * 1000),
 			    "line %d: the VM is not gone", line);
-		return;
-	}
-	if (ch->transport == TR_PIPES) {
-		TEST_ASSERT(fd_poll(ch->dev_wr, 0, HANG_SECONDS * 1000),
-			    "line %d: somebody still holds read_fd", line);
-		TEST_ASSERT(fd_poll(ch->dev_rd, 0, HANG_SECONDS * 1000),
-			    "line %d: somebody still holds write_fd", line);
-		return;
-	}
-	if (ch->transport == TR_DGRAM) {
-		for (i = 0; i < HANG_SECONDS * 100; i++) {
-			if (send(ch->dev_wr, buf, 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
-			    errno != EAGAIN)
-				return;
-			usleep(10000);
-		}
-		TEST_FAIL("line %d: somebody still holds the socket", line);
-	}
-	/* Over TCP the end comes behind all data. */
-	while (ch->transport == TR_TCP && fd_poll(ch->dev_rd, POLLIN, HANG_SECONDS * 1000) &&
-	       read(ch->dev_rd, buf, sizeof(buf)) > 0)
-		;
-	TEST_ASSERT(fd_poll(ch->dev_wr, POLLRDHUP, HANG_SECONDS * 1000),
-		    "line %d: somebody still holds the socket", line);
+	else
+		TEST_ASSERT(fd_poll(ch->dev_wr, POLLRDHUP, HANG_SECONDS * 1000),
+			    "line %d: somebody still holds the socket", line);
 }
 
 /* The device task's end. */
@@ -784,7 +669,31 @@ static inline void dev_send_bytes(struct channel *ch, const void *buf, size_t le
 	TEST_ASSERT(n == len, __KVM_SYSCALL_ERROR("write()", (int)n));
 }
 
-/* A response; what is to be ignored of it is not 0. */
+/* A packet that carries a descriptor besides. */
+static inline void send_with_fd(int sock, const void *buf, size_t len, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (void *)buf, .iov_len = len };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control.buf),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+	TEST_ASSERT(n == len, __KVM_SYSCALL_ERROR("sendmsg()", (int)n));
+}
+
 static inline struct ioregionfd_resp make_resp(uint64_t data)
 {
 	return (struct ioregionfd_resp){ .data = data };
@@ -795,6 +704,22 @@ static inline void dev_send(struct channel *ch, uint64_t data)
 	struct ioregionfd_resp resp = make_resp(data);
 
 	dev_send_bytes(ch, &resp, sizeof(resp));
+}
+
+/* An answer that comes too late for anybody: KVM has let a socket go by then. */
+#define dev_send_late(ch, data) __dev_send_late(ch, data, __LINE__)
+static inline void __dev_send_late(struct channel *ch, uint64_t data, int line)
+{
+	struct ioregionfd_resp resp = make_resp(data);
+	ssize_t n;
+
+	if (ch->transport != TR_SEQPACKET) {
+		dev_send(ch, data);
+		return;
+	}
+	n = send(ch->dev_wr, &resp, sizeof(resp), MSG_NOSIGNAL);
+	TEST_ASSERT(n < 0 && errno == EPIPE, "line %d: wanted EPIPE, got %zd, errno %d", line, n,
+		    n < 0 ? errno : 0);
 }
 
 static inline struct ioregionfd_cmd make_cmd(uint8_t cmd, uint32_t size, uint64_t user_data,
@@ -1093,6 +1018,21 @@ static inline uint64_t device_answer_mem(struct device *dev, const struct ioregi
 	return 0xbadbadbadbadbadb;
 }
 
+/* Answers; of a socket, the last region may have gone with the command. */
+static inline void device_send(struct device *dev, uint64_t val)
+{
+	struct ioregionfd_resp resp = make_resp(val);
+	ssize_t n;
+
+	if (dev->ch.transport != TR_SEQPACKET) {
+		dev_send(&dev->ch, val);
+		return;
+	}
+	n = send(dev->ch.dev_wr, &resp, sizeof(resp), MSG_NOSIGNAL);
+	TEST_ASSERT(n == sizeof(resp) || (n < 0 && errno == EPIPE),
+		    __KVM_SYSCALL_ERROR("send()", (int)n));
+}
+
 static inline void *device_main(void *arg)
 {
 	struct device *dev = arg;
@@ -1105,7 +1045,7 @@ static inline void *device_main(void *arg)
 		val = dev->answer(dev, &cmd);
 		__atomic_store_n(&dev->nr, dev->nr + 1, __ATOMIC_RELEASE);
 		if (cmd.resp)
-			dev_send(&dev->ch, val);
+			device_send(dev, val);
 	}
 	__atomic_store_n(&dev->ended, true, __ATOMIC_RELEASE);
 	return NULL;
@@ -1215,8 +1155,6 @@ static inline void __expect_device_released(struct device *dev, int line)
 	int i;
 
 	channel_close_kvm(&dev->ch);
-	if (dev->ch.transport == TR_DGRAM)
-		return;
 	for (i = 0; !__atomic_load_n(&dev->ended, __ATOMIC_ACQUIRE) && i < HANG_SECONDS * 1000; i++)
 		usleep(1000);
 	TEST_ASSERT(dev->ended, "line %d: somebody still holds the channel", line);
@@ -1407,35 +1345,6 @@ static inline void __thread_interrupt(struct vcpu_thread *t, int line)
 	TEST_ASSERT(run->flags & KVM_RUN_IOREGIONFD_PENDING, "line %d: PENDING is not set", line);
 }
 
-/*
- * Runs a vCPU whose script is a long row of posted writes over TCP until it is
- * interrupted with a command half written. How much room TCP finds depends on
- * when it looks, so this may take some attempts. Returns how many commands it
- * had to read.
- */
-#define run_until_half_written(t, ch) __run_until_half_written(t, ch, __LINE__)
-static inline unsigned int __run_until_half_written(struct vcpu_thread *t, struct channel *ch,
-						    int line)
-{
-	unsigned int nr = 0;
-	int r;
-
-	for (;;) {
-		thread_start(t);
-		__thread_wait_asleep(t, line);
-		/* It may be awake again already: TCP makes room late. */
-		pthread_kill(t->thread, SIGUSR1);
-		r = __thread_join(t, HANG_SECONDS, line);
-		TEST_ASSERT(r == -EINTR, "line %d: wanted -EINTR, got %d", line, r);
-		if (tcp_written(ch) % sizeof(struct ioregionfd_cmd))
-			return nr;
-		TEST_ASSERT(nr < 1500, "line %d: no command was ever half written", line);
-		do {
-			__dev_recv(ch, line);
-		} while (++nr % 300 && dev_has_cmd(ch));
-	}
-}
-
 /* KVM_RUN that may not wait. Returns 0 or -errno. */
 static inline int run_immediate(struct kvm_vcpu *vcpu)
 {
@@ -1469,6 +1378,28 @@ static inline uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
 	free(descs);
 	close(fd);
 	return val;
+}
+
+/* How many VMs, and whatever else, hold the module that they were made with; or -1. */
+static inline int module_refs(void)
+{
+	static const char * const modules[] = { "kvm_intel", "kvm_amd" };
+	char path[64], buf[32];
+	int i, fd, refs = -1;
+
+	for (i = 0; i < ARRAY_SIZE(modules); i++) {
+		snprintf(path, sizeof(path), "/sys/module/%s/refcnt", modules[i]);
+		fd = open(path, O_RDONLY);
+		if (fd < 0)
+			continue;
+		memset(buf, 0, sizeof(buf));
+		if (read(fd, buf, sizeof(buf) - 1) > 0)
+			refs = atoi(buf);
+		close(fd);
+		if (refs >= 0)
+			break;
+	}
+	return refs;
 }
 
 static inline uint64_t now_ms(void)
