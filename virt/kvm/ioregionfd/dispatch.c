@@ -49,7 +49,7 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
  * @to_vmm: it is not for a device task, whatever region it is in
  * @addr: first address, or port
  * @size: bytes; of one element, for ports
- * @count: elements of a string to or from a port, else 1
+ * @count: ports: elements of the string
  * @done: bytes that are carried out; for ports, elements
  * @data: memory: the bytes to write, or those read so far
  */
@@ -384,12 +384,19 @@ static int command_cancel(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	return 1;
 }
 
-/* KVM_RUN_IOREGIONFD_CANCEL. Returns 0: either way it is for the VMM. */
+/*
+ * KVM_RUN_IOREGIONFD_CANCEL. Returns 1 if the answer is there, else 0: either way it
+ * is for the VMM.
+ */
 static int access_cancel(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_failure why = { KVM_IOREGIONFD_FAIL_CANCELED, 0 };
 	u8 progress = KVM_IOREGIONFD_SENT_NONE;
 
+	if (v->call && v->region->channel->ops->call_done(v->region, v->call)) {
+		piece_done(vcpu, v, command_complete(vcpu, v));
+		return 1;
+	}
 	if (v->call)
 		progress = command_drop(vcpu, v, why);
 	if (progress || v->progress || v->access[0].done) {
@@ -430,7 +437,6 @@ static bool catch_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 	a->write = vcpu->mmio_is_write;
 	a->addr = frag->gpa;
 	a->size = min(frag->len, MMIO_MAX);
-	a->count = 1;
 	if (a->write)
 		memcpy(a->data, frag->data, a->size);
 	return a->size;
@@ -473,10 +479,10 @@ static bool catch_exit(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 /* Whether the access did not fit into the ring of a coalesced zone, and so is the VMM's */
 static bool zone_was_full(struct ioregionfd_vcpu *v, u64 addr, bool write)
 {
-	bool full = v->zone_full && write && v->zone_addr == addr;
-
+	if (likely(!v->zone_full))
+		return false;
 	v->zone_full = false;
-	return full;
+	return write && v->zone_addr == addr;
 }
 
 static bool same_access(const struct ioregionfd_access *a, const struct ioregionfd_access *b)
@@ -739,10 +745,13 @@ static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	/* One place is for the access that leaves. */
 	if (!a->write || v->nr == ACCESSES_MAX - 1)
 		return -EOPNOTSUPP;
-	region = ioregionfd_region_find(vcpu->kvm, false, a->addr, a->size);
-	if (!region)
-		return -EOPNOTSUPP;
-	ioregionfd_region_put(region);
+	/* If not even the first one is for a device task, this is as without us. */
+	if (!v->nr) {
+		region = ioregionfd_region_find(vcpu->kvm, false, a->addr, a->size);
+		if (!region)
+			return -EOPNOTSUPP;
+		ioregionfd_region_put(region);
+	}
 	v->nr++;
 	return 0;
 }
@@ -809,16 +818,18 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 		return -EOPNOTSUPP;
 	full = zone_was_full(v, addr, write);
 	first = v->left != vcpu->stat.exits + 1;
-	if (first && v->nr)
-		exit_abandon(vcpu, v);
-
-	a = &v->access[v->nr];
+	if (likely(first)) {
+		if (unlikely(v->nr))
+			exit_abandon(vcpu, v);
+		a = &v->access[0];
+	} else {
+		a = &v->access[v->nr];
+	}
 	a->pio = false;
 	a->write = write;
 	a->to_vmm = false;
 	a->addr = addr;
 	a->size = len;
-	a->count = 1;
 	a->done = 0;
 	if (write)
 		memcpy(a->data, val, len);

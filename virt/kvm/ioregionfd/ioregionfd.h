@@ -114,6 +114,8 @@ struct ioregionfd_failure {
  *	section. Returns 0 if it is done; -EINTR: a signal came, or it cannot go
  *	on without waiting, run it again; -ENOMEM: likewise; -EIO: the channel
  *	has failed; -ECANCELED: the region has been removed.
+ * @call_done: whether a call that has been run is done by now. Starts nothing, and
+ *	waits for nobody.
  * @call_end: drops a call, in whatever state it is. What was not sent is taken
  *	back; for the rest, the response is dropped when it comes. May sleep.
  *	Returns KVM_IOREGIONFD_SENT_*: what the device task may have seen.
@@ -131,6 +133,8 @@ struct ioregionfd_channel_ops {
 	int (*call_run)(struct ioregionfd_region *region,
 			struct ioregionfd_call *call, struct kvm_vcpu *vcpu,
 			bool wait);
+	bool (*call_done)(struct ioregionfd_region *region,
+			  struct ioregionfd_call *call);
 	u8 (*call_end)(struct ioregionfd_region *region,
 		       struct ioregionfd_call *call);
 	struct ioregionfd_failure (*failure)(struct ioregionfd_channel *channel);

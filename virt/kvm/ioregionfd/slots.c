@@ -201,7 +201,14 @@ static bool may_spin(void)
 	       !signal_pending(current);
 }
 
-static __always_inline bool slot_spin(struct slot *s, struct kvm_vcpu *vcpu)
+/* Whether the vCPU has something to do that it cannot in the middle of an exit. */
+static bool vcpu_is_wanted(struct kvm_vcpu *vcpu)
+{
+	return kvm_request_pending(vcpu) || kvm_arch_dy_has_pending_interrupt(vcpu);
+}
+
+static __always_inline bool slot_spin(struct slot *s, struct kvm_vcpu *vcpu,
+				      bool in_exit)
 {
 	unsigned int max = READ_ONCE(ioregionfd_spin_ns);
 	ktime_t now, end;
@@ -216,7 +223,8 @@ static __always_inline bool slot_spin(struct slot *s, struct kvm_vcpu *vcpu)
 	end = ktime_add_ns(now, min(s->spin_ns, max));
 	for (;;) {
 		done = slot_is(s, IOREGIONFD_SLOT_DONE);
-		if (done || !ktime_before(now, end) || !may_spin())
+		if (done || !ktime_before(now, end) || !may_spin() ||
+		    (in_exit && vcpu_is_wanted(vcpu)))
 			break;
 		cpu_relax();
 		now = ktime_get();
@@ -252,12 +260,6 @@ static void slot_announce_sleep(struct slot *s)
 	}
 }
 
-/* Whether the vCPU has something to do that it cannot in the middle of an exit. */
-static bool vcpu_is_wanted(struct kvm_vcpu *vcpu)
-{
-	return kvm_request_pending(vcpu) || kvm_arch_dy_has_pending_interrupt(vcpu);
-}
-
 /*
  * Sleeps until the slot is free to be posted to, or its command is answered; in the
  * middle of an exit also until the vCPU is wanted. Returns 1 if it was so without that,
@@ -269,6 +271,9 @@ static int slot_sleep(struct slots *ch, struct ioregionfd_region *region,
 	struct rcuwait *kick = kvm_arch_vcpu_get_wait(vcpu);
 	int r;
 
+	/* First this: the answer may come without a sleep, time after time. */
+	if (in_exit && vcpu_is_wanted(vcpu))
+		return 0;
 	if (slots_give_way(&s->gave_way, &ch->gave_way) &&
 	    slot_is(s, IOREGIONFD_SLOT_DONE))
 		return 1;
@@ -335,7 +340,7 @@ static int slots_call_try(struct ioregionfd_region *region,
 		return -EINPROGRESS;
 
 	slot_post(ch, s);
-	if (!slot_spin(s, vcpu)) {
+	if (!slot_spin(s, vcpu, true)) {
 		/* A slow device task must not stall those who wait for kvm->srcu. */
 		kvm_vcpu_srcu_read_unlock(vcpu);
 		r = slot_sleep(ch, region, s, vcpu, true);
@@ -381,7 +386,7 @@ static int slots_call_run(struct ioregionfd_region *region,
 		if (!s->sent && slots_call_start(region, call, vcpu))
 			return 0;
 		if (s->sent && (slot_is(s, IOREGIONFD_SLOT_DONE) ||
-				(wait && slot_spin(s, vcpu)))) {
+				(wait && slot_spin(s, vcpu, false)))) {
 			slot_done(s);
 			return 0;
 		}
@@ -400,6 +405,17 @@ static int slots_call_run(struct ioregionfd_region *region,
 		if (r < 0)
 			return -EINTR;
 	}
+}
+
+static bool slots_call_done(struct ioregionfd_region *region,
+			    struct ioregionfd_call *call)
+{
+	struct slot *s = container_of(call, struct slot, call);
+
+	if (!s->sent || !slot_is(s, IOREGIONFD_SLOT_DONE))
+		return false;
+	slot_done(s);
+	return true;
 }
 
 static u8 slots_call_end(struct ioregionfd_region *region,
@@ -452,6 +468,7 @@ static const struct ioregionfd_channel_ops slots_ops = {
 	.call_new = slots_call_new,
 	.call_try = slots_call_try,
 	.call_run = slots_call_run,
+	.call_done = slots_call_done,
 	.call_end = slots_call_end,
 	.failure = slots_failure,
 	.leave = slots_leave,

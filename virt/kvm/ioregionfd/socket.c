@@ -410,6 +410,14 @@ static int socket_call_run(struct ioregionfd_region *region,
 	}
 }
 
+static bool socket_call_done(struct ioregionfd_region *region,
+			     struct ioregionfd_call *c)
+{
+	struct socket_call *call = container_of(c, struct socket_call, call);
+
+	return !call_look(channel_of(region), region, call, false);
+}
+
 /* A response that is due is dropped when it comes. */
 static u8 socket_call_end(struct ioregionfd_region *region,
 			  struct ioregionfd_call *c)
@@ -469,6 +477,7 @@ static void socket_put(struct ioregionfd_channel *channel)
 static const struct ioregionfd_channel_ops socket_ops = {
 	.call_new = socket_call_new,
 	.call_run = socket_call_run,
+	.call_done = socket_call_done,
 	.call_end = socket_call_end,
 	.failure = socket_failure,
 	.leave = socket_leave,
