@@ -47,6 +47,7 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
  * @pio: it is to ports
  * @write: it is a write
  * @to_vmm: it is not for a device task, whatever region it is in
+ * @more: the emulator makes further exits of the same access, which come next
  * @addr: first address, or port
  * @size: bytes; of one element, for ports
  * @count: ports: elements of the string
@@ -57,6 +58,7 @@ struct ioregionfd_access {
 	bool pio;
 	bool write;
 	bool to_vmm;
+	bool more;
 	u64 addr;
 	unsigned int size;
 	unsigned int count;
@@ -75,6 +77,7 @@ struct ioregionfd_access {
  * @left: vcpu->stat.exits + 1 of the exit in which an access was left to the emulator,
  *	which is to leave with it; else 0
  * @caught: where in @access that one belongs
+ * @more: an exit of an access has been served, and the next one of it is to come
  * @zone_full: an access of @zone_addr did not fit into the ring of a coalesced zone
  * @zone_addr: see there
  * @progress: KVM_IOREGIONFD_SENT_*, the most that any attempt at the next
@@ -99,6 +102,7 @@ struct ioregionfd_vcpu {
 	bool failed;
 	u64 left;
 	unsigned int caught;
+	bool more;
 	bool zone_full;
 	u64 zone_addr;
 	u8 progress;
@@ -198,6 +202,7 @@ static void access_insert(struct ioregionfd_vcpu *v, unsigned int at,
 
 static void access_remove_first(struct ioregionfd_vcpu *v)
 {
+	v->more = v->access[0].more;
 	if (--v->nr)
 		memmove(&v->access[0], &v->access[1], v->nr * sizeof(v->access[0]));
 	v->progress = KVM_IOREGIONFD_SENT_NONE;
@@ -437,6 +442,8 @@ static bool catch_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 	a->write = vcpu->mmio_is_write;
 	a->addr = frag->gpa;
 	a->size = min(frag->len, MMIO_MAX);
+	a->more = frag->len > MMIO_MAX ||
+		  vcpu->mmio_cur_fragment + 1 < vcpu->mmio_nr_fragments;
 	if (a->write)
 		memcpy(a->data, frag->data, a->size);
 	return a->size;
@@ -505,8 +512,10 @@ static bool access_catch(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, int r
 
 	if (v->early && !v->caught) {
 		v->early = !same_access(&a, &v->access[0]);
-		if (!v->early)
+		if (!v->early) {
+			v->access[0].more = a.more;
 			return true;
+		}
 		exit_abandon(vcpu, v);
 	}
 	v->early = false;
@@ -597,7 +606,10 @@ static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u8 mode
 	return r;
 }
 
-/* Serves all accesses that there are. Returns as access_step(). */
+/*
+ * Serves the accesses that there are, or up to the next one that the emulator has yet
+ * to make an exit for. Returns as access_step().
+ */
 static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	u8 mode = vcpu->wants_to_run ? 0 : READ_ONCE(vcpu->run->immediate_exit__unsafe);
@@ -607,7 +619,7 @@ static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	if (!vcpu->wants_to_run && !mode)
 		mode = 1;
 
-	while (v->nr && r > 0) {
+	while (v->nr && !v->more && r > 0) {
 		if (access_complete(&v->access[0])) {
 			access_drop_region(v);
 			access_return(vcpu, v);
@@ -633,7 +645,12 @@ static int run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	u32 earlier = READ_ONCE(vcpu->run->exit_reason);
 	int r;
 
-	v->left = 0;
+	/* What waits goes on waiting, behind the next exit of the access that left. */
+	if (v->more)
+		v->caught = 0;
+	else
+		v->left = 0;
+	v->more = false;
 	v->zone_full = false;
 	WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
 	r = kvm_arch_vcpu_ioctl_run(vcpu);
@@ -732,9 +749,9 @@ static struct ioregionfd_region *region_in_place(struct kvm_vcpu *vcpu,
 }
 
 /*
- * An access is to leave the emulator, and this is of the same exit: another part of
- * that access, or what the instruction does next. A write can wait here until it is its
- * turn: the emulator goes on. (If it comes to a fault then, the instruction begins anew,
+ * An access is to leave the emulator, and this is of the same exit. Another part of that
+ * access (it has fragments already) leaves with it. If it is what the instruction does
+ * next, and a write, it can wait here until it is its turn: the emulator goes on. (If it comes to a fault then, the instruction begins anew,
  * and what waits is abandoned.) A read cannot.
  */
 static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
@@ -743,7 +760,7 @@ static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	struct ioregionfd_region *region;
 
 	/* One place is for the access that leaves. */
-	if (!a->write || v->nr == ACCESSES_MAX - 1)
+	if (!a->write || vcpu->mmio_nr_fragments || v->nr == ACCESSES_MAX - 1)
 		return -EOPNOTSUPP;
 	/* If not even the first one is for a device task, this is as without us. */
 	if (!v->nr) {
@@ -828,6 +845,7 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 	a->pio = false;
 	a->write = write;
 	a->to_vmm = false;
+	a->more = false;
 	a->addr = addr;
 	a->size = len;
 	a->done = 0;

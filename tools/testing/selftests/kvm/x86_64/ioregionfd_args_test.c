@@ -300,6 +300,7 @@ TEST_F(args, failed_channel)
 	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
 	expect_error(self->vm, &self->pio, EPIPE);
 
+	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, REGION_ADDR, 1, false, 0);
 	run_done(self->vcpu);

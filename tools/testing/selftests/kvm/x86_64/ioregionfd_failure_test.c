@@ -769,7 +769,7 @@ TEST_F(vmm, retries_without_region)
 
 TEST_F(vmm, has_no_other_choice)
 {
-	static const uint32_t actions[] = { 2, 3, 0x100, 1u << 31, ~0u };
+	static const uint32_t actions[] = { 3, 4, 0x100, 1u << 31, ~0u };
 	struct guest_op *op = op_read(self->vcpu, 4, REGION);
 	int i;
 

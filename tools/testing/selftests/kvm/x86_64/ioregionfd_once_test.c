@@ -585,6 +585,41 @@ TEST_F_TIMEOUT(pushes, region_removed, 120)
 	expect_no_cmd(&self->hand);
 }
 
+/* Taken back one after the other: the VMM gets each of them, and in their order. */
+TEST_F_TIMEOUT(pushes, canceled, 120)
+{
+	struct kvm_run *run = self->vcpu->run;
+	const struct pushes *p;
+	uint64_t gpa, val;
+	uint32_t i;
+
+	region_add(self->vm, &self->hand.ch, SYNC, 0x4000, SYNC_DATA, 0);
+	for (p = all_pushes; p < all_pushes + ARRAY_SIZE(all_pushes); p++) {
+		pushes_prepare(&self->thread, &self->sregs, self->code, p, 0);
+		thread_start(&self->thread);
+		for (i = 0; i < p->nr; i++) {
+			gpa = SYNC + STACK_SP - (i + 1) * p->size;
+			thread_interrupt(&self->thread);
+			if (i & 1)
+				expect_push(hand_take(&self->hand), p, i, false);
+			TEST_ASSERT_EQ(thread_run_how(&self->thread, KVM_RUN_IOREGIONFD_CANCEL), 0);
+			if (i & 1) {
+				TEST_ASSERT_EQ(run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
+				TEST_ASSERT_EQ(run->ioregionfd.guest_paddr, gpa);
+				TEST_ASSERT_EQ(run->ioregionfd.data, p->vals[i]);
+				run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+				hand_answer(&self->hand, 0);
+			} else {
+				val = p->fep && !i ? *(uint16_t *)run->mmio.data : p->vals[i];
+				expect_mmio(self->vcpu, gpa, p->size, true, val);
+			}
+			thread_start(&self->thread);
+		}
+		thread_join_done(&self->thread);
+		expect_no_cmd(&self->hand);
+	}
+}
+
 /* A far call in 64-bit mode. */
 static struct {
 	uint32_t offset;

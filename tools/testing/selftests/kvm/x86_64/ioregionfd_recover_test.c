@@ -73,7 +73,7 @@ static void end_interrupted(struct vcpu_thread *thread, struct guest_op *op, con
  * Nothing is lost. How often a thread that wakes up now and then must have done so
  * before these tests have seen enough.
  */
-#define CHANCES		2000
+#define CHANCES		1000
 
 /*
  * Changes the bit that a vCPU sets before it sleeps, while the command is taken:
@@ -450,7 +450,7 @@ static struct guest_op *race_script(struct kvm_vcpu *vcpu, uint32_t count)
 
 TEST_F_TIMEOUT(recover, race_with_a_late_ioctl, 240)
 {
-	struct guest_op *op = race_script(self->vcpu, 6000);
+	struct guest_op *op = race_script(self->vcpu, 2000);
 	unsigned int first = race(&self->thread, &self->map, op, false);
 
 	printf("# the former task was first %u times of %u\n", first, op->count);
@@ -458,7 +458,7 @@ TEST_F_TIMEOUT(recover, race_with_a_late_ioctl, 240)
 
 TEST_F_TIMEOUT(recover, race_with_a_late_mapping, 240)
 {
-	struct guest_op *op = race_script(self->vcpu, 6000);
+	struct guest_op *op = race_script(self->vcpu, 2000);
 	unsigned int first = race(&self->thread, &self->map, op, true);
 
 	printf("# the former task was first %u times of %u\n", first, op->count);
@@ -647,7 +647,7 @@ TEST_F(recover, late_write_while_another_task_reads)
  */
 #define STORM_VCPUS	2
 #define STORM_OPS	300
-#define STORM_ROUNDS	8
+#define STORM_ROUNDS	4
 
 static uint64_t storm_value(uint64_t offset)
 {

@@ -426,8 +426,11 @@ TEST_F(stat, failures)
 	thread_join_exit(&self->thread);
 	TEST_ASSERT_KVM_EXIT_REASON(self->vcpus[0], KVM_EXIT_IOREGIONFD_FAILURE);
 
-	/* Tried again, and again it fails. */
-	dev_send(&self->ch, 0);
+	/* Tried again with another socket, and again it fails. */
+	channel_close_kvm(&self->ch);
+	channel_close_dev(&self->ch);
+	self->ch = channel_open(TR_SEQPACKET);
+	self->vcpus[0]->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 	region_add(self->vm, &self->ch, MANUAL, 0x1000, 0, 0);
 	thread_start(&self->thread);
 	dev_recv(&self->ch);
@@ -435,6 +438,7 @@ TEST_F(stat, failures)
 	thread_join_exit(&self->thread);
 	TEST_ASSERT_KVM_EXIT_REASON(self->vcpus[0], KVM_EXIT_IOREGIONFD_FAILURE);
 	/* And again at once. */
+	self->vcpus[0]->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 	thread_start(&self->thread);
 	thread_join_exit(&self->thread);
 	TEST_ASSERT_KVM_EXIT_REASON(self->vcpus[0], KVM_EXIT_IOREGIONFD_FAILURE);

@@ -879,7 +879,10 @@ TEST_F_TIMEOUT(string, init, 120)
 	model_free(dev);
 }
 
-/* The same with a string that is read, and one that is both. */
+/*
+ * The same with a string that is read and written. (One that is only read goes on inside
+ * of KVM for up to 1024 elements, whoever emulates the device.)
+ */
 TEST_F_TIMEOUT(string, interrupt_of_movs, 120)
 {
 	struct guest_op op = { OP_MOVS, 1, SYNC, .mem = SYNC + 0x1000, .count = 60 };
@@ -895,9 +898,6 @@ TEST_F_TIMEOUT(string, interrupt_of_movs, 120)
 	vcpu_thread_init(&thread, vcpu);
 	op_add(vcpu, op);
 	string_interrupted(vm, &thread, &hand, IRQ_VECTOR, 2 * op.count);
-	op = (struct guest_op){ OP_MOVS, 1, vcpu_buf_gva(vcpu), .mem = SYNC, .count = 60 };
-	op_add(vcpu, op);
-	string_interrupted(vm, &thread, &hand, IRQ_VECTOR, op.count);
 	kvm_vm_free(vm);
 	hand_close(&hand);
 }
