@@ -15,6 +15,9 @@
 /* How often a wait looks, one millisecond apart, before the test says that it hangs. */
 #define HANG_LOOKS	(HANG_SECONDS * 1000)
 
+/* How long a vCPU may spin for it, in ns: so that it does, and soon sleeps after all. */
+#define HAND_SPIN	2000000
+
 /* A response that is right in every byte. Returns 0 or -errno. */
 static inline int resp_write(int fd, uint64_t data)
 {
@@ -44,6 +47,7 @@ static inline struct hand hand_open(struct kvm_vm *vm, enum transport transport)
 	struct hand hand = { .ch = channel_open_for(vm, transport) };
 
 	if (transport == TR_POLLED) {
+		set_spin_ns(HAND_SPIN);
 		hand.map = mapping_open(hand.ch.dev_rd);
 		WRITE_ONCE(hand.map.control->polling, 1);
 	}
