@@ -441,6 +441,76 @@ TEST_F(vsock, stop_and_start)
 	}
 }
 
+/* What the guest adds while the device is stopped is found when it starts. */
+TEST_F(vsock, pending_at_start)
+{
+	struct guest *guest = &self->guest;
+	struct ring *ring = &guest->ring[TX];
+
+	ASSERT_EQ(0, host_connects(guest));
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, to_host(guest));
+		ASSERT_EQ(0, set_running(guest, 0));
+		for (unsigned int n = 1 + random() % 20; n; n--)
+			ASSERT_TRUE(tx_add(guest, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0));
+		/* the kick that the device wants comes too early */
+		if (ring_kick_needed(ring))
+			queue_kick(&guest->queue[TX]);
+		ASSERT_EQ(0, device_settle(&guest->device));
+		ASSERT_EQ(0, set_running(guest, 1));
+		ASSERT_EQ(0, device_settle(&guest->device));
+		ASSERT_EQ(0, tx_take(guest));
+		ASSERT_EQ(0, ring->count) {
+			TH_LOG("round %d: %u are not back", i, ring->count);
+		}
+	}
+}
+
+/* A packet that the device cannot take: too short, or shorter than it says */
+static bool tx_add_bad(struct guest *guest)
+{
+	uint32_t token = guest->buffers[TX];
+	struct virtio_vsock_hdr header = {
+		.src_cid = guest->cid,
+		.dst_cid = VMADDR_CID_HOST,
+		.len = 1 + random() % 100,
+		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.op = VIRTIO_VSOCK_OP_RW,
+	};
+	struct piece piece = { .len = HEADER - random() % 2 };
+
+	memcpy(slot(guest, TX, token), &header, HEADER);
+	piece.gpa = memory_gpa(&guest->memory, slot(guest, TX, token));
+	if (!ring_add(&guest->ring[TX], &piece, 1, token))
+		return false;
+	guest->buffers[TX]++;
+	return true;
+}
+
+/* The packet is dropped, its buffer is not; and the stream goes on. */
+TEST_F(vsock, bad_packets)
+{
+	struct guest *guest = &self->guest;
+
+	ASSERT_EQ(0, host_connects(guest));
+	for (int i = 0; i < 20; i++) {
+		/* now and then as many as there is room for */
+		for (unsigned int n = i % 5 ? random() % 3 : RING_SIZE; n; n--) {
+			if (!tx_add_bad(guest))
+				break;
+			if (i % 5 && !tx_add(guest, VIRTIO_VSOCK_OP_RW, 1 + random() % 1000))
+				break;
+		}
+		ASSERT_EQ(0, tx_pass(guest)) {
+			TH_LOG("round %d: %u are not back", i, guest->ring[TX].count);
+		}
+		ASSERT_EQ(0, host_receives(guest));
+		ASSERT_EQ(0, to_host(guest));
+		ASSERT_EQ(0, to_guest(guest));
+	}
+	EXPECT_LT(0, queue_errors(&guest->queue[TX]));
+}
+
 /*
  * A device that pauses with descriptors read ahead: it takes no packet as long as there
  * are as many answers to others as the virtqueue has descriptors, and the guest has to
@@ -481,6 +551,60 @@ static void packet_make(const struct guest *guest, uint8_t *at, uint32_t port)
 	};
 
 	memcpy(at, &header, HEADER);
+}
+
+static bool rx_add(struct guest *guest, uint32_t len)
+{
+	uint32_t token = guest->buffers[RX];
+	struct piece piece = { memory_gpa(&guest->memory, slot(guest, RX, token)), len, true };
+
+	if (!ring_add(&guest->ring[RX], &piece, 1, token))
+		return false;
+	guest->buffers[RX]++;
+	return true;
+}
+
+/* A packet to which there is an answer */
+static int tx_ask(struct guest *guest)
+{
+	uint32_t token = guest->buffers[TX]++;
+	uint8_t *at = slot(guest, TX, token);
+	struct piece piece = { memory_gpa(&guest->memory, at), HEADER };
+
+	packet_make(guest, at, 10000);
+	return !ring_add(&guest->ring[TX], &piece, 1, token) || tx_pass(guest) ? -1 : 0;
+}
+
+/* A buffer too small for anything comes back empty, without the packet that was for it. */
+TEST_F(vsock, small_buffers)
+{
+	struct guest *guest = &self->guest;
+	struct virtio_vsock_hdr header;
+	uint32_t token, len, next = 0;
+
+	for (int i = 0; i < 60; i++) {
+		unsigned int small = random() % 4;
+
+		for (unsigned int n = 0; n < small; n++)
+			ASSERT_TRUE(rx_add(guest, 1 + random() % (HEADER - 1)));
+		ASSERT_TRUE(rx_add(guest, SLOT_SIZE));
+		/* one for each buffer */
+		for (unsigned int n = 0; n <= small; n++) {
+			ASSERT_EQ(0, tx_ask(guest));
+			queue_kick(&guest->queue[RX]);
+			ASSERT_EQ(0, device_settle(&guest->device));
+		}
+		ASSERT_EQ(!!small, !!queue_errors(&guest->queue[RX]));
+		for (unsigned int n = 0; n <= small; n++) {
+			ASSERT_EQ(1, ring_get(&guest->ring[RX], &token, &len)) {
+				TH_LOG("round %d: %u of %u buffers are back", i, n, small + 1);
+			}
+			ASSERT_EQ(next++, token);
+			ASSERT_EQ(n < small ? 0 : HEADER, len);
+		}
+		memcpy(&header, slot(guest, RX, token), HEADER);
+		ASSERT_EQ(VIRTIO_VSOCK_OP_RST, header.op);
+	}
 }
 
 /* As many as there is room for */
