@@ -192,7 +192,8 @@ run: vm demo
 selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix \
 	tools/testing/selftests/kvm/,*_test.c x86_64/*_test.c)))
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
-machines := demo selftests upstream-stock upstream virtio virtio-real vhost peers-dpdk peers-qemu
+machines := demo selftests upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
+	peers-dpdk peers-qemu
 debug-machines := selftests-debug virtio-debug vhost-debug
 kcsan-machines := selftests-kcsan vhost-kcsan
 
@@ -235,12 +236,14 @@ build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/vhost-tests.sh
 	+@$(vm)/vhost-tests.sh $(vhost) build/virtio/payload $(@D)
 	@touch $@
 
-vhost-tests = cd /payload && sh vhost.sh . && ./run-selftests -t 400 \
+vhost-tests = cd /payload && sh vhost.sh . $(vhost-parameters) && ./run-selftests -t 400 \
 	vhost_test_test vhost_net_test vhost_vsock_test vhost_scsi_test vhost_hostile_test \
 	"upstream/upstream.sh upstream vhost"
-in-vm-vhost: build/vhost/.built
-in-vm-vhost: vm-options = -c 1 -t 1200 -p build/vhost/payload
-in-vm-vhost: command = $(vhost-tests)
+in-vm-vhost in-vm-vhost-zcopy: build/vhost/.built
+in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 1200 -p build/vhost/payload
+in-vm-vhost in-vm-vhost-zcopy: command = $(vhost-tests)
+# Sent without a copy, unless the driver wants its buffers back in order
+in-vm-vhost-zcopy: vhost-parameters = experimental_zcopytx=1
 
 # vhost and those who use it elsewhere
 build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/run-selftests \

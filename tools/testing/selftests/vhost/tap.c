@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include "tap.h"
 
 #define NAME		"vhosttap"
@@ -26,14 +27,25 @@ static int complain(const char *what)
 	return -1;
 }
 
-static int open_tap(void)
+static int name_tap(int fd)
 {
 	struct ifreq ifr = { .ifr_name = NAME, .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
-	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), size = NET_HEADER;
+	int size = NET_HEADER;
 
-	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETVNETHDRSZ, &size))
-		return complain("create");
-	return fd;
+	return ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETVNETHDRSZ, &size) ?
+	       complain("create") : 0;
+}
+
+static int open_tap(void)
+{
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return complain("open");
+	if (!name_tap(fd))
+		return fd;
+	close(fd);
+	return -1;
 }
 
 static int interface_up(int socket)
@@ -48,14 +60,35 @@ static int interface_up(int socket)
 	return ioctl(socket, SIOCSIFFLAGS, &ifr) ? complain("up") : 0;
 }
 
-int tap_create(struct tap *tap)
+/* A socket of the host, where the interface is */
+static int open_socket(void)
 {
 	struct sockaddr_ll address = {
 		.sll_family = AF_PACKET,
 		.sll_protocol = htons(ETHERTYPE),
 	};
 	struct timeval timeout = { .tv_sec = TIMEOUT_S };
-	int one = 1, size = 16 << 20, file;
+	int one = 1, size = 16 << 20, fd;
+
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (fd < 0 || interface_up(fd))
+		goto bad;
+	address.sll_ifindex = if_nametoindex(NAME);
+	if (!setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) &&
+	    !setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) &&
+	    !setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) &&
+	    !setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) &&
+	    !bind(fd, (void *)&address, sizeof(address)))
+		return fd;
+bad:
+	complain("socket");
+	close(fd);
+	return -1;
+}
+
+int tap_create(struct tap *tap)
+{
+	int file;
 
 	tap->fd = -1;
 	tap->socket = -1;
@@ -70,17 +103,54 @@ int tap_create(struct tap *tap)
 	}
 
 	tap->fd = open_tap();
-	tap->socket = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	if (tap->fd < 0 || tap->socket < 0 || interface_up(tap->socket))
-		return complain("socket");
-	address.sll_ifindex = if_nametoindex(NAME);
-	if (setsockopt(tap->socket, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) ||
-	    setsockopt(tap->socket, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) ||
-	    setsockopt(tap->socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) ||
-	    setsockopt(tap->socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) ||
-	    bind(tap->socket, (void *)&address, sizeof(address)))
-		return complain("socket");
-	return 0;
+	if (tap->fd < 0)
+		return -1;
+	tap->socket = open_socket();
+	return tap->socket < 0 ? -1 : 0;
+}
+
+int tap_delete(struct tap *tap)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ifinfomsg link;
+	} request = {
+		.header = {
+			.nlmsg_len = sizeof(request),
+			.nlmsg_type = RTM_DELLINK,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+		},
+		.link = { .ifi_index = if_nametoindex(NAME) },
+	};
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+	} answer;
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	bool done;
+
+	/* The answer comes with the request */
+	done = send(fd, &request, sizeof(request), 0) == sizeof(request) &&
+	       recv(fd, &answer, sizeof(answer), MSG_DONTWAIT) >= (ssize_t)sizeof(answer) &&
+	       answer.header.nlmsg_type == NLMSG_ERROR && !answer.error.error;
+	close(fd);
+	return done ? 0 : complain("delete");
+}
+
+int tap_again(struct tap *tap, bool new_fd)
+{
+	close(tap->socket);
+	tap->socket = -1;
+	if (new_fd) {
+		close(tap->fd);
+		tap->fd = open_tap();
+		if (tap->fd < 0)
+			return -1;
+	} else if (name_tap(tap->fd)) {
+		return -1;
+	}
+	tap->socket = open_socket();
+	return tap->socket < 0 ? -1 : 0;
 }
 
 void tap_destroy(struct tap *tap)

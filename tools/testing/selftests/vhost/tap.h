@@ -25,6 +25,10 @@ struct tap {
 int tap_create(struct tap *tap);
 void tap_destroy(struct tap *tap);
 
+/* Delete the interface, as "ip link del" does; and make it again, with a new fd or the old */
+int tap_delete(struct tap *tap);
+int tap_again(struct tap *tap, bool new_fd);
+
 /* The frame of this number; no byte of its data is FRAME_NEVER. */
 #define FRAME_NEVER	0xaa
 void frame_make(uint8_t *frame, uint32_t number, size_t size);

@@ -35,6 +35,7 @@ struct net {
 	struct queue queue[2];
 	uint64_t features;
 	bool mergeable;
+	bool zcopy;			/* how it sends, if not in order */
 	size_t least, most;		/* bytes of a frame */
 	uint8_t *slots[2];		/* SLOTS of them: a buffer each */
 	uint32_t buffers[2];		/* made available: the tokens */
@@ -78,10 +79,22 @@ static int start_device(struct net *net)
 	       device_memory(&net->device, &net->memory) ? -1 : 0;
 }
 
+static bool have_zcopy(void)
+{
+	int file = open("/sys/module/vhost_net/parameters/experimental_zcopytx",
+			O_RDONLY | O_CLOEXEC);
+	char c = '0';
+
+	if (file >= 0 && read(file, &c, 1) == 1)
+		close(file);
+	return c == '1';
+}
+
 static int prepare(struct net *net, struct ring_kind kind, bool mergeable, unsigned int num)
 {
 	memset(net, 0, sizeof(*net));
 	net->mergeable = mergeable;
+	net->zcopy = have_zcopy();
 	net->features = kind_features(kind) | (mergeable ? BIT(VIRTIO_NET_F_MRG_RXBUF) : 0);
 	net->least = FRAME_LEAST;
 	net->most = FRAME_MOST;
@@ -121,14 +134,13 @@ static void kick_if_needed(struct net *net, int which)
 		queue_kick(&net->queue[which]);
 }
 
-/* The next frame that the driver sends */
-static bool tx_add(struct net *net)
+/* The next frame that the driver sends, in so many pieces */
+static bool tx_add_in(struct net *net, unsigned int n)
 {
 	uint32_t number = net->sent[TX];
 	size_t size = size_of(net, number);
 	uint8_t *at = slot(net, TX, number);
 	struct piece pieces[8];
-	unsigned int n = 1 + random() % ARRAY_SIZE(pieces);
 
 	if (net->ring[TX].count == SLOTS)
 		return false;
@@ -139,6 +151,11 @@ static bool tx_add(struct net *net)
 		return false;
 	net->sent[TX]++;
 	return true;
+}
+
+static bool tx_add(struct net *net)
+{
+	return tx_add_in(net, 1 + random() % 8);
 }
 
 /* Take back what was sent. Returns how many buffers, or -1. */
@@ -155,16 +172,22 @@ static int tx_take(struct net *net)
 	return ret ?: n;
 }
 
-/* What was sent has to be at the host's side. */
-static int tx_check(struct net *net)
+/* Frames up to this one have to be at the host's side. */
+static int tx_check_until(struct net *net, uint32_t end)
 {
-	while (net->received[TX] != net->sent[TX]) {
+	while (net->received[TX] != end) {
 		uint32_t number = net->received[TX]++;
 
 		if (tap_receive(&net->tap, number, size_of(net, number)))
 			return -1;
 	}
-	return tap_is_empty(&net->tap) ? 0 : -1;
+	return 0;
+}
+
+/* What was sent has to be there, and nothing else. */
+static int tx_check(struct net *net)
+{
+	return tx_check_until(net, net->sent[TX]) || !tap_is_empty(&net->tap) ? -1 : 0;
 }
 
 static int tx_pass(struct net *net)
@@ -461,7 +484,7 @@ TEST_F(net, too_little_room)
 
 /*
  * What cannot be read is not sent, and not passed over: it is fetched until it can be,
- * with what is behind it.
+ * with what is behind it. But it is passed over where it would be sent without a copy.
  */
 TEST_F(net, unreadable)
 {
@@ -470,13 +493,14 @@ TEST_F(net, unreadable)
 	net->least = 64;
 	net->most = 1500;
 	for (int i = 0; i < 12; i++) {
-		unsigned int before = random() % 70, behind = random() % 30;
+		unsigned int before = random() % 70, behind = random() % 30, number;
 		uint8_t *page;
 		int taken;
 
 		while (before && tx_add(net))
 			before--;
-		page = slot(net, TX, net->sent[TX]);
+		number = net->sent[TX];
+		page = slot(net, TX, number);
 		before = net->ring[TX].count;
 		if (!tx_add(net)) {
 			ASSERT_EQ(0, tx_pass(net));
@@ -489,6 +513,13 @@ TEST_F(net, unreadable)
 		ASSERT_EQ(0, device_settle(&net->device));
 		taken = tx_take(net);
 		ASSERT_EQ(0, mprotect(page, SLOT_SIZE, PROT_READ | PROT_WRITE));
+		if (net->zcopy && !variant->kind.in_order) {
+			ASSERT_EQ(net->sent[TX] - number + before, taken);
+			ASSERT_EQ(0, tx_check_until(net, number));
+			net->received[TX]++;
+			ASSERT_EQ(0, tx_check(net));
+			continue;
+		}
 		ASSERT_EQ(before, taken);
 		ASSERT_EQ(0, tx_pass(net));
 	}
@@ -642,6 +673,41 @@ TEST_F(merge, bad_buffer)
 		ASSERT_EQ(1, rx_take(net));
 		ASSERT_EQ(0, ring->count);
 		ASSERT_EQ(0, queue_errors(&net->queue[RX]));
+	}
+}
+
+/* Those of one kind among the others: a bad one stops the device until it is mended. */
+TEST_F(merge, wrong_buffer)
+{
+	struct net *net = &self->net;
+	struct ring *ring = &net->ring[RX];
+
+	net->least = 2000;
+	net->most = 2000;
+	for (int i = 0; i < 40; i++) {
+		unsigned int bad = random() % 11;
+		uint16_t *flags;
+
+		while (ring->count < 11) {
+			uint8_t *at = slot(net, RX, net->buffers[RX]);
+			struct piece piece = { memory_gpa(&net->memory, at), 200, true };
+
+			memset(at, FRAME_NEVER, SLOT_SIZE);
+			ASSERT_TRUE(ring_add(ring, &piece, 1, net->buffers[RX]++));
+		}
+		flags = (uint16_t *)ring_addr(ring, bad, 0) + (ring->kind.packed ? 7 : 6);
+		*flags &= ~VRING_DESC_F_WRITE;
+		queue_kick(&net->queue[RX]);
+		ASSERT_EQ(0, rx_send(net));
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_LT(0, queue_errors(&net->queue[RX]));
+		ASSERT_EQ(0, rx_take(net));
+		*flags |= VRING_DESC_F_WRITE;
+		queue_kick(&net->queue[RX]);
+		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(1, rx_take(net)) {
+			TH_LOG("round %d, buffer %u", i, bad);
+		}
 	}
 }
 
@@ -1174,6 +1240,241 @@ TEST_F(layout, dirty_log_iotlb)
 	}
 	iotlb_end(&iotlb);
 	dirty_end(&dirty);
+}
+
+/*
+ * Frames that cannot be sent are lost. Their buffers are not; and when there is a tap again,
+ * all goes on.
+ */
+FIXTURE(tap)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(tap)
+{
+	struct ring_kind kind;
+};
+
+#undef RING_KINDS_OF
+#define RING_KINDS_OF	tap
+#define RING_KINDS_DIRECT
+#include "ring_kinds.h"
+
+FIXTURE_SETUP(tap)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+	ASSERT_EQ(0, prepare(&self->net, variant->kind, true, RING_SIZE));
+	ASSERT_EQ(0, start(&self->net));
+}
+
+FIXTURE_TEARDOWN(tap)
+{
+	end(&self->net);
+}
+
+static int lose_tap(struct net *net, bool new_fd)
+{
+	unsigned int count;
+	uint32_t base[2];
+
+	if (tap_delete(&net->tap))
+		return -1;
+	for (unsigned int n = 1 + random() % 150; n && tx_add(net); n--)
+		;
+	count = net->ring[TX].count;
+	/* what is not sent at the first try */
+	for (int i = 0; i < 3; i++) {
+		queue_kick(&net->queue[TX]);
+		if (device_settle(&net->device) || tx_take(net) < 0)
+			return -1;
+	}
+	if (net->ring[TX].count)
+		fprintf(stderr, "# %u buffers of %u are not back\n", net->ring[TX].count, count);
+	net->received[TX] = net->sent[TX];
+	for (int i = RX; i <= TX && new_fd; i++)
+		if (queue_backend(&net->queue[i], -1) || queue_get_base(&net->queue[i], &base[i]))
+			return -1;
+	if (tap_again(&net->tap, new_fd))
+		return -1;
+	for (int i = RX; i <= TX && new_fd; i++)
+		if (start_queue(net, i, base[i]))
+			return -1;
+	/* vhost does not wait for a tap that is not there */
+	queue_kick(&net->queue[RX]);
+	return device_settle(&net->device);
+}
+
+TEST_F(tap, comes_back)
+{
+	struct net *net = &self->net;
+
+	net->least = 64;
+	net->most = 1500;
+	for (int i = 0; i < 12; i++) {
+		for (unsigned int n = 1 + random() % 60; n && tx_add(net); n--)
+			;
+		ASSERT_EQ(0, tx_pass(net)) {
+			TH_LOG("round %d", i);
+		}
+		rx_fill(net);
+		ASSERT_EQ(0, rx_pass(net, 1 + random() % 10));
+		ASSERT_EQ(0, lose_tap(net, i % 2));
+		ASSERT_EQ(0, net->ring[TX].count);
+	}
+}
+
+/*
+ * In order, buffers that the device does not like, and forgets, come back with the next
+ * ones that it likes.
+ */
+FIXTURE(forgotten)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(forgotten)
+{
+	struct ring_kind kind;
+};
+
+#undef RING_KIND
+#define RING_KIND(fixture, name, ...) \
+	FIXTURE_VARIANT_ADD(fixture, name) { .kind = { __VA_ARGS__ } }
+RING_KIND(forgotten, split, .in_order = true);
+RING_KIND(forgotten, packed, .packed = true, .in_order = true);
+RING_KIND(forgotten, split_event_idx, .in_order = true, .event_idx = true);
+RING_KIND(forgotten, packed_event_idx, .packed = true, .in_order = true, .event_idx = true);
+
+FIXTURE_SETUP(forgotten)
+{
+	if (access(DEVICE, F_OK))
+		SKIP(return, "there is no " DEVICE);
+	ASSERT_EQ(0, prepare(&self->net, variant->kind, true, RING_SIZE));
+	ASSERT_EQ(0, start(&self->net));
+}
+
+FIXTURE_TEARDOWN(forgotten)
+{
+	end(&self->net);
+}
+
+/* A frame without bytes, or that is to be written: it is not sent. */
+static bool tx_add_bad(struct net *net)
+{
+	struct piece piece = { memory_gpa(&net->memory, slot(net, TX, net->sent[TX])) };
+
+	piece.write = random() % 2;
+	piece.len = piece.write;
+	return net->ring[TX].count < SLOTS &&
+	       ring_add(&net->ring[TX], &piece, 1, net->sent[TX]);
+}
+
+/* Frames, of which some are bad; the device stops at each of these until it is kicked. */
+TEST_F(forgotten, frames)
+{
+	struct net *net = &self->net;
+	uint32_t token, len;
+	int ret;
+
+	net->least = 64;
+	net->most = 1500;
+	for (int i = 0; i < 30; i++) {
+		unsigned int bad = 1 + random() % 3, added = 0;
+
+		for (unsigned int n = 0; n < bad; n++) {
+			for (unsigned int k = random() % 8; k && tx_add(net); k--)
+				added++;
+			ASSERT_TRUE(tx_add_bad(net));
+			added++;
+		}
+		ASSERT_TRUE(tx_add(net));
+		added++;
+		for (unsigned int n = 0; n <= bad; n++) {
+			queue_kick(&net->queue[TX]);
+			ASSERT_EQ(0, device_settle(&net->device));
+		}
+		while ((ret = ring_get(&net->ring[TX], &token, &len)) > 0)
+			added--;
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(0, added) {
+			TH_LOG("round %d: %u frames are not back", i, added);
+		}
+		ASSERT_LT(0, queue_errors(&net->queue[TX]));
+		ASSERT_EQ(0, tx_check(net));
+	}
+}
+
+/*
+ * From zero-copy transmission to buffers in order, and back, on one file: as when a guest
+ * has an old driver first, and is rebooted into a new one.
+ */
+FIXTURE(zcopy)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(zcopy)
+{
+	bool packed;
+};
+
+FIXTURE_VARIANT_ADD(zcopy, split) { };
+FIXTURE_VARIANT_ADD(zcopy, packed) { .packed = true };
+
+FIXTURE_SETUP(zcopy)
+{
+	struct ring_kind kind = { .packed = variant->packed };
+
+	if (!have_zcopy())
+		SKIP(return, "vhost_net is loaded without experimental_zcopytx=1");
+	ASSERT_EQ(0, prepare(&self->net, kind, true, RING_SIZE));
+	ASSERT_EQ(0, start(&self->net));
+}
+
+FIXTURE_TEARDOWN(zcopy)
+{
+	if (have_zcopy())
+		end(&self->net);
+}
+
+static int restart(struct net *net, bool in_order)
+{
+	for (int i = RX; i <= TX; i++) {
+		if (queue_backend(&net->queue[i], -1))
+			return -1;
+		net->ring[i].kind.in_order = in_order;
+		ring_reset(&net->ring[i]);
+	}
+	net->features = kind_features(net->ring[TX].kind) | BIT(VIRTIO_NET_F_MRG_RXBUF);
+	if (device_features(&net->device, net->features))
+		return -1;
+	for (int i = RX; i <= TX; i++)
+		if (start_queue(net, i, queue_first_base(&net->queue[i])))
+			return -1;
+	return 0;
+}
+
+TEST_F(zcopy, and_in_order)
+{
+	struct net *net = &self->net;
+
+	/* long enough for it, and many at once */
+	net->least = 1000;
+	net->most = 1000;
+	for (int i = 0; i < 12; i++) {
+		/* that where zero copy ends is anywhere among what it has room for */
+		for (int laps = i % 2 ? 1 : 1 + random() % 5; laps; laps--) {
+			while (net->ring[TX].count < 250)
+				ASSERT_TRUE(tx_add_in(net, 1));
+			ASSERT_EQ(0, tx_pass(net)) {
+				TH_LOG("round %d, %s", i, i % 2 ? "in order" : "zero copy");
+			}
+		}
+		ASSERT_EQ(0, restart(net, !(i % 2)));
+	}
+	EXPECT_EQ(0, queue_errors(&net->queue[TX]));
 }
 
 FIXTURE(packed)
