@@ -5,17 +5,19 @@
  *
  * Backends see none of it. What vhost_get_vq_desc() returns is a handle, and all that
  * they do is to give it back to vhost_add_used(), or the last ones to
- * vhost_discard_vq_desc().
+ * vhost_discard_vq_desc(). In order, a buffer that a backend forgets is given back with
+ * the next one that it uses: what is used next follows from the handle, not from how many
+ * were used before.
  */
 #ifndef _DRIVERS_VHOST_RING_H
 #define _DRIVERS_VHOST_RING_H
 
 #include <linux/bits.h>
 #include <linux/types.h>
-#include <linux/uio.h>
 #include <uapi/linux/virtio_config.h>
 
 struct vhost_dev;
+struct vhost_virtqueue;
 
 /* Only the split layout out of order is vhost.c's. */
 enum vhost_layout {
@@ -31,6 +33,12 @@ struct vhost_desc {
 	u64 word;
 };
 
+/* A buffer that was fetched: its head, or Buffer ID; of how many descriptors, if packed */
+struct vhost_fetched {
+	u16 id;
+	u16 descs;
+};
+
 /* A batch of vhost-net */
 #define VHOST_RUN	64
 
@@ -41,7 +49,6 @@ struct vhost_desc {
  * @resync: split in order: @next_head is not known, the available ring has to say
  * @next_head: split in order: first descriptor of the next buffer
  * @ahead: packed: descriptors from last_avail_idx on that were fetched and discarded
- * @gets: how many buffers were fetched, less those discarded
  * @next: first descriptor of @run that is not in a buffer yet
  * @end: number of descriptors in @run
  * @used: packed: descriptors used since the driver was last looked at for a signal
@@ -49,7 +56,8 @@ struct vhost_desc {
  * @map: the last part of the memory table that a descriptor was in; none if @size is 0.
  *	None with an IOTLB.
  * @run: available descriptors that follow each other in the ring, read at once
- * @descs: of how many descriptors the last buffers fetched were, by @gets
+ * @fetched: in order: the buffers from last_used_idx to last_avail_idx, by their place:
+ *	that in the available ring, or of the first descriptor in the packed one
  *
  * Protected by the mutex of the virtqueue.
  */
@@ -58,7 +66,6 @@ struct vhost_ring {
 	bool resync;
 	u16 next_head;
 	u16 ahead;
-	u16 gets;
 	u8 next;
 	u8 end;
 	u32 used;
@@ -69,12 +76,13 @@ struct vhost_ring {
 		u64 uaddr;
 	} map;
 	struct vhost_desc run[VHOST_RUN];
-	u16 descs[UIO_MAXIOV];
+	struct vhost_fetched fetched[];
 };
 
 #define VHOST_RING_FEATURES	(BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER))
 
 u64 vhost_ring_features(void);
 int vhost_ring_check_features(struct vhost_dev *dev, u64 features);
+void vhost_discard_handle(struct vhost_virtqueue *vq, u32 handle);
 
 #endif

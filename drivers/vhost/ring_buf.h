@@ -71,9 +71,9 @@ static int vhost_buf_search(struct vhost_virtqueue *vq, u64 addr, u32 len, struc
 	}
 	map = vq->iotlb ? NULL : vhost_iotlb_itree_first(vq->umem, addr, addr);
 	if (map) {
-		vq->ring.map.start = map->start;
-		vq->ring.map.size = map->last - map->start + 1;
-		vq->ring.map.uaddr = map->addr;
+		vq->ring->map.start = map->start;
+		vq->ring->map.size = map->last - map->start + 1;
+		vq->ring->map.uaddr = map->addr;
 	}
 	return ret;
 }
@@ -82,12 +82,12 @@ static int vhost_buf_search(struct vhost_virtqueue *vq, u64 addr, u32 len, struc
 static __always_inline bool vhost_map_find(const struct vhost_virtqueue *vq, u64 addr, u32 len,
 					   struct iovec *iov)
 {
-	u64 offset = addr - vq->ring.map.start;
+	u64 offset = addr - vq->ring->map.start;
 
 	/* Not for a length of 0 either */
-	if (unlikely(offset >= vq->ring.map.size || len - 1ULL >= vq->ring.map.size - offset))
+	if (unlikely(offset >= vq->ring->map.size || len - 1ULL >= vq->ring->map.size - offset))
 		return false;
-	iov->iov_base = (void __user *)(uintptr_t)(vq->ring.map.uaddr + offset);
+	iov->iov_base = (void __user *)(uintptr_t)(vq->ring->map.uaddr + offset);
 	iov->iov_len = len;
 	return true;
 }
@@ -124,10 +124,16 @@ static int vhost_buf_add(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 
 }
 
 /*
- * A handle has the Buffer ID, or the head, and the number of descriptors less one. The
- * bit on top is so that it is not the size of the ring, which says that there is none.
+ * A handle has, in order, the place of the buffer in @fetched. Else it has the Buffer ID
+ * and the number of descriptors less one. The bit on top is so that it is not the size of
+ * the ring, which says that there is none.
  */
 #define VHOST_HANDLE	BIT(30)
+
+static __always_inline unsigned int vhost_handle_place(u32 handle)
+{
+	return handle ^ VHOST_HANDLE;
+}
 
 static __always_inline u16 vhost_handle_id(u32 handle)
 {
@@ -139,26 +145,18 @@ static __always_inline unsigned int vhost_handle_descs(u32 handle)
 	return (handle & GENMASK(14, 0)) + 1;
 }
 
-static __always_inline int vhost_ring_handle(struct vhost_virtqueue *vq, u16 id, unsigned int descs)
-{
-	int handle = ((u32)id << 15 | (descs - 1)) ^ VHOST_HANDLE;
-
-	if (unlikely(handle == vq->num)) {
-		vq_err(vq, "Buffer ID %u in a ring of %u\n", id, vq->num);
-		return -EINVAL;
-	}
-	vq->ring.descs[vq->ring.gets++ % ARRAY_SIZE(vq->ring.descs)] = descs;
-	return handle;
-}
-
 /*
- * Whether the used element of the next buffer will do for this one too. In order, and
- * only if nothing is written: not every driver can take what it receives in batches. A
- * backend says 0 bytes of no buffer that has room for some.
+ * In order, the used element of a buffer in which nothing is written stands for all that
+ * were fetched before it, too. One in which something is written stands for that buffer
+ * alone: not every driver can take what it receives in batches. So this finds the next of
+ * @heads from @i on that needs an element.
  */
-static __always_inline bool vhost_used_goes_on(const struct vhost_virtqueue *vq, u32 len)
+static __always_inline unsigned int vhost_used_next(const struct vring_used_elem *heads,
+						    unsigned int count, unsigned int i)
 {
-	return !len && vq->ring.layout != VHOST_PACKED;
+	while (!heads[i].len && i + 1 < count)
+		i++;
+	return i;
 }
 
 #endif

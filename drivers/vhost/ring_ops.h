@@ -73,7 +73,7 @@ static noinline int vhost_ring_read(struct vhost_virtqueue *vq, unsigned int des
 {
 	/* With an IOTLB the next one may be elsewhere */
 	unsigned int i, max = vq->iotlb ? 1 : VHOST_RUN;
-	struct vhost_ring *ring = &vq->ring;
+	struct vhost_ring *ring = vq->ring;
 	u16 position;
 	int ret;
 
@@ -98,10 +98,11 @@ static noinline int vhost_ring_read(struct vhost_virtqueue *vq, unsigned int des
 
 /* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
 static __always_inline int vhost_ring_got(struct vhost_virtqueue *vq, u64 word,
-					  unsigned int descs)
+					  unsigned int descs, enum vhost_layout layout)
 {
-	int ret = vhost_ring_is_packed(vq) ? vhost_packed_got(vq, vhost_desc_id(word), descs) :
-					     vhost_split_got(vq, descs);
+	int ret = layout == VHOST_SPLIT_IN_ORDER ?
+		  vhost_split_got(vq, descs) :
+		  vhost_packed_got(vq, vhost_desc_id(word), descs, layout);
 
 	if (unlikely(ret < 0))
 		vhost_ring_forget_run(vq);
@@ -115,7 +116,7 @@ static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec 
 				       unsigned int *log_num)
 {
 	struct vhost_buf buf = { .iov = iov, .iov_size = iov_size, .log = log, .log_num = log_num };
-	struct vhost_ring *ring = &vq->ring;
+	struct vhost_ring *ring = vq->ring;
 	const struct vhost_desc *desc;
 	unsigned int descs = 0;
 	u16 flags;
@@ -136,6 +137,12 @@ static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec 
 		}
 		desc = &ring->run[ring->next++];
 		flags = vhost_desc_flags(desc->word);
+		ret = -EINVAL;
+		if (unlikely(flags & VRING_DESC_F_INDIRECT && flags & VRING_DESC_F_NEXT)) {
+			/* Tables without end would keep this busy for minutes */
+			vq_err(vq, "An indirect descriptor that is not the last one\n");
+			goto none;
+		}
 		if (!(flags & VRING_DESC_F_INDIRECT))
 			ret = vhost_buf_add(vq, &buf, desc->addr, desc->word);
 		else if (vhost_ring_is_packed(vq))
@@ -147,7 +154,7 @@ static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec 
 		descs++;
 	} while (flags & VRING_DESC_F_NEXT);
 
-	ret = vhost_ring_got(vq, desc->word, descs);
+	ret = vhost_ring_got(vq, desc->word, descs, ring->layout);
 	if (unlikely(ret < 0))
 		goto none;
 	*out_num = buf.out;
@@ -170,7 +177,7 @@ none:
 static __always_inline bool vhost_ring_get_one(struct vhost_virtqueue *vq, struct iovec *iov,
 					       unsigned int iov_size, u64 *word)
 {
-	struct vhost_ring *ring = &vq->ring;
+	struct vhost_ring *ring = vq->ring;
 	const struct vhost_desc *desc = &ring->run[ring->next];
 
 	*word = desc->word;
@@ -181,16 +188,15 @@ static __always_inline bool vhost_ring_get_one(struct vhost_virtqueue *vq, struc
 	return true;
 }
 
-/* vhost_get_vq_desc(), but for the layout that is vhost.c's */
-static noinline int vhost_ring_get(struct vhost_virtqueue *vq, struct iovec iov[],
-				   unsigned int iov_size, unsigned int *out_num,
-				   unsigned int *in_num, struct vhost_log *log,
-				   unsigned int *log_num)
+static __always_inline int vhost_ring_get(struct vhost_virtqueue *vq, struct iovec iov[],
+					  unsigned int iov_size, unsigned int *out_num,
+					  unsigned int *in_num, struct vhost_log *log,
+					  unsigned int *log_num, enum vhost_layout layout)
 {
 	u64 word;
 	int ret;
 
-	if (vq->ring.next == vq->ring.end) {
+	if (vq->ring->next == vq->ring->end) {
 		ret = vhost_ring_read(vq, 0);
 		if (unlikely(ret <= 0)) {
 			*out_num = 0;
@@ -202,8 +208,99 @@ static noinline int vhost_ring_get(struct vhost_virtqueue *vq, struct iovec iov[
 		return vhost_ring_get_any(vq, iov, iov_size, out_num, in_num, log, log_num);
 	*in_num = !!(vhost_desc_flags(word) & VRING_DESC_F_WRITE);
 	*out_num = !*in_num;
-	return vhost_ring_got(vq, word, 1);
+	return vhost_ring_got(vq, word, 1, layout);
 }
+
+static noinline int
+vhost_split_in_order_get(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+			 unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+			 unsigned int *log_num)
+{
+	return vhost_ring_get(vq, iov, iov_size, out_num, in_num, log, log_num,
+			      VHOST_SPLIT_IN_ORDER);
+}
+
+static noinline int
+vhost_packed_get(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+		 unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+		 unsigned int *log_num)
+{
+	return vhost_ring_get(vq, iov, iov_size, out_num, in_num, log, log_num, VHOST_PACKED);
+}
+
+static noinline int
+vhost_packed_in_order_get(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+			  unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+			  unsigned int *log_num)
+{
+	return vhost_ring_get(vq, iov, iov_size, out_num, in_num, log, log_num,
+			      VHOST_PACKED_IN_ORDER);
+}
+
+/* What is done with a virtqueue, by the exported function of the name */
+struct vhost_ring_ops {
+	int (*get)(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+		   unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+		   unsigned int *log_num);
+	void (*discard)(struct vhost_virtqueue *vq, const struct vring_used_elem *heads, int n);
+	int (*add_used)(struct vhost_virtqueue *vq, struct vring_used_elem *heads,
+			unsigned int count);
+	bool (*notify)(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+	bool (*avail_empty)(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+	bool (*enable_notify)(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+	void (*disable_notify)(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+};
+
+static const struct vhost_ring_ops vhost_layouts[] = {
+	[VHOST_SPLIT] = {
+		.get = vhost_split_get,
+		.discard = vhost_split_discard,
+		.add_used = vhost_split_add_used_n,
+		.notify = vhost_split_notify,
+		.avail_empty = vhost_split_avail_empty,
+		.enable_notify = vhost_split_enable_notify,
+		.disable_notify = vhost_split_disable_notify,
+	},
+	[VHOST_SPLIT_IN_ORDER] = {
+		.get = vhost_split_in_order_get,
+		.discard = vhost_split_back_to,
+		.add_used = vhost_split_add_used,
+		.notify = vhost_split_notify,
+		.avail_empty = vhost_split_avail_empty,
+		.enable_notify = vhost_split_enable_notify,
+		.disable_notify = vhost_split_disable_notify,
+	},
+	[VHOST_PACKED] = {
+		.get = vhost_packed_get,
+		.discard = vhost_packed_discard,
+		.add_used = vhost_packed_add_used,
+		.notify = vhost_packed_notify,
+		.avail_empty = vhost_packed_avail_empty,
+		.enable_notify = vhost_packed_enable_notify,
+		.disable_notify = vhost_packed_disable_notify,
+	},
+	[VHOST_PACKED_IN_ORDER] = {
+		.get = vhost_packed_in_order_get,
+		.discard = vhost_packed_back_to,
+		.add_used = vhost_packed_in_order_add_used,
+		.notify = vhost_packed_notify,
+		.avail_empty = vhost_packed_avail_empty,
+		.enable_notify = vhost_packed_enable_notify,
+		.disable_notify = vhost_packed_disable_notify,
+	},
+};
+
+/* The layout is a constant in each of these, so the calls are direct ones. */
+#define vhost_ring_call(vq, op, ...)							\
+({											\
+	const struct vhost_ring *__ring = (vq)->ring;					\
+											\
+	likely(!__ring) ? vhost_layouts[VHOST_SPLIT].op(__VA_ARGS__) :			\
+	__ring->layout == VHOST_SPLIT_IN_ORDER ?					\
+			  vhost_layouts[VHOST_SPLIT_IN_ORDER].op(__VA_ARGS__) :		\
+	__ring->layout == VHOST_PACKED ? vhost_layouts[VHOST_PACKED].op(__VA_ARGS__) :	\
+			  vhost_layouts[VHOST_PACKED_IN_ORDER].op(__VA_ARGS__);		\
+})
 
 /**
  * vhost_get_vq_desc() - fetch the next buffer that the driver made available
@@ -225,49 +322,124 @@ int vhost_get_vq_desc(struct vhost_virtqueue *vq, struct iovec iov[], unsigned i
 		      unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
 		      unsigned int *log_num)
 {
-	return vq->ring.layout ?
-		vhost_ring_get(vq, iov, iov_size, out_num, in_num, log, log_num) :
-		vhost_get_split_desc(vq, iov, iov_size, out_num, in_num, log, log_num);
+	return vhost_ring_call(vq, get, vq, iov, iov_size, out_num, in_num, log, log_num);
 }
 EXPORT_SYMBOL_GPL(vhost_get_vq_desc);
 
-static noinline void vhost_ring_discard(struct vhost_virtqueue *vq, int n)
+/**
+ * vhost_discard_vq_desc() - the last buffers fetched are to be fetched again
+ * @vq: the virtqueue
+ * @heads: their handles, in the order in which they were fetched
+ * @n: how many
+ *
+ * Context: the caller holds the mutex of @vq.
+ */
+void vhost_discard_vq_desc(struct vhost_virtqueue *vq, const struct vring_used_elem *heads, int n)
 {
-	struct vhost_ring *ring = &vq->ring;
-	unsigned int descs = 0;
-	int i;
+	vhost_ring_call(vq, discard, vq, heads, n);
+}
+EXPORT_SYMBOL_GPL(vhost_discard_vq_desc);
 
-	for (i = 0; i < n; i++)
-		descs += ring->descs[--ring->gets % ARRAY_SIZE(ring->descs)];
-	vhost_ring_forget_run(vq);
+/**
+ * vhost_discard_handle() - vhost_discard_vq_desc() of one buffer
+ * @vq: the virtqueue
+ * @handle: what vhost_get_vq_desc() returned last
+ *
+ * Context: the caller holds the mutex of @vq.
+ */
+void vhost_discard_handle(struct vhost_virtqueue *vq, u32 handle)
+{
+	struct vring_used_elem elem = { .id = cpu_to_vhost32(vq, handle) };
 
-	if (vhost_ring_is_packed(vq)) {
-		vhost_packed_discard(vq, descs);
-	} else {
-		vq->last_avail_idx -= n;
-		ring->next_head = (ring->next_head - descs) & (vq->num - 1);
-	}
+	vhost_discard_vq_desc(vq, &elem, 1);
+}
+EXPORT_SYMBOL_GPL(vhost_discard_handle);
+
+/**
+ * vhost_add_used_n() - give buffers back to the driver
+ * @vq: the virtqueue
+ * @heads: their handles, and how many bytes were written
+ * @count: how many
+ *
+ * Context: the caller holds the mutex of @vq. May sleep.
+ * Return: 0, or -EFAULT.
+ */
+int vhost_add_used_n(struct vhost_virtqueue *vq, struct vring_used_elem *heads, unsigned int count)
+{
+	return vhost_ring_call(vq, add_used, vq, heads, count);
+}
+EXPORT_SYMBOL_GPL(vhost_add_used_n);
+
+static bool vhost_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
+{
+	return vhost_ring_call(vq, notify, dev, vq);
 }
 
+/**
+ * vhost_vq_avail_empty() - is there surely no buffer to fetch?
+ * @dev: the device
+ * @vq: its virtqueue
+ *
+ * Context: the caller holds the mutex of @vq. May sleep.
+ * Return: true if so.
+ */
+bool vhost_vq_avail_empty(struct vhost_dev *dev, struct vhost_virtqueue *vq)
+{
+	return vhost_ring_call(vq, avail_empty, dev, vq);
+}
+EXPORT_SYMBOL_GPL(vhost_vq_avail_empty);
+
+/**
+ * vhost_enable_notify() - have the driver kick when it adds a buffer
+ * @dev: the device
+ * @vq: its virtqueue
+ *
+ * Context: the caller holds the mutex of @vq. May sleep.
+ * Return: whether one was added meanwhile.
+ */
+bool vhost_enable_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
+{
+	return vhost_ring_call(vq, enable_notify, dev, vq);
+}
+EXPORT_SYMBOL_GPL(vhost_enable_notify);
+
+/**
+ * vhost_disable_notify() - spare the driver kicks
+ * @dev: the device
+ * @vq: its virtqueue
+ *
+ * Context: the caller holds the mutex of @vq. May sleep.
+ */
+void vhost_disable_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
+{
+	vhost_ring_call(vq, disable_notify, dev, vq);
+}
+EXPORT_SYMBOL_GPL(vhost_disable_notify);
+
 /*
- * vhost_vq_init_access(): the backend is there, the features are final while it is.
- * Returns whether the layout is not vhost.c's, or -EINVAL or -EFAULT.
+ * vhost_vq_init_access(): the backend is there, the features are final while it is, and so
+ * is the size. Returns whether the layout is packed, or -EINVAL, -ENOMEM or -EFAULT.
  */
 static int vhost_ring_init(struct vhost_virtqueue *vq)
 {
+	bool packed = vhost_has_feature(vq, VIRTIO_F_RING_PACKED);
 	bool in_order = vhost_has_feature(vq, VIRTIO_F_IN_ORDER);
+	struct vhost_ring *ring = NULL;
 
-	vq->ring.gets = 0;
-	vhost_ring_forget(vq);
-	if (vhost_has_feature(vq, VIRTIO_F_RING_PACKED)) {
-		vq->ring.layout = in_order ? VHOST_PACKED_IN_ORDER : VHOST_PACKED;
-		return vhost_packed_init(vq) ?: 1;
-	}
-	if (!is_power_of_2(vq->num))
+	if (!packed && !is_power_of_2(vq->num))
 		return -EINVAL;
-	vq->ring.layout = in_order ? VHOST_SPLIT_IN_ORDER : VHOST_SPLIT;
-	vq->ring.resync = true;
-	return 0;
+	if (packed || in_order) {
+		/* Read ahead is nothing, and a head is not known. */
+		ring = kvzalloc(struct_size(ring, fetched, in_order ? vq->num : 0), GFP_KERNEL);
+		if (!ring)
+			return -ENOMEM;
+		ring->layout = !packed ? VHOST_SPLIT_IN_ORDER :
+				in_order ? VHOST_PACKED_IN_ORDER : VHOST_PACKED;
+		ring->resync = true;
+	}
+	vhost_ring_free(vq);
+	vq->ring = ring;
+	return packed ? vhost_packed_init(vq) ?: 1 : 0;
 }
 
 #endif

@@ -12,7 +12,6 @@
 #ifndef _DRIVERS_VHOST_RING_PACKED_H
 #define _DRIVERS_VHOST_RING_PACKED_H
 
-#define VHOST_PACKED_WRAP	BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
 #define VHOST_PACKED_AVAIL	BIT(VRING_PACKED_DESC_F_AVAIL)
 #define VHOST_PACKED_USED	BIT(VRING_PACKED_DESC_F_USED)
 
@@ -93,7 +92,7 @@ static noinline int vhost_packed_read(struct vhost_virtqueue *vq, u16 position,
 {
 	u16 avail = position & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL : VHOST_PACKED_USED;
 	struct vring_packed_desc __user *from = vhost_packed_ring(vq);
-	unsigned int i, n;
+	unsigned int n;
 	__le64 addr;
 
 	from = vhost_ring_uaddr(vq, from + vhost_packed_index(position), max * sizeof(*from),
@@ -107,12 +106,14 @@ static noinline int vhost_packed_read(struct vhost_virtqueue *vq, u16 position,
 		if ((vhost_desc_flags(to[n].word) & (VHOST_PACKED_AVAIL | VHOST_PACKED_USED)) !=
 		    avail)
 			break;
-	}
-	/* The driver wrote the flags last. Pairs with its virtio_wmb(). */
-	smp_rmb();
-	for (i = 0; i < n; i++) {
-		unsafe_get_user(addr, &from[i].addr, fault);
-		to[i].addr = le64_to_cpu(addr);
+		/*
+		 * The driver wrote the flags of a head last: the rest of the chain, in this
+		 * descriptor and in those after it, is read after them. Pairs with its
+		 * virtio_wmb().
+		 */
+		smp_rmb();
+		unsafe_get_user(addr, &from[n].addr, fault);
+		to[n].addr = le64_to_cpu(addr);
 	}
 	user_read_access_end();
 	return n;
@@ -167,25 +168,33 @@ static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_bu
 
 /* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
 static __always_inline int vhost_packed_got(struct vhost_virtqueue *vq, u16 id,
-					    unsigned int descs)
+					    unsigned int descs, enum vhost_layout layout)
 {
-	int ret;
+	unsigned int place = vhost_packed_index(vq->last_avail_idx);
+	struct vhost_ring *ring = vq->ring;
+	u32 handle = place;
 
 	/* A driver may offer descriptors again before they are used */
-	if (unlikely(vq->ring.have + descs > vq->num)) {
+	if (unlikely(ring->have + descs > vq->num)) {
 		vq_err(vq, "More descriptors available than there are\n");
 		return -EINVAL;
 	}
-	ret = vhost_ring_handle(vq, id, descs);
-	if (likely(ret >= 0)) {
-		vq->last_avail_idx = vhost_packed_after(vq, vq->last_avail_idx, descs);
-		vq->ring.have += descs;
-		vq->ring.ahead -= min(vq->ring.ahead, descs);
+	if (layout == VHOST_PACKED_IN_ORDER)
+		ring->fetched[place] = (struct vhost_fetched){ id, descs };
+	else
+		handle = (u32)id << 15 | (descs - 1);
+	handle ^= VHOST_HANDLE;
+	if (layout == VHOST_PACKED && unlikely(handle == vq->num)) {
+		vq_err(vq, "Buffer ID %u in a ring of %u\n", id, vq->num);
+		return -EINVAL;
 	}
-	return ret;
+	vq->last_avail_idx = vhost_packed_after(vq, vq->last_avail_idx, descs);
+	ring->have += descs;
+	ring->ahead -= min(ring->ahead, descs);
+	return handle;
 }
 
-static void vhost_packed_discard(struct vhost_virtqueue *vq, unsigned int descs)
+static void vhost_packed_back(struct vhost_virtqueue *vq, unsigned int descs)
 {
 	unsigned int i = vhost_packed_index(vq->last_avail_idx);
 	u16 wrap = vq->last_avail_idx & VHOST_PACKED_WRAP;
@@ -195,8 +204,41 @@ static void vhost_packed_discard(struct vhost_virtqueue *vq, unsigned int descs)
 		wrap ^= VHOST_PACKED_WRAP;
 	}
 	vq->last_avail_idx = (i - descs) | wrap;
-	vq->ring.have -= descs;
-	vq->ring.ahead += descs;
+	vq->ring->have -= descs;
+	vq->ring->ahead += descs;
+	vhost_ring_forget_run(vq);
+}
+
+/* vhost_discard_vq_desc(): these are the last ones that were fetched. */
+static noinline void vhost_packed_discard(struct vhost_virtqueue *vq,
+					  const struct vring_used_elem *heads, int n)
+{
+	unsigned int descs = 0;
+
+	while (n--)
+		descs += vhost_handle_descs(vhost32_to_cpu(vq, heads[n].id));
+	vhost_packed_back(vq, descs);
+}
+
+/* From the descriptor at @place to that at @position */
+static __always_inline unsigned int vhost_packed_since(const struct vhost_virtqueue *vq,
+						       unsigned int place, u16 position)
+{
+	unsigned int i = vhost_packed_index(position);
+
+	return i >= place ? i - place : i + vq->num - place;
+}
+
+/* vhost_discard_vq_desc(), in order, of all buffers from @heads on */
+static noinline void vhost_packed_back_to(struct vhost_virtqueue *vq,
+					  const struct vring_used_elem *heads, int n)
+{
+	unsigned int place;
+
+	if (!n)
+		return;
+	place = vhost_handle_place(vhost32_to_cpu(vq, heads->id));
+	vhost_packed_back(vq, vhost_packed_since(vq, place, vq->last_avail_idx) ?: vq->num);
 }
 
 /* All of a used descriptor but the address, which means nothing there */
@@ -244,48 +286,75 @@ struct vhost_packed_used {
 	u16 next;	/* where the one after it goes */
 };
 
-/* The next of those for @heads from *@i on, of @count. */
-static __always_inline struct vhost_packed_used
+/*
+ * The used descriptor that is next after those up to @position, for @heads from *@i on, of
+ * @count. In order, buffers before them that the backend forgot are given back, too. False:
+ * the backend used what it did not fetch.
+ */
+static __always_inline bool
 vhost_packed_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *heads,
-		       unsigned int count, unsigned int *i, u16 position)
+		       unsigned int count, unsigned int *i, u16 position,
+		       enum vhost_layout layout, struct vhost_packed_used *used)
 {
-	struct vhost_packed_used used = { .position = position };
-	unsigned int descs = 0;
-	u32 handle;
+	bool in_order = layout == VHOST_PACKED_IN_ORDER;
+	unsigned int next = in_order ? vhost_used_next(heads, count, *i) : *i;
+	u32 handle = vhost32_to_cpu(vq, heads[next].id);
+	const struct vhost_fetched *fetched;
+	unsigned int place, descs;
 
-	do {
-		handle = vhost32_to_cpu(vq, heads[*i].id);
-		used.len = vhost32_to_cpu(vq, heads[*i].len);
-		descs += vhost_handle_descs(handle);
+	used->position = position;
+	used->len = vhost32_to_cpu(vq, heads[next].len);
+	if (in_order) {
+		place = vhost_handle_place(handle);
+		if (unlikely(place >= vq->num))
+			return false;
+		descs = (place >= vhost_packed_index(position) ? place : place + vq->num) -
+			vhost_packed_index(position);
+		if (unlikely(descs && used->len)) {
+			place = vhost_packed_index(position);
+			descs = 0;
+			used->len = 0;
+		} else {
+			*i = next + 1;
+		}
+		fetched = &vq->ring->fetched[place];
+		used->id = fetched->id;
+		descs += fetched->descs;
+	} else {
+		used->id = vhost_handle_id(handle);
+		descs = vhost_handle_descs(handle);
 		++*i;
-	} while (vhost_used_goes_on(vq, used.len) && *i < count);
-	used.id = vhost_handle_id(handle);
-	used.next = vhost_packed_after(vq, position, descs);
-	vq->ring.have -= descs;
-	return used;
+	}
+	if (unlikely(descs > vq->ring->have))
+		return false;
+	used->next = vhost_packed_after(vq, position, descs);
+	vq->ring->have -= descs;
+	return true;
 }
 
 /*
  * vhost_add_used_n(). The driver looks for the first descriptor, so that is written
  * last: a packet in several buffers is there as a whole or not at all.
  */
-static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
-					  const struct vring_used_elem *heads, unsigned int count)
+static __always_inline int vhost_packed_used(struct vhost_virtqueue *vq,
+					     const struct vring_used_elem *heads,
+					     unsigned int count, enum vhost_layout layout)
 {
 	struct vring_packed_desc __user *ring = vhost_packed_ring(vq);
 	struct vring_packed_desc __user *to;
 	struct vhost_packed_used first, used;
-	unsigned int i = 0, had = vq->ring.have;
-	int ret;
+	unsigned int i = 0, had = vq->ring->have;
 
-	first = vhost_packed_next_used(vq, heads, count, &i, vq->last_used_idx);
+	if (!vhost_packed_next_used(vq, heads, count, &i, vq->last_used_idx, layout, &first))
+		goto bad;
 	used = first;
 	if (i < count && !vq->iotlb && !vq->log_used) {
 		/* All the others at once */
 		if (!user_write_access_begin(ring, vq->num * sizeof(*ring)))
 			goto bad;
 		while (i < count) {
-			used = vhost_packed_next_used(vq, heads, count, &i, used.next);
+			if (!vhost_packed_next_used(vq, heads, count, &i, used.next, layout, &used))
+				goto fault;
 			to = ring + vhost_packed_index(used.position);
 			if (!vhost_packed_put_word(to, vhost_packed_used_word(used.position,
 									      used.id, used.len)))
@@ -294,19 +363,17 @@ static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
 		user_write_access_end();
 	}
 	while (i < count) {
-		used = vhost_packed_next_used(vq, heads, count, &i, used.next);
-		ret = vhost_packed_write_used(vq, used.position, used.id, used.len);
-		if (ret)
-			return ret;
+		if (!vhost_packed_next_used(vq, heads, count, &i, used.next, layout, &used) ||
+		    vhost_packed_write_used(vq, used.position, used.id, used.len))
+			goto bad;
 	}
 
 	/* All of it before the first. Pairs with the driver's virtio_rmb(). */
 	smp_wmb();
-	ret = vhost_packed_write_used(vq, first.position, first.id, first.len);
-	if (ret)
-		return ret;
+	if (vhost_packed_write_used(vq, first.position, first.id, first.len))
+		goto bad;
 	vq->last_used_idx = used.next;
-	vq->ring.used = min(vq->ring.used + had - vq->ring.have, vq->num);
+	vq->ring->used = min(vq->ring->used + had - vq->ring->have, vq->num);
 	if (unlikely(vq->log_used) && vq->log_ctx)
 		eventfd_signal(vq->log_ctx);
 	return 0;
@@ -314,16 +381,31 @@ static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
 fault:
 	user_write_access_end();
 bad:
+	/* In order, the next ones that are used make up for it */
+	vq->ring->have = had;
 	vq_err(vq, "Failed to write used descriptors\n");
 	return -EFAULT;
 }
 
+static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
+					  struct vring_used_elem *heads, unsigned int count)
+{
+	return vhost_packed_used(vq, heads, count, VHOST_PACKED);
+}
+
+static noinline int vhost_packed_in_order_add_used(struct vhost_virtqueue *vq,
+						   struct vring_used_elem *heads,
+						   unsigned int count)
+{
+	return vhost_packed_used(vq, heads, count, VHOST_PACKED_IN_ORDER);
+}
+
 /* vhost_notify() */
-static noinline bool vhost_packed_notify(struct vhost_virtqueue *vq)
+static noinline bool vhost_packed_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
 {
 	struct vring_packed_desc_event __user *event = (void __user *)vq->avail;
 	u16 off_wrap, flags, off, new = vhost_packed_index(vq->last_used_idx);
-	u32 used = vq->ring.used;
+	u32 used = vq->ring->used;
 	__le32 word;
 	int ret = -EFAULT;
 
@@ -340,7 +422,7 @@ static noinline bool vhost_packed_notify(struct vhost_virtqueue *vq)
 	off_wrap = le32_to_cpu(word);
 	flags = le32_to_cpu(word) >> 16;
 
-	vq->ring.used = 0;
+	vq->ring->used = 0;
 	if (flags == VRING_PACKED_EVENT_FLAG_DISABLE)
 		return false;
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC ||
@@ -386,7 +468,7 @@ static int vhost_packed_write_event(struct vhost_virtqueue *vq, u16 off_wrap, u1
  */
 static u16 vhost_packed_end(const struct vhost_virtqueue *vq)
 {
-	return vhost_packed_after(vq, vq->last_avail_idx, vq->ring.ahead);
+	return vhost_packed_after(vq, vq->last_avail_idx, vq->ring->ahead);
 }
 
 /* vhost_get_avail_idx(): whether there are new descriptors, or -EFAULT. */
@@ -397,11 +479,20 @@ static int vhost_packed_more_avail(struct vhost_virtqueue *vq)
 	return vhost_packed_read(vq, vhost_packed_end(vq), &desc, 1);
 }
 
-/* vhost_enable_notify(), but for the flag */
-static bool vhost_packed_enable_notify(struct vhost_virtqueue *vq)
+/* vhost_vq_avail_empty() */
+static bool vhost_packed_avail_empty(struct vhost_dev *dev, struct vhost_virtqueue *vq)
+{
+	return !vq->ring->ahead && !vhost_packed_more_avail(vq);
+}
+
+/* vhost_enable_notify() */
+static bool vhost_packed_enable_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
 {
 	bool event_idx = vhost_has_feature(vq, VIRTIO_RING_F_EVENT_IDX);
 
+	if (!(vq->used_flags & VRING_USED_F_NO_NOTIFY))
+		return false;
+	vq->used_flags &= ~VRING_USED_F_NO_NOTIFY;
 	if (vhost_packed_write_event(vq, event_idx ? vhost_packed_end(vq) : 0,
 				     event_idx ? VRING_PACKED_EVENT_FLAG_DESC :
 						 VRING_PACKED_EVENT_FLAG_ENABLE))
@@ -411,9 +502,12 @@ static bool vhost_packed_enable_notify(struct vhost_virtqueue *vq)
 	return vhost_packed_more_avail(vq) > 0;
 }
 
-/* vhost_disable_notify(), but for the flag. An event that was passed needs no change. */
-static void vhost_packed_disable_notify(struct vhost_virtqueue *vq)
+/* vhost_disable_notify(). An event that was passed needs no change. */
+static void vhost_packed_disable_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
 {
+	if (vq->used_flags & VRING_USED_F_NO_NOTIFY)
+		return;
+	vq->used_flags |= VRING_USED_F_NO_NOTIFY;
 	if (!vhost_has_feature(vq, VIRTIO_RING_F_EVENT_IDX))
 		vhost_packed_write_event(vq, 0, VRING_PACKED_EVENT_FLAG_DISABLE);
 }
@@ -421,19 +515,27 @@ static void vhost_packed_disable_notify(struct vhost_virtqueue *vq)
 /* vhost_vq_init_access() */
 static int vhost_packed_init(struct vhost_virtqueue *vq)
 {
-	unsigned int avail = vhost_packed_index(vq->last_avail_idx);
-	unsigned int used = vhost_packed_index(vq->last_used_idx);
+	unsigned int avail, used;
 	bool off = vq->used_flags & VRING_USED_F_NO_NOTIFY;
 
+	if (!vq->has_base)
+		vhost_ring_first_base(vq);
+	avail = vhost_packed_index(vq->last_avail_idx);
+	used = vhost_packed_index(vq->last_used_idx);
 	if (avail >= vq->num || used >= vq->num || vq->num > VHOST_PACKED_MAX)
 		return -EINVAL;
 	if ((vq->last_avail_idx ^ vq->last_used_idx) & VHOST_PACKED_WRAP)
 		avail += vq->num;
 	if (avail < used || avail - used > vq->num)
 		return -EINVAL;
-	vq->ring.have = avail - used;
-	vq->ring.used = 0;
-	vq->ring.ahead = 0;
+	if (vq->ring->layout == VHOST_PACKED_IN_ORDER) {
+		/* What was not used is fetched again */
+		vq->last_avail_idx = vq->last_used_idx;
+		avail = used;
+	}
+	vq->ring->have = avail - used;
+	vq->ring->used = 0;
+	vq->ring->ahead = 0;
 	vq->signalled_used_valid = false;
 	return vhost_packed_write_event(vq, 0, off ? VRING_PACKED_EVENT_FLAG_DISABLE :
 						     VRING_PACKED_EVENT_FLAG_ENABLE);

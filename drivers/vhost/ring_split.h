@@ -22,8 +22,8 @@ static int vhost_split_resync(struct vhost_virtqueue *vq)
 		vq_err(vq, "Head %u in a ring of %u\n", vhost16_to_cpu(vq, head), vq->num);
 		return -EINVAL;
 	}
-	vq->ring.next_head = vhost16_to_cpu(vq, head);
-	vq->ring.resync = false;
+	vq->ring->next_head = vhost16_to_cpu(vq, head);
+	vq->ring->resync = false;
 	return 0;
 }
 
@@ -37,7 +37,7 @@ static int vhost_split_avail(struct vhost_virtqueue *vq)
 		if (unlikely(ret <= 0))
 			return ret;
 	}
-	return likely(!vq->ring.resync) ? 1 : vhost_split_resync(vq) ?: 1;
+	return likely(!vq->ring->resync) ? 1 : vhost_split_resync(vq) ?: 1;
 }
 
 /*
@@ -88,35 +88,57 @@ static int vhost_split_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf
 			    buf->log_num, &indirect);
 }
 
-/* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
+/* A buffer of @descs descriptors was fetched. Returns its handle. */
 static __always_inline int vhost_split_got(struct vhost_virtqueue *vq, unsigned int descs)
 {
-	u16 head = vq->ring.next_head;
-	int ret = vhost_ring_handle(vq, head, descs);
+	unsigned int place = vq->last_avail_idx++ & (vq->num - 1);
+	struct vhost_ring *ring = vq->ring;
 
-	if (likely(ret >= 0)) {
-		vq->last_avail_idx++;
-		vq->ring.next_head = (head + descs) & (vq->num - 1);
-	}
-	return ret;
+	ring->fetched[place].id = ring->next_head;
+	ring->next_head = (ring->next_head + descs) & (vq->num - 1);
+	return place ^ VHOST_HANDLE;
+}
+
+/* vhost_discard_vq_desc(), of all buffers from @heads on */
+static noinline void vhost_split_back_to(struct vhost_virtqueue *vq,
+					 const struct vring_used_elem *heads, int n)
+{
+	unsigned int place, back;
+
+	if (!n)
+		return;
+	place = vhost_handle_place(vhost32_to_cpu(vq, heads->id)) & (vq->num - 1);
+	back = (vq->last_avail_idx - place) & (vq->num - 1);
+	vq->last_avail_idx -= back ?: vq->num;
+	vq->ring->next_head = vq->ring->fetched[place].id;
+	vhost_ring_forget_run(vq);
 }
 
 /*
- * The next used element for @heads from *@i on, of @count. Returns its place in the ring;
- * those of the other buffers that it is for stay as they are.
+ * The used element that is next after those up to @used, for @heads from *@i on, of
+ * @count. Buffers before them that the backend forgot are given back, too. Returns how
+ * many buffers it stands for; or 0: the backend used what it did not fetch.
  */
 static __always_inline unsigned int
 vhost_split_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *heads,
-		      unsigned int count, unsigned int *i, struct vring_used_elem *elem)
+		      unsigned int count, unsigned int *i, u16 used, struct vring_used_elem *elem)
 {
-	unsigned int place = (vq->last_used_idx + *i) & (vq->num - 1);
+	unsigned int next = vhost_used_next(heads, count, *i), mask = vq->num - 1;
+	unsigned int place = vhost_handle_place(vhost32_to_cpu(vq, heads[next].id)) & mask;
+	unsigned int before = (place - used) & mask;
 
-	while (vhost_used_goes_on(vq, vhost32_to_cpu(vq, heads[*i].len)) && *i + 1 < count)
-		++*i;
-	elem->id = cpu_to_vhost32(vq, vhost_handle_id(vhost32_to_cpu(vq, heads[*i].id)));
-	elem->len = heads[*i].len;
-	++*i;
-	return place;
+	if (unlikely(before >= (u16)(vq->last_avail_idx - used)))
+		return 0;
+	elem->len = heads[next].len;
+	if (unlikely(before && elem->len)) {
+		place = used & mask;
+		before = 0;
+		elem->len = 0;
+	} else {
+		*i = next + 1;
+	}
+	elem->id = cpu_to_vhost32(vq, vq->ring->fetched[place].id);
+	return before + 1;
 }
 
 /* One of them, which with an IOTLB may be in two pages */
@@ -133,36 +155,62 @@ static int vhost_split_write_used(struct vhost_virtqueue *vq, unsigned int place
 	return 0;
 }
 
-/* vhost_add_used_n(), but for the index in memory, which is written after this */
+/* The index in memory, which says that there are more used elements */
+static int vhost_split_write_used_idx(struct vhost_virtqueue *vq)
+{
+	/* The elements before it. Pairs with the driver's virtio_rmb(). */
+	smp_wmb();
+	if (unlikely(vhost_put_used_idx(vq)))
+		return -EFAULT;
+	if (unlikely(vq->log_used)) {
+		/* What was written before the log that says so */
+		smp_wmb();
+		log_used(vq, offsetof(struct vring_used, idx), sizeof(vq->used->idx));
+		if (vq->log_ctx)
+			eventfd_signal(vq->log_ctx);
+	}
+	return 0;
+}
+
+/* vhost_add_used_n() */
 static noinline int vhost_split_add_used(struct vhost_virtqueue *vq,
-					 const struct vring_used_elem *heads, unsigned int count)
+					 struct vring_used_elem *heads, unsigned int count)
 {
 	vring_used_elem_t __user *ring = vq->used->ring;
 	struct vring_used_elem elem;
-	unsigned int place, i = 0;
+	unsigned int n, place, i = 0;
+	u16 used = vq->last_used_idx;
 
 	if (!vq->iotlb && !vq->log_used) {
 		/* All of them at once */
 		if (!user_write_access_begin(ring, vq->num * sizeof(*ring)))
 			goto bad;
 		while (i < count) {
-			place = vhost_split_next_used(vq, heads, count, &i, &elem);
+			n = vhost_split_next_used(vq, heads, count, &i, used, &elem);
+			if (unlikely(!n))
+				goto fault;
+			place = used & (vq->num - 1);
 			unsafe_put_user(elem.id, &ring[place].id, fault);
 			unsafe_put_user(elem.len, &ring[place].len, fault);
+			used += n;
 		}
 		user_write_access_end();
 	}
 	while (i < count) {
-		place = vhost_split_next_used(vq, heads, count, &i, &elem);
-		if (vhost_split_write_used(vq, place, elem))
+		n = vhost_split_next_used(vq, heads, count, &i, used, &elem);
+		if (!n || vhost_split_write_used(vq, used & (vq->num - 1), elem))
 			goto bad;
+		used += n;
 	}
 
-	vq->last_used_idx += count;
+	n = (u16)(used - vq->last_used_idx);
+	vq->last_used_idx = used;
 	/* All the indices were used since: the one that was signalled says nothing any more */
-	if ((u16)(vq->last_used_idx - vq->signalled_used) < count)
+	if ((u16)(used - vq->signalled_used) < n)
 		vq->signalled_used_valid = false;
-	return 0;
+	if (likely(!vhost_split_write_used_idx(vq)))
+		return 0;
+	goto bad;
 
 fault:
 	user_write_access_end();

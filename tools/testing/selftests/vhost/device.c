@@ -168,8 +168,12 @@ int queue_backend(struct queue *queue, int fd)
 
 int queue_setup(struct queue *queue, uint32_t base)
 {
-	return queue_num(queue, queue->ring->num) || queue_set_base(queue, base) ||
-	       queue_ring_address(queue) ||
+	return queue_set_base(queue, base) || queue_setup_no_base(queue) ? -1 : 0;
+}
+
+int queue_setup_no_base(struct queue *queue)
+{
+	return queue_num(queue, queue->ring->num) || queue_ring_address(queue) ||
 	       set_file(queue, VHOST_SET_VRING_KICK, queue->kick) ||
 	       set_file(queue, VHOST_SET_VRING_CALL, queue->call) ||
 	       set_file(queue, VHOST_SET_VRING_ERR, queue->error) ? -1 : 0;

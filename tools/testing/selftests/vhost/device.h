@@ -56,6 +56,9 @@ int queue_backend(struct queue *queue, int fd);
 /* All that there is to tell vhost of a virtqueue but its backend */
 int queue_setup(struct queue *queue, uint32_t base);
 
+/* And but for where it is */
+int queue_setup_no_base(struct queue *queue);
+
 /* VHOST_SET_VRING_BASE of an unused ring */
 uint32_t queue_first_base(const struct queue *queue);
 

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -510,6 +511,34 @@ TEST(features)
 
 	ASSERT_EQ(0, device_features(&device, version_1));
 	device_close(&device);
+}
+
+/*
+ * A device has all its virtqueues in one piece of memory: that of this many is as large as
+ * can be had, if what other layouts need is not in each.
+ */
+#define MAX_IO_VQS	"/sys/module/vhost_scsi/parameters/max_io_vqs"
+
+TEST(many_virtqueues)
+{
+	int file = open(MAX_IO_VQS, O_RDWR | O_CLOEXEC), error;
+	char before[16];
+	struct device device;
+	ssize_t n;
+
+	if (file < 0)
+		SKIP(return, "there is no " MAX_IO_VQS);
+	n = read(file, before, sizeof(before));
+	ASSERT_LT(0, n);
+	ASSERT_EQ(3, pwrite(file, "200", 3, 0));
+	error = device_open(&device, DEVICE) ? errno : 0;
+	ASSERT_EQ(n, pwrite(file, before, n, 0));
+	EXPECT_EQ(0, error) {
+		TH_LOG("%s", strerror(error));
+	}
+	if (!error)
+		device_close(&device);
+	close(file);
 }
 
 FIXTURE(scsi)

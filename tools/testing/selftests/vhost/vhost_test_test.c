@@ -402,6 +402,24 @@ TEST_F(setup, base)
 	test_end(test);
 }
 
+/* A ring that was never used begins at its begin, without being told so. */
+TEST_F(setup, no_base)
+{
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, queue_setup_no_base(&test->queue));
+	ASSERT_EQ(0, test_run(test, 1));
+	for (int i = 0; i < 30; i++) {
+		ASSERT_TRUE(test_add(test, 3));
+		ASSERT_EQ(0, test_pass(test));
+		/* and goes on where it was, which is not always there */
+		ASSERT_EQ(0, test_run(test, 0));
+		ASSERT_EQ(0, test_run(test, 1));
+	}
+	test_end(test);
+}
+
 /* A base that is none */
 TEST_F(setup, base_outside)
 {
@@ -670,6 +688,134 @@ TEST_F(setup, reset)
 		ASSERT_EQ(0, test_run(test, 1));
 	}
 	test_end(test);
+}
+
+/*
+ * Buffers that the device fetches, does not like, and forgets. In order they come back
+ * with the next ones that it likes, so that it and the driver agree on where they are.
+ */
+FIXTURE(forgotten)
+{
+	struct test test;
+};
+
+FIXTURE_VARIANT(forgotten)
+{
+	struct ring_kind kind;
+};
+
+RING_KIND(forgotten, split, .in_order = true);
+RING_KIND(forgotten, packed, .packed = true, .in_order = true);
+RING_KIND(forgotten, split_event_idx, .in_order = true, .event_idx = true);
+RING_KIND(forgotten, packed_event_idx, .packed = true, .in_order = true, .event_idx = true);
+RING_KIND(forgotten, split_indirect, .in_order = true, .indirect = true);
+RING_KIND(forgotten, packed_indirect, .packed = true, .in_order = true, .indirect = true);
+
+FIXTURE_SETUP(forgotten)
+{
+	if (access(TEST_DEVICE, F_OK))
+		SKIP(return, "there is no " TEST_DEVICE);
+	ASSERT_EQ(0, test_start(&self->test, variant->kind, 4 * RING_SIZE));
+}
+
+FIXTURE_TEARDOWN(forgotten)
+{
+	test_end(&self->test);
+}
+
+/* One that has no bytes, or is to be written */
+static bool add_bad(struct test *test)
+{
+	unsigned int n = 1 + random() % 2, len = random() % 2;
+	struct piece pieces[] = {
+		{ MEMORY_GPA, len, false }, { MEMORY_GPA + 100, len, false },
+	};
+
+	pieces[n - 1].write = len;
+	if (!ring_add(&test->ring, pieces, n, test->added))
+		return false;
+	test->added++;
+	return true;
+}
+
+/*
+ * The device stops at each bad one until it is kicked again. Returns how many are not back
+ * in the end, or -1.
+ */
+static int pass_with_errors(struct test *test)
+{
+	uint32_t token, len;
+	unsigned int count;
+	int ret;
+
+	do {
+		count = test->ring.count;
+		for (int i = 0; i < 4; i++) {
+			queue_kick(&test->queue);
+			if (device_settle(&test->device))
+				return -1;
+		}
+		/* of a writable one that an element stands for, all counts as written */
+		while ((ret = ring_get(&test->ring, &token, &len)) > 0)
+			if (token != test->returned++)
+				return -1;
+		if (ret)
+			return -1;
+	} while (test->ring.count && test->ring.count < count);
+	return test->ring.count;
+}
+
+TEST_F(forgotten, among_others)
+{
+	struct test *test = &self->test;
+
+	for (int i = 0; i < 100; i++) {
+		unsigned int bad = 1 + random() % 3;
+
+		for (unsigned int n = 0; n < bad; n++) {
+			add_some(test, random() % 40);
+			ASSERT_TRUE(add_bad(test));
+		}
+		ASSERT_TRUE(test_add(test, 1));
+		ASSERT_EQ(0, pass_with_errors(test)) {
+			TH_LOG("round %d: %u buffers are not back", i, test->ring.count);
+		}
+		ASSERT_LT(0, queue_errors(&test->queue));
+	}
+}
+
+/* The device stops with some forgotten, and starts: these are fetched again. */
+TEST_F(forgotten, before_a_stop)
+{
+	struct test *test = &self->test;
+
+	for (int i = 0; i < 40; i++) {
+		unsigned int bad = 1 + random() % 3, at;
+		struct vring_desc *desc;
+		uint32_t base;
+
+		add_some(test, random() % 70);
+		ASSERT_EQ(0, test_pass(test));
+		at = variant->kind.packed ? test->ring.avail & ~RING_WRAP : test->ring.head;
+		for (unsigned int n = 0; n < bad; n++) {
+			struct piece nothing = { MEMORY_GPA };
+
+			ASSERT_TRUE(ring_add(&test->ring, &nothing, 1, test->added++));
+		}
+		ASSERT_EQ(bad, pass_with_errors(test));
+		ASSERT_EQ(0, test_run(test, 0));
+		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
+		/* mended meanwhile */
+		desc = test->ring.desc;
+		for (unsigned int n = 0; n < bad; n++)
+			desc[(at + n) % test->ring.num].len = 1;
+		ASSERT_EQ(0, queue_set_base(&test->queue, base));
+		ASSERT_EQ(0, test_run(test, 1));
+		queue_errors(&test->queue);
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, test_pass(test));
+		ASSERT_EQ(0, queue_errors(&test->queue));
+	}
 }
 
 FIXTURE(event)
