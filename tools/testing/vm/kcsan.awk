@@ -2,8 +2,8 @@
 #
 # Of KCSAN's reports, says which are of races in our files. Reads, as part=ours, our files
 # ("directory/name"); as part=files, lines "FUNCTION+OFFSET/SIZE FILE...", the innermost of
-# inlined functions first; and reports, as part=reports. Writes "ours: " or "kernel: ", and
-# what the report is about.
+# inlined functions first; and reports, as part=reports. Writes "ours: ", "kernel: " or, if
+# a place has no file, "unknown: ", and what the report is about.
 #
 # It is ours if one of the two accesses is: the innermost function outside of include/ and
 # lib/, which have no variables of their own, is in a file of ours.
@@ -43,6 +43,8 @@ searching && /^ .+\+0x[0-9a-f]+\/0x[0-9a-f]+/ {
 			continue
 		break
 	}
+	if (!n && whose == "kernel")
+		whose = "unknown"
 	# only such functions here: who called them?
 	searching = n && i > n
 }

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # kcsan.sh KDIR OBJ VM...: judge what KCSAN reported in these VMs, whose kernel is in KDIR
-# and was built in OBJ. A race in our files is a failure, and becomes the VM's verdict;
-# races of the kernel's own code with itself are counted and listed.
+# and was built in OBJ. A race in our files is a failure, and becomes the VM's verdict, and
+# so is one of which it cannot be said; races of the kernel's own code with itself are
+# counted and listed.
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -14,7 +15,8 @@ object() {
 	if [ "$1" = vmlinux ]; then
 		echo "$obj/vmlinux"
 	else
-		find "$kdir/vhost" "$obj" -name "${1//_/[-_]}.ko" -print -quit
+		# those in modules are stripped
+		find "$kdir/vhost" "$obj" -name modules -prune -o -name "${1//_/[-_]}.ko" -print -quit
 	fi
 }
 
@@ -28,7 +30,7 @@ files_of() {
 		/^[^ ]+:$/ {
 			place = substr($0, 1, length($0) - 1)
 		}
-		/ at / {
+		/ at [^ ]+:[0-9?]+/ {
 			sub(/.* at /, "")
 			sub(/:[0-9?]+.*/, "")
 			files[place] = files[place] " " $0
@@ -54,14 +56,15 @@ for vm; do
 	awk -f tools/testing/vm/kcsan.awk part=ours build/kcsan-reports/ours \
 		part=files "$reports.files" part=reports "$reports" |
 		sort | uniq -c | sort -k2,2r -k1,1nr | tee "$reports.races"
-	ours=$(grep -c ' ours: ' "$reports.races") || true
+	ours=$(grep -cE ' (ours|unknown): ' "$reports.races") || true
+	stock=$(grep -c ' kernel: ' "$reports.races") || true
 	watched=$(sed -n 's/^setup_watchpoints: \([0-9]*\).*/\1/p' "$work/console")
-	say "$vm: ${watched:-0} accesses watched, $ours races in our files, and" \
-		"$(grep -c ' kernel: ' "$reports.races" || true) of the kernel's own, which are not judged"
+	say "$vm: ${watched:-0} accesses watched; $ours races in our files, and $stock of the" \
+		"kernel's own, which are not judged"
 	if [ "$(cat "$work/verdict")" != ok ]; then
 		continue
 	elif [ "$ours" != 0 ]; then
-		echo "KCSAN: $ours races in our files, in $reports" >"$work/verdict"
+		echo "KCSAN: $ours races in our files: see $reports.races" >"$work/verdict"
 	elif [ "${watched:-0}" = 0 ]; then
 		echo 'KCSAN has watched nothing' >"$work/verdict"
 	fi
