@@ -125,7 +125,8 @@ struct kvm_ioregionfd_exit {
 
 /*
  * kvm_run.flags, when KVM_RUN fails, with EINTR for one, and at
- * KVM_EXIT_IOREGIONFD_FAILURE: an access is pending. The vCPU's registers are those
+ * KVM_EXIT_IOREGIONFD_FAILURE: an access is pending. (At KVM_EXIT_MMIO, too, if more of
+ * the same instruction comes after it.) The vCPU's registers are those
  * of before the access, or of its middle. They may not be saved until KVM_RUN has
  * returned without this flag, and to change them fails with EBUSY.
  */

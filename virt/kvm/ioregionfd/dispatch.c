@@ -637,14 +637,10 @@ static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 
 /*
  * Where KVM returns without a reason of its own, that of an earlier exit must
- * not look like a new access. If it fails, the VMM still finds the earlier one:
- * a KVM_RUN with immediate_exit leaves that alone.
+ * not look like a new access.
  */
 static int run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
-	u32 earlier = READ_ONCE(vcpu->run->exit_reason);
-	int r;
-
 	/* What waits goes on waiting, behind the next exit of the access that left. */
 	if (v->more)
 		v->caught = 0;
@@ -653,8 +649,16 @@ static int run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	v->more = false;
 	v->zone_full = false;
 	WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
-	r = kvm_arch_vcpu_ioctl_run(vcpu);
-	if (r < 0 && READ_ONCE(vcpu->run->exit_reason) == KVM_EXIT_UNKNOWN)
+	return kvm_arch_vcpu_ioctl_run(vcpu);
+}
+
+/*
+ * If KVM_RUN fails the VMM finds the reason that it knows, and not one that was caught
+ * here: with immediate_exit it may not look at all.
+ */
+static int run_result(struct kvm_vcpu *vcpu, u32 earlier, int r)
+{
+	if (r < 0 && READ_ONCE(vcpu->run->exit_reason) != KVM_EXIT_INTR)
 		WRITE_ONCE(vcpu->run->exit_reason, earlier);
 	return r;
 }
@@ -681,6 +685,7 @@ static struct ioregionfd_vcpu *vcpu_state(struct kvm_vcpu *vcpu)
 int kvm_ioregionfd_run(struct kvm_vcpu *vcpu)
 {
 	struct ioregionfd_vcpu *v = vcpu_state(vcpu);
+	u32 earlier = READ_ONCE(vcpu->run->exit_reason);
 	int r;
 
 	if (!v)
@@ -693,11 +698,11 @@ int kvm_ioregionfd_run(struct kvm_vcpu *vcpu)
 		if (v->nr) {
 			r = access_serve(vcpu, v);
 			if (r <= 0)
-				return r;
+				return run_result(vcpu, earlier, r);
 		}
 		r = run_to_exit(vcpu, v);
 		if (!access_catch(vcpu, v, r))
-			return r;
+			return run_result(vcpu, earlier, r);
 	}
 }
 

@@ -45,6 +45,12 @@ static struct slots *slots_of(struct ioregionfd_region *region)
 	return container_of(region->channel, struct slots, channel);
 }
 
+/* Its size is the user's choice, who is told if it fails; the log is not. */
+static void *slots_vmalloc(size_t size)
+{
+	return __vmalloc(size, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+}
+
 /* What a channel takes: of which the one part goes with its file, the other with it. */
 
 static size_t ring_bytes(u32 posted)
@@ -56,7 +62,7 @@ static size_t slots_bytes(unsigned int nr)
 {
 	return PAGE_ALIGN(sizeof(struct ioregionfd_control) +
 			  nr * sizeof(struct ioregionfd_slot)) +
-	       nr * sizeof(struct slot);
+	       PAGE_ALIGN(struct_size_t(struct slots, slots, nr));
 }
 
 static bool slots_account(struct ioregionfd_vm *vm, size_t bytes)
@@ -85,7 +91,7 @@ static void slots_release(struct kref *refs)
 	slots_unaccount(ch->vm, slots_bytes(ch->nr));
 	ioregionfd_vm_put(ch->vm);
 	vfree(ch->control);
-	kvfree(ch);
+	vfree(ch);
 }
 
 /**
@@ -482,11 +488,11 @@ static int slots_alloc(struct slots *ch, const struct kvm_create_ioregionfd *arg
 
 	ch->nr = args->vcpus;
 	ch->size = PAGE_ALIGN(sizeof(*ch->control) + args->vcpus * sizeof(*shared));
-	ch->control = __vmalloc(ch->size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	ch->control = slots_vmalloc(ch->size);
 	if (!ch->control)
 		return -ENOMEM;
 	ch->ring_size = args->posted;
-	ch->ring = __vmalloc(ring_bytes(args->posted), GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	ch->ring = slots_vmalloc(ring_bytes(args->posted));
 	if (!ch->ring) {
 		vfree(ch->control);
 		return -ENOMEM;
@@ -507,11 +513,11 @@ static struct slots *slots_new(const struct kvm_create_ioregionfd *args)
 {
 	struct slots *ch;
 
-	ch = kvzalloc(struct_size(ch, slots, args->vcpus), GFP_KERNEL_ACCOUNT);
+	ch = slots_vmalloc(struct_size(ch, slots, args->vcpus));
 	if (!ch)
 		return NULL;
 	if (slots_alloc(ch, args)) {
-		kvfree(ch);
+		vfree(ch);
 		return NULL;
 	}
 	ch->channel.ops = &slots_ops;
