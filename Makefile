@@ -191,8 +191,10 @@ run: vm demo
 #
 selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix \
 	tools/testing/selftests/kvm/,*_test.c x86_64/*_test.c)))
+# Those that race, wait and exhaust have a machine of their own
+hard := $(filter $(foreach t,limits nomem once recover restart socket stop,%/ioregionfd_$t_test),$(selftests))
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
-machines := demo selftests upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
+machines := demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
 	peers-dpdk peers-qemu
 debug-machines := selftests-debug virtio-debug vhost-debug
 kcsan-machines := selftests-kcsan vhost-kcsan
@@ -210,9 +212,11 @@ build/selftests/.built: $(source) $(uapi) README.md \
 in-vm-demo: demo
 in-vm-demo: vm-options = -i -k $(modules) -p build/demo
 in-vm-demo: command = cd /payload && ./demo.sh
-in-vm-selftests in-vm-upstream-stock in-vm-upstream: build/selftests/.built
-in-vm-selftests: vm-options = -t 900 -k $(modules) -p build/selftests/payload
-in-vm-selftests: command = cd /payload && ./run-selftests $(selftests) libioregionfd/test
+in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: build/selftests/.built
+in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p build/selftests/payload
+in-vm-selftests: command = cd /payload && \
+	./run-selftests -t 600 $(filter-out $(hard),$(selftests)) libioregionfd/test
+in-vm-selftests-hard: command = cd /payload && ./run-selftests -t 600 $(hard)
 in-vm-upstream-stock: vm-options = -i -m 3G -t 900 -p build/selftests/payload
 in-vm-upstream: vm-options = -i -m 3G -t 900 -k $(modules) -p build/selftests/payload
 in-vm-upstream-stock in-vm-upstream: command = cd /payload && ./run-selftests $(upstream)
@@ -300,7 +304,8 @@ $(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
 	@touch $@
 
 # Slower, so all has more time, by a clock that does not run on while others have the CPU
-kvm-tests = cd /payload && ./run-selftests -t 1500 $(selftests) libioregionfd/test
+debug-tests := $(selftests) libioregionfd/test
+kvm-tests = cd /payload && ./run-selftests -t 1500 $(debug-tests)
 in-vm-selftests-debug in-vm-selftests-kcsan: build/selftests/.built
 in-vm-selftests-debug: command = $(kvm-tests)
 in-vm-selftests-debug: vm-options = -i -c 2 -m 2G -t 3000 -p build/selftests/payload
@@ -314,7 +319,7 @@ in-vm-vhost-debug: command = $(subst -t 400,-t 3000,$(vhost-tests))
 $(addprefix in-vm-,$(debug-machines)): machine = $(debug)
 $(addprefix in-vm-,$(debug-machines)): $(debug)/initramfs.cpio
 
-# debug-machines= for some of them only
+# debug-machines=, debug-tests= for some of them only
 test-debug: $(debug)/initramfs.cpio
 	@rm -rf $(addprefix build/vm/,$(debug-machines))
 	@echo '==> boot Linux $(notdir $(debug)): $(debug-machines)'
