@@ -756,8 +756,9 @@ static struct ioregionfd_region *region_in_place(struct kvm_vcpu *vcpu,
 /*
  * An access is to leave the emulator, and this is of the same exit. Another part of that
  * access (it has fragments already) leaves with it. If it is what the instruction does
- * next, and a write, it can wait here until it is its turn: the emulator goes on. (If it comes to a fault then, the instruction begins anew,
- * and what waits is abandoned.) A read cannot.
+ * next, and a write, it can wait here until it is its turn: the emulator goes on. (If it
+ * comes to a fault then, the instruction begins anew, and what waits is abandoned.) A
+ * read cannot.
  */
 static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {

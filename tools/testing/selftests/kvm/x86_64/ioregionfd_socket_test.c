@@ -282,7 +282,7 @@ static void __tenant_is_well(pid_t pid, int go, int line)
 		}
 		usleep(10000);
 	}
-	TEST_FAIL("line %d: after %u s another process hangs in KVM_SET_IOREGIONFD, or its VM's end",
+	TEST_FAIL("line %d: after %u s another process hangs in KVM_SET_IOREGIONFD or its VM's end",
 		  line, HANG_SECONDS);
 }
 
