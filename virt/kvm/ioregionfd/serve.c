@@ -693,7 +693,7 @@ static int wake_uring(wait_queue_entry_t *entry, unsigned int mode, int flags,
 	return 1;
 }
 
-/* Whether there may be a reason not to wait. Short: it is called under a queue's lock. */
+/* Whether there may be a reason not to wait. */
 static bool parked_for_nothing(struct slots *ch, u32 vcpu)
 {
 	return READ_ONCE(ch->ended) || READ_ONCE(ch->interrupted) || take(ch, vcpu, NULL);
