@@ -1,24 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Sums up what the machines of "make test" had to say. Reads build/vm/*/console and
-# .../verdict; writes the failures, the skips, and "N passed, N failed, N skipped".
+# .../verdict; writes the failures with what was said before each, the skips, and
+# "N passed, N failed, N skipped".
 #
 # A test case is: a subtest in a program's TAP, or the program itself if it has none;
 # that a machine came to its end without complaint; that an upstream program has the
 # same results with the stock modules and with ours.
 
-function count(result, name, reason) {
+# why: lines that say more
+function count(result, name, reason, why) {
 	total[result]++
 	if (result == "failed" || result == "skipped")
-		list[result] = list[result] sprintf("%s: %s%s\n", result, name, reason ? ": " reason : "")
+		list[result] = list[result] sprintf("%s: %s%s\n%s", result, name,
+						    reason ? ": " reason : "", why)
+}
+
+# the last lines that came after the result before
+function said(n, first, i, text) {
+	first = n > SAID ? n - SAID + 1 : 1
+	for (i = first; i <= n; i++)
+		text = text "  | " line[i] "\n"
+	return text
 }
 
 # one result of the program; upstream programs are compared, not counted
 function result(is, name, reason) {
 	if (machine !~ /^upstream/)
-		count(is, program (name ? " " name : ""), reason)
+		count(is, program (name ? " " name : ""), reason, is == "failed" ? said(lines) : "")
 	else
 		results[machine, program] = results[machine, program] " " name " " is
+}
+
+BEGIN {
+	SAID = 20
 }
 
 {
@@ -40,7 +55,12 @@ machine == "demo" {
 	next
 }
 
+{
+	line[++lines] = $0
+}
+
 /^# selftests: / {
+	lines = 0
 	program = substr($0, length("# selftests: ") + 1)
 	subtests = failures = 0
 	plan = skip = ""
@@ -57,6 +77,7 @@ machine == "demo" {
 		result(/# SKIP/ ? "skipped" : "passed", "", skip)
 	if (machine == "upstream" && !seen[program]++)
 		programs[++n] = program
+	lines = 0
 	next
 }
 
@@ -77,6 +98,7 @@ machine == "demo" {
 	if (/^not ok/)
 		failures++
 	result(/^not ok/ ? "failed" : /# SKIP/ ? "skipped" : "passed", name, /# SKIP/ ? skip : "")
+	lines = 0
 }
 
 END {
