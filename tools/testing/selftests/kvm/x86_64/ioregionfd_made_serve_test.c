@@ -135,17 +135,31 @@ static bool servers_all_served(struct server_thread *servers, unsigned int nr)
 	return true;
 }
 
+/* Whether each task gets something sooner or later: nobody is woken while another polls. */
+static bool ways_are_fair(const FIXTURE_VARIANT(ways) *variant)
+{
+	unsigned int i;
+
+	for (i = 0; i < variant->nr; i++)
+		if (variant->ways[i] == WAY_MAPPING && variant->nr > 1 && !variant->own)
+			return false;
+	return true;
+}
+
 TEST_F_TIMEOUT(ways, each_access_once, 100)
 {
-	uint64_t end = 600;
+	bool fair = ways_are_fair(variant);
+	uint64_t end = 600, begin;
 	int i;
 
 	/* Which task gets what is nobody's promise: go on until each had something. */
 	write_guest_global(self->vm, seq_count, ~0u);
 	for (i = 0; i < MAX_VCPUS; i++)
 		thread_start(&self->threads[i]);
-	for (i = 0; i < 40000 && !servers_all_served(self->servers, variant->nr); i++)
-		usleep(1000);
+	for (begin = now_ms(); now_ms() - begin < (fair ? 30000 : 2000); usleep(1000)) {
+		if (servers_all_served(self->servers, variant->nr))
+			break;
+	}
 	/* A guest is not so far ahead of its device as to be beyond this. */
 	for (i = 0; i < MAX_VCPUS; i++)
 		end = max(end, READ_ONCE(self->dev.seq[i]) + 1000);
@@ -154,14 +168,13 @@ TEST_F_TIMEOUT(ways, each_access_once, 100)
 		TEST_ASSERT_EQ(thread_join_timeout(&self->threads[i], 40), 0);
 		expect_done(self->vcpus[i]);
 	}
-	for (i = 0; i < HANG_SECONDS * 1000; i++) {
+	for (begin = now_ms(); now_ms() - begin < HANG_SECONDS * 1000; usleep(1000)) {
 		if (servers_nr(self->servers, variant->nr) == MAX_VCPUS * end)
 			break;
-		usleep(1000);
 	}
 	TEST_ASSERT_EQ(servers_nr(self->servers, variant->nr), MAX_VCPUS * end);
 	for (i = 0; i < variant->nr; i++)
-		TEST_ASSERT(self->servers[i].nr, "task %d did nothing", i);
+		TEST_ASSERT(!fair || self->servers[i].nr, "task %d did nothing", i);
 }
 
 /* The removal of all regions ends nothing, new ones are served. */
