@@ -45,7 +45,7 @@ dpdk-13 := librte-net-virtio25 librte-mempool-ring25
 packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 	qemu-system-x86 rsync xz-utils $(packages-$(debian))
 ifneq ($(filter check export,$(MAKECMDGOALS)),)
-packages += git shellcheck sparse
+packages += clang g++ git musl-tools shellcheck sparse
 endif
 ifneq ($(filter kernel test test-debug test-kcsan bench,$(MAKECMDGOALS)),)
 packages += bc bison flex libelf-dev libssl-dev

@@ -18,16 +18,17 @@
 	STATS_DESC_TIME_NSEC(VCPU_GENERIC, ioregionfd_spin_ns),		\
 	STATS_DESC_COUNTER(VCPU_GENERIC, ioregionfd_fail),
 
-int kvm_ioregionfd_run(struct kvm_vcpu *vcpu);
-int kvm_ioregionfd_run_on(struct kvm_vcpu *vcpu);
+int kvm_ioregionfd_vcpu_run(struct kvm_vcpu *vcpu);
+int kvm_ioregionfd_vcpu_run_resume(struct kvm_vcpu *vcpu);
 int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 			    void *val, bool write);
 void kvm_ioregionfd_zone_full(struct kvm_vcpu *vcpu, gpa_t addr);
 bool kvm_ioregionfd_vcpu_busy(struct kvm_vcpu *vcpu, unsigned int ioctl);
 void kvm_ioregionfd_vcpu_destroy(struct kvm_vcpu *vcpu);
 void kvm_ioregionfd_vm_destroy(struct kvm *kvm);
+int kvm_ioregionfd_check_extension(long extension);
 int kvm_vm_ioctl_set_ioregionfd(struct kvm *kvm, void __user *argp);
-int kvm_vm_ioctl_create_ioregionfd(struct kvm *kvm, void __user *argp);
+int kvm_ioctl_create_ioregionfd(struct kvm *kvm, void __user *argp);
 
 /**
  * kvm_vcpu_run() - run a vCPU until something is left for the VMM to do
@@ -43,12 +44,12 @@ static inline int kvm_vcpu_run(struct kvm_vcpu *vcpu)
 	int r;
 
 	if (unlikely(READ_ONCE(vcpu->kvm->ioregionfd)))
-		return kvm_ioregionfd_run(vcpu);
+		return kvm_ioregionfd_vcpu_run(vcpu);
 
 	r = kvm_arch_vcpu_ioctl_run(vcpu);
 	if (likely(r || !READ_ONCE(vcpu->kvm->ioregionfd)))
 		return r;
-	return kvm_ioregionfd_run_on(vcpu);
+	return kvm_ioregionfd_vcpu_run_resume(vcpu);
 }
 
 /**
@@ -65,7 +66,7 @@ static inline bool kvm_vcpu_ioctl_busy(struct kvm_vcpu *vcpu, unsigned int ioctl
 }
 
 /**
- * kvm_io_bus_refused() - an access that no device in the kernel has taken
+ * kvm_io_bus_unhandled() - an access that no device in the kernel has taken
  * @vcpu: the vCPU, in the middle of a VM exit and of kvm->srcu
  * @bus: which bus
  * @addr: first address
@@ -80,7 +81,7 @@ static inline bool kvm_vcpu_ioctl_busy(struct kvm_vcpu *vcpu, unsigned int ioctl
  * Context: may sleep, outside of kvm->srcu.
  * Return: 0 if a device task has carried it out, else @r: to leave the emulator.
  */
-static inline int kvm_io_bus_refused(struct kvm_vcpu *vcpu, enum kvm_bus bus,
+static inline int kvm_io_bus_unhandled(struct kvm_vcpu *vcpu, enum kvm_bus bus,
 				     gpa_t addr, int len, const void *val,
 				     bool write, int r)
 {
@@ -103,7 +104,7 @@ static inline bool kvm_vcpu_ioctl_busy(struct kvm_vcpu *vcpu, unsigned int ioctl
 	return false;
 }
 
-static inline int kvm_io_bus_refused(struct kvm_vcpu *vcpu, enum kvm_bus bus,
+static inline int kvm_io_bus_unhandled(struct kvm_vcpu *vcpu, enum kvm_bus bus,
 				     gpa_t addr, int len, const void *val,
 				     bool write, int r)
 {

@@ -15,7 +15,7 @@
 
 #include "counts.h"
 
-static_assert(KVM_IOREGIONFD_FAIL_NO_SLOT < NR_REASONS, "room for all reasons");
+static_assert(KVM_IOREGIONFD_FAIL_NO_MAILBOX < NR_REASONS, "room for all reasons");
 
 const char *reason_name(unsigned int reason)
 {
@@ -25,7 +25,7 @@ const char *reason_name(unsigned int reason)
 		[KVM_IOREGIONFD_FAIL_IO] = "io",
 		[KVM_IOREGIONFD_FAIL_PROTOCOL] = "protocol",
 		[KVM_IOREGIONFD_FAIL_DEASSIGNED] = "deassigned",
-		[KVM_IOREGIONFD_FAIL_NO_SLOT] = "no_slot",
+		[KVM_IOREGIONFD_FAIL_NO_MAILBOX] = "no_slot",
 	};
 
 	return names[reason];

@@ -126,7 +126,7 @@ static const char *failure_reason(unsigned int reason)
 		return "the device task broke the protocol";
 	case KVM_IOREGIONFD_FAIL_DEASSIGNED:
 		return "the region was removed";
-	case KVM_IOREGIONFD_FAIL_NO_SLOT:
+	case KVM_IOREGIONFD_FAIL_NO_MAILBOX:
 		return "the channel has no slot for this vCPU";
 	}
 	return "unknown reason";

@@ -82,7 +82,7 @@ static void start_task(struct uart *uart, const char *program, int channel, int 
 static void make_channel(const struct uart *uart, const struct vm *vm, int *ours, int *theirs)
 {
 	/* Nothing is posted, but a ring there is. */
-	struct kvm_create_ioregionfd args = { .vcpus = 1, .posted = 1 };
+	struct kvm_create_ioregionfd args = { .nr_mailboxes = 1, .nr_posted = 1 };
 	int fds[2];
 
 	if (uart->path == UART_IOREGIONFD) {
@@ -199,8 +199,7 @@ bool uart_forward(struct uart *uart, unsigned int offset, unsigned int size,
 {
 	struct ioregionfd_cmd cmd = {
 		.cmd = is_write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
-		.size_exponent = __builtin_ctz(size),
-		.resp = 1,
+		.flags = __builtin_ctz(size) | IOREGIONFD_CMD_F_RESP,
 		.user_data = UART_TASK_USER_DATA,
 		.offset = offset,
 	};

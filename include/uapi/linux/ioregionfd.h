@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: ((GPL-2.0-only WITH Linux-syscall-note) OR BSD-3-Clause) */
 /*
- * The ioregionfd wire protocol: what kvm.ko and a device task say to each
- * other over the file descriptor given to KVM_SET_IOREGIONFD.
+ * The ioregionfd protocol: what kvm.ko and a device task say to each other over
+ * the file descriptor given to KVM_SET_IOREGIONFD.
  *
- * kvm.ko writes one struct ioregionfd_cmd for each guest access. If its resp
- * bit is set, the device task writes one struct ioregionfd_resp back, and
+ * kvm.ko sends one struct ioregionfd_cmd for each guest access. If the command has
+ * IOREGIONFD_CMD_F_RESP, the device task sends one struct ioregionfd_resp back, and
  * kvm.ko sends no further command on the same socket before it has that. Both
  * messages are 32 bytes, in the byte order of the host, and a packet each.
  *
- * A file descriptor made by KVM_CREATE_IOREGIONFD speaks this with read() and
+ * A native channel, made by KVM_CREATE_IOREGIONFD, speaks this with read() and
  * write(), and offers faster ways besides: further below.
  */
 #ifndef _UAPI_LINUX_IOREGIONFD_H
@@ -21,152 +21,211 @@
 #define IOREGIONFD_CMD_READ	0
 #define IOREGIONFD_CMD_WRITE	1
 
-/* ioregionfd_cmd.size_exponent: the access is 1 << size_exponent bytes wide */
-#define IOREGIONFD_SIZE_8BIT	0
-#define IOREGIONFD_SIZE_16BIT	1
-#define IOREGIONFD_SIZE_32BIT	2
-#define IOREGIONFD_SIZE_64BIT	3
+/* ioregionfd_cmd.flags: the access is 1 << (flags & IOREGIONFD_CMD_SIZE_MASK) bytes wide */
+#define IOREGIONFD_CMD_SIZE_MASK	0x0f
+#define IOREGIONFD_SIZE_8BIT		0
+#define IOREGIONFD_SIZE_16BIT		1
+#define IOREGIONFD_SIZE_32BIT		2
+#define IOREGIONFD_SIZE_64BIT		3
+
+/*
+ * The device task must send a struct ioregionfd_resp. Always set for a read, not set
+ * for a posted write: one to a region with KVM_IOREGION_POSTED_WRITES.
+ */
+#define IOREGIONFD_CMD_F_RESP		0x10
+
+/*
+ * Redelivered: a device task that was replaced may have carried the command out
+ * already, see IOREGIONFD_RECOVER.
+ */
+#define IOREGIONFD_CMD_F_REDELIVERED	0x20
+
+/* ioregionfd_cmd.attrs */
+#define IOREGIONFD_ATTR_X86_SMM		0x0001	/* the vCPU is in system management mode */
 
 /**
  * struct ioregionfd_cmd - one guest access, from kvm.ko to the device task
  * @cmd: IOREGIONFD_CMD_READ or IOREGIONFD_CMD_WRITE
- * @size_exponent: IOREGIONFD_SIZE_*, the width of the access
- * @resp: 1 if the device task must send a struct ioregionfd_resp; always 1 for
- *	a read, 0 for a write to a region with KVM_IOREGION_POSTED_WRITES
- * @again: 1 if a device task that is gone may have carried the command out
- *	already, see IOREGIONFD_TAKE_OVER
- * @reserved: 0
- * @padding: 0
+ * @flags: the width of the access, IOREGIONFD_SIZE_*, and IOREGIONFD_CMD_F_*
+ * @attrs: IOREGIONFD_ATTR_*, what is special about the access
+ * @vcpu_id: which vCPU: its id, as given to KVM_CREATE_VCPU
  * @user_data: what the VMM gave as user_data when it registered the region
  * @offset: bytes from the start of the region to the first byte accessed
  * @data: write: the value, zero-extended to 64 bits; read: 0
+ *
+ * A device task ignores bits of @flags and @attrs that it does not know.
  */
 struct ioregionfd_cmd {
 	__u8 cmd;
-	__u8 size_exponent : 4;
-	__u8 resp : 1;
-	__u8 again : 1;
-	__u8 reserved : 2;
-	__u8 padding[6];
+	__u8 flags;
+	__u16 attrs;
+	__u32 vcpu_id;
 	__u64 user_data;
 	__u64 offset;
 	__u64 data;
 };
 
+/*
+ * The status of a response.
+ *
+ * IOREGIONFD_STATUS_DONE: the access has been carried out.
+ *
+ * IOREGIONFD_STATUS_UNMAPPED: there is no such register. The guest gets what the
+ * architecture has for that; on x86 a read gives all ones, a write changes nothing.
+ *
+ * IOREGIONFD_STATUS_TO_VMM: the VMM is to carry the access out, as if it were not in a
+ * region. It gets KVM_EXIT_MMIO or KVM_EXIT_IO; or, if a part of the same access has
+ * been carried out already, KVM_EXIT_IOREGIONFD_FAILURE with
+ * KVM_IOREGIONFD_FAIL_TO_VMM.
+ */
+#define IOREGIONFD_STATUS_DONE		0
+#define IOREGIONFD_STATUS_UNMAPPED	1
+#define IOREGIONFD_STATUS_TO_VMM	2
+
 /**
- * struct ioregionfd_resp - the answer to a command whose resp bit is set
- * @data: read: the value, of which kvm.ko takes the low 1 << size_exponent
- *	bytes; write: ignored
+ * struct ioregionfd_resp - the response to a command with IOREGIONFD_CMD_F_RESP
+ * @data: the value of a read whose status is IOREGIONFD_STATUS_DONE, of which kvm.ko
+ *	takes the bytes that were accessed; else ignored
+ * @status: IOREGIONFD_STATUS_*
  * @pad: must be 0
  */
 struct ioregionfd_resp {
 	__u64 data;
-	__u8 pad[24];
+	__u32 status;
+	__u32 pad[5];
 };
 
 /*
- * What follows is for file descriptors made by KVM_CREATE_IOREGIONFD.
+ * What follows is for native channels.
  *
- * Such a channel has one slot for each vCPU, which holds the command that the
- * vCPU waits for, and one ring of posted writes. A command is *taken* by one
- * task and then *answered*; a posted write is taken and then *done with*. What
- * is taken stays so until its taker says otherwise or IOREGIONFD_TAKE_OVER.
+ * Such a channel has a mailbox for each vCPU, which holds the command that the vCPU
+ * waits for, and one ring of posted writes. A device task *fetches* a command and then
+ * *completes* it; it fetches a posted write and then *retires* it. What has been fetched
+ * stays so until one of the two, or IOREGIONFD_RECOVER.
  */
+
+/* ioregionfd_info.version: changes only if a device task that knows the old one fails */
+#define IOREGIONFD_VERSION	1
 
 /**
  * struct ioregionfd_info - result of IOREGIONFD_GET_INFO
  * @size: bytes to mmap(), at offset 0, MAP_SHARED
- * @slots: slots, one for each vCPU, in the order of the vCPUs' creation
- * @posted: entries of the ring of posted writes, a power of two
- * @slots_offset: where in the mapping the array of struct ioregionfd_slot is
+ * @nr_mailboxes: mailboxes; number n is that of the vCPU whose id is n
+ * @nr_posted: entries of the ring of posted writes, a power of two
+ * @mailboxes_offset: where in the mapping the array of struct ioregionfd_mailbox is
  * @posted_offset: where in the mapping the ring of struct ioregionfd_cmd is
+ * @version: IOREGIONFD_VERSION
+ * @statuses: mask of what the channel takes as a status: 1 << IOREGIONFD_STATUS_*
+ * @features: what else the channel can do; none is defined yet
  * @pad: 0
  */
 struct ioregionfd_info {
 	__u64 size;
-	__u32 slots;
-	__u32 posted;
-	__u32 slots_offset;
+	__u32 nr_mailboxes;
+	__u32 nr_posted;
+	__u32 mailboxes_offset;
 	__u32 posted_offset;
-	__u64 pad;
+	__u32 version;
+	__u32 statuses;
+	__u64 features;
+	__u64 pad[3];
 };
 
-#define IOREGIONFD_GET_INFO	_IOR(0xAE, 0xd6, struct ioregionfd_info)
+#define IOREGIONFD_IOC_MAGIC	0xBE
+
+#define IOREGIONFD_GET_INFO	_IOR(IOREGIONFD_IOC_MAGIC, 0x00, struct ioregionfd_info)
 
 /**
- * struct ioregionfd_serve - argument of IOREGIONFD_SERVE
- * @id: in: the command to answer, or the posted write that is done with, as an
- *	earlier call returned it, or 0 for none; out: what has been taken. After
- *	a call that failed: 0 if the answer was given, else as before
- * @data: in: the value, if the command to answer is a read
+ * struct ioregionfd_fetch - argument of IOREGIONFD_COMMIT_AND_FETCH
+ * @id: in: the command to complete, or the posted write to retire, as an earlier call
+ *	returned it, or 0 for none; out: what has been fetched. After a call that failed:
+ *	0 if @id has been completed or retired, else as before
+ * @data: in: the value, if the command to complete is a read
  * @timeout: how long to wait for a command, in nanoseconds; 0: not at all;
  *	negative: without end. out, if that is more than 0 and a signal came: what is
  *	left of it
- * @vcpu: in: the slot to take a command from, or IOREGIONFD_ANY
- * @flags: in: IOREGIONFD_ANSWER_ONLY or 0
+ * @vcpu: in: the id of the vCPU whose commands to fetch, or IOREGIONFD_ANY
+ * @flags: in: IOREGIONFD_COMMIT_ONLY or 0
+ * @status: in: IOREGIONFD_STATUS_*, of the command to complete
  * @cmd: out: the command or posted write
  *
- * A call for one slot also returns posted writes that come before its commands.
+ * A call for one vCPU also returns posted writes that come before its commands.
+ *
+ * Errors: EAGAIN: @timeout is 0 and there is nothing to fetch; ETIMEDOUT: nothing came
+ * in that time; EINTR: a signal; ECANCELED: IOREGIONFD_INTERRUPT; ENODEV: the VM is gone;
+ * EBUSY: too many wait already. With these, what was to be completed is. Without having
+ * fetched anything: ENOENT: @id is no command that has been fetched, or it is not the
+ * caller's any more since IOREGIONFD_RECOVER; ESTALE: the access has ended without this
+ * response: the vCPU was told that it failed, and its effect may come again; EINVAL,
+ * EFAULT: the argument.
  */
-struct ioregionfd_serve {
+struct ioregionfd_fetch {
 	__u64 id;
 	__u64 data;
 	__s64 timeout;
 	__u32 vcpu;
-	__u32 flags;
+	__u16 flags;
+	__u16 status;
 	struct ioregionfd_cmd cmd;
 };
 
-/* ioregionfd_serve.vcpu */
+/* ioregionfd_fetch.vcpu */
 #define IOREGIONFD_ANY		0xffffffffU
 
-/* ioregionfd_serve.flags */
-#define IOREGIONFD_ANSWER_ONLY	(1 << 0)	/* do not take a command */
+/* ioregionfd_fetch.flags */
+#define IOREGIONFD_COMMIT_ONLY	(1 << 0)	/* do not fetch a command */
 
 /*
- * Answer one command and take the next. As an ioctl; or, with @timeout
- * negative or 0, as the cmd_op of an IORING_OP_URING_CMD whose sqe->addr is the
- * address of the struct, which belongs to the kernel until the completion.
+ * Complete one command and fetch the next. As an ioctl; or, with @timeout negative or
+ * 0, as the cmd_op of an IORING_OP_URING_CMD whose sqe->addr is the address of the
+ * struct, which belongs to the kernel until the completion.
  */
-#define IOREGIONFD_SERVE	_IOWR(0xAE, 0xd7, struct ioregionfd_serve)
+#define IOREGIONFD_COMMIT_AND_FETCH	\
+	_IOWR(IOREGIONFD_IOC_MAGIC, 0x01, struct ioregionfd_fetch)
 
 /*
- * For a task that takes the place of one that is gone: what was taken and not
- * answered is delivered again, with ioregionfd_cmd.again set. Late answers of
- * the former task are refused: from now on a write() answers only what the thread
- * that calls it has read. Nobody is held to be polling any more.
+ * For a task that replaces one that is gone: what had been fetched and not completed is
+ * delivered again, with IOREGIONFD_CMD_F_REDELIVERED. Late responses of the former task
+ * are refused: from now on a write() completes only what the thread that calls it has
+ * read. Nobody is held to be polling any more.
  */
-#define IOREGIONFD_TAKE_OVER	_IO(0xAE, 0xd8)
+#define IOREGIONFD_RECOVER	_IO(IOREGIONFD_IOC_MAGIC, 0x02)
 
 /*
- * Makes one IOREGIONFD_SERVE that waits, or else the next one that would, fail
- * with EINTR. May be called from a signal handler.
+ * Makes one ioctl IOREGIONFD_COMMIT_AND_FETCH that waits, or else the next one that would,
+ * fail with ECANCELED. May be called from a signal handler. A command of io_uring is
+ * cancelled by io_uring's own means.
  */
-#define IOREGIONFD_INTERRUPT	_IO(0xAE, 0xd9)
+#define IOREGIONFD_INTERRUPT	_IO(IOREGIONFD_IOC_MAGIC, 0x03)
 
 /**
  * struct ioregionfd_control - start of the mapping
- * @polling: written by the device task: not 0 while it looks at all slots and
+ * @polling: written by the device task: not 0 while it looks at all mailboxes and
  *	the ring by itself, so that nobody needs to be woken. If several tasks
  *	poll, it is theirs to agree on
- * @posted_tail: changed by whoever takes posted writes: index of the oldest
- *	one << 1, plus 1 while somebody has taken it and is not done with it
+ * @posted_tail: changed by whoever fetches posted writes: index of the oldest
+ *	one << 1, plus 1 while somebody has fetched it and not retired it
  * @blocked: set by kvm.ko when somebody waits for @posted_tail to move; who moves
- *	it must then call IOREGIONFD_SERVE, at least with IOREGIONFD_ANSWER_ONLY
+ *	it must then call IOREGIONFD_COMMIT_AND_FETCH, at least with
+ *	IOREGIONFD_COMMIT_ONLY
  * @pad: unused
  * @posted_head: written by kvm.ko: index of the next posted write, modulo 2^31
- * @ended: written by kvm.ko: not 0 when the VM is gone
+ * @vm_dead: written by kvm.ko: not 0 when the VM is gone
  * @pad2: 0
  *
- * Posted write number n is entry n modulo ioregionfd_info.posted of the ring.
+ * Posted write number n is entry n modulo ioregionfd_info.nr_posted of the ring.
  *
- * To take posted writes: compare and exchange @posted_tail from n << 1 to
+ * To fetch posted writes: compare and exchange @posted_tail from n << 1 to
  * n << 1 | 1, if n differs from @posted_head (load acquire); handle one or more;
- * store (release) the new index << 1; full barrier; look at @blocked.
+ * to retire them, compare and exchange (release) it to the new index << 1; full
+ * barrier; look at @blocked.
  *
  * Before it sleeps the device task stores 0 in @polling, and in the polling of
- * slots; then, after a full barrier, looks once more; then calls
- * IOREGIONFD_SERVE, read(), poll() or io_uring_enter().
+ * mailboxes; then, after a full barrier, looks once more; then calls
+ * IOREGIONFD_COMMIT_AND_FETCH, read(), poll() or io_uring_enter().
+ *
+ * KVM_IOREGION_DEASSIGN leaves the region's posted writes in the ring. They have all been
+ * retired when @posted_tail >> 1 has come to the @posted_head that is read after it.
  */
 struct ioregionfd_control {
 	__u32 polling;
@@ -174,90 +233,101 @@ struct ioregionfd_control {
 	__u32 blocked;
 	__u32 pad[13];
 	__u32 posted_head;
-	__u32 ended;
+	__u32 vm_dead;
 	__u32 pad2[14];
 };
 
 /**
- * struct ioregionfd_slot - a vCPU's command, in the mapping
- * @state: IOREGIONFD_SLOT_* in the bits of IOREGIONFD_SLOT_STATE;
- *	IOREGIONFD_SLOT_WAITING; above these the number of the command
- * @polling: as ioregionfd_control.polling, for this slot alone
- * @cmd: the command, if the state is IOREGIONFD_SLOT_POSTED or _TAKEN
- * @answer: the value: its low 32 bits in answer[0], its high 32 bits in answer[1],
+ * struct ioregionfd_mailbox - a vCPU's command, in the mapping
+ * @state: IOREGIONFD_MAILBOX_* in the bits of IOREGIONFD_MAILBOX_STATE;
+ *	IOREGIONFD_MAILBOX_WAITING; above these the number of the command
+ * @polling: as ioregionfd_control.polling, for this mailbox alone
+ * @cmd: the command, if the state is IOREGIONFD_MAILBOX_PENDING or _FETCHED
+ * @data: the value: its low 32 bits in data[0], its high 32 bits in data[1],
  *	each below the number of the command
- * @posted: the posted writes before this index come before the command
+ * @posted_before: the posted writes before this index come before the command
  * @pad: 0
  *
- * To take a command: load (acquire) @state; if it is IOREGIONFD_SLOT_POSTED and
- * ioregionfd_control.posted_tail >> 1 has come to @posted or gone past it, compare
- * and exchange it to IOREGIONFD_SLOT_TAKEN, other bits unchanged.
+ * To fetch a command: load (acquire) @state; if it is IOREGIONFD_MAILBOX_PENDING and
+ * ioregionfd_control.posted_tail >> 1 has come to @posted_before or gone past it,
+ * compare and exchange it to IOREGIONFD_MAILBOX_FETCHED, other bits unchanged.
  *
- * To answer it: compare and exchange each half of @answer, from what it is, provided
+ * To complete it: compare and exchange each half of @data, from what it is, provided
  * that its upper 32 bits are the number of the command, to that number << 32 plus 32
- * bits of the value; then compare and exchange (release) @state from that value to the
- * same with IOREGIONFD_SLOT_DONE. If IOREGIONFD_SLOT_WAITING is or has been set
- * meanwhile, the vCPU sleeps: answer with IOREGIONFD_SERVE, id ioregionfd_slot_id().
- * If @answer has another number the command is not the taker's any more: stop. So a task
- * that was replaced, and does not know yet, has nowhere left to store its value.
+ * bits of the value; then compare and exchange (release) @state from what it was to the
+ * same with IOREGIONFD_MAILBOX_COMPLETE plus the status. If any of these is not as
+ * expected, complete the command with IOREGIONFD_COMMIT_AND_FETCH, id
+ * ioregionfd_cmd_id(): the vCPU may sleep (IOREGIONFD_MAILBOX_WAITING), or have given the
+ * command up (IOREGIONFD_MAILBOX_ABANDONED), or the command may be another task's by now.
+ * So a task that was replaced, and does not know yet, has nowhere left to store its value.
  *
- * Everything here is untrusted on both sides of the guest: kvm.ko uses nothing
- * but the answer's value, and only for this very command.
+ * Neither side trusts what is here: kvm.ko uses nothing but the value and the status of
+ * the response, and only for this very command.
  */
-struct ioregionfd_slot {
+struct ioregionfd_mailbox {
 	__u32 state;
 	__u32 polling;
 	struct ioregionfd_cmd cmd;
-	__u64 answer[2];
-	__u32 posted;
+	__u64 data[2];
+	__u32 posted_before;
 	__u32 pad;
 };
 
-/* ioregionfd_slot.state */
-#define IOREGIONFD_SLOT_STATE	3
-#define IOREGIONFD_SLOT_FREE	0
-#define IOREGIONFD_SLOT_POSTED	1	/* waits to be taken */
-#define IOREGIONFD_SLOT_TAKEN	2	/* waits to be answered */
-#define IOREGIONFD_SLOT_DONE	3	/* answered */
-#define IOREGIONFD_SLOT_WAITING	4	/* the vCPU sleeps */
-#define IOREGIONFD_SLOT_SHIFT	3	/* the number of the command begins here */
+/* ioregionfd_mailbox.state */
+#define IOREGIONFD_MAILBOX_STATE	7
+#define IOREGIONFD_MAILBOX_FREE		0
+#define IOREGIONFD_MAILBOX_PENDING	1	/* waits to be fetched */
+#define IOREGIONFD_MAILBOX_FETCHED	2	/* waits to be completed */
+#define IOREGIONFD_MAILBOX_ABANDONED	3	/* fetched; the vCPU waits for it no more */
+#define IOREGIONFD_MAILBOX_COMPLETE	4	/* plus the status */
+#define IOREGIONFD_MAILBOX_WAITING	8	/* the vCPU sleeps */
+#define IOREGIONFD_MAILBOX_SHIFT	4	/* the number of the command begins here */
 
 /**
- * ioregionfd_slot_answer() - one half of an answer
- * @number: of the command: its state >> IOREGIONFD_SLOT_SHIFT
+ * ioregionfd_mailbox_data() - one half of a response
+ * @number: of the command: its state >> IOREGIONFD_MAILBOX_SHIFT
  * @half: 0 for the low 32 bits of the value, 1 for the high ones
  * @value: the value
  *
- * Return: what belongs in ioregionfd_slot.answer[@half].
+ * Return: what belongs in ioregionfd_mailbox.data[@half].
  */
-static inline __u64 ioregionfd_slot_answer(__u32 number, int half, __u64 value)
+static inline __u64 ioregionfd_mailbox_data(__u32 number, int half, __u64 value)
 {
-	return (__u64)number << 32 | (__u32)(value >> 32 * half);
+	return ((__u64)number << 32) | ((value >> (32 * half)) & 0xffffffffU);
 }
 
 /**
- * ioregionfd_slot_id() - the id of a command for IOREGIONFD_SERVE
- * @slot: index of the slot
- * @state: its state
+ * ioregionfd_cmd_id() - the id of a command for IOREGIONFD_COMMIT_AND_FETCH
+ * @vcpu_id: whose mailbox it is in
+ * @state: the mailbox's state
  *
- * Return: what IOREGIONFD_SERVE would have returned in id for that command.
+ * Return: what IOREGIONFD_COMMIT_AND_FETCH would have returned in id for it.
  */
-static inline __u64 ioregionfd_slot_id(__u32 slot, __u32 state)
+static inline __u64 ioregionfd_cmd_id(__u32 vcpu_id, __u32 state)
 {
-	return ((__u64)slot + 1) << 32 | state >> IOREGIONFD_SLOT_SHIFT;
+	return (((__u64)vcpu_id + 1) << 32) | (state >> IOREGIONFD_MAILBOX_SHIFT);
 }
 
 /**
- * ioregionfd_id_slot() - the slot of a command that IOREGIONFD_SERVE returned
- * @id: its id
+ * ioregionfd_id_vcpu() - the vCPU of a command that was fetched
+ * @id: as IOREGIONFD_COMMIT_AND_FETCH returned it
  *
- * Return: the index of the slot, or IOREGIONFD_ANY for a posted write.
+ * Return: the vCPU's id, or IOREGIONFD_ANY for a posted write.
  */
-static inline __u32 ioregionfd_id_slot(__u64 id)
+static inline __u32 ioregionfd_id_vcpu(__u64 id)
 {
-	__u32 high = id >> 32;
+	__u32 high = (__u32)(id >> 32);
 
 	return high == IOREGIONFD_ANY ? IOREGIONFD_ANY : high - 1;
 }
+
+/*
+ * The ioctl numbers once more, for binding generators, which see no macro that takes
+ * sizeof. As on all architectures with the generic layout of ioctl numbers.
+ */
+#define IOREGIONFD_GET_INFO_NR		0x8040BE00U
+#define IOREGIONFD_COMMIT_AND_FETCH_NR	0xC040BE01U
+#define IOREGIONFD_RECOVER_NR		0x0000BE02U
+#define IOREGIONFD_INTERRUPT_NR		0x0000BE03U
 
 #endif /* _UAPI_LINUX_IOREGIONFD_H */

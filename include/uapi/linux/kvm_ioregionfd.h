@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: ((GPL-2.0-only WITH Linux-syscall-note) OR BSD-3-Clause) */
 /*
- * ioregionfd as a VMM sees it: the vm ioctl that hands a range of guest
- * addresses to a device task, and the exit that tells of its failure.
- * Included by <linux/kvm.h>. What goes over the file descriptors is in
- * <linux/ioregionfd.h>.
+ * ioregionfd as a VMM sees it: the ioctls that make a channel and hand a range of
+ * guest addresses to a device task, and the exit that tells of its failure. Included
+ * by <linux/kvm.h>. What goes over the file descriptors is in <linux/ioregionfd.h>.
  */
 #ifndef _UAPI_LINUX_KVM_IOREGIONFD_H
 #define _UAPI_LINUX_KVM_IOREGIONFD_H
@@ -12,10 +11,14 @@
 #include <linux/ioctl.h>
 
 /*
- * Numbers that no release of Linux has assigned. Those for the capability and
+ * Numbers that no release of Linux has assigned. Those for the capabilities and
  * the exit reason are far above the kernel's own, so that they stay free.
+ *
+ * KVM_CHECK_EXTENSION returns for the first capability the mask of flags that
+ * KVM_SET_IOREGIONFD takes; for the second that of KVM_CREATE_IOREGIONFD.
  */
 #define KVM_CAP_IOREGIONFD		0x696f01
+#define KVM_CAP_CREATE_IOREGIONFD	0x696f02
 #define KVM_EXIT_IOREGIONFD_FAILURE	0x696f01
 
 /**
@@ -23,8 +26,8 @@
  * @guest_paddr: first guest physical address, or I/O port, of the region
  * @memory_size: size of the region in bytes, at least 1
  * @user_data: copied into every command for the region, see ioregionfd_cmd
- * @read_fd: what KVM_CREATE_IOREGIONFD returned for this VM, or a connected
- *	AF_UNIX socket of type SOCK_SEQPACKET
+ * @read_fd: what KVM_CREATE_IOREGIONFD returned, or a connected AF_UNIX socket of
+ *	type SOCK_SEQPACKET
  * @write_fd: the same
  * @flags: KVM_IOREGION_*
  * @pad: must be 0
@@ -49,15 +52,16 @@ struct kvm_ioregionfd {
 /**
  * struct kvm_create_ioregionfd - argument of KVM_CREATE_IOREGIONFD
  * @flags: KVM_IOREGIONFD_SYNC_WAKE or 0
- * @vcpus: how many vCPUs the channel serves, at least 1: those created first
- * @posted: posted writes that may wait for the device task; a power of two of
+ * @nr_mailboxes: the channel serves vCPUs whose id is less than this; from 1 to
+ *	what KVM_CAP_MAX_VCPU_ID says
+ * @nr_posted: posted writes that may wait for the device task; a power of two of
  *	at most KVM_IOREGIONFD_MAX_POSTED
  * @pad: must be 0
  */
 struct kvm_create_ioregionfd {
 	__u32 flags;
-	__u32 vcpus;
-	__u32 posted;
+	__u32 nr_mailboxes;
+	__u32 nr_posted;
 	__u32 pad[5];
 };
 
@@ -69,7 +73,11 @@ struct kvm_create_ioregionfd {
 
 #define KVM_IOREGIONFD_MAX_POSTED	65536
 
-/* Returns a file descriptor that is both read_fd and write_fd for this VM. */
+/*
+ * Returns a file descriptor, which is both read_fd and write_fd. As an ioctl of a VM:
+ * for this VM. As one of /dev/kvm: for the VM whose KVM_SET_IOREGIONFD is the first to
+ * succeed with it.
+ */
 #define KVM_CREATE_IOREGIONFD	_IOW(0xAE, 0x5f, struct kvm_create_ioregionfd)
 
 /**
@@ -111,12 +119,13 @@ struct kvm_ioregionfd_exit {
 #define KVM_IOREGIONFD_FAIL_IO		2	/* sending failed, see error */
 #define KVM_IOREGIONFD_FAIL_PROTOCOL	3	/* unasked or wrong response */
 #define KVM_IOREGIONFD_FAIL_DEASSIGNED	4	/* the region went away in the middle */
-#define KVM_IOREGIONFD_FAIL_NO_SLOT	5	/* kvm_create_ioregionfd.vcpus is too small */
+#define KVM_IOREGIONFD_FAIL_NO_MAILBOX	5	/* the vCPU's id is not below nr_mailboxes */
 #define KVM_IOREGIONFD_FAIL_CANCELED	6	/* KVM_RUN_IOREGIONFD_CANCEL */
+#define KVM_IOREGIONFD_FAIL_TO_VMM	7	/* IOREGIONFD_STATUS_TO_VMM, see there */
 
 /* kvm_ioregionfd_exit.progress */
 #define KVM_IOREGIONFD_SENT_NONE	0	/* the device task did not see the command */
-#define KVM_IOREGIONFD_SENT_ALL		2	/* it may have carried it out */
+#define KVM_IOREGIONFD_SENT_ALL		1	/* it may have carried it out */
 
 /* kvm_ioregionfd_exit.action */
 #define KVM_IOREGIONFD_UNDECIDED	0	/* KVM_RUN repeats the exit */
@@ -138,5 +147,28 @@ struct kvm_ioregionfd_exit {
  */
 #define KVM_RUN_IOREGIONFD_CANCEL	2
 #define KVM_RUN_IOREGIONFD_WAIT		3
+
+/* Where in struct kvm_run its member ioregionfd is */
+#define KVM_IOREGIONFD_EXIT_OFFSET	32
+
+/**
+ * kvm_run_ioregionfd() - what KVM_EXIT_IOREGIONFD_FAILURE tells
+ * @run: a struct kvm_run, as any <linux/kvm.h> declares it
+ *
+ * For a VMM whose own copy of <linux/kvm.h> does not know ioregionfd.
+ *
+ * Return: the member ioregionfd.
+ */
+static inline struct kvm_ioregionfd_exit *kvm_run_ioregionfd(void *run)
+{
+	return (struct kvm_ioregionfd_exit *)((char *)run + KVM_IOREGIONFD_EXIT_OFFSET);
+}
+
+/*
+ * The ioctl numbers once more, for binding generators, which see no macro that takes
+ * sizeof. As on all architectures with the generic layout of ioctl numbers.
+ */
+#define KVM_SET_IOREGIONFD_NR		0x4040AE5EU
+#define KVM_CREATE_IOREGIONFD_NR	0x4020AE5FU
 
 #endif /* _UAPI_LINUX_KVM_IOREGIONFD_H */

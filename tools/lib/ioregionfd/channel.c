@@ -12,111 +12,139 @@
 #include <sys/mman.h>
 #include <time.h>
 
-/* Posted writes handled before others see that they are done with. */
+/* Posted writes handled before others see that they are retired. */
 #define POSTED_BATCH	32
 
 /* Adaptive polling: what a window begins with, in ns. */
 #define FIRST_WINDOW	10000
 
-/* Looking at the clock costs more than looking at the slots. */
+/* Looking at the clock costs more than looking at the mailboxes. */
 #define LOOKS_PER_CLOCK	32
 
 #define NO_END		UINT64_MAX
 
-/* The posted_tail of somebody who has taken what it points at. */
-#define TAIL_TAKEN	1
+/* In posted_tail: somebody has fetched what it points at. */
+#define TAIL_FETCHED	1
+
+/* The guest does not have the response: see struct ioregionfd_ops */
+#define ABANDONED	1
 
 /**
  * struct server - one thread's ioregionfd_run()
  * @task: the handle
- * @serve: argument of IOREGIONFD_SERVE. id: what the last call has brought, if it has
- *	been handled and not been answered yet; else 0. vcpu: whose commands to serve
+ * @fetch: argument of IOREGIONFD_COMMIT_AND_FETCH. id: what the last call has brought, if
+ *	it has been handled and not been completed yet; else 0. vcpu: whose commands to serve
  */
 struct server {
 	struct ioregionfd_task *task;
-	struct ioregionfd_serve serve;
+	struct ioregionfd_fetch fetch;
 };
 
-static int serve(struct ioregionfd_task *task, struct ioregionfd_serve *serve)
+/* Returns 0, ABANDONED, or a negative error; -ESTALE: another task has taken over. */
+static int commit_and_fetch(struct ioregionfd_task *task, struct ioregionfd_fetch *fetch)
 {
-	if (!ioctl(task->read_fd, IOREGIONFD_SERVE, serve))
+	if (!ioctl(task->read_fd, IOREGIONFD_COMMIT_AND_FETCH, fetch))
 		return 0;
-	return errno == ENOENT ? -ESTALE : -errno;
+	switch (errno) {
+	case ENOENT:
+		return -ESTALE;
+	case ESTALE:
+		fetch->id = 0;
+		return ABANDONED;
+	}
+	return -errno;
 }
 
-/* Also with @id 0, if kvm.ko wants to be told that posted_tail has moved. */
-int ioregionfd_channel_answer_only(struct ioregionfd_task *task, uint64_t id, uint64_t data)
+/* Also with id 0, if kvm.ko wants to be told that posted_tail has moved. */
+int ioregionfd_channel_commit_only(struct ioregionfd_task *task,
+				   const struct ioregionfd_fetch *fetch)
 {
-	struct ioregionfd_serve answer = {
-		.id = id,
-		.data = data,
+	struct ioregionfd_fetch commit = {
+		.id = fetch->id,
+		.data = fetch->data,
 		.vcpu = IOREGIONFD_ANY,
-		.flags = IOREGIONFD_ANSWER_ONLY,
+		.flags = IOREGIONFD_COMMIT_ONLY,
+		.status = fetch->status,
 	};
+	int ret = commit_and_fetch(task, &commit);
 
-	return serve(task, &answer);
+	if (ret != ABANDONED)
+		return ret;
+	ioregionfd_task_abandoned(task, &fetch->cmd);
+	return 0;
 }
 
-/* Store one half of an answer, unless the slot is not the command's any more. */
-static bool store_half(struct ioregionfd_slot *slot, uint32_t number, int half, uint64_t data)
+/* Store one half of a value, unless the mailbox is not the command's any more. */
+static bool store_half(struct ioregionfd_mailbox *mailbox, uint32_t number, int half,
+		       uint64_t data)
 {
 	/* Relaxed: kvm.ko's release of the state orders the number, ours orders the value. */
-	uint64_t word = __atomic_load_n(&slot->answer[half], __ATOMIC_RELAXED);
+	uint64_t word = __atomic_load_n(&mailbox->data[half], __ATOMIC_RELAXED);
 
 	return word >> 32 == number &&
-	       __atomic_compare_exchange_n(&slot->answer[half], &word,
-					   ioregionfd_slot_answer(number, half, data), false,
+	       __atomic_compare_exchange_n(&mailbox->data[half], &word,
+					   ioregionfd_mailbox_data(number, half, data), false,
 					   __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 /*
- * Answer the command of slot @index, whose state became @taken when it was taken.
- * If the vCPU sleeps, or anything has changed for whatever reason, it is for
- * kvm.ko to find out what the answer is good for.
+ * Complete the command of mailbox @index, whose state became @state when it was fetched.
+ * If the vCPU sleeps, or anything has changed for whatever reason, it is for kvm.ko to
+ * find out what the response is good for.
  */
-static int answer(struct ioregionfd_task *task, uint32_t index, uint32_t taken, uint64_t data)
+static int complete(struct ioregionfd_task *task, uint32_t index, uint32_t state,
+		    struct ioregionfd_fetch *fetch)
 {
-	struct ioregionfd_slot *slot = &task->channel.slots[index];
-	uint32_t state = taken;
+	struct ioregionfd_mailbox *mailbox = &task->channel.mailboxes[index];
+	uint32_t number = state >> IOREGIONFD_MAILBOX_SHIFT;
+	uint32_t fetched = state;
 
-	if (!(taken & IOREGIONFD_SLOT_WAITING) &&
-	    store_half(slot, taken >> IOREGIONFD_SLOT_SHIFT, 0, data) &&
-	    store_half(slot, taken >> IOREGIONFD_SLOT_SHIFT, 1, data)) {
-		/* Release: pairs with kvm.ko's acquire of DONE, after which it reads answer. */
-		if (__atomic_compare_exchange_n(&slot->state, &state, taken | IOREGIONFD_SLOT_DONE,
-						false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+	if (!(state & IOREGIONFD_MAILBOX_WAITING) &&
+	    store_half(mailbox, number, 0, fetch->data) &&
+	    store_half(mailbox, number, 1, fetch->data)) {
+		state = number << IOREGIONFD_MAILBOX_SHIFT |
+			(IOREGIONFD_MAILBOX_COMPLETE + fetch->status);
+		/* Release: pairs with kvm.ko's acquire of COMPLETE, after which it reads data. */
+		if (__atomic_compare_exchange_n(&mailbox->state, &fetched, state, false,
+						__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 			return 0;
 	}
-	return ioregionfd_channel_answer_only(task, ioregionfd_slot_id(index, taken), data);
+	fetch->id = ioregionfd_cmd_id(index, state);
+	return ioregionfd_channel_commit_only(task, fetch);
 }
 
-/* Answer what IOREGIONFD_SERVE has brought, without asking for more. */
-static int answer_served(struct server *s)
+/* Complete what IOREGIONFD_COMMIT_AND_FETCH has brought, without asking for more. */
+static int complete_fetched(struct server *s)
 {
-	uint64_t id = s->serve.id;
-	uint32_t slot = ioregionfd_id_slot(id);
+	uint64_t id = s->fetch.id;
+	uint32_t vcpu = ioregionfd_id_vcpu(id);
+	int ret;
 
 	if (!id)
 		return 0;
-	s->serve.id = 0;
-	if (slot == IOREGIONFD_ANY)
-		return ioregionfd_channel_answer_only(s->task, id, 0);
-	return answer(s->task, slot, (uint32_t)id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN,
-		      s->serve.data);
+	if (vcpu == IOREGIONFD_ANY)
+		ret = ioregionfd_channel_commit_only(s->task, &s->fetch);
+	else
+		ret = complete(s->task, vcpu, (uint32_t)id << IOREGIONFD_MAILBOX_SHIFT |
+			       IOREGIONFD_MAILBOX_FETCHED, &s->fetch);
+	s->fetch.id = 0;
+	return ret;
 }
 
-/* Returns 1 if there was a command in the slot for this thread to handle. */
-static int look_at_slot(struct ioregionfd_task *task, uint32_t index)
+/* Returns 1 if there was a command in the mailbox for this thread to handle. */
+static int look_at_mailbox(struct ioregionfd_task *task, uint32_t index)
 {
-	struct ioregionfd_slot *slot = &task->channel.slots[index];
-	struct ioregionfd_cmd cmd;
-	uint32_t state, taken, tail;
-	uint64_t data;
+	struct ioregionfd_mailbox *mailbox = &task->channel.mailboxes[index];
+	struct ioregionfd_fetch fetch = { 0 };
+	uint32_t state, fetched, tail;
 	int ret;
 
-	/* Acquire: pairs with kvm.ko's release of POSTED, before which it wrote cmd and posted. */
-	state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
-	if ((state & IOREGIONFD_SLOT_STATE) != IOREGIONFD_SLOT_POSTED)
+	/*
+	 * Acquire: pairs with kvm.ko's release of PENDING, before which it wrote cmd and
+	 * posted_before.
+	 */
+	state = __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE);
+	if ((state & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_PENDING)
 		return 0;
 
 	/*
@@ -125,22 +153,22 @@ static int look_at_slot(struct ioregionfd_task *task, uint32_t index)
 	 * tail may be beyond, when other vCPUs have posted more since.
 	 */
 	tail = __atomic_load_n(&task->channel.control->posted_tail, __ATOMIC_ACQUIRE);
-	if ((int32_t)((tail & ~TAIL_TAKEN) - (slot->posted << 1)) < 0)
+	if ((int32_t)((tail & ~TAIL_FETCHED) - (mailbox->posted_before << 1)) < 0)
 		return 0;
 
-	memcpy(&cmd, &slot->cmd, sizeof(cmd));
-	taken = (state & ~IOREGIONFD_SLOT_STATE) | IOREGIONFD_SLOT_TAKEN;
+	memcpy(&fetch.cmd, &mailbox->cmd, sizeof(fetch.cmd));
+	fetched = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
 	/*
-	 * Acquire: pairs with the release of who answered the vCPU's last command, so that
+	 * Acquire: pairs with the release of who completed the vCPU's last command, so that
 	 * its handler has run. Release: cmd was copied before; if kvm.ko has withdrawn the
-	 * command and reused the slot meanwhile, the state's number differs.
+	 * command and reused the mailbox meanwhile, the state's number differs.
 	 */
-	if (!__atomic_compare_exchange_n(&slot->state, &state, taken, false, __ATOMIC_ACQ_REL,
+	if (!__atomic_compare_exchange_n(&mailbox->state, &state, fetched, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
 		return 0;
 
-	data = ioregionfd_task_handle(task, &cmd);
-	ret = answer(task, index, taken, data);
+	ioregionfd_task_handle(task, &fetch);
+	ret = complete(task, index, fetched, &fetch);
 	return ret ? ret : 1;
 }
 
@@ -148,44 +176,44 @@ static int look_at_slot(struct ioregionfd_task *task, uint32_t index)
 static int look_at_posted(struct ioregionfd_task *task)
 {
 	struct ioregionfd_control *control = task->channel.control;
-	uint32_t mask = task->channel.info.posted - 1;
+	uint32_t mask = task->channel.info.nr_posted - 1;
 	uint32_t tail, head, next;
-	struct ioregionfd_cmd cmd;
+	struct ioregionfd_fetch nothing = { 0 }, fetch;
 	int ret, n;
 
 	/* Relaxed: the exchange below acquires. */
 	tail = __atomic_load_n(&control->posted_tail, __ATOMIC_RELAXED);
-	if (tail & TAIL_TAKEN)
+	if (tail & TAIL_FETCHED)
 		return 0;
 	/* Acquire: pairs with kvm.ko's release, before which it wrote the entries. */
 	head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
 	if (head << 1 == tail)
 		return 0;
 	/* Acquire: pairs with the release below: what came before has been handled. */
-	if (!__atomic_compare_exchange_n(&control->posted_tail, &tail, tail | TAIL_TAKEN, false,
+	if (!__atomic_compare_exchange_n(&control->posted_tail, &tail, tail | TAIL_FETCHED, false,
 					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
 
 	next = tail;
 	for (n = 0; n < POSTED_BATCH && next != head << 1; n++) {
-		memcpy(&cmd, &task->channel.posted[next >> 1 & mask], sizeof(cmd));
-		ioregionfd_task_handle(task, &cmd);
+		memcpy(&fetch.cmd, &task->channel.posted[next >> 1 & mask], sizeof(fetch.cmd));
+		ioregionfd_task_handle(task, &fetch);
 		next += 1 << 1;
 	}
 
 	/*
-	 * An exchange, because what we had taken may have been taken over. Release: pairs
-	 * with the acquire of posted_tail above and in look_at_slot(), and with kvm.ko's,
-	 * which then reuses the entries.
+	 * An exchange, because another task may have taken over. Release: pairs with the
+	 * acquire of posted_tail above and in look_at_mailbox(), and with kvm.ko's, which
+	 * then reuses the entries.
 	 */
-	tail |= TAIL_TAKEN;
+	tail |= TAIL_FETCHED;
 	if (!__atomic_compare_exchange_n(&control->posted_tail, &tail, next, false,
 					 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return -ESTALE;
 	/* Pairs with kvm.ko's full barrier between setting blocked and looking at posted_tail. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&control->blocked, __ATOMIC_RELAXED)) {
-		ret = ioregionfd_channel_answer_only(task, 0, 0);
+		ret = ioregionfd_channel_commit_only(task, &nothing);
 		if (ret)
 			return ret;
 	}
@@ -195,16 +223,16 @@ static int look_at_posted(struct ioregionfd_task *task)
 /* Returns whether there was anything. */
 static int look(struct server *s)
 {
-	uint32_t first = s->serve.vcpu, end = first + 1, i;
+	uint32_t first = s->fetch.vcpu, end = first + 1, i;
 	int found, ret;
 
 	if (first == IOREGIONFD_ANY) {
 		first = 0;
-		end = s->task->channel.info.slots;
+		end = s->task->channel.info.nr_mailboxes;
 	}
 	found = look_at_posted(s->task);
 	for (i = first; i < end && found >= 0; i++) {
-		ret = look_at_slot(s->task, i);
+		ret = look_at_mailbox(s->task, i);
 		if (ret)
 			found = ret;
 	}
@@ -248,7 +276,7 @@ static int look_for(struct server *s, uint64_t window, uint32_t *polling)
 			continue;
 		}
 		/* Relaxed: nothing is read because of it. */
-		if (__atomic_load_n(&s->task->channel.control->ended, __ATOMIC_RELAXED))
+		if (__atomic_load_n(&s->task->channel.control->vm_dead, __ATOMIC_RELAXED))
 			return -ENODEV;
 		relax();
 		if (window == NO_END)
@@ -269,9 +297,9 @@ static int poll_mapping(struct server *s, uint64_t window)
 	uint32_t *polling = &channel->control->polling;
 	int ret;
 
-	if (s->serve.vcpu != IOREGIONFD_ANY)
-		polling = &channel->slots[s->serve.vcpu].polling;
-	ret = answer_served(s);
+	if (s->fetch.vcpu != IOREGIONFD_ANY)
+		polling = &channel->mailboxes[s->fetch.vcpu].polling;
+	ret = complete_fetched(s);
 	if (ret)
 		return ret;
 	do {
@@ -289,17 +317,24 @@ static int poll_mapping(struct server *s, uint64_t window)
 	return ret < 0 ? ret : 0;
 }
 
-/* Answer what was handled, sleep until there is another command, and handle it. */
+/* Complete what was handled, sleep until there is another command, and handle it. */
 static int sleep_for_command(struct server *s)
 {
-	int ret = serve(s->task, &s->serve);
+	int ret = commit_and_fetch(s->task, &s->fetch);
 
-	if (ret == -EINTR)
-		return 0;	/* id says whether the answer has been given */
-	if (ret)
-		return ret;
-	s->serve.data = ioregionfd_task_handle(s->task, &s->serve.cmd);
-	return 0;
+	switch (ret) {
+	case 0:
+		ioregionfd_task_handle(s->task, &s->fetch);
+		return 0;
+	case ABANDONED:
+		ioregionfd_task_abandoned(s->task, &s->fetch.cmd);
+		return 0;
+	case -EAGAIN:
+	case -ECANCELED:
+	case -EINTR:
+		return 0;	/* id says whether the response has been given */
+	}
+	return ret;
 }
 
 /*
@@ -318,7 +353,7 @@ int ioregionfd_channel_run(struct ioregionfd_task *task, enum ioregionfd_mode mo
 {
 	/* Relaxed: a number, which orders nothing. */
 	uint64_t limit = __atomic_load_n(&task->poll_limit, __ATOMIC_RELAXED);
-	struct server s = { .task = task, .serve = { .timeout = -1, .vcpu = vcpu } };
+	struct server s = { .task = task, .fetch = { .timeout = -1, .vcpu = vcpu } };
 	uint64_t window = 0, start;
 	int ret = 0;
 
@@ -339,7 +374,7 @@ int ioregionfd_channel_run(struct ioregionfd_task *task, enum ioregionfd_mode mo
 		}
 	}
 	if (!ret)
-		ret = answer_served(&s);
+		ret = complete_fetched(&s);
 	return ret;
 }
 
@@ -362,10 +397,10 @@ int ioregionfd_channel_open(struct ioregionfd_task *task, unsigned int flags)
 	if (mapping == MAP_FAILED)
 		return -errno;
 	channel->control = (struct ioregionfd_control *)mapping;
-	channel->slots = (struct ioregionfd_slot *)(mapping + channel->info.slots_offset);
+	channel->mailboxes = (struct ioregionfd_mailbox *)(mapping + channel->info.mailboxes_offset);
 	channel->posted = (struct ioregionfd_cmd *)(mapping + channel->info.posted_offset);
 
-	if ((flags & IOREGIONFD_OPEN_TAKE_OVER) && ioctl(task->read_fd, IOREGIONFD_TAKE_OVER)) {
+	if ((flags & IOREGIONFD_OPEN_RECOVER) && ioctl(task->read_fd, IOREGIONFD_RECOVER)) {
 		ret = -errno;
 		ioregionfd_channel_close(task);
 		return ret;

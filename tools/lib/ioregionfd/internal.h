@@ -48,13 +48,13 @@ struct sock {
  * struct channel - one that KVM_CREATE_IOREGIONFD has made
  * @info: its layout
  * @control: the mapping
- * @slots: the slots in the mapping
+ * @mailboxes: those in the mapping
  * @posted: the ring in the mapping
  */
 struct channel {
 	struct ioregionfd_info info;
 	struct ioregionfd_control *control;
-	struct ioregionfd_slot *slots;
+	struct ioregionfd_mailbox *mailboxes;
 	struct ioregionfd_cmd *posted;
 };
 
@@ -99,13 +99,15 @@ static inline bool task_stopped(const struct ioregionfd_task *task)
 }
 
 /* task.c */
-uint64_t ioregionfd_task_handle(struct ioregionfd_task *task, const struct ioregionfd_cmd *cmd);
+void ioregionfd_task_handle(struct ioregionfd_task *task, struct ioregionfd_fetch *fetch);
+void ioregionfd_task_abandoned(struct ioregionfd_task *task, const struct ioregionfd_cmd *cmd);
 
 /* channel.c */
 int ioregionfd_channel_open(struct ioregionfd_task *task, unsigned int flags);
 void ioregionfd_channel_close(struct ioregionfd_task *task);
 int ioregionfd_channel_run(struct ioregionfd_task *task, enum ioregionfd_mode mode, uint32_t vcpu);
-int ioregionfd_channel_answer_only(struct ioregionfd_task *task, uint64_t id, uint64_t data);
+int ioregionfd_channel_commit_only(struct ioregionfd_task *task,
+				   const struct ioregionfd_fetch *fetch);
 void ioregionfd_channel_interrupt(struct ioregionfd_task *task);
 
 /* socket.c */

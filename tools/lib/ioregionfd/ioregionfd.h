@@ -34,8 +34,9 @@ extern "C" {
 
 /**
  * ioregionfd_create() - make a channel for device tasks
- * @vm_fd: file descriptor of the VM
- * @args: how many vCPUs and posted writes it is to have
+ * @vm_fd: file descriptor of the VM; or of /dev/kvm: the channel is for the VM to which
+ *	ioregionfd_add_region() adds its first region
+ * @args: how many mailboxes, for vCPU ids below that number, and posted writes it is to have
  *
  * The channel fails when the last copy of its descriptor is closed, so a VMM
  * that wants to replace a device task that is gone keeps one.
@@ -95,23 +96,23 @@ int ioregionfd_recv_fd(int sock);
 /* A device task's handle on its file descriptors. */
 struct ioregionfd_task;
 
-/* Flag of ioregionfd_open(): take the place of a device task that is gone. */
-#define IOREGIONFD_OPEN_TAKE_OVER	1
+/* Flag of ioregionfd_open(): replace a device task that is gone. */
+#define IOREGIONFD_OPEN_RECOVER	1
 
 /**
  * ioregionfd_open() - begin to be a device task
  * @task: where to store the handle
  * @read_fd: where commands come from
  * @write_fd: where answers go to: the same, or a duplicate of it
- * @flags: IOREGIONFD_OPEN_TAKE_OVER or 0
+ * @flags: IOREGIONFD_OPEN_RECOVER or 0
  *
  * Finds out by itself whether it is a channel of KVM_CREATE_IOREGIONFD or a socket.
  * The descriptors belong to the handle if this succeeds, and are left alone if it
  * fails.
  *
- * With IOREGIONFD_OPEN_TAKE_OVER, what another task has taken from the channel and
- * not answered is delivered again, with ioregionfd_cmd.again set; what that task
- * still answers is refused.
+ * With IOREGIONFD_OPEN_RECOVER, what another task has fetched from the channel and not
+ * completed is delivered again, with IOREGIONFD_CMD_F_REDELIVERED; responses that the
+ * other task still gives are refused.
  *
  * Return: 0, or a negative error: -EINVAL: the descriptors are neither of these,
  * or an unknown flag; -EOPNOTSUPP: nothing can be taken over from a socket;
@@ -133,10 +134,16 @@ void ioregionfd_close(struct ioregionfd_task *task);
 /**
  * struct ioregionfd_ops - what a region does
  * @read: returns what is read at @offset, of which the low @size bytes count;
- *	NULL: all ones
- * @write: takes what is written, zero-extended; NULL: it is ignored
+ *	NULL: no register can be read
+ * @write: takes what is written, zero-extended; NULL: no register can be written
  * @command: instead of @read and @write, if not NULL: gets the command as it came.
- *	Returns what is read
+ *	Stores what is read in *@value, and returns IOREGIONFD_STATUS_*
+ * @abandoned: told of a command that has been handled, but too late: the access has ended
+ *	without its response, and what it has done may be asked for again. NULL: it does
+ *	not matter
+ *
+ * Where there is no register (IOREGIONFD_STATUS_UNMAPPED) the guest reads all ones, and what
+ * it writes is ignored.
  *
  * @offset is from the start of the region and @size 1, 2, 4 or 8 bytes; an access
  * lies inside the region if the VMM told its true size. The functions are called
@@ -146,7 +153,8 @@ void ioregionfd_close(struct ioregionfd_task *task);
 struct ioregionfd_ops {
 	uint64_t (*read)(void *opaque, uint64_t offset, unsigned int size);
 	void (*write)(void *opaque, uint64_t offset, unsigned int size, uint64_t value);
-	uint64_t (*command)(void *opaque, const struct ioregionfd_cmd *cmd);
+	uint16_t (*command)(void *opaque, const struct ioregionfd_cmd *cmd, uint64_t *value);
+	void (*abandoned)(void *opaque, const struct ioregionfd_cmd *cmd);
 };
 
 /**
@@ -181,7 +189,8 @@ int ioregionfd_unregister(struct ioregionfd_task *task, uint64_t user_data);
  * @unknown: called for each such command; NULL: none
  * @opaque: for @unknown
  *
- * Such a command, or one that is malformed, is answered with all ones. May not be
+ * The response to such a command, or one that is malformed, is
+ * IOREGIONFD_STATUS_UNMAPPED. May not be
  * called while a thread serves @task.
  */
 void ioregionfd_set_unknown(struct ioregionfd_task *task,
@@ -226,8 +235,7 @@ void ioregionfd_set_poll_limit(struct ioregionfd_task *task, uint64_t ns);
  * ioregionfd_run() - serve commands
  * @task: the handle
  * @mode: what to do when there is none
- * @vcpu: whose: a vCPU, in the order of their creation, or IOREGIONFD_ANY. Must be
- *	IOREGIONFD_ANY on sockets
+ * @vcpu: whose: the id of a vCPU, or IOREGIONFD_ANY. Must be IOREGIONFD_ANY on sockets
  *
  * Several threads may be in here for the same task, with modes and vCPUs of their
  * own. Two handlers then run at the same time for different vCPUs, while the
@@ -268,7 +276,7 @@ void ioregionfd_restart(struct ioregionfd_task *task);
 
 /**
  * struct ioregionfd_request - commands served one after the other, asynchronously
- * @serve: what the kernel is asked, and answers
+ * @fetch: what the kernel is asked, and answers
  * @task: the handle
  * @fd: of the handle
  *
@@ -277,7 +285,7 @@ void ioregionfd_restart(struct ioregionfd_task *task);
  * may then be used by one thread at a time.
  */
 struct ioregionfd_request {
-	struct ioregionfd_serve serve;
+	struct ioregionfd_fetch fetch;
 	struct ioregionfd_task *task;
 	int fd;
 };
@@ -298,7 +306,7 @@ int ioregionfd_request_init(struct ioregionfd_request *request, struct ioregionf
 /**
  * ioregionfd_request_complete() - handle what a request has brought
  * @request: the request
- * @res: 0 or the negative error that IOREGIONFD_SERVE ended with: io_uring_cqe.res
+ * @res: 0 or the negative error that IOREGIONFD_COMMIT_AND_FETCH ended with: io_uring_cqe.res
  *
  * Calls the handler. The answer goes out with the next use of the request, or
  * ioregionfd_request_finish().

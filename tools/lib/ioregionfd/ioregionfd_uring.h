@@ -34,8 +34,8 @@
 static inline void ioregionfd_uring_prep(struct io_uring_sqe *sqe,
 					 struct ioregionfd_request *request)
 {
-	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, request->fd, &request->serve, 0, 0);
-	sqe->cmd_op = IOREGIONFD_SERVE;
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, request->fd, &request->fetch, 0, 0);
+	sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 }
 
 #endif /* IOREGIONFD_URING_H */

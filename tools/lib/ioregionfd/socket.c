@@ -36,15 +36,17 @@ static int send_response(struct ioregionfd_task *task)
 static int receive_command(struct ioregionfd_task *task)
 {
 	struct sock *sock = &task->sock;
-	struct ioregionfd_cmd cmd;
+	struct ioregionfd_fetch fetch;
 	ssize_t n;
 
 	/* MSG_TRUNC: of a packet that is too long, tell the true length. */
-	n = recv(task->read_fd, &cmd, sizeof(cmd), MSG_DONTWAIT | MSG_TRUNC);
-	if (n == sizeof(cmd)) {
-		sock->resp.data = ioregionfd_task_handle(task, &cmd);
-		sock->unsent = cmd.resp;
-		return cmd.resp ? send_response(task) : 0;
+	n = recv(task->read_fd, &fetch.cmd, sizeof(fetch.cmd), MSG_DONTWAIT | MSG_TRUNC);
+	if (n == sizeof(fetch.cmd)) {
+		ioregionfd_task_handle(task, &fetch);
+		sock->resp.data = fetch.data;
+		sock->resp.status = fetch.status;
+		sock->unsent = fetch.cmd.flags & IOREGIONFD_CMD_F_RESP;
+		return sock->unsent ? send_response(task) : 0;
 	}
 	if (n > 0)
 		return -EPROTO;

@@ -84,27 +84,47 @@ uint64_t ioregionfd_unknown_count(const struct ioregionfd_task *task)
 	return __atomic_load_n(&task->unknown_count, __ATOMIC_RELAXED);
 }
 
-/* Returns the value of the answer. @cmd is the caller's own copy. */
-uint64_t ioregionfd_task_handle(struct ioregionfd_task *task, const struct ioregionfd_cmd *cmd)
+static uint16_t handle(struct ioregionfd_task *task, const struct ioregionfd_cmd *cmd,
+		       uint64_t *value)
 {
 	struct region *region = find_region(task, cmd->user_data);
-	unsigned int size = 1U << cmd->size_exponent;
+	unsigned int exponent = cmd->flags & IOREGIONFD_CMD_SIZE_MASK;
+	unsigned int size = 1U << exponent;
 
-	if (!region || cmd->cmd > IOREGIONFD_CMD_WRITE ||
-	    cmd->size_exponent > IOREGIONFD_SIZE_64BIT) {
+	if (!region || cmd->cmd > IOREGIONFD_CMD_WRITE || exponent > IOREGIONFD_SIZE_64BIT) {
 		/* Relaxed: as in ioregionfd_unknown_count(). */
 		__atomic_fetch_add(&task->unknown_count, 1, __ATOMIC_RELAXED);
 		if (task->unknown)
 			task->unknown(task->unknown_opaque, cmd);
-		return UINT64_MAX;
+		return IOREGIONFD_STATUS_UNMAPPED;
 	}
 	if (region->ops->command)
-		return region->ops->command(region->opaque, cmd);
+		return region->ops->command(region->opaque, cmd, value);
 	if (cmd->cmd == IOREGIONFD_CMD_READ && region->ops->read)
-		return region->ops->read(region->opaque, cmd->offset, size);
-	if (cmd->cmd == IOREGIONFD_CMD_WRITE && region->ops->write)
+		*value = region->ops->read(region->opaque, cmd->offset, size);
+	else if (cmd->cmd == IOREGIONFD_CMD_WRITE && region->ops->write)
 		region->ops->write(region->opaque, cmd->offset, size, cmd->data);
-	return UINT64_MAX;
+	else
+		return IOREGIONFD_STATUS_UNMAPPED;
+	return IOREGIONFD_STATUS_DONE;
+}
+
+/* Calls the handler of @fetch->cmd, the caller's own copy, and stores the response. */
+void ioregionfd_task_handle(struct ioregionfd_task *task, struct ioregionfd_fetch *fetch)
+{
+	uint64_t value = 0;
+
+	fetch->status = handle(task, &fetch->cmd, &value);
+	fetch->data = value;
+}
+
+/* The guest does not have the response to @cmd. */
+void ioregionfd_task_abandoned(struct ioregionfd_task *task, const struct ioregionfd_cmd *cmd)
+{
+	struct region *region = find_region(task, cmd->user_data);
+
+	if (region && region->ops->abandoned)
+		region->ops->abandoned(region->opaque, cmd);
 }
 
 int ioregionfd_open(struct ioregionfd_task **result, int read_fd, int write_fd, unsigned int flags)
@@ -112,7 +132,7 @@ int ioregionfd_open(struct ioregionfd_task **result, int read_fd, int write_fd, 
 	struct ioregionfd_task *task;
 	int ret;
 
-	if (flags & ~IOREGIONFD_OPEN_TAKE_OVER)
+	if (flags & ~IOREGIONFD_OPEN_RECOVER)
 		return -EINVAL;
 	task = calloc(1, sizeof(*task));
 	if (!task)
@@ -127,7 +147,7 @@ int ioregionfd_open(struct ioregionfd_task **result, int read_fd, int write_fd, 
 		ret = ioregionfd_channel_open(task, flags);
 	else if (errno != ENOTTY)
 		ret = -errno;
-	else if (flags & IOREGIONFD_OPEN_TAKE_OVER)
+	else if (flags & IOREGIONFD_OPEN_RECOVER)
 		ret = -EOPNOTSUPP;
 	else
 		ret = ioregionfd_socket_open(task);
@@ -172,7 +192,7 @@ void ioregionfd_set_poll_limit(struct ioregionfd_task *task, uint64_t ns)
 
 static bool valid_vcpu(const struct ioregionfd_task *task, uint32_t vcpu)
 {
-	return vcpu == IOREGIONFD_ANY || (task->is_channel && vcpu < task->channel.info.slots);
+	return vcpu == IOREGIONFD_ANY || (task->is_channel && vcpu < task->channel.info.nr_mailboxes);
 }
 
 /*
@@ -236,8 +256,8 @@ int ioregionfd_request_init(struct ioregionfd_request *request, struct ioregionf
 		return -EINVAL;
 	memset(request, 0, sizeof(*request));
 	request->task = task;
-	request->serve.timeout = -1;
-	request->serve.vcpu = vcpu;
+	request->fetch.timeout = -1;
+	request->fetch.vcpu = vcpu;
 	request->fd = task->read_fd;
 	return 0;
 }
@@ -246,17 +266,19 @@ int ioregionfd_request_complete(struct ioregionfd_request *request, int res)
 {
 	switch (res) {
 	case 0:
-		request->serve.data = ioregionfd_task_handle(request->task, &request->serve.cmd);
+		ioregionfd_task_handle(request->task, &request->fetch);
 		return 1;
-	case -EINTR:
-		/* Meant for ioregionfd_run(), perhaps. */
-		pass_stop_on(request->task);
+	case -EAGAIN:
+		return 1;	/* id says whether the response has been given */
+	case -ESTALE:
+		request->fetch.id = 0;
+		ioregionfd_task_abandoned(request->task, &request->fetch.cmd);
 		return 1;
 	case -ENODEV:
-		request->serve.id = 0;
+		request->fetch.id = 0;
 		return 0;
 	case -ENOENT:
-		request->serve.id = 0;
+		request->fetch.id = 0;
 		return -ESTALE;
 	}
 	return res;
@@ -264,12 +286,11 @@ int ioregionfd_request_complete(struct ioregionfd_request *request, int res)
 
 int ioregionfd_request_finish(struct ioregionfd_request *request)
 {
-	uint64_t id = request->serve.id;
 	int ret;
 
-	if (!id)
+	if (!request->fetch.id)
 		return 0;
-	ret = ioregionfd_channel_answer_only(request->task, id, request->serve.data);
-	request->serve.id = 0;
+	ret = ioregionfd_channel_commit_only(request->task, &request->fetch);
+	request->fetch.id = 0;
 	return ret == -ENODEV ? 0 : ret;
 }

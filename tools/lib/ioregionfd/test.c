@@ -30,9 +30,12 @@ struct device {
 	struct ioregionfd_cmd log[LOG_SIZE];
 	unsigned int logged;
 	void (*on_command)(struct device *device);	/* in the midst of a handler */
+	uint16_t status;
+	struct ioregionfd_cmd abandoned;
+	unsigned int nr_abandoned;
 };
 
-static uint64_t device_command(void *opaque, const struct ioregionfd_cmd *cmd)
+static uint16_t device_command(void *opaque, const struct ioregionfd_cmd *cmd, uint64_t *value)
 {
 	struct device *device = opaque;
 	unsigned int n = device->logged;
@@ -42,10 +45,22 @@ static uint64_t device_command(void *opaque, const struct ioregionfd_cmd *cmd)
 	if (device->on_command)
 		device->on_command(device);
 	__atomic_store_n(&device->logged, n + 1, __ATOMIC_RELEASE);
-	return 0x1122334455667788 + cmd->offset;
+	*value = 0x1122334455667788 + cmd->offset;
+	return device->status;
 }
 
-static const struct ioregionfd_ops device_ops = { .command = device_command };
+static void device_abandoned(void *opaque, const struct ioregionfd_cmd *cmd)
+{
+	struct device *device = opaque;
+
+	device->abandoned = *cmd;
+	__atomic_fetch_add(&device->nr_abandoned, 1, __ATOMIC_RELEASE);
+}
+
+static const struct ioregionfd_ops device_ops = {
+	.command = device_command,
+	.abandoned = device_abandoned,
+};
 
 static uint64_t plain_read(void *opaque, uint64_t offset, unsigned int size)
 {
@@ -230,7 +245,7 @@ TEST(open_refuses)
 	EXPECT_EQ(ioregionfd_open(&task, fds[0], fds[1], 0), -EINVAL);
 	EXPECT_EQ(ioregionfd_open(&task, stream[0], stream[0], 0), -EINVAL);
 	EXPECT_EQ(ioregionfd_open(&task, sock[0], sock[0], 2), -EINVAL);
-	EXPECT_EQ(ioregionfd_open(&task, sock[0], sock[0], IOREGIONFD_OPEN_TAKE_OVER),
+	EXPECT_EQ(ioregionfd_open(&task, sock[0], sock[0], IOREGIONFD_OPEN_RECOVER),
 		  -EOPNOTSUPP);
 	EXPECT_EQ(task, NULL);
 	/* They are still ours. */
@@ -296,8 +311,7 @@ static struct ioregionfd_cmd command(int cmd, int exponent, uint64_t offset, uin
 {
 	struct ioregionfd_cmd c = {
 		.cmd = cmd,
-		.size_exponent = exponent,
-		.resp = 1,
+		.flags = exponent | IOREGIONFD_CMD_F_RESP,
 		.user_data = USER_DATA,
 		.offset = offset,
 		.data = data,
@@ -313,6 +327,8 @@ static uint64_t ask(int sock, struct ioregionfd_cmd cmd)
 	if (write(sock, &cmd, sizeof(cmd)) != sizeof(cmd) ||
 	    read(sock, &resp, sizeof(resp)) != sizeof(resp))
 		abort();
+	if (resp.status == IOREGIONFD_STATUS_UNMAPPED)
+		return UINT64_MAX;
 	return resp.data;
 }
 
@@ -383,7 +399,7 @@ TEST_F(sock, posted_gets_no_response)
 	int i;
 
 	runner_start(&self->runner, self->task, IOREGIONFD_SLEEP, IOREGIONFD_ANY);
-	cmd.resp = 0;
+	cmd.flags &= ~IOREGIONFD_CMD_F_RESP;
 	for (i = 0; i < 3; i++)
 		ASSERT_EQ(write(self->sock, &cmd, sizeof(cmd)), sizeof(cmd));
 	cmd = command(IOREGIONFD_CMD_READ, 0, 1, 0);
@@ -519,7 +535,7 @@ TEST_F(sock, no_requests)
 /* example.c, which is beside this program: on a socket, ended by SIGTERM. */
 TEST(example)
 {
-	struct ioregionfd_cmd cmd = { .cmd = IOREGIONFD_CMD_READ, .resp = 1 };
+	struct ioregionfd_cmd cmd = { .cmd = IOREGIONFD_CMD_READ, .flags = IOREGIONFD_CMD_F_RESP };
 	char path[4096] = "";
 	int sock[2], status;
 	pid_t pid;
@@ -556,48 +572,48 @@ TEST(example)
  * ioctl()s come to __wrap_ioctl(), see Makefile.
  */
 
-#define SLOTS	4
+#define MAILBOXES	4
 #define POSTED	8
 
 struct mapping {
 	struct ioregionfd_control control;
-	struct ioregionfd_slot slots[SLOTS];
+	struct ioregionfd_mailbox mailboxes[MAILBOXES];
 	struct ioregionfd_cmd posted[POSTED];
 };
 
 static struct {
 	int fd;
 	struct mapping *mapping;
-	/* Each IOREGIONFD_SERVE, as it came */
-	struct ioregionfd_serve calls[LOG_SIZE];
+	/* Each IOREGIONFD_COMMIT_AND_FETCH, as it came */
+	struct ioregionfd_fetch calls[LOG_SIZE];
 	unsigned int called;
 	/* What to do about it: a negative error, or 0 */
-	int (*serve)(struct ioregionfd_serve *serve);
-	unsigned int interrupts, take_overs;
+	int (*fetch)(struct ioregionfd_fetch *fetch);
+	unsigned int interrupts, recoveries;
 } model = { .fd = -1 };
 
 static int model_ioctl(unsigned long request, void *arg)
 {
 	struct ioregionfd_info info = {
 		.size = sizeof(struct mapping),
-		.slots = SLOTS,
-		.posted = POSTED,
-		.slots_offset = offsetof(struct mapping, slots),
+		.nr_mailboxes = MAILBOXES,
+		.nr_posted = POSTED,
+		.mailboxes_offset = offsetof(struct mapping, mailboxes),
 		.posted_offset = offsetof(struct mapping, posted),
 	};
-	struct ioregionfd_serve *serve = arg;
+	struct ioregionfd_fetch *fetch = arg;
 
 	switch (request) {
 	case IOREGIONFD_GET_INFO:
 		*(struct ioregionfd_info *)arg = info;
 		return 0;
-	case IOREGIONFD_SERVE:
+	case IOREGIONFD_COMMIT_AND_FETCH:
 		if (model.called < LOG_SIZE)
-			model.calls[model.called] = *serve;
+			model.calls[model.called] = *fetch;
 		__atomic_fetch_add(&model.called, 1, __ATOMIC_RELEASE);
-		return model.serve(serve);
-	case IOREGIONFD_TAKE_OVER:
-		model.take_overs++;
+		return model.fetch(fetch);
+	case IOREGIONFD_RECOVER:
+		model.recoveries++;
 		return 0;
 	case IOREGIONFD_INTERRUPT:
 		__atomic_fetch_add(&model.interrupts, 1, __ATOMIC_RELEASE);
@@ -624,47 +640,57 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	return -1;
 }
 
-static void slot_number(struct ioregionfd_slot *slot, uint32_t number)
+static void mailbox_number(struct ioregionfd_mailbox *mailbox, uint32_t number)
 {
-	slot->answer[0] = ioregionfd_slot_answer(number, 0, 0);
-	slot->answer[1] = ioregionfd_slot_answer(number, 1, 0);
+	mailbox->data[0] = ioregionfd_mailbox_data(number, 0, 0);
+	mailbox->data[1] = ioregionfd_mailbox_data(number, 1, 0);
 }
 
-static uint64_t slot_value(struct ioregionfd_slot *slot)
+static uint64_t mailbox_value(struct ioregionfd_mailbox *mailbox)
 {
-	return slot->answer[1] << 32 | (uint32_t)slot->answer[0];
+	return mailbox->data[1] << 32 | (uint32_t)mailbox->data[0];
 }
 
-/* Waits, if it may, until it is interrupted; accepts the answers to all slots. */
-static int model_serve(struct ioregionfd_serve *serve)
+/* Waits, if it may, until it is interrupted; takes the responses for all mailboxes. */
+static int model_fetch(struct ioregionfd_fetch *fetch)
 {
-	struct ioregionfd_slot *slot;
-	uint32_t state;
+	struct ioregionfd_mailbox *mailbox;
+	uint32_t state, number;
 
-	if (serve->id) {
-		slot = &model.mapping->slots[(serve->id >> 32) - 1];
-		state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
-		if ((state & IOREGIONFD_SLOT_STATE) != IOREGIONFD_SLOT_TAKEN ||
-		    state >> IOREGIONFD_SLOT_SHIFT != (uint32_t)serve->id)
+	if (fetch->id) {
+		mailbox = &model.mapping->mailboxes[(fetch->id >> 32) - 1];
+		state = __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE);
+		number = state & ~(IOREGIONFD_MAILBOX_STATE | IOREGIONFD_MAILBOX_WAITING);
+		if (number >> IOREGIONFD_MAILBOX_SHIFT != (uint32_t)fetch->id)
 			return -ENOENT;
-		slot->answer[0] = ioregionfd_slot_answer(serve->id, 0, serve->data);
-		slot->answer[1] = ioregionfd_slot_answer(serve->id, 1, serve->data);
-		__atomic_store_n(&slot->state, (state | IOREGIONFD_SLOT_DONE) &
-				 ~IOREGIONFD_SLOT_WAITING, __ATOMIC_RELEASE);
+		switch (state & IOREGIONFD_MAILBOX_STATE) {
+		case IOREGIONFD_MAILBOX_ABANDONED:
+			__atomic_store_n(&mailbox->state, number, __ATOMIC_RELEASE);
+			return -ESTALE;
+		case IOREGIONFD_MAILBOX_FETCHED:
+			break;
+		default:
+			return -ENOENT;
+		}
+		mailbox->data[0] = ioregionfd_mailbox_data(fetch->id, 0, fetch->data);
+		mailbox->data[1] = ioregionfd_mailbox_data(fetch->id, 1, fetch->data);
+		__atomic_store_n(&mailbox->state,
+				 number | (IOREGIONFD_MAILBOX_COMPLETE + fetch->status),
+				 __ATOMIC_RELEASE);
 	}
 	__atomic_store_n(&model.mapping->control.blocked, 0, __ATOMIC_RELAXED);
-	serve->id = 0;
-	if (serve->flags & IOREGIONFD_ANSWER_ONLY)
+	fetch->id = 0;
+	if (fetch->flags & IOREGIONFD_COMMIT_ONLY)
 		return 0;
 	WAIT_UNTIL(__atomic_load_n(&model.interrupts, __ATOMIC_ACQUIRE));
 	__atomic_fetch_sub(&model.interrupts, 1, __ATOMIC_RELAXED);
-	return -EINTR;
+	return -ECANCELED;
 }
 
 FIXTURE(channel) {
 	struct ioregionfd_task *task;
 	struct ioregionfd_control *control;
-	struct ioregionfd_slot *slots;
+	struct ioregionfd_mailbox *mailboxes;
 	struct device device;
 	struct runner runner;
 };
@@ -678,9 +704,9 @@ FIXTURE_SETUP(channel)
 	model.mapping = mmap(NULL, sizeof(*model.mapping), PROT_READ | PROT_WRITE, MAP_SHARED,
 			     model.fd, 0);
 	ASSERT_NE(model.mapping, MAP_FAILED);
-	model.serve = model_serve;
+	model.fetch = model_fetch;
 	self->control = &model.mapping->control;
-	self->slots = model.mapping->slots;
+	self->mailboxes = model.mapping->mailboxes;
 	ASSERT_EQ(ioregionfd_open(&self->task, model.fd, model.fd, 0), 0);
 	ASSERT_EQ(ioregionfd_register(self->task, USER_DATA, &device_ops, &self->device), 0);
 }
@@ -691,15 +717,15 @@ FIXTURE_TEARDOWN(channel)
 	munmap(model.mapping, sizeof(*model.mapping));
 }
 
-static void slot_post(struct ioregionfd_slot *slot, struct ioregionfd_cmd cmd, uint32_t extra)
+static void mailbox_post(struct ioregionfd_mailbox *mailbox, struct ioregionfd_cmd cmd, uint32_t extra)
 {
-	uint32_t number = (slot->state >> IOREGIONFD_SLOT_SHIFT) + 1;
+	uint32_t number = (mailbox->state >> IOREGIONFD_MAILBOX_SHIFT) + 1;
 
-	slot->cmd = cmd;
-	slot_number(slot, number);
-	slot->posted = model.mapping->control.posted_head;
-	__atomic_store_n(&slot->state, number << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_POSTED |
-			 extra, __ATOMIC_RELEASE);
+	mailbox->cmd = cmd;
+	mailbox_number(mailbox, number);
+	mailbox->posted_before = model.mapping->control.posted_head;
+	__atomic_store_n(&mailbox->state, number << IOREGIONFD_MAILBOX_SHIFT |
+			 IOREGIONFD_MAILBOX_PENDING | extra, __ATOMIC_RELEASE);
 }
 
 static void ring_post(struct ioregionfd_cmd cmd)
@@ -711,10 +737,9 @@ static void ring_post(struct ioregionfd_cmd cmd)
 			 __ATOMIC_RELEASE);
 }
 
-static bool slot_done(struct ioregionfd_slot *slot)
+static bool mailbox_done(struct ioregionfd_mailbox *mailbox)
 {
-	return (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) & IOREGIONFD_SLOT_STATE) ==
-	       IOREGIONFD_SLOT_DONE;
+	return __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE) & IOREGIONFD_MAILBOX_COMPLETE;
 }
 
 static uint32_t load(const uint32_t *p)
@@ -727,12 +752,12 @@ TEST_F(channel, arguments)
 	struct ioregionfd_request request;
 	struct ioregionfd_task *task;
 
-	EXPECT_EQ(model.take_overs, 0);
+	EXPECT_EQ(model.recoveries, 0);
 	ASSERT_EQ(ioregionfd_open(&task, model.fd, 0, 0), -EINVAL);
-	ASSERT_EQ(ioregionfd_open(&task, model.fd, model.fd, IOREGIONFD_OPEN_TAKE_OVER), 0);
-	EXPECT_EQ(model.take_overs, 1);
-	EXPECT_EQ(ioregionfd_run(task, IOREGIONFD_SLEEP, SLOTS), -EINVAL);
-	EXPECT_EQ(ioregionfd_request_init(&request, task, SLOTS), -EINVAL);
+	ASSERT_EQ(ioregionfd_open(&task, model.fd, model.fd, IOREGIONFD_OPEN_RECOVER), 0);
+	EXPECT_EQ(model.recoveries, 1);
+	EXPECT_EQ(ioregionfd_run(task, IOREGIONFD_SLEEP, MAILBOXES), -EINVAL);
+	EXPECT_EQ(ioregionfd_request_init(&request, task, MAILBOXES), -EINVAL);
 	ioregionfd_close(task);
 }
 
@@ -743,9 +768,9 @@ TEST_F(channel, polls_without_system_calls)
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
 	WAIT_UNTIL(load(&self->control->polling));
 	for (i = 0; i < 100; i++) {
-		slot_post(&self->slots[i % SLOTS], command(IOREGIONFD_CMD_READ, 0, i, 0), 0);
-		WAIT_UNTIL(slot_done(&self->slots[i % SLOTS]));
-		ASSERT_EQ(slot_value(&self->slots[i % SLOTS]), 0x1122334455667788 + i);
+		mailbox_post(&self->mailboxes[i % MAILBOXES], command(IOREGIONFD_CMD_READ, 0, i, 0), 0);
+		WAIT_UNTIL(mailbox_done(&self->mailboxes[i % MAILBOXES]));
+		ASSERT_EQ(mailbox_value(&self->mailboxes[i % MAILBOXES]), 0x1122334455667788 + i);
 	}
 	EXPECT_EQ(model.called, 0);
 	EXPECT_EQ(self->device.logged, 100);
@@ -757,16 +782,16 @@ TEST_F(channel, polls_without_system_calls)
 TEST_F(channel, polls_for_one_vcpu)
 {
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, 2);
-	WAIT_UNTIL(load(&self->slots[2].polling));
+	WAIT_UNTIL(load(&self->mailboxes[2].polling));
 	EXPECT_EQ(load(&self->control->polling), 0);
-	slot_post(&self->slots[1], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
-	slot_post(&self->slots[2], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
-	WAIT_UNTIL(slot_done(&self->slots[2]));
+	mailbox_post(&self->mailboxes[1], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
+	mailbox_post(&self->mailboxes[2], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
+	WAIT_UNTIL(mailbox_done(&self->mailboxes[2]));
 	usleep(1000);
-	EXPECT_FALSE(slot_done(&self->slots[1]));
+	EXPECT_FALSE(mailbox_done(&self->mailboxes[1]));
 	ioregionfd_stop(self->task);
 	EXPECT_EQ(runner_join(&self->runner), 0);
-	EXPECT_EQ(self->slots[2].polling, 0);
+	EXPECT_EQ(self->mailboxes[2].polling, 0);
 }
 
 /* Another thread that ends its polling also clears what this one has set. */
@@ -785,13 +810,13 @@ TEST_F(channel, wakes_a_vcpu_that_sleeps)
 	uint64_t id;
 
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
-	slot_post(&self->slots[3], command(IOREGIONFD_CMD_READ, 0, 0, 0), IOREGIONFD_SLOT_WAITING);
-	WAIT_UNTIL(slot_done(&self->slots[3]));
-	id = ioregionfd_slot_id(3, self->slots[3].state);
+	mailbox_post(&self->mailboxes[3], command(IOREGIONFD_CMD_READ, 0, 0, 0), IOREGIONFD_MAILBOX_WAITING);
+	WAIT_UNTIL(mailbox_done(&self->mailboxes[3]));
+	id = ioregionfd_cmd_id(3, self->mailboxes[3].state);
 	ASSERT_EQ(load(&model.called), 1);
 	EXPECT_EQ(model.calls[0].id, id);
 	EXPECT_EQ(model.calls[0].data, 0x1122334455667788);
-	EXPECT_EQ(model.calls[0].flags, IOREGIONFD_ANSWER_ONLY);
+	EXPECT_EQ(model.calls[0].flags, IOREGIONFD_COMMIT_ONLY);
 	ioregionfd_stop(self->task);
 	EXPECT_EQ(runner_join(&self->runner), 0);
 }
@@ -799,7 +824,7 @@ TEST_F(channel, wakes_a_vcpu_that_sleeps)
 static void fall_asleep(struct device *device)
 {
 	(void)device;
-	__atomic_fetch_or(&model.mapping->slots[0].state, IOREGIONFD_SLOT_WAITING,
+	__atomic_fetch_or(&model.mapping->mailboxes[0].state, IOREGIONFD_MAILBOX_WAITING,
 			  __ATOMIC_SEQ_CST);
 }
 
@@ -807,59 +832,106 @@ TEST_F(channel, wakes_a_vcpu_that_falls_asleep)
 {
 	self->device.on_command = fall_asleep;
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
-	slot_post(&self->slots[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
-	WAIT_UNTIL(slot_done(&self->slots[0]));
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
+	WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));
 	ASSERT_EQ(load(&model.called), 1);
-	EXPECT_EQ(model.calls[0].id, ioregionfd_slot_id(0, self->slots[0].state));
+	EXPECT_EQ(model.calls[0].id, ioregionfd_cmd_id(0, self->mailboxes[0].state));
 	ioregionfd_stop(self->task);
 	EXPECT_EQ(runner_join(&self->runner), 0);
 }
 
-static void be_taken_over(struct device *device)
+static void be_recovered(struct device *device)
 {
 	(void)device;
 	/* The command, again, but not as this task has taken it. */
-	__atomic_fetch_xor(&model.mapping->slots[0].state,
-			   IOREGIONFD_SLOT_TAKEN ^ IOREGIONFD_SLOT_POSTED, __ATOMIC_SEQ_CST);
+	__atomic_fetch_xor(&model.mapping->mailboxes[0].state,
+			   IOREGIONFD_MAILBOX_FETCHED ^ IOREGIONFD_MAILBOX_PENDING, __ATOMIC_SEQ_CST);
 	/* Nor is the posted write still its own. */
 	__atomic_fetch_and(&model.mapping->control.posted_tail, ~1, __ATOMIC_SEQ_CST);
 }
 
-TEST_F(channel, taken_over)
+TEST_F(channel, recovered)
 {
-	self->device.on_command = be_taken_over;
-	slot_post(&self->slots[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
+	self->device.on_command = be_recovered;
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), -ESTALE);
-	EXPECT_FALSE(slot_done(&self->slots[0]));
+	EXPECT_FALSE(mailbox_done(&self->mailboxes[0]));
 	EXPECT_EQ(self->control->polling, 0);
 
-	self->slots[0].state = 0;
+	self->mailboxes[0].state = 0;
 	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), -ESTALE);
 	EXPECT_EQ(self->control->posted_tail, 0);
 	EXPECT_EQ(self->device.logged, 2);
 }
 
-static void be_taken_over_and_again(struct device *device)
+static void be_recovered_and_completed(struct device *device)
 {
-	struct ioregionfd_slot *slot = &model.mapping->slots[0];
+	struct ioregionfd_mailbox *mailbox = &model.mapping->mailboxes[0];
 
 	(void)device;
 	/* The command has another number, and another task is about to have answered it. */
-	slot_number(slot, 2);
-	slot->answer[0] |= 0x600d;
-	__atomic_store_n(&slot->state, 2 << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_DONE,
+	mailbox_number(mailbox, 2);
+	mailbox->data[0] |= 0x600d;
+	__atomic_store_n(&mailbox->state, 2 << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_COMPLETE,
 			 __ATOMIC_SEQ_CST);
 }
 
 /* What comes late stores nothing. */
-TEST_F(channel, taken_over_and_answered)
+TEST_F(channel, recovered_and_completed)
 {
-	self->device.on_command = be_taken_over_and_again;
-	slot_post(&self->slots[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
+	self->device.on_command = be_recovered_and_completed;
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), -ESTALE);
-	EXPECT_EQ(slot_value(&self->slots[0]), 0x600d);
-	EXPECT_TRUE(slot_done(&self->slots[0]));
+	EXPECT_EQ(mailbox_value(&self->mailboxes[0]), 0x600d);
+	EXPECT_TRUE(mailbox_done(&self->mailboxes[0]));
+}
+
+/* In the mapping, and by the call that the vCPU's sleep takes. */
+TEST_F(channel, statuses)
+{
+	uint32_t waiting;
+
+	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
+	for (waiting = 0; waiting <= IOREGIONFD_MAILBOX_WAITING;
+	     waiting += IOREGIONFD_MAILBOX_WAITING) {
+		for (self->device.status = IOREGIONFD_STATUS_DONE;
+		     self->device.status <= IOREGIONFD_STATUS_TO_VMM; self->device.status++) {
+			mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 0, 0),
+				     waiting);
+			WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));
+			EXPECT_EQ(self->mailboxes[0].state & IOREGIONFD_MAILBOX_STATE,
+				  IOREGIONFD_MAILBOX_COMPLETE + self->device.status);
+		}
+	}
+	ASSERT_EQ(load(&model.called), 3);
+	ioregionfd_stop(self->task);
+	EXPECT_EQ(runner_join(&self->runner), 0);
+}
+
+static void be_abandoned(struct device *device)
+{
+	(void)device;
+	__atomic_fetch_xor(&model.mapping->mailboxes[0].state,
+			   IOREGIONFD_MAILBOX_FETCHED ^ IOREGIONFD_MAILBOX_ABANDONED,
+			   __ATOMIC_SEQ_CST);
+}
+
+/* The device is told, and goes on. */
+TEST_F(channel, abandoned)
+{
+	self->device.on_command = be_abandoned;
+	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 5, 0), 0);
+	WAIT_UNTIL(load(&self->device.nr_abandoned));
+	EXPECT_EQ(self->device.abandoned.offset, 5);
+	EXPECT_EQ(self->mailboxes[0].state & IOREGIONFD_MAILBOX_STATE, IOREGIONFD_MAILBOX_FREE);
+	self->device.on_command = NULL;
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
+	WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));
+	EXPECT_EQ(load(&self->device.nr_abandoned), 1);
+	ioregionfd_stop(self->task);
+	EXPECT_EQ(runner_join(&self->runner), 0);
 }
 
 TEST_F(channel, posted_come_first)
@@ -871,9 +943,9 @@ TEST_F(channel, posted_come_first)
 	self->control->posted_tail = 0xfffffffa;
 	for (i = 0; i < 6; i++)
 		ring_post(command(IOREGIONFD_CMD_WRITE, 0, i, 0));
-	slot_post(&self->slots[0], command(IOREGIONFD_CMD_READ, 0, 6, 0), 0);
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 6, 0), 0);
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
-	WAIT_UNTIL(slot_done(&self->slots[0]));
+	WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));
 	ASSERT_EQ(self->device.logged, 7);
 	for (i = 0; i < 7; i++)
 		EXPECT_EQ(self->device.log[i].offset, i);
@@ -888,24 +960,24 @@ TEST_F(channel, posted_are_with_another_task)
 	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
 	self->control->posted_tail = 0 << 1 | 1;
 	/* This one comes after it, that one came before. */
-	slot_post(&self->slots[0], command(IOREGIONFD_CMD_READ, 0, 1, 0), 0);
-	slot_post(&self->slots[1], command(IOREGIONFD_CMD_READ, 0, 2, 0), 0);
-	self->slots[1].posted = 0;
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 1, 0), 0);
+	mailbox_post(&self->mailboxes[1], command(IOREGIONFD_CMD_READ, 0, 2, 0), 0);
+	self->mailboxes[1].posted_before = 0;
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
-	WAIT_UNTIL(slot_done(&self->slots[1]));
+	WAIT_UNTIL(mailbox_done(&self->mailboxes[1]));
 	usleep(1000);
-	EXPECT_FALSE(slot_done(&self->slots[0]));
+	EXPECT_FALSE(mailbox_done(&self->mailboxes[0]));
 	EXPECT_EQ(load(&self->device.logged), 1);
 	/* Done with it; and there is a next one, that is later than the command. */
 	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 3, 0));
 	__atomic_store_n(&self->control->posted_tail, 1 << 1 | 1, __ATOMIC_RELEASE);
-	WAIT_UNTIL(slot_done(&self->slots[0]));
+	WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));
 	EXPECT_EQ(load(&self->device.logged), 2);
 	/* And, long after the command, another: the tail is far beyond. */
-	slot_post(&self->slots[0], command(IOREGIONFD_CMD_READ, 0, 1, 0), 0);
-	self->slots[0].posted = 0;
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 1, 0), 0);
+	self->mailboxes[0].posted_before = 0;
 	__atomic_store_n(&self->control->posted_tail, 2 << 1, __ATOMIC_RELEASE);
-	WAIT_UNTIL(slot_done(&self->slots[0]));
+	WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));
 	ioregionfd_stop(self->task);
 	EXPECT_EQ(runner_join(&self->runner), 0);
 }
@@ -923,7 +995,7 @@ TEST_F(channel, tells_who_waits_for_the_ring)
 	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
 	WAIT_UNTIL(load(&model.called));
 	EXPECT_EQ(model.calls[0].id, 0);
-	EXPECT_EQ(model.calls[0].flags, IOREGIONFD_ANSWER_ONLY);
+	EXPECT_EQ(model.calls[0].flags, IOREGIONFD_COMMIT_ONLY);
 	ioregionfd_stop(self->task);
 	EXPECT_EQ(runner_join(&self->runner), 0);
 }
@@ -932,7 +1004,7 @@ TEST_F(channel, polling_ends_with_the_vm)
 {
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
 	WAIT_UNTIL(load(&self->control->polling));
-	__atomic_store_n(&self->control->ended, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&self->control->vm_dead, 1, __ATOMIC_SEQ_CST);
 	EXPECT_EQ(runner_join(&self->runner), 0);
 }
 
@@ -947,7 +1019,7 @@ TEST_F(channel, scribbled_over)
 	WAIT_UNTIL(load(&self->control->polling));
 	for (round = 0; round < 20000; round++) {
 		for (i = 0; i < words; i++) {
-			if (&p[i] != &self->control->ended)
+			if (&p[i] != &self->control->vm_dead)
 				__atomic_store_n(&p[i], rand_r(&seed) * 2 + (rand_r(&seed) & 1),
 						 __ATOMIC_RELAXED);
 		}
@@ -961,7 +1033,7 @@ TEST_F(channel, scribbled_over)
 
 #define POSTED_ID	0xffffffff00000007	/* of posted write number 7 */
 
-/* Commands by IOREGIONFD_SERVE: what it does, call by call. */
+/* Commands by IOREGIONFD_COMMIT_AND_FETCH: what it does, call by call. */
 static const struct {
 	int ret;
 	uint64_t id;
@@ -969,21 +1041,21 @@ static const struct {
 } sleep_script[] = {
 	{ .id = 0x100000001, .offset = 1 },
 	{ .id = 0x300000005, .offset = 2 },
-	{ .ret = -EINTR, .id = 0x300000005 },		/* not answered */
-	{ .ret = -EINTR, .id = 0 },			/* answered */
+	{ .ret = -EINTR, .id = 0x300000005 },		/* not completed */
+	{ .ret = -EINTR, .id = 0 },			/* completed */
 	{ .id = POSTED_ID, .offset = 3 },
 	{ .id = 0x200000001, .offset = 4 },
 	{ .ret = -ENODEV },
 };
 
-static int scripted_serve(struct ioregionfd_serve *serve)
+static int scripted_fetch(struct ioregionfd_fetch *fetch)
 {
 	unsigned int i = model.called - 1;
 
-	serve->id = sleep_script[i].id;
+	fetch->id = sleep_script[i].id;
 	if (sleep_script[i].ret)
 		return sleep_script[i].ret;
-	serve->cmd = command(IOREGIONFD_CMD_READ, 0, sleep_script[i].offset, 0);
+	fetch->cmd = command(IOREGIONFD_CMD_READ, 0, sleep_script[i].offset, 0);
 	return 0;
 }
 
@@ -995,7 +1067,7 @@ TEST_F(channel, sleeps)
 	static const uint64_t offset[] = { 0, 1, 2, 2, 0, 3, 4 };
 	unsigned int i;
 
-	model.serve = scripted_serve;
+	model.fetch = scripted_fetch;
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_SLEEP, IOREGIONFD_ANY), 0);
 	ASSERT_EQ(model.called, ARRAY_SIZE(answered));
 	for (i = 0; i < ARRAY_SIZE(answered); i++) {
@@ -1019,14 +1091,14 @@ TEST_F(channel, answers_before_it_stops)
 {
 	signal_task = self->task;
 	self->device.on_command = stop_now;
-	/* Taken by IOREGIONFD_SERVE, and in the mapping it is as that leaves it. */
-	self->slots[0].state = 1 << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
-	slot_number(&self->slots[0], 1);
-	model.serve = scripted_serve;
+	/* Taken by IOREGIONFD_COMMIT_AND_FETCH, and in the mapping it is as that leaves it. */
+	self->mailboxes[0].state = 1 << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED;
+	mailbox_number(&self->mailboxes[0], 1);
+	model.fetch = scripted_fetch;
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_SLEEP, IOREGIONFD_ANY), 0);
 	EXPECT_EQ(model.called, 1);
-	EXPECT_TRUE(slot_done(&self->slots[0]));
-	EXPECT_EQ(slot_value(&self->slots[0]), 0x1122334455667789);
+	EXPECT_TRUE(mailbox_done(&self->mailboxes[0]));
+	EXPECT_EQ(mailbox_value(&self->mailboxes[0]), 0x1122334455667789);
 }
 
 TEST_F(channel, adaptive_looks_before_it_sleeps)
@@ -1067,34 +1139,36 @@ TEST_F(channel, request)
 	ioregionfd_uring_prep(&sqe, &request);
 	EXPECT_EQ(sqe.opcode, IORING_OP_URING_CMD);
 	EXPECT_EQ(sqe.fd, model.fd);
-	EXPECT_EQ(sqe.cmd_op, IOREGIONFD_SERVE);
-	EXPECT_EQ(sqe.addr, (uintptr_t)&request.serve);
+	EXPECT_EQ(sqe.cmd_op, IOREGIONFD_COMMIT_AND_FETCH);
+	EXPECT_EQ(sqe.addr, (uintptr_t)&request.fetch);
 	EXPECT_EQ(sqe.user_data, UINT64_MAX);
-	EXPECT_EQ(request.serve.id, 0);
-	EXPECT_EQ(request.serve.vcpu, 1);
+	EXPECT_EQ(request.fetch.id, 0);
+	EXPECT_EQ(request.fetch.vcpu, 1);
 
 	/* As the kernel would. */
-	request.serve.id = POSTED_ID;
-	request.serve.cmd = command(IOREGIONFD_CMD_WRITE, 0, 3, 0);
+	request.fetch.id = POSTED_ID;
+	request.fetch.cmd = command(IOREGIONFD_CMD_WRITE, 0, 3, 0);
 	EXPECT_EQ(ioregionfd_request_complete(&request, 0), 1);
 	EXPECT_EQ(self->device.logged, 1);
 	ioregionfd_uring_prep(&sqe, &request);
-	EXPECT_EQ(request.serve.vcpu, 1);
-	EXPECT_EQ(request.serve.id, POSTED_ID);
+	EXPECT_EQ(request.fetch.vcpu, 1);
+	EXPECT_EQ(request.fetch.id, POSTED_ID);
 
-	request.serve.id = 0;
-	EXPECT_EQ(ioregionfd_request_complete(&request, -EINTR), 1);
+	request.fetch.id = 0;
+	EXPECT_EQ(ioregionfd_request_complete(&request, -EAGAIN), 1);
+	EXPECT_EQ(ioregionfd_request_complete(&request, -ESTALE), 1);
+	EXPECT_EQ(self->device.nr_abandoned, 1);
 	EXPECT_EQ(ioregionfd_request_complete(&request, -ECANCELED), -ECANCELED);
 	EXPECT_EQ(ioregionfd_request_finish(&request), 0);
 	EXPECT_EQ(model.called, 0);
 	EXPECT_EQ(ioregionfd_request_complete(&request, -ENODEV), 0);
-	request.serve.id = 0x200000001;
+	request.fetch.id = 0x200000001;
 	EXPECT_EQ(ioregionfd_request_finish(&request), -ESTALE);
 	EXPECT_EQ(ioregionfd_request_finish(&request), 0);
-	request.serve.id = 0x200000001;
-	self->slots[1].state = 1 << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
+	request.fetch.id = 0x200000001;
+	self->mailboxes[1].state = 1 << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED;
 	EXPECT_EQ(ioregionfd_request_finish(&request), 0);
-	EXPECT_TRUE(slot_done(&self->slots[1]));
+	EXPECT_TRUE(mailbox_done(&self->mailboxes[1]));
 	EXPECT_EQ(self->device.logged, 1);
 }
 
@@ -1129,23 +1203,25 @@ struct counter {
 	unsigned int wrong;
 };
 
-static uint64_t counter_command(void *opaque, const struct ioregionfd_cmd *cmd)
+static uint16_t counter_command(void *opaque, const struct ioregionfd_cmd *cmd, uint64_t *value)
 {
 	struct counter *c = opaque;
 
 	if (cmd->cmd == IOREGIONFD_CMD_READ) {
 		c->wrong += c->posted != c->given || c->written != c->given;
-		return ++c->given;
+		*value = ++c->given;
+		return IOREGIONFD_STATUS_DONE;
 	}
-	c->wrong += cmd->size_exponent != IOREGIONFD_SIZE_32BIT || cmd->data != c->given;
-	if (cmd->resp) {
+	c->wrong += (cmd->flags & IOREGIONFD_CMD_SIZE_MASK) != IOREGIONFD_SIZE_32BIT ||
+		    cmd->data != c->given;
+	if (cmd->flags & IOREGIONFD_CMD_F_RESP) {
 		c->wrong += c->posted != c->given;
 		c->written = cmd->data;
 	} else {
 		c->wrong += cmd->data != c->posted + 1;
 		c->posted = cmd->data;
 	}
-	return 0;
+	return IOREGIONFD_STATUS_DONE;
 }
 
 static const struct ioregionfd_ops counter_ops = { .command = counter_command };
@@ -1205,7 +1281,7 @@ static void *vcpu_main(void *arg)
 
 FIXTURE_SETUP(guest)
 {
-	struct kvm_create_ioregionfd create = { .vcpus = VCPUS, .posted = 4 };
+	struct kvm_create_ioregionfd create = { .nr_mailboxes = VCPUS, .nr_posted = 4 };
 	struct kvm_userspace_memory_region memory = { .memory_size = 0x10000 };
 	struct kvm_ioregionfd region = { .memory_size = 4 };
 	int i;
@@ -1417,7 +1493,7 @@ TEST_F(guest, ends_with_the_vm)
 static void stop_taking(struct ioregionfd_request *request, unsigned int commands)
 {
 	while (commands--) {
-		if (ioctl(request->fd, IOREGIONFD_SERVE, &request->serve))
+		if (ioctl(request->fd, IOREGIONFD_COMMIT_AND_FETCH, &request->fetch))
 			abort();
 		if (commands)
 			ioregionfd_request_complete(request, 0);
@@ -1425,7 +1501,7 @@ static void stop_taking(struct ioregionfd_request *request, unsigned int command
 }
 
 /* A task that takes a command and dies, and one that takes its place. */
-TEST_F(guest, take_over)
+TEST_F(guest, recover)
 {
 	struct ioregionfd_request request;
 	struct ioregionfd_task *other;
@@ -1437,7 +1513,7 @@ TEST_F(guest, take_over)
 
 	ASSERT_EQ(ioregionfd_open(&other, dup(self->m.channel), dup(self->m.channel), 0), -EINVAL);
 	i = dup(self->m.channel);
-	ASSERT_EQ(ioregionfd_open(&other, i, i, IOREGIONFD_OPEN_TAKE_OVER), 0);
+	ASSERT_EQ(ioregionfd_open(&other, i, i, IOREGIONFD_OPEN_RECOVER), 0);
 	EXPECT_EQ(ioregionfd_request_finish(&request), -ESTALE);
 	for (i = 0; i < 2 * VCPUS; i++)
 		ASSERT_EQ(ioregionfd_register(other, i, &counter_ops, &self->m.counters[i / 2]), 0);

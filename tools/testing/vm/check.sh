@@ -95,7 +95,32 @@ hooks_git_am() {
 	done < <(patches)
 }
 
-abi() { gcc -fsyntax-only -Wall -Wextra -Werror -isystem build/linux/usr/include tools/testing/vm/abi-check.c; }
+# compiles COMPILER OPTION...: our headers do, without a word. Others' are the system's.
+compiles() {
+	"$@" -fsyntax-only -Wall -Wextra -Wconversion -pedantic-errors -Werror \
+		-I build/check/uapi -isystem build/linux/usr/include tools/testing/vm/abi-check.c ||
+		{ echo "$*"; return 1; }
+}
+
+abi() {
+	local compiler standard target
+	rm -rf build/check/uapi
+	mkdir -p build/check/uapi/linux
+	cp build/linux/usr/include/linux/{,kvm_}ioregionfd.h build/check/uapi/linux/
+	for compiler in gcc clang musl-gcc; do
+		for standard in c99 c11 gnu11 c2x; do
+			compiles "$compiler" -std="$standard"
+		done
+	done
+	compiles g++ -xc++ -std=c++17
+	compiles clang++ -xc++ -std=c++17
+	# 32 bits; the other byte order, with 64 and 32
+	for target in i386 s390x mips; do
+		compiles clang -std=c11 --target="$target-linux-gnu"
+	done
+	gcc -fsyntax-only -Wall -Wextra -Werror -DWITH_KVM_RUN -isystem build/linux/usr/include \
+		tools/testing/vm/abi-check.c
+}
 
 # kbuild DIR OPTION TARGET...: in a tree of KVM's external modules
 kbuild() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioregionfd, control: the ioctls that make channels and add and remove
- * regions, and the lookup from an address to its region.
+ * ioregionfd, control: the ioctls that make channels and add and remove regions, the
+ * capabilities, and the lookup from an address to its region.
  *
  * Regions are changed under kvm->slots_lock and looked up under RCU. Whoever
  * goes on using a region after the lookup holds a reference to it.
@@ -23,11 +23,28 @@ static_assert(offsetof(struct kvm_ioregionfd, flags) == 32);
 static_assert(offsetof(struct kvm_ioregionfd, pad) == 36);
 static_assert(sizeof(struct kvm_create_ioregionfd) == 32);
 static_assert(offsetof(struct kvm_create_ioregionfd, pad) == 12);
+static_assert(offsetof(struct kvm_run, ioregionfd) == KVM_IOREGIONFD_EXIT_OFFSET);
 
 /* Each region may pin an open file, which counts against nobody's limit. */
 #define IOREGIONFD_MAX_REGIONS 1000
 
 #define IOREGIONFD_PORTS 0x10000
+
+#define IOREGION_FLAGS							\
+	(KVM_IOREGION_PIO | KVM_IOREGION_POSTED_WRITES | KVM_IOREGION_DEASSIGN)
+#define IOREGIONFD_FLAGS	KVM_IOREGIONFD_SYNC_WAKE
+
+/**
+ * kvm_ioregionfd_check_extension() - KVM_CHECK_EXTENSION
+ * @extension: KVM_CAP_IOREGIONFD or KVM_CAP_CREATE_IOREGIONFD
+ *
+ * Context: any.
+ * Return: which flags the ioctl takes.
+ */
+int kvm_ioregionfd_check_extension(long extension)
+{
+	return extension == KVM_CAP_IOREGIONFD ? IOREGION_FLAGS : IOREGIONFD_FLAGS;
+}
 
 static void ioregionfd_vm_free(struct kref *refs)
 {
@@ -77,7 +94,7 @@ struct ioregionfd_vm *ioregionfd_vm_make(struct kvm *kvm)
 }
 
 /**
- * ioregionfd_region_find() - look up who answers for an access
+ * ioregionfd_region_find() - look up the region of an access
  * @kvm: the VM
  * @pio: whether @addr is a port
  * @addr: first address or port
@@ -131,7 +148,7 @@ ioregionfd_region_new(struct kvm *kvm, const struct kvm_ioregionfd *args)
 	if (!region)
 		return ERR_PTR(-ENOMEM);
 
-	channel = ioregionfd_slots_get(kvm, args->read_fd, args->write_fd);
+	channel = ioregionfd_native_get(kvm, args->read_fd, args->write_fd);
 	if (!channel)
 		channel = ioregionfd_socket_get(kvm, args->read_fd, args->write_fd);
 	if (IS_ERR(channel)) {
@@ -180,8 +197,10 @@ static int ioregionfd_assign(struct kvm *kvm, const struct kvm_ioregionfd *args)
 	mutex_lock(&kvm->slots_lock);
 	r = ioregionfd_insert(vm, region);
 	mutex_unlock(&kvm->slots_lock);
+	if (region->channel->ops->assigned)
+		region->channel->ops->assigned(region->channel, !r);
 	if (r) {
-		region->channel->ops->leave(region);
+		region->channel->ops->deassign(region);
 		ioregionfd_region_put(region);
 	}
 	return r;
@@ -224,7 +243,7 @@ static int ioregionfd_deassign(struct kvm *kvm, const struct kvm_ioregionfd *arg
 	if (IS_ERR(region))
 		return PTR_ERR(region);
 
-	region->channel->ops->leave(region);
+	region->channel->ops->deassign(region);
 	ioregionfd_region_put(region);
 	return 0;
 }
@@ -245,8 +264,7 @@ int kvm_vm_ioctl_set_ioregionfd(struct kvm *kvm, void __user *argp)
 
 	if (copy_from_user(&args, argp, sizeof(args)))
 		return -EFAULT;
-	if (args.flags & ~(KVM_IOREGION_PIO | KVM_IOREGION_POSTED_WRITES |
-			   KVM_IOREGION_DEASSIGN))
+	if (args.flags & ~IOREGION_FLAGS)
 		return -EINVAL;
 	if (memchr_inv(args.pad, 0, sizeof(args.pad)))
 		return -EINVAL;
@@ -262,29 +280,29 @@ int kvm_vm_ioctl_set_ioregionfd(struct kvm *kvm, void __user *argp)
 }
 
 /**
- * kvm_vm_ioctl_create_ioregionfd() - KVM_CREATE_IOREGIONFD
- * @kvm: the VM
+ * kvm_ioctl_create_ioregionfd() - KVM_CREATE_IOREGIONFD
+ * @kvm: the VM, or NULL: it is the ioctl of /dev/kvm
  * @argp: a struct kvm_create_ioregionfd in user memory
  *
  * Context: may sleep.
  * Return: the file descriptor, or a negative errno as in
  * Documentation/virt/kvm/ioregionfd.rst.
  */
-int kvm_vm_ioctl_create_ioregionfd(struct kvm *kvm, void __user *argp)
+int kvm_ioctl_create_ioregionfd(struct kvm *kvm, void __user *argp)
 {
 	struct kvm_create_ioregionfd args;
 
 	if (copy_from_user(&args, argp, sizeof(args)))
 		return -EFAULT;
-	if (args.flags & ~KVM_IOREGIONFD_SYNC_WAKE)
+	if (args.flags & ~IOREGIONFD_FLAGS)
 		return -EINVAL;
 	if (memchr_inv(args.pad, 0, sizeof(args.pad)))
 		return -EINVAL;
-	if (!args.vcpus || args.vcpus > kvm->max_vcpus)
+	if (!args.nr_mailboxes || args.nr_mailboxes > KVM_MAX_VCPU_IDS)
 		return -EINVAL;
-	if (!is_power_of_2(args.posted) || args.posted > KVM_IOREGIONFD_MAX_POSTED)
+	if (!is_power_of_2(args.nr_posted) || args.nr_posted > KVM_IOREGIONFD_MAX_POSTED)
 		return -EINVAL;
-	return ioregionfd_slots_create(kvm, &args);
+	return ioregionfd_native_create(kvm, &args);
 }
 
 /**
@@ -302,7 +320,7 @@ void kvm_ioregionfd_vm_destroy(struct kvm *kvm)
 
 	if (!vm)
 		return;
-	ioregionfd_slots_vm_destroy(vm);
+	ioregionfd_native_vm_destroy(vm);
 	for (i = 0; i < ARRAY_SIZE(vm->regions); i++) {
 		index = 0;
 		mt_for_each(&vm->regions[i], region, index, ULONG_MAX)

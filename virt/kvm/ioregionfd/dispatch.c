@@ -71,44 +71,47 @@ struct ioregionfd_access {
  * @nr: how many there are. The vCPU may not go on before they are complete, unless
  *	it is still in the exit that makes them
  * @access: those, in their order. The first one may be under way
- * @early: the command of the first one was started in the middle of the exit; it
+ * @started: the command of the first one was started in the middle of the exit; it
  *	stays only if the exit comes here
  * @failed: the VMM has been told that the first one failed, and has yet to say what next
- * @left: vcpu->stat.exits + 1 of the exit in which an access was left to the emulator,
+ * @left_exit: vcpu->stat.exits + 1 of the exit in which an access was left to the emulator,
  *	which is to leave with it; else 0
- * @caught: where in @access that one belongs
+ * @left_at: where in @access that one belongs
  * @more: an exit of an access has been served, and the next one of it is to come
- * @zone_full: an access of @zone_addr did not fit into the ring of a coalesced zone
- * @zone_addr: see there
+ * @to_vmm: an access that is about to leave the emulator is for the VMM: a device task
+ *	has said so, or it did not fit into the ring of a coalesced zone
+ * @to_vmm_addr: its address
+ * @to_vmm_write: whether it is a write
  * @progress: KVM_IOREGIONFD_SENT_*, the most that any attempt at the next
  *	command came to
  * @region: who answers, with a reference, or NULL: to be looked up
  * @recent: the region of the last access that was carried out in the exit, with a
  *	reference, or NULL: the next one is likely to be for the same
- * @call: the command on its way to @region, or NULL
+ * @req: the command on its way to @region, or NULL
  * @exit: identifies the last @region, for failures after it has gone
  *
  * Owned by whoever holds vcpu->mutex. From one access to its end:
  *
- *   in the exit     in_place() carries it out; or starts it (early); or leaves it
- *   after the exit  access_catch() finds it, started or not: nr > 0
+ *   in the exit     in_place() carries it out; or starts it (started); or leaves it
+ *   after the exit  access_intercept() finds it, started or not: nr > 0
  *   in KVM_RUN      access_step(), until it is complete, or the VMM has to be told:
  *                   -EINTR and it goes on next time; or failed
  */
 struct ioregionfd_vcpu {
 	unsigned int nr;
 	struct ioregionfd_access access[ACCESSES_MAX];
-	bool early;
+	bool started;
 	bool failed;
-	u64 left;
-	unsigned int caught;
+	u64 left_exit;
+	unsigned int left_at;
 	bool more;
-	bool zone_full;
-	u64 zone_addr;
+	bool to_vmm;
+	u64 to_vmm_addr;
+	bool to_vmm_write;
 	u8 progress;
 	struct ioregionfd_region *region;
 	struct ioregionfd_region *recent;
-	struct ioregionfd_call *call;
+	struct ioregionfd_req *req;
 	struct kvm_ioregionfd_exit exit;
 };
 
@@ -119,7 +122,7 @@ static bool access_complete(const struct ioregionfd_access *a)
 
 /* The next command: where, how wide, and where its bytes are kept. */
 
-static u64 piece_addr(const struct ioregionfd_access *a)
+static u64 fragment_addr(const struct ioregionfd_access *a)
 {
 	return a->pio ? a->addr : a->addr + a->done;
 }
@@ -128,19 +131,19 @@ static u64 piece_addr(const struct ioregionfd_access *a)
  * The protocol has only powers of two. What is left of an access after it was
  * split at a page boundary may have any size: go in naturally aligned steps.
  */
-static unsigned int piece_size_odd(const struct ioregionfd_access *a)
+static unsigned int fragment_size_odd(const struct ioregionfd_access *a)
 {
-	unsigned int left = a->size - a->done;
+	unsigned int remaining = a->size - a->done;
 
-	return 1U << min(__ffs64((a->addr + a->done) | MMIO_MAX), __fls(left));
+	return 1U << min(__ffs64((a->addr + a->done) | MMIO_MAX), __fls(remaining));
 }
 
-static __always_inline unsigned int piece_size(const struct ioregionfd_access *a)
+static __always_inline unsigned int fragment_size(const struct ioregionfd_access *a)
 {
-	return a->pio || is_power_of_2(a->size) ? a->size : piece_size_odd(a);
+	return a->pio || is_power_of_2(a->size) ? a->size : fragment_size_odd(a);
 }
 
-static void *piece_bytes(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
+static void *fragment_bytes(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
 	if (a->pio)
 		return vcpu->arch.pio_data + a->done * a->size;
@@ -148,11 +151,11 @@ static void *piece_bytes(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 }
 
 /* The VMM can write the bytes of ports at any time: read them once. */
-static u64 piece_load(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
+static u64 fragment_load(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
-	void *bytes = piece_bytes(vcpu, a);
+	void *bytes = fragment_bytes(vcpu, a);
 
-	switch (piece_size(a)) {
+	switch (fragment_size(a)) {
 	case 1:
 		return READ_ONCE(*(u8 *)bytes);
 	case 2:
@@ -181,14 +184,14 @@ static __always_inline void store_value(void *bytes, unsigned int size, u64 valu
 	}
 }
 
-static void piece_done(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
+static void fragment_done(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 		       u64 value)
 {
 	struct ioregionfd_access *a = &v->access[0];
 
 	if (!a->write)
-		store_value(piece_bytes(vcpu, a), piece_size(a), value);
-	a->done += a->pio ? 1 : piece_size(a);
+		store_value(fragment_bytes(vcpu, a), fragment_size(a), value);
+	a->done += a->pio ? 1 : fragment_size(a);
 	v->progress = KVM_IOREGIONFD_SENT_NONE;
 }
 
@@ -269,9 +272,9 @@ static void access_fail(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 
 	access_drop_region(v);
 	v->progress = max(v->progress, progress);
-	exit->guest_paddr = piece_addr(a);
-	exit->data = a->write ? piece_load(vcpu, a) : 0;
-	exit->size = piece_size(a);
+	exit->guest_paddr = fragment_addr(a);
+	exit->data = a->write ? fragment_load(vcpu, a) : 0;
+	exit->size = fragment_size(a);
 	exit->is_write = a->write;
 	exit->is_pio = a->pio;
 	exit->reason = why.reason;
@@ -296,7 +299,7 @@ static int access_resolve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	case KVM_IOREGIONFD_RETRY:
 		break;
 	case KVM_IOREGIONFD_COMPLETE:
-		piece_done(vcpu, v, READ_ONCE(vcpu->run->ioregionfd.data));
+		fragment_done(vcpu, v, READ_ONCE(vcpu->run->ioregionfd.data));
 		break;
 	default:
 		return -EINVAL;
@@ -305,47 +308,61 @@ static int access_resolve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	return 1;
 }
 
-static struct ioregionfd_call *command_new(struct kvm_vcpu *vcpu,
+static struct ioregionfd_req *command_new(struct kvm_vcpu *vcpu,
 					   struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_access *a = &v->access[0];
 	struct ioregionfd_region *region = v->region;
-	struct ioregionfd_call *call;
+	struct ioregionfd_req *req;
 
-	call = region->channel->ops->call_new(region, vcpu);
-	if (IS_ERR(call))
-		return call;
+	req = region->channel->ops->req_new(region, vcpu);
+	if (IS_ERR(req))
+		return req;
 
-	call->cmd = (struct ioregionfd_cmd) {
+	req->cmd = (struct ioregionfd_cmd) {
 		.cmd = a->write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
-		.size_exponent = ilog2(piece_size(a)),
-		.resp = !(a->write && region->posted),
+		.flags = ilog2(fragment_size(a)),
+		/* System management mode has an address space of its own. */
+		.attrs = kvm_arch_vcpu_memslots_id(vcpu) ? IOREGIONFD_ATTR_X86_SMM : 0,
+		.vcpu_id = vcpu->vcpu_id,
 		.user_data = region->user_data,
-		.offset = piece_addr(a) - region->first,
-		.data = a->write ? piece_load(vcpu, a) : 0,
+		.offset = fragment_addr(a) - region->first,
+		.data = a->write ? fragment_load(vcpu, a) : 0,
 	};
+	if (!a->write || !region->posted)
+		req->cmd.flags |= IOREGIONFD_CMD_F_RESP;
 
 	vcpu->stat.generic.ioregionfd_submit++;
-	trace_kvm_ioregionfd_submit(vcpu, region, &call->cmd, call->cmd.data, false);
-	return call;
+	trace_kvm_ioregionfd_submit(vcpu, region, &req->cmd, req->cmd.data, 0, false);
+	return req;
 }
 
-/* Returns the value that was written or read. */
-static u64 command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+/*
+ * Ends a command that has its response. Returns false if the VMM is to carry the access
+ * out, else true, and in @value what was written or read.
+ */
+static bool command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u64 *value)
 {
 	struct ioregionfd_access *a = &v->access[0];
-	struct ioregionfd_call *call = v->call;
-	u64 value = a->write ? call->cmd.data : call->data;
+	struct ioregionfd_req *req = v->req;
+	u32 status = req->status;
 
-	if (piece_size(a) < sizeof(value))
-		value &= BIT_ULL(8 * piece_size(a)) - 1;
+	/* Of a register that is not there x86 reads all ones. */
+	*value = ~0ULL;
+	if (a->write)
+		*value = req->cmd.data;
+	else if (status == IOREGIONFD_STATUS_DONE)
+		*value = req->data;
+	if (fragment_size(a) < sizeof(*value))
+		*value &= BIT_ULL(8 * fragment_size(a)) - 1;
 
 	vcpu->stat.generic.ioregionfd_complete++;
-	vcpu->stat.generic.ioregionfd_in_place += !call->slept;
-	trace_kvm_ioregionfd_complete(vcpu, v->region, &call->cmd, value, !call->slept);
-	v->region->channel->ops->call_end(v->region, call);
-	v->call = NULL;
-	return value;
+	vcpu->stat.generic.ioregionfd_in_place += !req->slept;
+	trace_kvm_ioregionfd_complete(vcpu, v->region, &req->cmd, *value, status, !req->slept);
+	if (v->region->channel->ops->req_finish)
+		v->region->channel->ops->req_finish(v->region, req);
+	v->req = NULL;
+	return status != IOREGIONFD_STATUS_TO_VMM;
 }
 
 /*
@@ -355,10 +372,10 @@ static u64 command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 static u8 command_drop(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 		       struct ioregionfd_failure why)
 {
-	struct ioregionfd_cmd cmd = v->call->cmd;
-	u8 progress = v->region->channel->ops->call_end(v->region, v->call);
+	struct ioregionfd_cmd cmd = v->req->cmd;
+	u8 progress = v->region->channel->ops->req_abandon(v->region, v->req);
 
-	v->call = NULL;
+	v->req = NULL;
 	vcpu->stat.generic.ioregionfd_fail++;
 	trace_kvm_ioregionfd_fail(vcpu, v->region, &cmd, why.reason, progress, why.error);
 	return progress;
@@ -390,19 +407,40 @@ static int command_cancel(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 }
 
 /*
- * KVM_RUN_IOREGIONFD_CANCEL. Returns 1 if the answer is there, else 0: either way it
- * is for the VMM.
+ * The response is there. Returns 1; or 0: it says that the VMM is to carry the access out.
+ * Of an access of which a part is done the VMM is told as of a failure: it would take an
+ * exit for all of it.
+ */
+static int access_advance(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+{
+	struct ioregionfd_failure why = { KVM_IOREGIONFD_FAIL_TO_VMM, 0 };
+	u64 value;
+
+	if (likely(command_complete(vcpu, v, &value))) {
+		fragment_done(vcpu, v, value);
+		return 1;
+	}
+	if (v->access[0].done) {
+		access_fail(vcpu, v, why, KVM_IOREGIONFD_SENT_NONE);
+	} else {
+		access_drop_region(v);
+		access_to_vmm(vcpu, v);
+	}
+	return 0;
+}
+
+/*
+ * KVM_RUN_IOREGIONFD_CANCEL. Returns 1 if the response is there and the access goes on,
+ * else 0: it is for the VMM.
  */
 static int access_cancel(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_failure why = { KVM_IOREGIONFD_FAIL_CANCELED, 0 };
 	u8 progress = KVM_IOREGIONFD_SENT_NONE;
 
-	if (v->call && v->region->channel->ops->call_done(v->region, v->call)) {
-		piece_done(vcpu, v, command_complete(vcpu, v));
-		return 1;
-	}
-	if (v->call)
+	if (v->req && v->region->channel->ops->req_done(v->region, v->req))
+		return access_advance(vcpu, v);
+	if (v->req)
 		progress = command_drop(vcpu, v, why);
 	if (progress || v->progress || v->access[0].done) {
 		access_fail(vcpu, v, why, progress);
@@ -421,17 +459,17 @@ static void exit_abandon(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_failure abandoned = {};
 
-	if (v->early) {
+	if (v->started) {
 		command_drop(vcpu, v, abandoned);
 		access_drop_region(v);
-		v->early = false;
+		v->started = false;
 	}
 	v->nr = 0;
 }
 
 /* Which access, if any, made kvm_arch_vcpu_ioctl_run() return 0. */
 
-static bool catch_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
+static bool intercept_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
 	struct kvm_mmio_fragment *frag;
 
@@ -453,7 +491,7 @@ static bool catch_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
  * The emulator forgets pio.count when it exits with an "outs", which needs no
  * completion; its port, size and direction it does not.
  */
-static bool catch_pio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
+static bool intercept_pio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
 	unsigned int size = vcpu->arch.pio.size;
 	unsigned int count = vcpu->arch.pio.count;
@@ -471,25 +509,33 @@ static bool catch_pio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 	return true;
 }
 
-static bool catch_exit(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
+static bool intercept_exit(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
 	switch (READ_ONCE(vcpu->run->exit_reason)) {
 	case KVM_EXIT_MMIO:
-		return catch_mmio(vcpu, a);
+		return intercept_mmio(vcpu, a);
 	case KVM_EXIT_IO:
-		return catch_pio(vcpu, a);
+		return intercept_pio(vcpu, a);
 	default:
 		return false;
 	}
 }
 
-/* Whether the access did not fit into the ring of a coalesced zone, and so is the VMM's */
-static bool zone_was_full(struct ioregionfd_vcpu *v, u64 addr, bool write)
+/* Marks an access that is about to leave the emulator as the VMM's. */
+static void leave_to_vmm(struct ioregionfd_vcpu *v, u64 addr, bool write)
 {
-	if (likely(!v->zone_full))
+	v->to_vmm = true;
+	v->to_vmm_addr = addr;
+	v->to_vmm_write = write;
+}
+
+/* Whether this access is so marked. Takes the mark away. */
+static bool is_left_to_vmm(struct ioregionfd_vcpu *v, u64 addr, bool write)
+{
+	if (likely(!v->to_vmm))
 		return false;
-	v->zone_full = false;
-	return write && v->zone_addr == addr;
+	v->to_vmm = false;
+	return v->to_vmm_addr == addr && v->to_vmm_write == write;
 }
 
 static bool same_access(const struct ioregionfd_access *a, const struct ioregionfd_access *b)
@@ -498,31 +544,31 @@ static bool same_access(const struct ioregionfd_access *a, const struct ioregion
 	       a->size == b->size;
 }
 
-static bool access_catch(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, int r)
+static bool access_intercept(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, int r)
 {
 	struct ioregionfd_access a = {};
 
 	/* What waits belongs to this exit, or to one that came to nothing. */
-	if (r || !catch_exit(vcpu, &a)) {
+	if (r || !intercept_exit(vcpu, &a)) {
 		exit_abandon(vcpu, v);
 		return false;
 	}
-	if (v->nr && v->left != vcpu->stat.exits + 1)
+	if (v->nr && v->left_exit != vcpu->stat.exits + 1)
 		exit_abandon(vcpu, v);
 
-	if (v->early && !v->caught) {
-		v->early = !same_access(&a, &v->access[0]);
-		if (!v->early) {
+	if (v->started && !v->left_at) {
+		v->started = !same_access(&a, &v->access[0]);
+		if (!v->started) {
 			v->access[0].more = a.more;
 			return true;
 		}
 		exit_abandon(vcpu, v);
 	}
-	v->early = false;
+	v->started = false;
 
-	a.to_vmm = zone_was_full(v, a.addr, a.write);
+	a.to_vmm = is_left_to_vmm(v, a.addr, a.write);
 	if (v->nr) {
-		access_insert(v, v->caught, &a);
+		access_insert(v, v->left_at, &a);
 		return true;
 	}
 	if (!a.to_vmm)
@@ -545,7 +591,7 @@ static int access_find_region(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	struct ioregionfd_access *a = &v->access[0];
 
 	if (!a->to_vmm)
-		v->region = ioregionfd_region_find(vcpu->kvm, a->pio, piece_addr(a),
+		v->region = ioregionfd_region_find(vcpu->kvm, a->pio, fragment_addr(a),
 						   a->pio ? a->size : a->size - a->done);
 	if (v->region)
 		return 1;
@@ -563,9 +609,9 @@ static int access_find_region(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
  */
 static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u8 mode)
 {
-	struct ioregionfd_failure no_slot = { KVM_IOREGIONFD_FAIL_NO_SLOT, 0 };
+	struct ioregionfd_failure no_slot = { KVM_IOREGIONFD_FAIL_NO_MAILBOX, 0 };
 	bool wait = !mode || mode == KVM_RUN_IOREGIONFD_WAIT;
-	struct ioregionfd_call *call;
+	struct ioregionfd_req *req;
 	int r;
 
 	if (v->failed)
@@ -574,25 +620,24 @@ static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u8 mode
 		return access_cancel(vcpu, v);
 	if (!v->region)
 		return access_find_region(vcpu, v);
-	if (!v->call) {
-		call = command_new(vcpu, v);
-		if (call == ERR_PTR(-ENXIO)) {
+	if (!v->req) {
+		req = command_new(vcpu, v);
+		if (req == ERR_PTR(-ENXIO)) {
 			access_fail(vcpu, v, no_slot, KVM_IOREGIONFD_SENT_NONE);
 			return 0;
 		}
-		if (IS_ERR(call))
-			return PTR_ERR(call);
-		v->call = call;
+		if (IS_ERR(req))
+			return PTR_ERR(req);
+		v->req = req;
 	}
 
 	kvm_sigset_activate(vcpu);
-	r = v->region->channel->ops->call_run(v->region, v->call, vcpu, wait);
+	r = v->region->channel->ops->req_run(v->region, v->req, vcpu, wait);
 	kvm_sigset_deactivate(vcpu);
 
 	switch (r) {
 	case 0:
-		piece_done(vcpu, v, command_complete(vcpu, v));
-		return 1;
+		return access_advance(vcpu, v);
 	case -EIO:
 		command_fail(vcpu, v);
 		return 0;
@@ -639,15 +684,15 @@ static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
  * Where KVM returns without a reason of its own, that of an earlier exit must
  * not look like a new access.
  */
-static int run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+static int vcpu_run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	/* What waits goes on waiting, behind the next exit of the access that left. */
 	if (v->more)
-		v->caught = 0;
+		v->left_at = 0;
 	else
-		v->left = 0;
+		v->left_exit = 0;
 	v->more = false;
-	v->zone_full = false;
+	v->to_vmm = false;
 	WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
 	return kvm_arch_vcpu_ioctl_run(vcpu);
 }
@@ -674,7 +719,7 @@ static struct ioregionfd_vcpu *vcpu_state(struct kvm_vcpu *vcpu)
 }
 
 /**
- * kvm_ioregionfd_run() - KVM_RUN for a VM that has, or had, regions
+ * kvm_ioregionfd_vcpu_run() - KVM_RUN for a VM that has, or had, regions
  * @vcpu: the vCPU, whose mutex the caller holds
  *
  * Context: may sleep, for as long as a device task takes to answer, but
@@ -682,7 +727,7 @@ static struct ioregionfd_vcpu *vcpu_state(struct kvm_vcpu *vcpu)
  * Return: as kvm_arch_vcpu_ioctl_run(). With 0 and KVM_EXIT_IOREGIONFD_FAILURE,
  * or -EINTR, the access stays pending and the next call goes on with it.
  */
-int kvm_ioregionfd_run(struct kvm_vcpu *vcpu)
+int kvm_ioregionfd_vcpu_run(struct kvm_vcpu *vcpu)
 {
 	struct ioregionfd_vcpu *v = vcpu_state(vcpu);
 	u32 earlier = READ_ONCE(vcpu->run->exit_reason);
@@ -700,28 +745,28 @@ int kvm_ioregionfd_run(struct kvm_vcpu *vcpu)
 			if (r <= 0)
 				return run_result(vcpu, earlier, r);
 		}
-		r = run_to_exit(vcpu, v);
-		if (!access_catch(vcpu, v, r))
+		r = vcpu_run_to_exit(vcpu, v);
+		if (!access_intercept(vcpu, v, r))
 			return run_result(vcpu, earlier, r);
 	}
 }
 
 /**
- * kvm_ioregionfd_run_on() - KVM_RUN for a VM that got its first region during it
+ * kvm_ioregionfd_vcpu_run_resume() - KVM_RUN for a VM that got its first region during it
  * @vcpu: the vCPU, for which kvm_arch_vcpu_ioctl_run() has just returned 0
  *
- * Context, return: as kvm_ioregionfd_run().
+ * Context, return: as kvm_ioregionfd_vcpu_run().
  */
-int kvm_ioregionfd_run_on(struct kvm_vcpu *vcpu)
+int kvm_ioregionfd_vcpu_run_resume(struct kvm_vcpu *vcpu)
 {
 	struct ioregionfd_vcpu *v = vcpu_state(vcpu);
 	int r;
 
 	/* The exit to the VMM is as good as it was before there was a region. */
-	if (!v || !access_catch(vcpu, v, 0))
+	if (!v || !access_intercept(vcpu, v, 0))
 		return 0;
 	r = access_serve(vcpu, v);
-	return r <= 0 ? r : kvm_ioregionfd_run(vcpu);
+	return r <= 0 ? r : kvm_ioregionfd_vcpu_run(vcpu);
 }
 
 /*
@@ -735,7 +780,7 @@ static struct ioregionfd_region *region_in_place(struct kvm_vcpu *vcpu,
 	struct ioregionfd_region *region = v->recent;
 
 	/* Regions do not overlap, so none but this one can have the address. */
-	if (region && !READ_ONCE(region->gone) && addr >= region->first &&
+	if (region && !READ_ONCE(region->removed) && addr >= region->first &&
 	    addr + (len - 1) <= region->last)
 		return region;
 
@@ -745,7 +790,7 @@ static struct ioregionfd_region *region_in_place(struct kvm_vcpu *vcpu,
 	region = ioregionfd_region_find(vcpu->kvm, false, addr, len);
 	if (!region)
 		return NULL;
-	if (!region->channel->ops->call_try) {
+	if (!region->channel->ops->req_try) {
 		ioregionfd_region_put(region);
 		return NULL;
 	}
@@ -783,7 +828,7 @@ static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 static int in_place_first(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_access *a = &v->access[0];
-	struct ioregionfd_call *call;
+	struct ioregionfd_req *req;
 
 	/* Nobody waits for a device task with immediate_exit. */
 	if (!vcpu->wants_to_run)
@@ -801,15 +846,15 @@ static int in_place_first(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	if (!v->region)
 		return -EOPNOTSUPP;
 	v->progress = KVM_IOREGIONFD_SENT_NONE;
-	call = command_new(vcpu, v);
-	if (IS_ERR(call)) {
+	req = command_new(vcpu, v);
+	if (IS_ERR(req)) {
 		v->region = NULL;
 		return -EOPNOTSUPP;
 	}
-	v->call = call;
-	if (v->region->channel->ops->call_try(v->region, call, vcpu)) {
+	v->req = req;
+	if (v->region->channel->ops->req_try(v->region, req, vcpu)) {
 		refcount_inc(&v->region->refs);
-		v->early = true;
+		v->started = true;
 		v->nr = 1;
 		return -EOPNOTSUPP;
 	}
@@ -826,21 +871,21 @@ static int in_place_first(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
  *
  * Context: within kvm->srcu, which it leaves while it sleeps.
  * Return: 0 if it is done, or will be before the guest goes on; or -EOPNOTSUPP: the
- * emulator has to leave with it, and kvm_ioregionfd_run() goes on.
+ * emulator has to leave with it, and kvm_ioregionfd_vcpu_run() goes on.
  */
 int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 			    void *val, bool write)
 {
 	struct ioregionfd_vcpu *v = vcpu->ioregionfd;
 	struct ioregionfd_access *a;
-	bool first, full;
+	bool first, to_vmm;
 	u64 value;
 	int r;
 
 	if (!v)
 		return -EOPNOTSUPP;
-	full = zone_was_full(v, addr, write);
-	first = v->left != vcpu->stat.exits + 1;
+	to_vmm = is_left_to_vmm(v, addr, write);
+	first = v->left_exit != vcpu->stat.exits + 1;
 	if (likely(first)) {
 		if (unlikely(v->nr))
 			exit_abandon(vcpu, v);
@@ -859,26 +904,28 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 		memcpy(a->data, val, len);
 
 	r = -EOPNOTSUPP;
-	if (!full)
+	if (!to_vmm)
 		r = first ? in_place_first(vcpu, v) : in_place_behind(vcpu, v);
-	if (r) {
-		v->zone_full = full;
-		/* The first part of an access says where all of it belongs. */
-		if (first)
-			v->caught = 0;
-		else if (!vcpu->mmio_nr_fragments)
-			v->caught = v->nr;
-		v->left = vcpu->stat.exits + 1;
-		return r;
+	if (!r && first) {
+		to_vmm = !command_complete(vcpu, v, &value);
+		v->region = NULL;
+		if (to_vmm)
+			r = -EOPNOTSUPP;
+		else if (!write)
+			store_value(val, len, value);
 	}
-	if (!first)
+	if (likely(!r))
 		return 0;
 
-	value = command_complete(vcpu, v);
-	if (!write)
-		store_value(val, len, value);
-	v->region = NULL;
-	return 0;
+	if (to_vmm)
+		leave_to_vmm(v, addr, write);
+	/* The first part of an access says where all of it belongs. */
+	if (first)
+		v->left_at = 0;
+	else if (!vcpu->mmio_nr_fragments)
+		v->left_at = v->nr;
+	v->left_exit = vcpu->stat.exits + 1;
+	return r;
 }
 
 /**
@@ -897,8 +944,7 @@ void kvm_ioregionfd_zone_full(struct kvm_vcpu *vcpu, gpa_t addr)
 
 	if (!v)
 		return;
-	v->zone_full = true;
-	v->zone_addr = addr;
+	leave_to_vmm(v, addr, true);
 }
 
 /**
@@ -945,8 +991,8 @@ void kvm_ioregionfd_vcpu_destroy(struct kvm_vcpu *vcpu)
 
 	if (!v)
 		return;
-	if (v->call)
-		v->region->channel->ops->call_end(v->region, v->call);
+	if (v->req)
+		v->region->channel->ops->req_abandon(v->region, v->req);
 	access_drop_region(v);
 	if (v->recent)
 		ioregionfd_region_put(v->recent);

@@ -2,11 +2,13 @@
 /*
  * What the parts of ioregionfd share:
  *
- *   control.c	the ioctls: which addresses belong to which region
- *   dispatch.c	the vCPU: catches an access, has it served, completes it
+ *   control.c	the VM's ioctls: which addresses belong to which region
+ *   dispatch.c	the vCPU: intercepts an access, has it served, completes it
  *   socket.c	a channel over a socket that the VMM gave
- *   slots.c	a channel that kvm.ko made: a slot for each vCPU; the vCPUs' side
- *   serve.c	its file descriptor: the device task's side
+ *   file.c	a native channel: how it is made, bound to a VM, and its file descriptor
+ *   mailbox.c	what a vCPU does with a native channel; where it waits
+ *   fetch.c	what a device task does with it: fetch, complete, wait
+ *   uring.c	the same by io_uring
  */
 #ifndef __KVM_IOREGIONFD_INTERNAL_H
 #define __KVM_IOREGIONFD_INTERNAL_H
@@ -30,8 +32,8 @@ struct ioregionfd_channel;
  *	kvm->slots_lock, looked up under RCU
  * @count: how many there are; under kvm->slots_lock
  * @lock: guards @channels and @bytes. Nothing is waited for under it, and no file used
- * @channels: made by KVM_CREATE_IOREGIONFD, whose file is open
- * @bytes: what they take, and those that are closed but still have regions
+ * @channels: native channels of the VM whose file is open
+ * @bytes: what they take, and those that are released but still have regions
  *
  * Made when it is first needed. Two VMs share nothing.
  */
@@ -45,7 +47,7 @@ struct ioregionfd_vm {
 };
 
 /**
- * struct ioregionfd_region - addresses that a device task answers for
+ * struct ioregionfd_region - addresses that a device task emulates
  * @refs: one for being looked up (dropped by deassign), one for each access
  * @rcu: to free it after lookups that run under RCU
  * @kvm: the VM
@@ -55,9 +57,9 @@ struct ioregionfd_vm {
  * @user_data: for the device task
  * @pio: whether it is one of ports
  * @posted: whether writes get no response
- * @gone: it has been removed; set once, by the channel's leave()
+ * @removed: it has been removed; set once, by the channel's deassign()
  *
- * All but @refs and @gone are constant.
+ * All but @refs and @removed are constant.
  */
 struct ioregionfd_region {
 	refcount_t refs;
@@ -69,7 +71,7 @@ struct ioregionfd_region {
 	u64 user_data;
 	bool pio;
 	bool posted;
-	bool gone;
+	bool removed;
 };
 
 struct ioregionfd_vm *ioregionfd_vm_make(struct kvm *kvm);
@@ -79,16 +81,25 @@ struct ioregionfd_region *ioregionfd_region_find(struct kvm *kvm, bool pio,
 void ioregionfd_region_put(struct ioregionfd_region *region);
 
 /**
- * struct ioregionfd_call - one command and its response
+ * struct ioregionfd_req - one command and its response
  * @cmd: the command, constant while under way
- * @data: the value of the response, valid once the call is done
+ * @data: the value of the response, valid once the request is done
+ * @status: IOREGIONFD_STATUS_*, likewise; a value that is none counts as
+ *	IOREGIONFD_STATUS_UNMAPPED
  * @slept: the vCPU had to sleep for it, or was not able to tell
  */
-struct ioregionfd_call {
+struct ioregionfd_req {
 	struct ioregionfd_cmd cmd;
 	u64 data;
+	u32 status;
 	bool slept;
 };
+
+/* Whether the device task has to respond to a command. */
+static inline bool wants_response(const struct ioregionfd_cmd *cmd)
+{
+	return cmd->flags & IOREGIONFD_CMD_F_RESP;
+}
 
 /**
  * struct ioregionfd_failure - why a channel cannot be used any more
@@ -102,43 +113,48 @@ struct ioregionfd_failure {
 
 /**
  * struct ioregionfd_channel_ops - what a kind of channel does
- * @call_new: begins a call for a vCPU, which has one at most. The caller fills
- *	in @cmd. May sleep. Returns an ERR_PTR if out
- *	of memory (-ENOMEM) or out of slots (-ENXIO).
- * @call_try: carries the call out if it can. Called in the middle of a VM exit,
+ * @req_new: begins a request for a vCPU, which has one at most. The caller fills in
+ *	@cmd. May sleep. Returns an ERR_PTR if out of memory (-ENOMEM) or if there is no
+ *	mailbox for the vCPU (-ENXIO).
+ * @req_try: carries the request out if it can. Called in the middle of a VM exit,
  *	within kvm->srcu, which it leaves for as long as it sleeps. Returns 0 if it
- *	is done, or -EINPROGRESS: @call_run goes on with it. NULL: only @call_run
- *	can.
- * @call_run: carries the call out, or goes on with it; @wait: whether it may wait
+ *	is done, or -EINPROGRESS: @req_run goes on with it. NULL: only @req_run can.
+ * @req_run: carries the request out, or goes on with it; @wait: whether it may wait
  *	for the device task. May sleep; must not be under a lock or in an SRCU
  *	section. Returns 0 if it is done; -EINTR: a signal came, or it cannot go
  *	on without waiting, run it again; -ENOMEM: likewise; -EIO: the channel
  *	has failed; -ECANCELED: the region has been removed.
- * @call_done: whether a call that has been run is done by now. Starts nothing, and
+ * @req_done: whether a request that has been run is done by now. Starts nothing, and
  *	waits for nobody.
- * @call_end: drops a call, in whatever state it is. What was not sent is taken
- *	back; for the rest, the response is dropped when it comes. May sleep.
- *	Returns KVM_IOREGIONFD_SENT_*: what the device task may have seen.
+ * @req_finish: lets a request go that is done. NULL: nothing is to be let go.
+ * @req_abandon: lets a request go that is not done, in whatever state it is. What was not
+ *	sent is taken back; for the rest, the response is dropped when it comes. May
+ *	sleep. Returns KVM_IOREGIONFD_SENT_*: what the device task may have seen.
  * @failure: why the channel has failed; the reason is 0 if it has not.
- * @leave: a region is removed, and cannot be found any more: starts no command for
- *	it, and no vCPU goes on waiting for one. Sets region->gone. May sleep; holds
+ * @assigned: KVM_SET_IOREGIONFD has come to its end, with a region or without. May
+ *	sleep. NULL: it does not matter.
+ * @deassign: a region is removed, and cannot be found any more: starts no command for
+ *	it, and no vCPU goes on waiting for one. Sets region->removed. May sleep; holds
  *	no lock that anybody else has a use for.
- * @put: drops a region's reference. May sleep. At the end of a VM without @leave.
+ * @put: drops a region's reference. May sleep. At the end of a VM without @deassign.
  */
 struct ioregionfd_channel_ops {
-	struct ioregionfd_call *(*call_new)(struct ioregionfd_region *region,
-					    struct kvm_vcpu *vcpu);
-	int (*call_try)(struct ioregionfd_region *region,
-			struct ioregionfd_call *call, struct kvm_vcpu *vcpu);
-	int (*call_run)(struct ioregionfd_region *region,
-			struct ioregionfd_call *call, struct kvm_vcpu *vcpu,
-			bool wait);
-	bool (*call_done)(struct ioregionfd_region *region,
-			  struct ioregionfd_call *call);
-	u8 (*call_end)(struct ioregionfd_region *region,
-		       struct ioregionfd_call *call);
+	struct ioregionfd_req *(*req_new)(struct ioregionfd_region *region,
+					  struct kvm_vcpu *vcpu);
+	int (*req_try)(struct ioregionfd_region *region,
+		       struct ioregionfd_req *req, struct kvm_vcpu *vcpu);
+	int (*req_run)(struct ioregionfd_region *region,
+		       struct ioregionfd_req *req, struct kvm_vcpu *vcpu,
+		       bool wait);
+	bool (*req_done)(struct ioregionfd_region *region,
+			 struct ioregionfd_req *req);
+	void (*req_finish)(struct ioregionfd_region *region,
+			   struct ioregionfd_req *req);
+	u8 (*req_abandon)(struct ioregionfd_region *region,
+			  struct ioregionfd_req *req);
 	struct ioregionfd_failure (*failure)(struct ioregionfd_channel *channel);
-	void (*leave)(struct ioregionfd_region *region);
+	void (*assigned)(struct ioregionfd_channel *channel, bool success);
+	void (*deassign)(struct ioregionfd_region *region);
 	void (*put)(struct ioregionfd_channel *channel);
 };
 
@@ -154,11 +170,11 @@ struct ioregionfd_channel {
 struct ioregionfd_channel *ioregionfd_socket_get(struct kvm *kvm, int read_fd,
 						 int write_fd);
 
-/* slots.c */
-int ioregionfd_slots_create(struct kvm *kvm,
-			    const struct kvm_create_ioregionfd *args);
-struct ioregionfd_channel *ioregionfd_slots_get(struct kvm *kvm, int read_fd,
-						int write_fd);
-void ioregionfd_slots_vm_destroy(struct ioregionfd_vm *vm);
+/* file.c */
+int ioregionfd_native_create(struct kvm *kvm,
+			     const struct kvm_create_ioregionfd *args);
+struct ioregionfd_channel *ioregionfd_native_get(struct kvm *kvm, int read_fd,
+						 int write_fd);
+void ioregionfd_native_vm_destroy(struct ioregionfd_vm *vm);
 
 #endif /* __KVM_IOREGIONFD_INTERNAL_H */

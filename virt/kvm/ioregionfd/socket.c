@@ -3,7 +3,7 @@
  * ioregionfd, socket: a channel over a socket that the VMM gave.
  *
  * The socket is a connected AF_UNIX SOCK_SEQPACKET one, and of one VM only. It
- * carries one call at a time, since a response does not say whose it is. A vCPU
+ * carries one request at a time, since a response does not say whose it is. A vCPU
  * takes the wire, sends its command with no lock held, and waits; any vCPU that
  * waits, or a work item if none does, takes what has come, for whoever owns it.
  *
@@ -54,15 +54,15 @@ static_assert(offsetof(struct ioregionfd_cmd, data) == 24);
 static_assert(sizeof(struct ioregionfd_resp) == 32);
 
 /**
- * struct socket_call - a vCPU's command
- * @call: what the vCPU knows of it
+ * struct socket_req - a vCPU's command
+ * @req: what the vCPU knows of it
  * @sent: the device task has got it, or will
  * @done: the response has come, or none is due
  *
  * Under the channel's lock.
  */
-struct socket_call {
-	struct ioregionfd_call call;
+struct socket_req {
+	struct ioregionfd_req req;
 	bool sent;
 	bool done;
 };
@@ -76,7 +76,7 @@ struct socket_call {
 enum wire { WIRE_IDLE, WIRE_SENDING, WIRE_AWAITING };
 
 /**
- * struct socket_channel - a socket and the call on it
+ * struct socket_channel - a socket and the request on it
  * @channel: what the region knows of it
  * @refs: one for each region that is not freed yet
  * @kvm: the VM; only to compare it
@@ -85,7 +85,7 @@ enum wire { WIRE_IDLE, WIRE_SENDING, WIRE_AWAITING };
  * @file: the socket's, with a reference, or NULL: it has been let go
  * @regions: how many regions are not removed
  * @wire: see there
- * @owner: whose call it is, or NULL if that vCPU has given it up
+ * @owner: whose request it is, or NULL if that vCPU has given it up
  * @failure: set once
  * @wait: where vCPUs wait for the wire or a response
  * @blocked: there was no room to send; cleared when there may be, by
@@ -103,7 +103,7 @@ struct socket_channel {
 	struct file *file;
 	unsigned int regions;
 	enum wire wire;
-	struct socket_call *owner;
+	struct socket_req *owner;
 	struct ioregionfd_failure failure;
 
 	wait_queue_head_t wait;
@@ -140,7 +140,7 @@ static int channel_wake(wait_queue_entry_t *wake, unsigned int mode, int sync,
 
 	/*
 	 * Has a full barrier before it looks, which pairs with the one in
-	 * socket_call_run(): a vCPU that leaves sees what this is about, or it is
+	 * socket_req_run(): a vCPU that leaves sees what this is about, or it is
 	 * seen to have left.
 	 */
 	if (wq_has_sleeper(&ch->wait))
@@ -170,30 +170,26 @@ static void channel_set_idle(struct socket_channel *ch)
 	wake_up(&ch->wait);
 }
 
-static bool response_get(struct sk_buff *skb, u64 *data)
+static bool response_get(struct sk_buff *skb, struct ioregionfd_resp *resp)
 {
-	struct ioregionfd_resp resp;
-
-	if (skb->len != sizeof(resp) || UNIXCB(skb).fp ||
-	    skb_copy_bits(skb, 0, &resp, sizeof(resp)) ||
-	    memchr_inv(resp.pad, 0, sizeof(resp.pad)))
-		return false;
-	*data = resp.data;
-	return true;
+	return skb->len == sizeof(*resp) && !UNIXCB(skb).fp &&
+	       !skb_copy_bits(skb, 0, resp, sizeof(*resp)) &&
+	       resp->status <= IOREGIONFD_STATUS_TO_VMM &&
+	       !memchr_inv(resp->pad, 0, sizeof(resp->pad));
 }
 
 /*
  * Takes the response that is due, and fails the channel for anything else. The
  * response is the caller's to free, without the lock.
  */
-static struct sk_buff *channel_take(struct socket_channel *ch)
+static struct sk_buff *channel_receive(struct socket_channel *ch)
 {
+	struct ioregionfd_resp resp;
 	struct sk_buff_head *queue;
 	struct sk_buff *skb;
 	struct sock *sk;
 	u8 shutdown;
 	bool stray;
-	u64 data;
 
 	lockdep_assert_held(&ch->lock);
 
@@ -210,7 +206,7 @@ static struct sk_buff *channel_take(struct socket_channel *ch)
 
 	spin_lock_irq(&queue->lock);
 	skb = skb_peek(queue);
-	if (skb && ch->wire == WIRE_AWAITING && response_get(skb, &data))
+	if (skb && ch->wire == WIRE_AWAITING && response_get(skb, &resp))
 		__skb_unlink(skb, queue);
 	else
 		skb = NULL;
@@ -219,7 +215,8 @@ static struct sk_buff *channel_take(struct socket_channel *ch)
 
 	if (skb) {
 		if (ch->owner) {
-			ch->owner->call.data = data;
+			ch->owner->req.data = resp.data;
+			ch->owner->req.status = resp.status;
 			ch->owner->done = true;
 		}
 		channel_set_idle(ch);
@@ -263,7 +260,7 @@ static void channel_unlock(struct socket_channel *ch, struct sk_buff *skb)
 static void channel_look(struct socket_channel *ch)
 {
 	spin_lock(&ch->lock);
-	channel_unlock(ch, channel_take(ch));
+	channel_unlock(ch, channel_receive(ch));
 }
 
 static void channel_work(struct work_struct *work)
@@ -271,11 +268,11 @@ static void channel_work(struct work_struct *work)
 	channel_look(container_of(work, struct socket_channel, work));
 }
 
-static int channel_try_send(struct socket_channel *ch, struct socket_call *call)
+static int channel_try_send(struct socket_channel *ch, struct socket_req *sr)
 {
 	struct kvec vec = {
-		.iov_base = &call->call.cmd,
-		.iov_len = sizeof(call->call.cmd),
+		.iov_base = &sr->req.cmd,
+		.iov_len = sizeof(sr->req.cmd),
 	};
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
 
@@ -287,9 +284,9 @@ static int channel_try_send(struct socket_channel *ch, struct socket_call *call)
  * Sends the command of a vCPU that has taken the wire, if there is room.
  * Returns 0, also if the channel fails, or what KVM_RUN is to return.
  */
-static int channel_send(struct socket_channel *ch, struct socket_call *call)
+static int channel_send(struct socket_channel *ch, struct socket_req *sr)
 {
-	int n = channel_try_send(ch, call), r = 0;
+	int n = channel_try_send(ch, sr), r = 0;
 
 	if (n == -EAGAIN) {
 		WRITE_ONCE(ch->blocked, true);
@@ -298,17 +295,17 @@ static int channel_send(struct socket_channel *ch, struct socket_call *call)
 		 * room that there is, or that finds that it is waited for.
 		 */
 		smp_mb();
-		n = channel_try_send(ch, call);
+		n = channel_try_send(ch, sr);
 	}
 
 	spin_lock(&ch->lock);
 	if (n != -EAGAIN)
 		WRITE_ONCE(ch->blocked, false);
-	call->sent = n >= 0;
-	if (call->sent && call->call.cmd.resp) {
+	sr->sent = n >= 0;
+	if (sr->sent && wants_response(&sr->req.cmd)) {
 		ch->wire = WIRE_AWAITING;
 	} else {
-		call->done = call->sent;
+		sr->done = sr->sent;
 		channel_set_idle(ch);
 	}
 
@@ -330,33 +327,33 @@ static int channel_send(struct socket_channel *ch, struct socket_call *call)
 			channel_fail(ch, KVM_IOREGIONFD_FAIL_IO, -n);
 	}
 	/* Nobody has looked while this was sent. */
-	channel_unlock(ch, channel_take(ch));
+	channel_unlock(ch, channel_receive(ch));
 	return r;
 }
 
 /*
- * Returns how a call stands: what call_run() does, or -EAGAIN: it has to wait, or
+ * Returns how a request stands: what req_run() does, or -EAGAIN: it has to wait, or
  * -EINPROGRESS: it is to be sent. With @take the wire is the caller's then.
  */
-static int call_look(struct socket_channel *ch, struct ioregionfd_region *region,
-		     struct socket_call *call, bool take)
+static int request_look(struct socket_channel *ch, struct ioregionfd_region *region,
+		     struct socket_req *sr, bool take)
 {
 	struct sk_buff *skb;
 	int r = -EAGAIN;
 
 	spin_lock(&ch->lock);
-	skb = channel_take(ch);
-	if (call->done) {
+	skb = channel_receive(ch);
+	if (sr->done) {
 		r = 0;
 	} else if (ch->failure.reason) {
 		r = -EIO;
-	} else if (region->gone) {
+	} else if (region->removed) {
 		r = -ECANCELED;
 	} else if (ch->wire == WIRE_IDLE && !READ_ONCE(ch->blocked)) {
 		r = -EINPROGRESS;
 		if (take) {
 			ch->wire = WIRE_SENDING;
-			ch->owner = call;
+			ch->owner = sr;
 		}
 	}
 	channel_unlock(ch, skb);
@@ -368,30 +365,30 @@ static struct socket_channel *channel_of(struct ioregionfd_region *region)
 	return container_of(region->channel, struct socket_channel, channel);
 }
 
-static struct ioregionfd_call *socket_call_new(struct ioregionfd_region *region,
-					       struct kvm_vcpu *vcpu)
+static struct ioregionfd_req *socket_req_new(struct ioregionfd_region *region,
+					     struct kvm_vcpu *vcpu)
 {
-	struct socket_call *call = kzalloc(sizeof(*call), GFP_KERNEL_ACCOUNT);
+	struct socket_req *sr = kzalloc(sizeof(*sr), GFP_KERNEL_ACCOUNT);
 
-	if (!call)
+	if (!sr)
 		return ERR_PTR(-ENOMEM);
-	call->call.slept = true;
-	return &call->call;
+	sr->req.slept = true;
+	return &sr->req;
 }
 
-static int socket_call_run(struct ioregionfd_region *region,
-			   struct ioregionfd_call *c, struct kvm_vcpu *vcpu,
+static int socket_req_run(struct ioregionfd_region *region,
+			  struct ioregionfd_req *req, struct kvm_vcpu *vcpu,
 			   bool wait)
 {
-	struct socket_call *call = container_of(c, struct socket_call, call);
+	struct socket_req *sr = container_of(req, struct socket_req, req);
 	struct socket_channel *ch = channel_of(region);
 	DEFINE_WAIT(entry);
 	int r;
 
 	for (;;) {
-		r = call_look(ch, region, call, true);
+		r = request_look(ch, region, sr, true);
 		if (r == -EINPROGRESS)
-			r = channel_send(ch, call) ?: -EINPROGRESS;
+			r = channel_send(ch, sr) ?: -EINPROGRESS;
 		if (r == -EINPROGRESS)
 			continue;
 		if (r != -EAGAIN)
@@ -402,7 +399,7 @@ static int socket_call_run(struct ioregionfd_region *region,
 		prepare_to_wait(&ch->wait, &entry, TASK_INTERRUPTIBLE);
 		if (signal_pending(current))
 			wait = false;
-		else if (call_look(ch, region, call, false) == -EAGAIN)
+		else if (request_look(ch, region, sr, false) == -EAGAIN)
 			schedule();
 		finish_wait(&ch->wait, &entry);
 		/* Pairs with the barrier in channel_wake(), see there. */
@@ -410,29 +407,35 @@ static int socket_call_run(struct ioregionfd_region *region,
 	}
 }
 
-static bool socket_call_done(struct ioregionfd_region *region,
-			     struct ioregionfd_call *c)
+static bool socket_req_done(struct ioregionfd_region *region,
+			    struct ioregionfd_req *req)
 {
-	struct socket_call *call = container_of(c, struct socket_call, call);
+	struct socket_req *sr = container_of(req, struct socket_req, req);
 
-	return !call_look(channel_of(region), region, call, false);
+	return !request_look(channel_of(region), region, sr, false);
+}
+
+static void socket_req_finish(struct ioregionfd_region *region,
+			      struct ioregionfd_req *req)
+{
+	kfree(container_of(req, struct socket_req, req));
 }
 
 /* A response that is due is dropped when it comes. */
-static u8 socket_call_end(struct ioregionfd_region *region,
-			  struct ioregionfd_call *c)
+static u8 socket_req_abandon(struct ioregionfd_region *region,
+			     struct ioregionfd_req *req)
 {
-	struct socket_call *call = container_of(c, struct socket_call, call);
+	struct socket_req *sr = container_of(req, struct socket_req, req);
 	struct socket_channel *ch = channel_of(region);
 	bool sent;
 
 	spin_lock(&ch->lock);
-	sent = call->sent;
-	if (ch->owner == call)
+	sent = sr->sent;
+	if (ch->owner == sr)
 		ch->owner = NULL;
 	spin_unlock(&ch->lock);
 
-	kfree(call);
+	kfree(sr);
 	return sent ? KVM_IOREGIONFD_SENT_ALL : KVM_IOREGIONFD_SENT_NONE;
 }
 
@@ -448,12 +451,12 @@ static struct ioregionfd_failure socket_failure(struct ioregionfd_channel *chann
 	return failure;
 }
 
-static void socket_leave(struct ioregionfd_region *region)
+static void socket_deassign(struct ioregionfd_region *region)
 {
 	struct socket_channel *ch = channel_of(region);
 
 	spin_lock(&ch->lock);
-	WRITE_ONCE(region->gone, true);
+	WRITE_ONCE(region->removed, true);
 	ch->regions--;
 	wake_up(&ch->wait);
 	channel_unlock(ch, NULL);
@@ -475,12 +478,13 @@ static void socket_put(struct ioregionfd_channel *channel)
 }
 
 static const struct ioregionfd_channel_ops socket_ops = {
-	.call_new = socket_call_new,
-	.call_run = socket_call_run,
-	.call_done = socket_call_done,
-	.call_end = socket_call_end,
+	.req_new = socket_req_new,
+	.req_run = socket_req_run,
+	.req_done = socket_req_done,
+	.req_finish = socket_req_finish,
+	.req_abandon = socket_req_abandon,
 	.failure = socket_failure,
-	.leave = socket_leave,
+	.deassign = socket_deassign,
 	.put = socket_put,
 };
 

@@ -15,8 +15,14 @@
 	{ KVM_IOREGIONFD_FAIL_IO,		"io" },		\
 	{ KVM_IOREGIONFD_FAIL_PROTOCOL,		"protocol" },	\
 	{ KVM_IOREGIONFD_FAIL_DEASSIGNED,	"deassigned" },	\
-	{ KVM_IOREGIONFD_FAIL_NO_SLOT,		"no slot" },	\
-	{ KVM_IOREGIONFD_FAIL_CANCELED,		"canceled" }
+	{ KVM_IOREGIONFD_FAIL_NO_MAILBOX,	"no mailbox" },	\
+	{ KVM_IOREGIONFD_FAIL_CANCELED,		"canceled" },	\
+	{ KVM_IOREGIONFD_FAIL_TO_VMM,		"to vmm" }
+
+#define ioregionfd_trace_statuses				\
+	{ IOREGIONFD_STATUS_DONE,		"done" },	\
+	{ IOREGIONFD_STATUS_UNMAPPED,		"unmapped" },	\
+	{ IOREGIONFD_STATUS_TO_VMM,		"to vmm" }
 
 /*
  * What all events say: which VM (the process that made it), which vCPU, which
@@ -26,8 +32,9 @@
  */
 DECLARE_EVENT_CLASS(kvm_ioregionfd_command,
 	TP_PROTO(struct kvm_vcpu *vcpu, const struct ioregionfd_region *region,
-		 const struct ioregionfd_cmd *cmd, u64 data, bool in_place),
-	TP_ARGS(vcpu, region, cmd, data, in_place),
+		 const struct ioregionfd_cmd *cmd, u64 data, u32 status,
+		 bool in_place),
+	TP_ARGS(vcpu, region, cmd, data, status, in_place),
 
 	TP_STRUCT__entry(
 		__field(u64, region)
@@ -40,6 +47,7 @@ DECLARE_EVENT_CLASS(kvm_ioregionfd_command,
 		__field(bool, pio)
 		__field(bool, write)
 		__field(bool, in_place)
+		__field(u8, status)
 	),
 
 	TP_fast_assign(
@@ -49,10 +57,11 @@ DECLARE_EVENT_CLASS(kvm_ioregionfd_command,
 		__entry->data = data;
 		__entry->vm = vcpu->kvm->userspace_pid;
 		__entry->vcpu_id = vcpu->vcpu_id;
-		__entry->size = 1 << cmd->size_exponent;
+		__entry->size = 1 << (cmd->flags & IOREGIONFD_CMD_SIZE_MASK);
 		__entry->pio = region->pio;
 		__entry->write = cmd->cmd == IOREGIONFD_CMD_WRITE;
 		__entry->in_place = in_place;
+		__entry->status = status;
 	),
 
 	TP_printk("vcpu %u user_data 0x%llx %s %s addr 0x%llx size %u data 0x%llx region 0x%llx vm %d",
@@ -66,23 +75,27 @@ DECLARE_EVENT_CLASS(kvm_ioregionfd_command,
 /* data: write: the value; read: 0 */
 DEFINE_EVENT(kvm_ioregionfd_command, kvm_ioregionfd_submit,
 	TP_PROTO(struct kvm_vcpu *vcpu, const struct ioregionfd_region *region,
-		 const struct ioregionfd_cmd *cmd, u64 data, bool in_place),
-	TP_ARGS(vcpu, region, cmd, data, in_place));
+		 const struct ioregionfd_cmd *cmd, u64 data, u32 status,
+		 bool in_place),
+	TP_ARGS(vcpu, region, cmd, data, status, in_place));
 
 /*
- * data: the value written or read; in_place: the vCPU did not sleep for it
+ * data: the value written or read; status: of the response; in_place: the vCPU did not
+ * sleep for it
  */
 DEFINE_EVENT_PRINT(kvm_ioregionfd_command, kvm_ioregionfd_complete,
 	TP_PROTO(struct kvm_vcpu *vcpu, const struct ioregionfd_region *region,
-		 const struct ioregionfd_cmd *cmd, u64 data, bool in_place),
-	TP_ARGS(vcpu, region, cmd, data, in_place),
+		 const struct ioregionfd_cmd *cmd, u64 data, u32 status,
+		 bool in_place),
+	TP_ARGS(vcpu, region, cmd, data, status, in_place),
 
-	TP_printk("vcpu %u user_data 0x%llx %s %s addr 0x%llx size %u data 0x%llx region 0x%llx vm %d in_place %u",
+	TP_printk("vcpu %u user_data 0x%llx %s %s addr 0x%llx size %u data 0x%llx region 0x%llx vm %d in_place %u status %s",
 		  __entry->vcpu_id, __entry->user_data,
 		  __entry->pio ? "pio" : "mmio",
 		  __entry->write ? "write" : "read",
 		  __entry->addr, __entry->size, __entry->data,
-		  __entry->region, __entry->vm, __entry->in_place)
+		  __entry->region, __entry->vm, __entry->in_place,
+		  __print_symbolic(__entry->status, ioregionfd_trace_statuses))
 );
 
 TRACE_EVENT(kvm_ioregionfd_fail,
@@ -112,7 +125,7 @@ TRACE_EVENT(kvm_ioregionfd_fail,
 		__entry->vm = vcpu->kvm->userspace_pid;
 		__entry->vcpu_id = vcpu->vcpu_id;
 		__entry->error = error;
-		__entry->size = 1 << cmd->size_exponent;
+		__entry->size = 1 << (cmd->flags & IOREGIONFD_CMD_SIZE_MASK);
 		__entry->reason = reason;
 		__entry->progress = progress;
 		__entry->pio = region->pio;

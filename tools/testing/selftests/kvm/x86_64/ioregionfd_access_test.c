@@ -39,7 +39,7 @@ FIXTURE_VARIANT(width)
 };
 
 FIXTURE_VARIANT_ADD(width, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(width, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(width, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(width, polled) { TR_POLLED };
 
 FIXTURE_SETUP(width)
@@ -185,7 +185,7 @@ FIXTURE_VARIANT(shape)
 };
 
 FIXTURE_VARIANT_ADD(shape, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(shape, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(shape, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(shape, polled) { TR_POLLED };
 
 FIXTURE_SETUP(shape)
@@ -662,8 +662,8 @@ FIXTURE_VARIANT(cross)
 
 FIXTURE_VARIANT_ADD(cross, read) { false, TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(cross, write) { true, TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(cross, read_made) { false, TR_MADE };
-FIXTURE_VARIANT_ADD(cross, write_made) { true, TR_MADE };
+FIXTURE_VARIANT_ADD(cross, read_made) { false, TR_NATIVE };
+FIXTURE_VARIANT_ADD(cross, write_made) { true, TR_NATIVE };
 FIXTURE_VARIANT_ADD(cross, read_polled) { false, TR_POLLED };
 FIXTURE_VARIANT_ADD(cross, write_polled) { true, TR_POLLED };
 
@@ -878,7 +878,7 @@ FIXTURE_VARIANT(precedence)
 };
 
 FIXTURE_VARIANT_ADD(precedence, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(precedence, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(precedence, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(precedence, polled) { TR_POLLED };
 
 FIXTURE_SETUP(precedence)

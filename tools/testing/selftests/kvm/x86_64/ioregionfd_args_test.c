@@ -87,8 +87,12 @@ FIXTURE_TEARDOWN(args)
 
 TEST_F(args, capability)
 {
-	TEST_ASSERT_EQ(kvm_check_cap(KVM_CAP_IOREGIONFD), 1);
-	TEST_ASSERT_EQ(vm_check_cap(self->vm, KVM_CAP_IOREGIONFD), 1);
+	uint32_t flags = KVM_IOREGION_PIO | KVM_IOREGION_POSTED_WRITES | KVM_IOREGION_DEASSIGN;
+
+	TEST_ASSERT_EQ(kvm_check_cap(KVM_CAP_IOREGIONFD), flags);
+	TEST_ASSERT_EQ(vm_check_cap(self->vm, KVM_CAP_IOREGIONFD), flags);
+	TEST_ASSERT_EQ(kvm_check_cap(KVM_CAP_CREATE_IOREGIONFD), KVM_IOREGIONFD_SYNC_WAKE);
+	TEST_ASSERT_EQ(vm_check_cap(self->vm, KVM_CAP_CREATE_IOREGIONFD), KVM_IOREGIONFD_SYNC_WAKE);
 }
 
 TEST_F(args, add_and_remove)

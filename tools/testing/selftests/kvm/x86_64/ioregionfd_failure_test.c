@@ -547,17 +547,20 @@ TEST_F(packets, empty)
 TEST_F(packets, reserved_bytes)
 {
 	struct ioregionfd_resp resp = make_resp(0x01020304);
+	uint8_t *reserved = (uint8_t *)&resp.status;
+	int nr = sizeof(resp) - offsetof(struct ioregionfd_resp, status);
 	int i;
 
-	for (i = 0; i < sizeof(resp.pad); i++) {
-		resp.pad[i] = i & 1 ? 0x80 : 1;
+	/* A status that is none, and what must be 0. */
+	for (i = 0; i < nr; i++) {
+		reserved[i] = i & 1 ? 0x80 : 3;
 		thread_start(&self->thread);
 		dev_recv(&self->ch);
 		dev_send_bytes(&self->ch, &resp, sizeof(resp));
 		thread_join_exit(&self->thread);
 		expect_failure(self->vcpu, exit_read(PROTOCOL, 0, ALL, 4, REGION + 4));
-		resp.pad[i] = 0;
-		if (i == sizeof(resp.pad) - 1)
+		reserved[i] = 0;
+		if (i == nr - 1)
 			break;
 		regions_del(self->vm);
 		channel_close_dev(&self->ch);
@@ -603,7 +606,7 @@ FIXTURE_VARIANT(vmm)
 };
 
 FIXTURE_VARIANT_ADD(vmm, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(vmm, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(vmm, made) { TR_NATIVE };
 
 FIXTURE_SETUP(vmm)
 {
@@ -1050,7 +1053,7 @@ FIXTURE_VARIANT(many)
 };
 
 FIXTURE_VARIANT_ADD(many, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(many, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(many, made) { TR_NATIVE };
 
 FIXTURE_SETUP(many)
 {

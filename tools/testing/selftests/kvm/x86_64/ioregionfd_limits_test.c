@@ -5,7 +5,7 @@
  */
 #include <sys/resource.h>
 
-#include "ioregionfd_made_util.h"
+#include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA
 #define POSTED		(MMIO_GPA + 0x1000)
@@ -39,7 +39,7 @@ FIXTURE_SETUP(waiters)
 	int i;
 
 	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
 	self->dev.answer = device_answer_mem;
 	memset(self->dev.mem, 0x5a, sizeof(self->dev.mem));
@@ -58,7 +58,7 @@ FIXTURE_TEARDOWN(waiters)
 /* A ring, and what it has submitted. */
 struct parker {
 	struct io_uring ring;
-	struct ioregionfd_serve args[256];
+	struct ioregionfd_fetch args[256];
 	unsigned int submitted;
 	unsigned int refused;
 };
@@ -98,13 +98,13 @@ static void parker_park(struct parker *p, int fd, uint32_t vcpu, unsigned int nr
 	int r;
 
 	for (i = 0; i < nr; i++) {
-		struct ioregionfd_serve *arg = &p->args[i % ARRAY_SIZE(p->args)];
+		struct ioregionfd_fetch *arg = &p->args[i % ARRAY_SIZE(p->args)];
 
-		*arg = (struct ioregionfd_serve){ .vcpu = vcpu, .timeout = -1 };
+		*arg = (struct ioregionfd_fetch){ .vcpu = vcpu, .timeout = -1 };
 		while (!(sqe = io_uring_get_sqe(&p->ring)))
 			parker_reap(p);
 		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, arg, 0, 0);
-		sqe->cmd_op = IOREGIONFD_SERVE;
+		sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 		sqe->flags = flags;
 		r = io_uring_submit(&p->ring);
 		TEST_ASSERT(r > 0, "io_uring_submit() failed: %d", r);
@@ -130,7 +130,7 @@ static void parker_settle(struct parker *p)
 #define expect_room(fd, nr) __expect_room(fd, nr, __LINE__)
 static void __expect_room(int fd, unsigned int nr, int line)
 {
-	struct ioregionfd_serve arg = { .vcpu = 0, .timeout = 1 };
+	struct ioregionfd_fetch arg = { .vcpu = 0, .timeout = 1 };
 	static struct parker p;
 	unsigned int i;
 
@@ -156,13 +156,13 @@ static void __expect_room(int fd, unsigned int nr, int line)
 /* A command that is there already needs no room. */
 static void serve_one(int fd, struct vcpu_thread *thread)
 {
-	struct ioregionfd_serve arg = serve_arg(thread->vcpu->id);
+	struct ioregionfd_fetch arg = serve_arg(thread->vcpu->id);
 	struct guest_op *op = op_read(thread->vcpu, 8, SYNC);
 
 	thread_start(thread);
 	thread_wait_asleep(thread);
 	TEST_ASSERT_EQ(serve(fd, &arg), 0);
-	TEST_ASSERT_EQ(serve_answer(fd, arg.id, 0x77), 0);
+	TEST_ASSERT_EQ(commit_only(fd, arg.id, 0x77), 0);
 	thread_join_done(thread);
 	TEST_ASSERT_EQ(op->val, 0x77);
 }
@@ -172,7 +172,7 @@ static struct parker parker;
 static void parked_are_bounded(int fd, struct vcpu_thread *thread, unsigned int setup,
 			       unsigned int flags, unsigned int nr)
 {
-	struct ioregionfd_serve arg = serve_arg(0);
+	struct ioregionfd_fetch arg = serve_arg(0);
 
 	parker_open(&parker, setup);
 	parker_park(&parker, fd, 1, nr, flags);
@@ -185,7 +185,7 @@ static void parked_are_bounded(int fd, struct vcpu_thread *thread, unsigned int 
 	serve_one(fd, thread);
 	arg = serve_arg(0);
 	arg.timeout = 0;
-	TEST_ASSERT_EQ(serve(fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(serve(fd, &arg), -EAGAIN);
 
 	io_uring_queue_exit(&parker.ring);
 	expect_room(fd, MAX_WAITERS);
@@ -260,7 +260,7 @@ TEST_F_TIMEOUT(waiters, of_all_kinds, 120)
 /* The answer of a call that finds no room is given all the same: it says so. */
 TEST_F(waiters, refused_after_the_answer)
 {
-	struct ioregionfd_serve arg = serve_arg(0);
+	struct ioregionfd_fetch arg = serve_arg(0);
 	struct guest_op *op = op_read(self->vcpus[0], 8, SYNC);
 
 	parker_open(&parker, 0);
@@ -286,7 +286,7 @@ TEST_F(waiters, refused_after_the_answer)
 	uring_submit(&parker.ring, self->fd, &arg, 0);
 	TEST_ASSERT_EQ(uring_wait(&parker.ring, NULL), -EBUSY);
 	if (arg.id)
-		TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x99), 0);
+		TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x99), 0);
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(op->val, 0x99);
 	io_uring_queue_exit(&parker.ring);
@@ -297,11 +297,11 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 {
 	struct sigaction no_restart = { .sa_handler = sigusr1_handler };
 	struct server_thread *server = self->servers;
-	struct ioregionfd_serve arg, *done;
+	struct ioregionfd_fetch arg, *done;
 	unsigned int i;
 
 	for (i = 0; i < 4 * MAX_WAITERS; i++) {
-		arg = (struct ioregionfd_serve){ .vcpu = i % MAX_VCPUS, .timeout = MS / 10 };
+		arg = (struct ioregionfd_fetch){ .vcpu = i % MAX_VCPUS, .timeout = MS / 10 };
 		TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
 	}
 	expect_room(self->fd, MAX_WAITERS);
@@ -309,7 +309,7 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 	for (i = 0; i < 4 * MAX_WAITERS; i++) {
 		TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
 		arg = serve_arg(ANY);
-		TEST_ASSERT_EQ(serve(self->fd, &arg), -EINTR);
+		TEST_ASSERT_EQ(serve(self->fd, &arg), -ECANCELED);
 	}
 	expect_room(self->fd, MAX_WAITERS);
 
@@ -328,21 +328,12 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 	parker_open(&parker, 0);
 	for (i = 0; i < 2 * MAX_WAITERS; i++) {
 		op_read(self->vcpus[0], 8, SYNC);
-		parker.args[0] = (struct ioregionfd_serve){ .vcpu = 0, .timeout = -1 };
+		parker.args[0] = (struct ioregionfd_fetch){ .vcpu = 0, .timeout = -1 };
 		uring_submit(&parker.ring, self->fd, &parker.args[0], 0);
 		thread_start(&self->threads[0]);
 		TEST_ASSERT_EQ(uring_wait(&parker.ring, &done), 0);
-		TEST_ASSERT_EQ(serve_answer(self->fd, done->id, 0), 0);
+		TEST_ASSERT_EQ(commit_only(self->fd, done->id, 0), 0);
 		thread_join_done(&self->threads[0]);
-	}
-	expect_room(self->fd, MAX_WAITERS);
-
-	/* By IOREGIONFD_INTERRUPT. */
-	for (i = 0; i < 2 * MAX_WAITERS; i++) {
-		parker.args[0] = (struct ioregionfd_serve){ .vcpu = 0, .timeout = -1 };
-		uring_submit(&parker.ring, self->fd, &parker.args[0], 0);
-		TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
-		TEST_ASSERT_EQ(uring_wait(&parker.ring, NULL), -EINTR);
 	}
 	expect_room(self->fd, MAX_WAITERS);
 
@@ -398,7 +389,7 @@ FIXTURE_SETUP(absent)
 	int i;
 
 	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
 	self->dev.answer = device_answer_mem;
 	memset(self->dev.mem, 0x5a, sizeof(self->dev.mem));
@@ -539,7 +530,7 @@ TEST_F_TIMEOUT(waiters, gives_up_when_woken, 120)
 {
 	struct server_thread *parked = self->servers;
 	unsigned int turn, taken = 0;
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	int r;
 
 	server_start(parked, &self->dev, self->fd, WAY_URING, ANY);
@@ -547,11 +538,11 @@ TEST_F_TIMEOUT(waiters, gives_up_when_woken, 120)
 		server_wait_asleep(parked);
 		op_read(self->vcpus[0], 8, SYNC);
 		thread_start(&self->threads[0]);
-		arg = (struct ioregionfd_serve){ .vcpu = ANY, .timeout = 1000 * turn + 1 };
+		arg = (struct ioregionfd_fetch){ .vcpu = ANY, .timeout = 1000 * turn + 1 };
 		r = serve(self->fd, &arg);
 		if (!r) {
 			taken++;
-			TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), 0);
+			TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 		} else {
 			TEST_ASSERT_EQ(r, -ETIMEDOUT);
 		}
@@ -627,7 +618,7 @@ static struct channel channel_of(struct kvm_vm *vm, uint32_t vcpus, uint32_t pos
 {
 	int fd = create_ioregionfd(vm, vcpus, posted);
 
-	return (struct channel){ TR_MADE, fd, fd, fd, fd };
+	return (struct channel){ TR_NATIVE, fd, fd, fd, fd };
 }
 
 #define NR_CLOSED	100
@@ -712,7 +703,7 @@ TEST_F_TIMEOUT(memory, mapped_channels, 120)
 TEST_F_TIMEOUT(memory, closed_with_a_command, 120)
 {
 	struct channel chs[NR_CLOSED];
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	long before = available(), open, after;
 	int i;
 
@@ -748,7 +739,7 @@ TEST_F_TIMEOUT(memory, closed_with_a_command, 120)
 /* As create_ioregionfd(), or -1 if that fails with ENOSPC. */
 static int create_or_enospc(struct kvm_vm *vm, uint32_t vcpus, uint32_t posted)
 {
-	struct kvm_create_ioregionfd args = { .vcpus = vcpus, .posted = posted };
+	struct kvm_create_ioregionfd args = { .nr_mailboxes = vcpus, .nr_posted = posted };
 	int fd = __vm_ioctl(vm, KVM_CREATE_IOREGIONFD, &args);
 
 	TEST_ASSERT(fd >= 0 || errno == ENOSPC, "wanted ENOSPC, got errno %d (%s)", errno,
@@ -817,7 +808,7 @@ TEST_F_TIMEOUT(memory, closed_channels_of_many_vcpus, 240)
 {
 	uint32_t vcpus = kvm_check_cap(KVM_CAP_MAX_VCPUS);
 	long before = available(), taken = 0;
-	struct channel ch = { TR_MADE };
+	struct channel ch = { TR_NATIVE };
 	unsigned int nr;
 
 	for (nr = 0; nr < 1000; nr++) {
@@ -871,7 +862,7 @@ FIXTURE_SETUP(end)
 	int i;
 
 	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->dev.answer = device_answer_mem;
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	vcpu_thread_init(&self->thread, self->vcpus[0]);

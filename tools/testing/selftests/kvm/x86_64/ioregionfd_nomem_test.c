@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 #include <sys/uio.h>
 
-#include "ioregionfd_made_util.h"
+#include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA
 #define POSTED		(MMIO_GPA + 0x1000)
@@ -170,7 +170,7 @@ static int set_region(struct kvm_vm *vm, struct channel *ch, uint64_t addr, uint
 
 static int create(struct kvm_vm *vm, uint32_t posted)
 {
-	struct kvm_create_ioregionfd args = { .vcpus = MAX_VCPUS, .posted = posted };
+	struct kvm_create_ioregionfd args = { .nr_mailboxes = MAX_VCPUS, .nr_posted = posted };
 	int fd = ioctl(vm->fd, KVM_CREATE_IOREGIONFD, &args);
 
 	return fd < 0 ? -errno : fd;
@@ -178,7 +178,7 @@ static int create(struct kvm_vm *vm, uint32_t posted)
 
 static struct channel channel_of(int fd)
 {
-	return (struct channel){ TR_MADE, fd, fd, fd, fd };
+	return (struct channel){ TR_NATIVE, fd, fd, fd, fd };
 }
 
 /* The descriptor that the next one to be opened will get. */
@@ -251,10 +251,10 @@ FIXTURE_VARIANT(vmm)
 	uint32_t flags;
 };
 
-FIXTURE_VARIANT_ADD(vmm, one) { false, TR_MADE };
-FIXTURE_VARIANT_ADD(vmm, many) { true, TR_MADE };
-FIXTURE_VARIANT_ADD(vmm, one_pio) { false, TR_MADE, KVM_IOREGION_PIO };
-FIXTURE_VARIANT_ADD(vmm, many_pio) { true, TR_MADE, KVM_IOREGION_PIO };
+FIXTURE_VARIANT_ADD(vmm, one) { false, TR_NATIVE };
+FIXTURE_VARIANT_ADD(vmm, many) { true, TR_NATIVE };
+FIXTURE_VARIANT_ADD(vmm, one_pio) { false, TR_NATIVE, KVM_IOREGION_PIO };
+FIXTURE_VARIANT_ADD(vmm, many_pio) { true, TR_NATIVE, KVM_IOREGION_PIO };
 FIXTURE_VARIANT_ADD(vmm, one_socket) { false, TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(vmm, many_socket) { true, TR_SEQPACKET };
 
@@ -295,7 +295,7 @@ TEST_F_TIMEOUT(vmm, create, 240)
 		TEST_ASSERT(fd == next, "failure %u: wanted descriptor %d, got %d", f.nth, next,
 			    fd);
 		TEST_ASSERT(!ioctl(fd, IOREGIONFD_GET_INFO, &info), "errno %d", errno);
-		TEST_ASSERT_EQ(info.posted, 4096);
+		TEST_ASSERT_EQ(info.nr_posted, 4096);
 		close(fd);
 	}
 	faults_expect(&f);
@@ -466,7 +466,7 @@ FIXTURE_SETUP(task)
 	set_copies(true);
 	faults_open();
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	vcpu_thread_init(&self->thread, self->vcpu);
@@ -474,16 +474,16 @@ FIXTURE_SETUP(task)
 
 FIXTURE_TEARDOWN(task)
 {
-	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY };
+	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
 	kvm_vm_free(self->vm);
 	channel_close_kvm(&self->ch);
 	expect_released(&self->ch);
 }
 
 /* Submits @arg by a ring that is new each time, for its own needs to be met, too. */
-static int by_ring(int fd, struct ioregionfd_serve *arg, struct faults *f)
+static int by_ring(int fd, struct ioregionfd_fetch *arg, struct faults *f)
 {
 	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
@@ -494,7 +494,7 @@ static int by_ring(int fd, struct ioregionfd_serve *arg, struct faults *f)
 	TEST_ASSERT(!r, "no io_uring: %d", r);
 	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, arg, 0, 0);
-	sqe->cmd_op = IOREGIONFD_SERVE;
+	sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 	if (f)
 		faults_begin(f);
 	r = io_uring_submit(&ring);
@@ -521,8 +521,8 @@ enum take {
 };
 
 static const char * const take_names[] = {
-	"IOREGIONFD_SERVE takes", "IOREGIONFD_SERVE waits", "read()", "readv()",
-	"IOREGIONFD_SERVE of io_uring takes", "IOREGIONFD_SERVE of io_uring waits",
+	"IOREGIONFD_COMMIT_AND_FETCH takes", "IOREGIONFD_COMMIT_AND_FETCH waits", "read()", "readv()",
+	"IOREGIONFD_COMMIT_AND_FETCH of io_uring takes", "IOREGIONFD_COMMIT_AND_FETCH of io_uring waits",
 };
 
 /* 16 pieces of 2 bytes each: more than readv() and writev() have room for by themselves. */
@@ -535,13 +535,13 @@ static void make_pieces(struct iovec iov[16], void *buf)
 }
 
 /* Takes the command. Returns 0 or -errno. */
-static int take(int fd, enum take how, struct ioregionfd_serve *arg, struct faults *f)
+static int take(int fd, enum take how, struct ioregionfd_fetch *arg, struct faults *f)
 {
 	struct iovec iov[16];
 	ssize_t n;
 	int r;
 
-	*arg = (struct ioregionfd_serve){ .vcpu = IOREGIONFD_ANY };
+	*arg = (struct ioregionfd_fetch){ .vcpu = IOREGIONFD_ANY };
 	if (how == TAKE_IOCTL_WAIT || how == TAKE_URING_WAIT)
 		arg->timeout = -1;
 	make_pieces(iov, &arg->cmd);
@@ -577,7 +577,7 @@ static void write_answer(int fd, uint64_t data)
 /* What could not be given to the task is there for the next call. */
 TEST_F_TIMEOUT(task, takes, 240)
 {
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	struct guest_op *op;
 	enum take how;
 
@@ -595,7 +595,7 @@ TEST_F_TIMEOUT(task, takes, 240)
 			if (how == TAKE_READ || how == TAKE_READV)
 				write_answer(self->fd, 0x1000 + f.nth);
 			else
-				TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x1000 + f.nth), 0);
+				TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x1000 + f.nth), 0);
 			thread_join_done(&self->thread);
 			TEST_ASSERT_EQ(op->val, 0x1000 + f.nth);
 		}
@@ -616,12 +616,12 @@ enum give {
 };
 
 static const char * const give_names[] = {
-	"IOREGIONFD_SERVE answers", "write()", "writev()",
-	"IOREGIONFD_SERVE of io_uring answers", "IOREGIONFD_SERVE of io_uring answers and takes",
+	"IOREGIONFD_COMMIT_AND_FETCH answers", "write()", "writev()",
+	"IOREGIONFD_COMMIT_AND_FETCH of io_uring answers", "IOREGIONFD_COMMIT_AND_FETCH of io_uring answers and takes",
 };
 
 /* Answers what was taken. Returns 0 or -errno. */
-static int give(int fd, enum give how, struct ioregionfd_serve *arg, uint64_t data,
+static int give(int fd, enum give how, struct ioregionfd_fetch *arg, uint64_t data,
 		struct faults *f)
 {
 	struct ioregionfd_resp resp = { .data = data };
@@ -631,12 +631,12 @@ static int give(int fd, enum give how, struct ioregionfd_serve *arg, uint64_t da
 
 	arg->data = data;
 	arg->timeout = 0;
-	arg->flags = how == GIVE_URING_TAKE ? 0 : IOREGIONFD_ANSWER_ONLY;
+	arg->flags = how == GIVE_URING_TAKE ? 0 : IOREGIONFD_COMMIT_ONLY;
 	make_pieces(iov, &resp);
 	if (how >= GIVE_URING) {
 		r = by_ring(fd, arg, f);
 		/* There is none to be taken. */
-		return how == GIVE_URING_TAKE && r == -ETIMEDOUT ? 0 : r;
+		return how == GIVE_URING_TAKE && r == -EAGAIN ? 0 : r;
 	}
 
 	if (f)
@@ -661,7 +661,7 @@ static int give(int fd, enum give how, struct ioregionfd_serve *arg, uint64_t da
 /* An answer that was not given can be given again, and no other was. */
 TEST_F_TIMEOUT(task, answers, 240)
 {
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	struct guest_op *op;
 	enum give how;
 	uint64_t id;
@@ -701,7 +701,7 @@ TEST_F_TIMEOUT(task, answers, 240)
 TEST_F_TIMEOUT(task, waits, 240)
 {
 	struct faults f = { "a command of io_uring waits", variant->many };
-	struct ioregionfd_serve arg, parked;
+	struct ioregionfd_fetch arg, parked;
 	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
 	struct io_uring ring;
@@ -711,10 +711,10 @@ TEST_F_TIMEOUT(task, waits, 240)
 	while (faults_next(&f)) {
 		r = io_uring_queue_init(8, &ring, 0);
 		TEST_ASSERT(!r, "no io_uring: %d", r);
-		parked = (struct ioregionfd_serve){ .vcpu = 0, .timeout = -1 };
+		parked = (struct ioregionfd_fetch){ .vcpu = 0, .timeout = -1 };
 		sqe = io_uring_get_sqe(&ring);
 		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, self->fd, &parked, 0, 0);
-		sqe->cmd_op = IOREGIONFD_SERVE;
+		sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 		faults_begin(&f);
 		r = io_uring_submit(&ring);
 		faults_end(&f);
@@ -733,7 +733,7 @@ TEST_F_TIMEOUT(task, waits, 240)
 			arg = parked;
 		}
 		expect_cmd(arg.cmd, cmd_read(8, SYNC_DATA, 8));
-		TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x1000 + f.nth), 0);
+		TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x1000 + f.nth), 0);
 		thread_join_done(&self->thread);
 		TEST_ASSERT_EQ(op->val, 0x1000 + f.nth);
 		io_uring_queue_exit(&ring);
@@ -753,8 +753,8 @@ enum other {
 };
 
 static const char * const other_names[] = {
-	"IOREGIONFD_GET_INFO", "IOREGIONFD_TAKE_OVER", "IOREGIONFD_INTERRUPT",
-	"IOREGIONFD_SERVE with a timeout", "poll()", "epoll", "mmap()",
+	"IOREGIONFD_GET_INFO", "IOREGIONFD_RECOVER", "IOREGIONFD_INTERRUPT",
+	"IOREGIONFD_COMMIT_AND_FETCH with a timeout", "poll()", "epoll", "mmap()",
 };
 
 static int other(int fd, enum other what, int epoll)
@@ -762,7 +762,7 @@ static int other(int fd, enum other what, int epoll)
 	struct epoll_event event = { .events = EPOLLIN };
 	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
 	struct ioregionfd_info info;
-	struct ioregionfd_serve arg = { .vcpu = 0, .timeout = 1000 };
+	struct ioregionfd_fetch arg = { .vcpu = 0, .timeout = 1000 };
 	uint32_t *map;
 	int r;
 
@@ -771,14 +771,14 @@ static int other(int fd, enum other what, int epoll)
 		r = ioctl(fd, IOREGIONFD_GET_INFO, &info);
 		break;
 	case OTHER_TAKE_OVER:
-		r = ioctl(fd, IOREGIONFD_TAKE_OVER);
+		r = ioctl(fd, IOREGIONFD_RECOVER);
 		break;
 	case OTHER_INTERRUPT:
 		r = ioctl(fd, IOREGIONFD_INTERRUPT);
 		break;
 	case OTHER_SERVE_TIMEOUT:
 		r = serve(fd, &arg);
-		return r == -ETIMEDOUT || r == -EINTR ? 0 : r;
+		return r == -ETIMEDOUT || r == -ECANCELED ? 0 : r;
 	case OTHER_POLL:
 		r = poll(&pfd, 1, 0);
 		break;
@@ -797,7 +797,7 @@ static int other(int fd, enum other what, int epoll)
 
 TEST_F_TIMEOUT(task, other, 240)
 {
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	struct guest_op *op;
 	enum other what;
 	int r, epoll;
@@ -822,7 +822,7 @@ TEST_F_TIMEOUT(task, other, 240)
 			thread_start(&self->thread);
 			arg = serve_arg(IOREGIONFD_ANY);
 			TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
-			TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, what), 0);
+			TEST_ASSERT_EQ(commit_only(self->fd, arg.id, what), 0);
 			thread_join_done(&self->thread);
 			TEST_ASSERT_EQ(op->val, what);
 		}
@@ -846,8 +846,8 @@ FIXTURE_VARIANT(run)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(run, one) { false, TR_MADE };
-FIXTURE_VARIANT_ADD(run, many) { true, TR_MADE };
+FIXTURE_VARIANT_ADD(run, one) { false, TR_NATIVE };
+FIXTURE_VARIANT_ADD(run, many) { true, TR_NATIVE };
 FIXTURE_VARIANT_ADD(run, one_socket) { false, TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(run, many_socket) { true, TR_SEQPACKET };
 
@@ -1115,7 +1115,7 @@ TEST_F_TIMEOUT(end, of_a_process, 240)
 		TEST_ASSERT_EQ(status, 0);
 		ch = (struct channel){ TR_SEQPACKET, -1, -1, seqpacket[1], seqpacket[1] };
 		expect_released(&ch);
-		ch = (struct channel){ TR_MADE, -1, -1, fd, fd };
+		ch = (struct channel){ TR_NATIVE, -1, -1, fd, fd };
 		expect_released(&ch);
 		close(fd);
 		close(pidfd);

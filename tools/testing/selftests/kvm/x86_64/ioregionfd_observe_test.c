@@ -238,7 +238,7 @@ FIXTURE_TEARDOWN(trace)
 #define TRACE_SYNC	"vcpu 0 user_data 0xfeedfacecafe0000 mmio "
 #define TRACE_POSTED	"vcpu 0 user_data 0xfeedfacecafe1000 mmio "
 #define TRACE_PIO	"vcpu 0 user_data 0xfeedfacecafe2000 pio "
-#define TRACE_HANGUP	" reason hangup progress 2 error 0"
+#define TRACE_HANGUP	" reason hangup progress 1 error 0"
 #define IN_SYNC		" region 0xc0000000"
 #define IN_POSTED	" region 0xc0001000"
 #define IN_PIO		" region 0x2000"
@@ -259,7 +259,7 @@ static void __expect_trace(const char *want[], int line)
 		buf[strcspn(buf, "\n")] = 0;
 		TEST_ASSERT(*want, "line %d: one more: %s", line, event);
 		snprintf(line_wanted, sizeof(line_wanted), "%s vm %d%s", *want, getpid(),
-			 strncmp(*want, "complete", 8) ? "" : " in_place 0");
+			 strncmp(*want, "complete", 8) ? "" : " in_place 0 status done");
 		TEST_ASSERT(!strcmp(event, line_wanted), "line %d: wanted\n  %s\ngot\n  %s", line,
 			    line_wanted, event);
 		want++;

@@ -34,7 +34,7 @@ FIXTURE_VARIANT(refault)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(refault, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(refault, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(refault, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(refault, seqpacket) { TR_SEQPACKET };
 
@@ -104,7 +104,7 @@ static void expect_bytes_once(struct device *dev, bool is_write, uint64_t offset
 		cmd = &dev->log[i];
 		if (cmd->cmd != (is_write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ))
 			continue;
-		for (n = 0; n < 1u << cmd->size_exponent; n++) {
+		for (n = 0; n < 1u << (cmd->flags & IOREGIONFD_CMD_SIZE_MASK); n++) {
 			at = cmd->offset + n - offset;
 			TEST_ASSERT(at < size, "%s at 0x%lx: a command for 0x%llx", what, offset,
 				    cmd->offset);
@@ -212,7 +212,7 @@ FIXTURE_VARIANT(refault_far)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(refault_far, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(refault_far, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(refault_far, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(refault_far, seqpacket) { TR_SEQPACKET };
 
@@ -335,7 +335,7 @@ FIXTURE_VARIANT(pushes)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(pushes, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(pushes, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(pushes, polled) { TR_POLLED };
 
 static void set_fep(int val)
@@ -423,7 +423,7 @@ static void pushes_prepare(struct vcpu_thread *thread, const struct kvm_sregs *s
 			0xe9, 0x00, 0x00,
 		};
 
-		uint16_t back = -(FILLER_IP + sizeof(filler));
+		uint16_t back = -(uint16_t)(FILLER_IP + sizeof(filler));
 
 		memcpy(filler + sizeof(filler) - sizeof(back), &back, sizeof(back));
 		memcpy(code + FILLER_IP, filler, sizeof(filler));
@@ -442,7 +442,8 @@ static void __expect_push(struct ioregionfd_cmd cmd, const struct pushes *p, uin
 	uint64_t offset = STACK_SP - (i + 1) * p->size;
 	struct ioregionfd_cmd want = cmd_write(p->size, SYNC_DATA, offset, p->vals[i]);
 
-	want.resp = !posted;
+	if (posted)
+		want.flags &= ~IOREGIONFD_CMD_F_RESP;
 	TEST_ASSERT(cmd.offset == offset, "line %d: %s: push %u is missing, the next is for 0x%llx",
 		    line, p->name, i, cmd.offset);
 	/* Reserved bits of the flags aside, which is all that may differ. */
@@ -608,7 +609,7 @@ TEST_F_TIMEOUT(pushes, canceled, 120)
 				TEST_ASSERT_EQ(run->ioregionfd.guest_paddr, gpa);
 				TEST_ASSERT_EQ(run->ioregionfd.data, p->vals[i]);
 				run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
-				hand_answer(&self->hand, 0);
+				hand_answer_late(&self->hand, 0);
 			} else {
 				val = p->fep && !i ? *(uint16_t *)run->mmio.data : p->vals[i];
 				expect_mmio(self->vcpu, gpa, p->size, true, val);
@@ -733,7 +734,7 @@ FIXTURE_SETUP(untake)
 	TEST_ASSERT(!ioctl(self->uffd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER failed: %d", errno);
 
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->map = mapping_open(self->ch.dev_rd);
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	vcpu_thread_init(&self->thread, self->vcpu);
@@ -759,7 +760,7 @@ struct untaker {
 static void *untaker_main(void *data)
 {
 	struct untaker *u = data;
-	struct ioregionfd_serve *arg = u->page;
+	struct ioregionfd_fetch *arg = u->page;
 	struct io_uring ring;
 	ssize_t n;
 
@@ -785,16 +786,16 @@ static void *untaker_main(void *data)
 
 static void untaker_take(struct untaker *u, int uffd, struct mapping *map)
 {
-	struct ioregionfd_serve *arg = u->page;
+	struct ioregionfd_fetch *arg = u->page;
 	int r;
 
-	*arg = (struct ioregionfd_serve){ .timeout = -1, .vcpu = IOREGIONFD_ANY };
+	*arg = (struct ioregionfd_fetch){ .timeout = -1, .vcpu = IOREGIONFD_ANY };
 	write_protect(uffd, u->page);
 	r = pthread_create(&u->thread, NULL, untaker_main, u);
 	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
 	TEST_ASSERT(fd_poll(uffd, POLLIN, HANG_SECONDS * 1000), "no page fault");
-	TEST_ASSERT_EQ(READ_ONCE(map->slots[0].state) & IOREGIONFD_SLOT_STATE,
-		       IOREGIONFD_SLOT_TAKEN);
+	TEST_ASSERT_EQ(READ_ONCE(map->mailboxes[0].state) & IOREGIONFD_MAILBOX_STATE,
+		       IOREGIONFD_MAILBOX_FETCHED);
 }
 
 /* Now its page fault fails. */
@@ -820,7 +821,7 @@ static void untake_after_the_vcpu_left(struct kvm_vm *vm, struct vcpu_thread *th
 				       struct untaker *u, bool unmap)
 {
 	struct kvm_run *run = thread->vcpu->run;
-	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY };
+	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 	struct guest_op *op;
 	int r;
 
@@ -839,7 +840,7 @@ static void untake_after_the_vcpu_left(struct kvm_vm *vm, struct vcpu_thread *th
 	r = serve(ch->dev_rd, &arg);
 	TEST_ASSERT(r, "a task is given the command for 0x%llx of a region that is gone",
 		    arg.cmd.offset);
-	TEST_ASSERT_EQ(r, -ETIMEDOUT);
+	TEST_ASSERT_EQ(r, -EAGAIN);
 	TEST_ASSERT(!dev_has_cmd(ch), "poll() says that there is a command");
 
 	/* And the slot is free for the next one. */
@@ -889,15 +890,15 @@ TEST_F(untake, after_take_over)
 {
 	struct untaker u = { self->ch.dev_rd, variant->way, self->page };
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC + 0x10);
-	struct ioregionfd_serve arg = serve_arg(0);
+	struct ioregionfd_fetch arg = serve_arg(0);
 
 	thread_start(&self->thread);
 	untaker_take(&u, self->uffd, &self->map);
-	take_over(self->ch.dev_rd);
+	recover(self->ch.dev_rd);
 	TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
 	untaker_fail(&u, self->uffd, false);
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "the command comes twice");
-	TEST_ASSERT_EQ(serve_answer(self->ch.dev_rd, arg.id, 0x1234), 0);
+	TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0x1234), 0);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, 0x1234);
 }
@@ -917,7 +918,7 @@ FIXTURE(posted)
 FIXTURE_SETUP(posted)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->map = mapping_open(self->ch.dev_rd);
 	region_add(self->vm, &self->ch, SYNC, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
 	vcpu_thread_init(&self->thread, self->vcpu);
@@ -1041,7 +1042,7 @@ FIXTURE_VARIANT(inside)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(inside, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(inside, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(inside, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(inside, seqpacket) { TR_SEQPACKET };
 

@@ -22,7 +22,7 @@ FIXTURE_VARIANT(full)
 };
 
 FIXTURE_VARIANT_ADD(full, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(full, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(full, made) { TR_NATIVE };
 
 FIXTURE_SETUP(full)
 {
@@ -102,7 +102,7 @@ FIXTURE_VARIANT(shared)
 };
 
 FIXTURE_VARIANT_ADD(shared, seqpacket_100000) { TR_SEQPACKET, 25000 };
-FIXTURE_VARIANT_ADD(shared, made_100000) { TR_MADE, 25000 };
+FIXTURE_VARIANT_ADD(shared, made_100000) { TR_NATIVE, 25000 };
 FIXTURE_VARIANT_ADD(shared, polled) { TR_POLLED, 2000 };
 
 FIXTURE_SETUP(shared)
@@ -154,7 +154,7 @@ FIXTURE_VARIANT(mixed)
 };
 
 FIXTURE_VARIANT_ADD(mixed, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(mixed, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(mixed, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(mixed, polled) { TR_POLLED };
 
 FIXTURE_SETUP(mixed)

@@ -180,18 +180,18 @@ static void device_read_write(int fd)
 
 	while (read(fd, &cmd, sizeof(cmd)) == sizeof(cmd)) {
 		shared->served++;
-		if (cmd.resp && write(fd, &resp, sizeof(resp)) != sizeof(resp))
+		if ((cmd.flags & IOREGIONFD_CMD_F_RESP) && write(fd, &resp, sizeof(resp)) != sizeof(resp))
 			break;
 	}
 }
 
 static void device_ioctl(int fd)
 {
-	struct ioregionfd_serve serve = { .timeout = -1 };
+	struct ioregionfd_fetch serve = { .timeout = -1 };
 
 	for (;;) {
 		serve.vcpu = IOREGIONFD_ANY;
-		if (ioctl(fd, IOREGIONFD_SERVE, &serve))
+		if (ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &serve))
 			break;
 		shared->served++;
 		serve.data = 1;
@@ -201,7 +201,7 @@ static void device_ioctl(int fd)
 static void device_uring(int fd)
 {
 	const unsigned int flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-	struct ioregionfd_serve serve = { .timeout = -1 };
+	struct ioregionfd_fetch serve = { .timeout = -1 };
 	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
 	struct io_uring ring;
@@ -214,7 +214,7 @@ static void device_uring(int fd)
 		sqe = io_uring_get_sqe(&ring);
 		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, 0, &serve, 0, 0);
 		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
-		sqe->cmd_op = IOREGIONFD_SERVE;
+		sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 		if (io_uring_submit_and_wait(&ring, 1) != 1 || io_uring_peek_cqe(&ring, &cqe) ||
 		    cqe->res)
 			break;
@@ -232,33 +232,33 @@ static void device_eventfd(int fd)
 		shared->served += count;
 }
 
-static bool store_answer(struct ioregionfd_slot *slot, uint32_t number, uint64_t value)
+static bool store_answer(struct ioregionfd_mailbox *mailbox, uint32_t number, uint64_t value)
 {
 	uint64_t word;
 	int half;
 
 	for (half = 0; half < 2; half++) {
-		word = READ_ONCE(slot->answer[half]);
+		word = READ_ONCE(mailbox->data[half]);
 		if (word >> 32 != number ||
-		    !__atomic_compare_exchange_n(&slot->answer[half], &word,
-						 ioregionfd_slot_answer(number, half, value), false,
+		    !__atomic_compare_exchange_n(&mailbox->data[half], &word,
+						 ioregionfd_mailbox_data(number, half, value), false,
 						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			return false;
 	}
 	return true;
 }
 
-static bool poll_slot(int fd, struct ioregionfd_control *control, struct ioregionfd_slot *slot)
+static bool poll_slot(int fd, struct ioregionfd_control *control, struct ioregionfd_mailbox *mailbox)
 {
-	uint32_t state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
-	struct ioregionfd_serve serve = { .flags = IOREGIONFD_ANSWER_ONLY, .data = 1 };
+	uint32_t state = __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE);
+	struct ioregionfd_fetch serve = { .flags = IOREGIONFD_COMMIT_ONLY, .data = 1 };
 	uint32_t taken, i;
 
-	if ((state & IOREGIONFD_SLOT_STATE) != IOREGIONFD_SLOT_POSTED ||
-	    READ_ONCE(control->posted_tail) >> 1 != READ_ONCE(slot->posted))
+	if ((state & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_PENDING ||
+	    READ_ONCE(control->posted_tail) >> 1 != READ_ONCE(mailbox->posted_before))
 		return true;
-	taken = (state & ~IOREGIONFD_SLOT_STATE) | IOREGIONFD_SLOT_TAKEN;
-	if (!__atomic_compare_exchange_n(&slot->state, &state, taken, false, __ATOMIC_ACQUIRE,
+	taken = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
+	if (!__atomic_compare_exchange_n(&mailbox->state, &state, taken, false, __ATOMIC_ACQUIRE,
 					 __ATOMIC_RELAXED))
 		return true;
 
@@ -267,20 +267,21 @@ static bool poll_slot(int fd, struct ioregionfd_control *control, struct ioregio
 		cpu_relax();
 
 	state = taken;
-	if (!(state & IOREGIONFD_SLOT_WAITING) &&
-	    store_answer(slot, taken >> IOREGIONFD_SLOT_SHIFT, 1) &&
-	    __atomic_compare_exchange_n(&slot->state, &state, taken | IOREGIONFD_SLOT_DONE, false,
+	if (!(state & IOREGIONFD_MAILBOX_WAITING) &&
+	    store_answer(mailbox, taken >> IOREGIONFD_MAILBOX_SHIFT, 1) &&
+	    __atomic_compare_exchange_n(&mailbox->state, &state, (taken & ~IOREGIONFD_MAILBOX_STATE) |
+					IOREGIONFD_MAILBOX_COMPLETE, false,
 					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return true;
 	/* The vCPU has gone to sleep meanwhile. */
-	serve.id = ioregionfd_slot_id(0, state);
-	return !ioctl(fd, IOREGIONFD_SERVE, &serve);
+	serve.id = ioregionfd_cmd_id(0, state);
+	return !ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &serve);
 }
 
 static bool poll_ring(int fd, struct ioregionfd_control *control, uint32_t mask,
 		      struct ioregionfd_cmd *ring)
 {
-	struct ioregionfd_serve serve = { .flags = IOREGIONFD_ANSWER_ONLY };
+	struct ioregionfd_fetch serve = { .flags = IOREGIONFD_COMMIT_ONLY };
 	uint32_t head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
 	uint32_t tail = READ_ONCE(control->posted_tail);
 	uint32_t n = tail >> 1;
@@ -295,7 +296,7 @@ static bool poll_ring(int fd, struct ioregionfd_control *control, uint32_t mask,
 	shared->served += sum;
 	__atomic_store_n(&control->posted_tail, n << 1, __ATOMIC_RELEASE);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return !READ_ONCE(control->blocked) || !ioctl(fd, IOREGIONFD_SERVE, &serve);
+	return !READ_ONCE(control->blocked) || !ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &serve);
 }
 
 /* Of one vCPU. */
@@ -310,8 +311,8 @@ static void device_poll(int fd)
 	if (control == MAP_FAILED)
 		return;
 	WRITE_ONCE(control->polling, 1);
-	while (poll_slot(fd, control, (void *)control + info.slots_offset) &&
-	       poll_ring(fd, control, info.posted - 1, (void *)control + info.posted_offset))
+	while (poll_slot(fd, control, (void *)control + info.mailboxes_offset) &&
+	       poll_ring(fd, control, info.nr_posted - 1, (void *)control + info.posted_offset))
 		cpu_relax();
 }
 
@@ -398,7 +399,7 @@ static uint64_t vmm_answer(struct worker *w, uint64_t offset)
 {
 	struct ioregionfd_cmd cmd = {
 		.cmd = IOREGIONFD_CMD_READ,
-		.resp = 1,
+		.flags = IOREGIONFD_CMD_F_RESP,
 		.offset = offset,
 	};
 	struct ioregionfd_resp resp;
@@ -488,8 +489,8 @@ static int create_channel(struct kvm_vm *vm, const struct path *path)
 	struct kvm_create_ioregionfd create = {
 		/* Where both share a CPU: that is what the flag is for. */
 		.flags = path->device_cpu ? 0 : KVM_IOREGIONFD_SYNC_WAKE,
-		.vcpus = path->vcpus,
-		.posted = RING_SIZE,
+		.nr_mailboxes = path->vcpus,
+		.nr_posted = RING_SIZE,
 	};
 	int fd = __vm_ioctl(vm, KVM_CREATE_IOREGIONFD, &create);
 

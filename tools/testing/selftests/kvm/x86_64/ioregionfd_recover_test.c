@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: IOREGIONFD_TAKE_OVER loses no command, at whatever
+ * Channels that kvm.ko makes: IOREGIONFD_RECOVER loses no command, at whatever
  * moment it comes, and what a former task answers afterwards never reaches the
  * guest, in whatever way it answers.
  */
@@ -28,7 +28,7 @@ FIXTURE(recover)
 FIXTURE_SETUP(recover)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
 	self->map = mapping_open(self->fd);
 	region_add(self->vm, &self->ch, SYNC, 0x4000, SYNC_DATA, 0);
@@ -45,13 +45,13 @@ FIXTURE_TEARDOWN(recover)
 }
 
 #define take_again(map) __take_again(map, __LINE__)
-static struct ioregionfd_serve __take_again(struct mapping *map, int line)
+static struct ioregionfd_fetch __take_again(struct mapping *map, int line)
 {
-	struct ioregionfd_serve arg = serve_arg(0);
+	struct ioregionfd_fetch arg = serve_arg(0);
 	int r = serve(map->fd, &arg);
 
 	TEST_ASSERT(!r, "line %d: the command is lost: %d, the state is 0x%x", line, r,
-		    READ_ONCE(map->slots[0].state));
+		    READ_ONCE(map->mailboxes[0].state));
 	return arg;
 }
 
@@ -77,24 +77,24 @@ static void end_interrupted(struct vcpu_thread *thread, struct guest_op *op, con
 
 /*
  * Changes the bit that a vCPU sets before it sleeps, while the command is taken:
- * what IOREGIONFD_TAKE_OVER may meet, and more often than a vCPU can do it.
+ * what IOREGIONFD_RECOVER may meet, and more often than a vCPU can do it.
  */
 static void flip(void *arg)
 {
-	struct ioregionfd_slot *slot = arg;
-	uint32_t state = READ_ONCE(slot->state);
+	struct ioregionfd_mailbox *mailbox = arg;
+	uint32_t state = READ_ONCE(mailbox->state);
 
-	if ((state & IOREGIONFD_SLOT_STATE) != IOREGIONFD_SLOT_TAKEN)
+	if ((state & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_FETCHED)
 		return;
-	__atomic_compare_exchange_n(&slot->state, &state, state ^ IOREGIONFD_SLOT_WAITING, false,
+	__atomic_compare_exchange_n(&mailbox->state, &state, state ^ IOREGIONFD_MAILBOX_WAITING, false,
 				    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 TEST_F_TIMEOUT(recover, while_the_state_changes, 240)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
-	struct shaker flipper = { flip, &self->map.slots[0] };
-	struct ioregionfd_serve arg;
+	struct shaker flipper = { flip, &self->map.mailboxes[0] };
+	struct ioregionfd_fetch arg;
 	unsigned int nr = 0;
 
 	/* Out of KVM_RUN, so that nobody is woken and it takes little else to take over. */
@@ -103,16 +103,16 @@ TEST_F_TIMEOUT(recover, while_the_state_changes, 240)
 	kvm_pin_this_task_to_pcpu(0);
 	shaker_start(&flipper, 1);
 	while (shaker_nr(&flipper) < CHANCES) {
-		take_over(self->fd);
+		recover(self->fd);
 		nr++;
-		TEST_ASSERT(mapping_take_slot(&self->map, 0, &arg),
+		TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg),
 			    "the command is lost when it is taken over for the %uth time: the state is 0x%x",
-			    nr, READ_ONCE(self->map.slots[0].state));
-		TEST_ASSERT(arg.cmd.again, "it does not say that it comes again");
+			    nr, READ_ONCE(self->map.mailboxes[0].state));
+		TEST_ASSERT((arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED), "it does not say that it comes again");
 	}
 	shaker_stop(&flipper);
 	printf("# taken over %u times\n", nr);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, RIGHT), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	end_interrupted(&self->thread, op, "the last one");
 }
 
@@ -128,7 +128,7 @@ TEST_F_TIMEOUT(recover, while_the_vcpu_goes_to_sleep, 240)
 		.addr = SYNC,
 		.count = -1,
 	});
-	struct ioregionfd_serve former = {}, arg;
+	struct ioregionfd_fetch former = {}, arg;
 	struct shaker shaker = {};
 	unsigned int i, n;
 
@@ -139,22 +139,22 @@ TEST_F_TIMEOUT(recover, while_the_vcpu_goes_to_sleep, 240)
 	thread_start(&self->thread);
 	for (i = 0; shaker_nr(&shaker) < CHANCES; i++) {
 		WRITE_ONCE(self->map.control->polling, 1);
-		for (n = 0; !mapping_take_slot(&self->map, 0, &former); n++) {
+		for (n = 0; !mapping_fetch_mailbox(&self->map, 0, &former); n++) {
 			TEST_ASSERT(n < 10 * HANG_LOOKS, "access %u: the vCPU hangs", i);
 			if (n < HANG_LOOKS)
 				asm volatile("pause");
 			else
 				usleep(1000);
 		}
-		take_over(self->fd);
+		recover(self->fd);
 		arg = serve_arg(0);
 		arg.timeout = HANG_SECONDS * 1000000000l;
 		TEST_ASSERT(!serve(self->fd, &arg),
 			    "the command of access %u is lost: the state is 0x%x", i,
-			    READ_ONCE(self->map.slots[0].state));
-		TEST_ASSERT(arg.cmd.again, "access %u does not say that it comes again", i);
-		TEST_ASSERT_EQ(serve_answer(self->fd, former.id, LATE), -ENOENT);
-		TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, RIGHT), 0);
+			    READ_ONCE(self->map.mailboxes[0].state));
+		TEST_ASSERT((arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED), "access %u does not say that it comes again", i);
+		TEST_ASSERT_EQ(commit_only(self->fd, former.id, LATE), -ENOENT);
+		TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	}
 	shaker_stop(&shaker);
 	printf("# %u accesses, each taken over once\n", i);
@@ -181,16 +181,16 @@ static struct late late_taken(uint64_t id)
 
 static void late_answer(struct mapping *map, struct late *late)
 {
-	uint32_t state = late->number << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
-	uint32_t waiting = state | IOREGIONFD_SLOT_WAITING;
+	uint32_t state = late->number << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED;
+	uint32_t waiting = state | IOREGIONFD_MAILBOX_WAITING;
 
-	if (slot_store_answer(&map->slots[0], late->number, LATE))
+	if (mailbox_store_data(&map->mailboxes[0], late->number, LATE))
 		late->value = true;
-	if (__atomic_compare_exchange_n(&map->slots[0].state, &state,
-					state | IOREGIONFD_SLOT_DONE, false, __ATOMIC_RELEASE,
+	if (__atomic_compare_exchange_n(&map->mailboxes[0].state, &state,
+					mailbox_completed(state), false, __ATOMIC_RELEASE,
 					__ATOMIC_RELAXED) ||
-	    __atomic_compare_exchange_n(&map->slots[0].state, &waiting,
-					waiting | IOREGIONFD_SLOT_DONE, false, __ATOMIC_RELEASE,
+	    __atomic_compare_exchange_n(&map->mailboxes[0].state, &waiting,
+					mailbox_completed(waiting), false, __ATOMIC_RELEASE,
 					__ATOMIC_RELAXED))
 		late->state = true;
 }
@@ -216,13 +216,13 @@ static void expect_refused(const struct late *late)
 /* One task after the other takes the command and is gone. */
 static void generations(struct mapping *map, struct late *late)
 {
-	struct ioregionfd_serve arg = {};
+	struct ioregionfd_fetch arg = {};
 	int i;
 
 	for (i = 0; i < GENERATIONS; i++) {
-		TEST_ASSERT(mapping_take_slot(map, 0, &arg), "nothing to take");
+		TEST_ASSERT(mapping_fetch_mailbox(map, 0, &arg), "nothing to take");
 		late[i] = late_taken(arg.id);
-		take_over(map->fd);
+		recover(map->fd);
 		/* It may come late at any of these moments. */
 		late_answers(map, late);
 	}
@@ -232,13 +232,13 @@ TEST_F(recover, late_in_the_mapping)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
 	struct late late[GENERATIONS] = {};
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 
 	begin_interrupted(&self->thread);
 	generations(&self->map, late);
 	arg = take_again(&self->map);
 	late_answers(&self->map, late);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, RIGHT), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	late_answers(&self->map, late);
 	end_interrupted(&self->thread, op, "answer by ioctl");
 	expect_refused(late);
@@ -249,17 +249,17 @@ TEST_F(recover, late_between_value_and_state)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
 	struct late late[GENERATIONS] = {};
-	struct ioregionfd_serve arg = {};
+	struct ioregionfd_fetch arg = {};
 	bool stored;
 
 	begin_interrupted(&self->thread);
 	generations(&self->map, late);
-	TEST_ASSERT(mapping_take_slot(&self->map, 0, &arg), "nothing to take");
-	stored = slot_store_answer(&self->map.slots[0], (uint32_t)arg.id, RIGHT);
+	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg), "nothing to take");
+	stored = mailbox_store_data(&self->map.mailboxes[0], (uint32_t)arg.id, RIGHT);
 	late_answers(&self->map, late);
 	TEST_ASSERT(stored, "the right task's value was refused");
 	/* The vCPU is asleep, as far as it has said. */
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, RIGHT), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	late_answers(&self->map, late);
 	end_interrupted(&self->thread, op, "answer in the mapping");
 	expect_refused(late);
@@ -269,14 +269,14 @@ TEST_F(recover, late_between_value_and_state)
 TEST_F(recover, late_for_the_next_command)
 {
 	struct late late[GENERATIONS] = {};
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	struct guest_op *op;
 
 	op_read(self->vcpu, 8, SYNC);
 	begin_interrupted(&self->thread);
 	generations(&self->map, late);
 	arg = take_again(&self->map);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 1), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 1), 0);
 	thread_start(&self->thread);
 	thread_join_done(&self->thread);
 
@@ -286,7 +286,7 @@ TEST_F(recover, late_for_the_next_command)
 	arg = take_again(&self->map);
 	TEST_ASSERT_EQ(arg.cmd.offset, 8);
 	late_answers(&self->map, late);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, RIGHT), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	late_answers(&self->map, late);
 	end_interrupted(&self->thread, op, "the next command");
 	expect_refused(late);
@@ -295,33 +295,33 @@ TEST_F(recover, late_for_the_next_command)
 TEST_F(recover, late_by_ioctl)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
-	struct ioregionfd_serve arg[GENERATIONS + 1];
+	struct ioregionfd_fetch arg[GENERATIONS + 1];
 	int i;
 
 	begin_interrupted(&self->thread);
 	for (i = 0; i < GENERATIONS; i++) {
 		arg[i] = take_again(&self->map);
-		take_over(self->fd);
-		TEST_ASSERT_EQ(serve_answer(self->fd, arg[0].id, LATE), -ENOENT);
+		recover(self->fd);
+		TEST_ASSERT_EQ(commit_only(self->fd, arg[0].id, LATE), -ENOENT);
 	}
 	arg[i] = take_again(&self->map);
 	for (i = 0; i < GENERATIONS; i++)
-		TEST_ASSERT_EQ(serve_answer(self->fd, arg[i].id, LATE), -ENOENT);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg[i].id, RIGHT), 0);
+		TEST_ASSERT_EQ(commit_only(self->fd, arg[i].id, LATE), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg[i].id, RIGHT), 0);
 	for (i = 0; i <= GENERATIONS; i++)
-		TEST_ASSERT_EQ(serve_answer(self->fd, arg[i].id, LATE), -ENOENT);
+		TEST_ASSERT_EQ(commit_only(self->fd, arg[i].id, LATE), -ENOENT);
 	end_interrupted(&self->thread, op, "the right one");
 }
 
 /*
- * A former task in the middle of IOREGIONFD_SERVE or of an answer in the mapping. The test and
+ * A former task in the middle of IOREGIONFD_COMMIT_AND_FETCH or of an answer in the mapping. The test and
  * the vCPU share a CPU on which the vCPU comes last, so that it looks when all is said.
  */
 struct racer {
 	struct mapping *map;
 	bool in_mapping;
 	pthread_t thread;
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	unsigned int go, done;
 	int ret;
 	bool end;
@@ -332,7 +332,7 @@ static int racer_answer(struct racer *r)
 	struct late late = late_taken(r->arg.id);
 
 	if (!r->in_mapping)
-		return serve_answer(r->map->fd, r->arg.id, LATE);
+		return commit_only(r->map->fd, r->arg.id, LATE);
 	late_answer(r->map, &late);
 	return late.state ? 0 : -ENOENT;
 }
@@ -365,7 +365,7 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 			 bool in_mapping)
 {
 	struct racer racer = { .map = map, .in_mapping = in_mapping };
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	struct shaker shaker = {};
 	unsigned int i, n, first = 0;
 	bool late, again;
@@ -387,17 +387,17 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 		__atomic_store_n(&racer.go, i + 1, __ATOMIC_RELEASE);
 		for (n = 0; n < i % 8; n++)
 			asm volatile("pause");
-		take_over(map->fd);
+		recover(map->fd);
 		arg = serve_arg(0);
 		arg.timeout = 0;
 		r = serve(map->fd, &arg);
-		TEST_ASSERT(!r || r == -ETIMEDOUT, "access %u: SERVE failed: %d", i, r);
-		again = !r && arg.cmd.again;
+		TEST_ASSERT(!r || r == -EAGAIN, "access %u: SERVE failed: %d", i, r);
+		again = !r && (arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED);
 		/* The vCPU did run, and this is its next command: put it back. */
 		if (!r && !again)
-			take_over(map->fd);
+			recover(map->fd);
 		if (again) {
-			TEST_ASSERT_EQ(serve_answer(map->fd, arg.id, RIGHT), 0);
+			TEST_ASSERT_EQ(commit_only(map->fd, arg.id, RIGHT), 0);
 			/* Not before the former one is through may the vCPU look. */
 			for (n = 0; __atomic_load_n(&racer.done, __ATOMIC_ACQUIRE) != i + 1; n++) {
 				TEST_ASSERT(n < 1000000000, "the former task does not end");
@@ -418,8 +418,8 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 		 * done: the next turn of the loop, or the end of it, waits for that.
 		 */
 		if (i + 1 < op->count) {
-			for (n = 0; (READ_ONCE(map->slots[0].state) & IOREGIONFD_SLOT_STATE) !=
-				    IOREGIONFD_SLOT_POSTED; n++) {
+			for (n = 0; (READ_ONCE(map->mailboxes[0].state) & IOREGIONFD_MAILBOX_STATE) !=
+				    IOREGIONFD_MAILBOX_PENDING; n++) {
 				TEST_ASSERT(n < 10 * HANG_LOOKS, "access %u: the vCPU hangs", i);
 				shake(100000);
 			}
@@ -552,7 +552,7 @@ static void late_writes(struct vcpu_thread *thread, int fd, bool process)
 	begin_interrupted(thread);
 	for (i = 0; i < GENERATIONS; i++) {
 		if (i)
-			take_over(fd);
+			recover(fd);
 		TEST_ASSERT_EQ(former_do(&formers[i], 'r'), sizeof(struct ioregionfd_cmd));
 	}
 	for (i = 0; i < GENERATIONS - 1; i++)
@@ -585,7 +585,7 @@ TEST_F(recover, late_write_of_a_child)
 	int r;
 
 	begin_interrupted(&self->thread);
-	take_over(self->fd);
+	recover(self->fd);
 	dev_recv(&self->ch);
 	former_start(&child, self->fd, true);
 	r = former_do(&child, 'w');
@@ -622,13 +622,13 @@ TEST_F(recover, late_write_while_another_task_reads)
 	former_start(&stranger, self->fd, false);
 	begin_interrupted(&self->thread);
 	TEST_ASSERT_EQ(former_do(&former, 'r'), sizeof(struct ioregionfd_cmd));
-	take_over(self->fd);
+	recover(self->fd);
 	/* Posted again, and read by nobody: there is nothing to answer. */
 	TEST_ASSERT_EQ(former_do(&former, 'w'), -ENOENT);
 	expect_cmd((struct ioregionfd_cmd)dev_recv(&self->ch), ({
 		struct ioregionfd_cmd want = cmd_read(8, SYNC_DATA, 0);
 
-		want.again = 1;
+		want.flags |= IOREGIONFD_CMD_F_REDELIVERED;
 		want;
 	}));
 	s = former_do(&stranger, 'w');
@@ -684,38 +684,38 @@ static void storm_pause(unsigned int *seed)
 
 static void storm_ioctl(struct storm_task *t, unsigned int *seed)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 
 	arg.timeout = 10000000;
 	if (serve(t->ch.dev_rd, &arg))
 		return;
 	storm_pause(seed);
-	storm_count(t, serve_answer(t->ch.dev_rd, arg.id, storm_value(arg.cmd.offset)));
+	storm_count(t, commit_only(t->ch.dev_rd, arg.id, storm_value(arg.cmd.offset)));
 }
 
 static void storm_mapping(struct storm_task *t, struct mapping *map, unsigned int *seed)
 {
-	struct ioregionfd_serve arg = {};
-	struct ioregionfd_slot *slot;
+	struct ioregionfd_fetch arg = {};
+	struct ioregionfd_mailbox *mailbox;
 	uint32_t state;
 
-	if (!mapping_take(map, IOREGIONFD_ANY, &arg)) {
+	if (!mapping_fetch(map, IOREGIONFD_ANY, &arg)) {
 		shake(50000);
 		return;
 	}
 	storm_pause(seed);
-	slot = &map->slots[ioregionfd_id_slot(arg.id)];
-	if (!slot_store_answer(slot, (uint32_t)arg.id, storm_value(arg.cmd.offset))) {
+	mailbox = &map->mailboxes[ioregionfd_id_vcpu(arg.id)];
+	if (!mailbox_store_data(mailbox, (uint32_t)arg.id, storm_value(arg.cmd.offset))) {
 		storm_count(t, -ENOENT);
 		return;
 	}
 	storm_pause(seed);
-	state = (uint32_t)arg.id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
-	if (__atomic_compare_exchange_n(&slot->state, &state, state | IOREGIONFD_SLOT_DONE, false,
+	state = (uint32_t)arg.id << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED;
+	if (__atomic_compare_exchange_n(&mailbox->state, &state, mailbox_completed(state), false,
 					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		storm_count(t, 0);
 	else
-		storm_count(t, serve_answer(map->fd, arg.id, storm_value(arg.cmd.offset)));
+		storm_count(t, commit_only(map->fd, arg.id, storm_value(arg.cmd.offset)));
 }
 
 static void storm_read(struct storm_task *t, unsigned int *seed)
@@ -761,7 +761,7 @@ static void *storm_take_over(void *arg)
 
 	while (!__atomic_load_n(&storm_end, __ATOMIC_ACQUIRE)) {
 		shake(rand_r(&seed) % 2000000);
-		take_over(ch->dev_rd);
+		recover(ch->dev_rd);
 	}
 	return NULL;
 }
@@ -788,7 +788,7 @@ TEST_F_TIMEOUT(recover, storm, 240)
 	int i, n, round;
 
 	vm = ioregion_vm_create(STORM_VCPUS, guest_script_main, vcpus);
-	ch = channel_open_for(vm, TR_MADE);
+	ch = channel_open_for(vm, TR_NATIVE);
 	region_add(vm, &ch, SYNC, 0x4000, SYNC_DATA, 0);
 	fcntl(ch.dev_rd, F_SETFL, O_NONBLOCK);
 	for (i = 0; i < STORM_VCPUS; i++)

@@ -10,7 +10,7 @@
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 
-#include "ioregionfd_made_util.h"
+#include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA
 #define SYNC_DATA	USER_DATA(0)
@@ -31,14 +31,14 @@ enum wait {
  * struct task - a device task that is a process, shared with it
  * @start: a socket by which it gets its channel, to begin
  * @work: a pipe whose reader has work for each byte that comes
- * @timeout: of IOREGIONFD_SERVE
+ * @timeout: of IOREGIONFD_COMMIT_AND_FETCH
  * @restart: flags of the handler of SIGUSR1
  * @handled: how often that ran
  * @nr: commands so far, answered with 0x1000 and their number
  * @started: it is about to wait for a command
  * @ended: it has got an error
  * @ret: which
- * @id: what IOREGIONFD_SERVE then left in the argument
+ * @id: what IOREGIONFD_COMMIT_AND_FETCH then left in the argument
  * @waited: how long the last call took, in ms
  */
 struct task {
@@ -467,7 +467,7 @@ FIXTURE_SETUP(waits)
 
 	self->task = task_new(variant->wait, timed ? 1000 * SEC : -1);
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	vcpu_thread_init(&self->thread, self->vcpu);
 }
@@ -552,7 +552,7 @@ TEST_F(waits, command_while_stopped)
 	}
 }
 
-/* A handler runs: IOREGIONFD_SERVE says so, and read() as the handler wants it. */
+/* A handler runs: IOREGIONFD_COMMIT_AND_FETCH says so, and read() as the handler wants it. */
 static void handler_runs(struct task *t, struct vcpu_thread *thread, int fd, int flags,
 			 bool stopped)
 {
@@ -616,11 +616,11 @@ TEST_F(waits, interrupted_while_stopped)
 	wait_stopped(t->pid, WUNTRACED, &status);
 	TEST_ASSERT(!ioctl(self->ch.dev_rd, IOREGIONFD_INTERRUPT), "errno %d", errno);
 	kill(t->pid, SIGCONT);
-	if (variant->wait != WAIT_READ) {
-		task_join(t, -EINTR);
+	if (variant->wait < WAIT_READ) {
+		task_join(t, -ECANCELED);
 		return;
 	}
-	/* It is not for read(). */
+	/* It is not for read(), nor for a command of io_uring. */
 	task_wait_asleep(t, "IOREGIONFD_INTERRUPT");
 	task_serves(t, &self->thread);
 }
@@ -669,7 +669,7 @@ FIXTURE_SETUP(timeout)
 {
 	self->task = task_new(WAIT_TIMED, TIMEOUT_MS * (SEC / 1000));
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 }
 
 FIXTURE_TEARDOWN(timeout)
@@ -733,7 +733,7 @@ FIXTURE(pieces)
 FIXTURE_SETUP(pieces)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	vcpu_thread_init(&self->thread, self->vcpu);
@@ -974,11 +974,16 @@ TEST_F(pieces, pad_not_zero)
 
 	thread_start(&self->thread);
 	dev_recv(&self->ch);
-	for (i = 0; i < sizeof(resp.pad); i++) {
+	for (i = offsetof(struct ioregionfd_resp, pad); i < sizeof(resp); i++) {
 		resp = (struct ioregionfd_resp){ .data = 0xbad };
-		resp.pad[i] = 1 << i % 8;
+		((uint8_t *)&resp)[i] = 1 << i % 8;
 		n = write(self->fd, &resp, sizeof(resp));
-		TEST_ASSERT(n < 0 && errno == EINVAL, "pad[%d]: %zd, errno %d", i, n, errno);
+		TEST_ASSERT(n < 0 && errno == EINVAL, "byte %d: %zd, errno %d", i, n, errno);
+	}
+	for (i = 2; i < 32; i++) {
+		resp = (struct ioregionfd_resp){ .data = 0xbad, .status = 1u << i };
+		n = write(self->fd, &resp, sizeof(resp));
+		TEST_ASSERT(n < 0 && errno == EINVAL, "status bit %d: %zd, errno %d", i, n, errno);
 	}
 	/* It was not answered. */
 	thread_wait_asleep(&self->thread);

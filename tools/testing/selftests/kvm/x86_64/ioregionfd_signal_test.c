@@ -25,7 +25,7 @@ FIXTURE_VARIANT(interrupt)
 };
 
 FIXTURE_VARIANT_ADD(interrupt, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(interrupt, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(interrupt, made) { TR_NATIVE };
 
 /* Two vCPUs with their threads, one channel of which the test is the device. */
 static void vm_setup(struct kvm_vm **vm, struct kvm_vcpu **vcpus, struct vcpu_thread *threads,
@@ -153,7 +153,7 @@ TEST_F_TIMEOUT(interrupt, channel_full, 60)
  */
 static void expect_not_sent(struct channel *ch)
 {
-	TEST_ASSERT(ch->transport == TR_MADE || !dev_has_cmd(ch), "sent without its vCPU");
+	TEST_ASSERT(ch->transport == TR_NATIVE || !dev_has_cmd(ch), "sent without its vCPU");
 }
 
 /* Another vCPU has the channel: nothing of this one's command may be sent yet. */
@@ -522,8 +522,8 @@ FIXTURE_VARIANT(storm)
 
 FIXTURE_VARIANT_ADD(storm, seqpacket_10000) { TR_SEQPACKET, 1, 10000 };
 FIXTURE_VARIANT_ADD(storm, seqpacket_shared) { TR_SEQPACKET, 2, 1500 };
-FIXTURE_VARIANT_ADD(storm, made_10000) { TR_MADE, 1, 10000 };
-FIXTURE_VARIANT_ADD(storm, made_shared) { TR_MADE, 2, 1500 };
+FIXTURE_VARIANT_ADD(storm, made_10000) { TR_NATIVE, 1, 10000 };
+FIXTURE_VARIANT_ADD(storm, made_shared) { TR_NATIVE, 2, 1500 };
 FIXTURE_VARIANT_ADD(storm, polled_shared) { TR_POLLED, 2, 1500 };
 
 FIXTURE_SETUP(storm)

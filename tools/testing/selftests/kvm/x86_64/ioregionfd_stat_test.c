@@ -546,7 +546,7 @@ TEST_F(stat, no_room)
 /* Posted writes to a channel that kvm.ko made complete inside the exit. */
 TEST_F(stat, in_place)
 {
-	struct kvm_create_ioregionfd create = { .vcpus = 2, .posted = 16 };
+	struct kvm_create_ioregionfd create = { .nr_mailboxes = 2, .nr_posted = 16 };
 	struct channel ch = { };
 	int i;
 

@@ -260,7 +260,7 @@ static void run_canceling(struct vcpu_thread *thread, struct hand *hand, struct 
 		if (seen && !taken)
 			hand_take(hand);
 		if (seen)
-			hand_answer(hand, 0xdeaddeaddeaddead);
+			hand_answer_late(hand, 0xdeaddeaddeaddead);
 	}
 }
 
@@ -344,16 +344,16 @@ TEST_F_TIMEOUT(kind, name, 120)								\
 	same_outcome(&self->thread, &self->hand, variant->op, run);			\
 }
 
-TEST_KIND(immediately_made, TR_MADE, run_immediately)
+TEST_KIND(immediately_made, TR_NATIVE, run_immediately)
 TEST_KIND(immediately_polled, TR_POLLED, run_immediately)
 TEST_KIND(immediately_seqpacket, TR_SEQPACKET, run_immediately)
-TEST_KIND(waiting_made, TR_MADE, run_waiting)
+TEST_KIND(waiting_made, TR_NATIVE, run_waiting)
 TEST_KIND(waiting_polled, TR_POLLED, run_waiting)
 TEST_KIND(waiting_seqpacket, TR_SEQPACKET, run_waiting)
-TEST_KIND(canceling_posted_made, TR_MADE, run_canceling_posted)
+TEST_KIND(canceling_posted_made, TR_NATIVE, run_canceling_posted)
 TEST_KIND(canceling_posted_polled, TR_POLLED, run_canceling_posted)
 TEST_KIND(canceling_posted_seqpacket, TR_SEQPACKET, run_canceling_posted)
-TEST_KIND(canceling_taken_made, TR_MADE, run_canceling_taken)
+TEST_KIND(canceling_taken_made, TR_NATIVE, run_canceling_taken)
 TEST_KIND(canceling_taken_polled, TR_POLLED, run_canceling_taken)
 TEST_KIND(canceling_taken_seqpacket, TR_SEQPACKET, run_canceling_taken)
 
@@ -373,7 +373,7 @@ FIXTURE_VARIANT(stop)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(stop, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(stop, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(stop, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(stop, seqpacket) { TR_SEQPACKET };
 
@@ -429,7 +429,7 @@ TEST_F(stop, cancel_and_retry)
 	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 	thread_start(&self->thread);
 	thread_wait_asleep(&self->thread);
-	hand_answer(&self->hand, 0xdead);
+	hand_answer_late(&self->hand, 0xdead);
 	expect_cmd(hand_take(&self->hand), cmd_read(8, SYNC_DATA, 0));
 	hand_answer(&self->hand, 0x600d);
 	thread_join_done(&self->thread);
@@ -632,7 +632,7 @@ TEST_F(stop, failure_is_undecided)
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
 
 	fail_access(self->vm, &self->thread, &self->hand);
-	hand_answer(&self->hand, 0xdead);
+	hand_answer_late(&self->hand, 0xdead);
 	/* Somebody is there who would carry it out again. */
 	region_add(self->vm, &self->hand.ch, SYNC, 0x2000, SYNC_DATA, 0);
 	expect_undecided(&self->thread, &self->hand);
@@ -659,7 +659,7 @@ TEST_F(stop, failure_of_the_channel_is_undecided)
 	thread_join_exit(&self->thread);
 	TEST_ASSERT_EQ(self->vcpu->run->ioregionfd.reason, KVM_IOREGIONFD_FAIL_HANGUP);
 
-	other = hand_open(self->vm, TR_MADE);
+	other = hand_open(self->vm, TR_NATIVE);
 	region_del(self->vm, SYNC, 0x2000, 0);
 	region_add(self->vm, &other.ch, SYNC, 0x2000, SYNC_DATA, 0);
 	expect_undecided(&self->thread, &other);
@@ -731,7 +731,7 @@ FIXTURE_VARIANT(string)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(string, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(string, made) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(string, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(string, seqpacket) { TR_SEQPACKET };
 

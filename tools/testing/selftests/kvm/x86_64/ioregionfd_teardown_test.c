@@ -59,7 +59,7 @@ FIXTURE_VARIANT(deassign)
 };
 
 FIXTURE_VARIANT_ADD(deassign, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(deassign, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(deassign, made) { TR_NATIVE };
 
 FIXTURE_SETUP(deassign)
 {
@@ -159,7 +159,7 @@ TEST_F(deassign, of_the_first_of_two)
 	/* When the answer to the first one has come, which is nobody's now. */
 	thread_wait_asleep(&self->threads[1]);
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "two commands at a time");
-	dev_send(&self->ch, 0x11111111);
+	dev_send_abandoned(&self->ch, 0x11111111);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SECOND_DATA, 0));
 	dev_send(&self->ch, 0x22222222);
 	thread_join_done(&self->threads[1]);
@@ -252,7 +252,7 @@ TEST_F(deassign, late_answer_is_dropped)
 	resolve(self->vcpus[0], KVM_IOREGIONFD_COMPLETE, 0);
 	run_done(self->vcpus[0]);
 
-	dev_send(&self->ch, 0x11111111);
+	dev_send_abandoned(&self->ch, 0x11111111);
 	op = op_read(self->vcpus[0], 4, SECOND);
 	thread_start(&self->threads[0]);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SECOND_DATA, 0));
@@ -275,7 +275,7 @@ TEST_F(deassign, later_answer_is_dropped)
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "two commands at a time");
-	dev_send(&self->ch, 0x11111111);
+	dev_send_abandoned(&self->ch, 0x11111111);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SECOND_DATA, 0));
 	dev_send(&self->ch, 0x22222222);
 	thread_join_done(&self->threads[0]);
@@ -292,7 +292,7 @@ static bool __region_made_again(struct kvm_vm *vm, struct channel *ch, int line)
 	struct kvm_ioregionfd args = region_args(ch, FIRST, SIZE, SECOND_DATA, 0);
 	int r = __vm_ioctl(vm, KVM_SET_IOREGIONFD, &args);
 
-	if (ch->transport == TR_MADE) {
+	if (ch->transport == TR_NATIVE) {
 		TEST_ASSERT(!r, "line %d: errno %d", line, errno);
 		return true;
 	}
@@ -311,7 +311,7 @@ TEST_F(deassign, late_answer_does_not_answer_the_region_made_again)
 	if (!region_made_again(self->vm, &self->ch))
 		return;
 
-	dev_send(&self->ch, 0x11111111);
+	dev_send_abandoned(&self->ch, 0x11111111);
 	op = op_read(self->vcpus[0], 4, FIRST);
 	thread_start(&self->threads[0]);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SECOND_DATA, 0));
@@ -333,7 +333,7 @@ TEST_F(deassign, later_answer_does_not_answer_the_region_made_again)
 	op = op_read(self->vcpus[0], 4, FIRST);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	dev_send(&self->ch, 0x11111111);
+	dev_send_abandoned(&self->ch, 0x11111111);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SECOND_DATA, 0));
 	dev_send(&self->ch, 0x22222222);
 	thread_join_done(&self->threads[0]);
@@ -386,7 +386,7 @@ TEST_F(deassign, of_the_last_region_is_the_end)
 	channel_close_kvm(&self->ch);
 
 	/* Of a channel that kvm.ko made the end is the VM's; that is in the teardown. */
-	if (variant->transport != TR_MADE)
+	if (variant->transport != TR_NATIVE)
 		expect_released(&self->ch);
 }
 
@@ -435,7 +435,7 @@ FIXTURE_VARIANT(waiting)
 };
 
 FIXTURE_VARIANT_ADD(waiting, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(waiting, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(waiting, made) { TR_NATIVE };
 
 /* vCPU 0 waits for a device task that does not answer. */
 FIXTURE_SETUP(waiting)
@@ -531,7 +531,7 @@ FIXTURE_VARIANT(closed)
 };
 
 FIXTURE_VARIANT_ADD(closed, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(closed, made) { TR_MADE };
+FIXTURE_VARIANT_ADD(closed, made) { TR_NATIVE };
 
 FIXTURE_SETUP(closed)
 {
@@ -746,7 +746,7 @@ FIXTURE_VARIANT(race)
 };
 
 FIXTURE_VARIANT_ADD(race, seqpacket) { TR_SEQPACKET, true };
-FIXTURE_VARIANT_ADD(race, made) { TR_MADE, true };
+FIXTURE_VARIANT_ADD(race, made) { TR_NATIVE, true };
 FIXTURE_VARIANT_ADD(race, polled) { TR_POLLED, true };
 FIXTURE_VARIANT_ADD(race, seqpacket_channel_too) { TR_SEQPACKET, false };
 

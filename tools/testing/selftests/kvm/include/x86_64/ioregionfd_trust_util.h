@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "ioregionfd_made_util.h"
+#include "ioregionfd_native_util.h"
 
 /* How often a wait looks, one millisecond apart, before the test says that it hangs. */
 #define HANG_LOOKS	(HANG_SECONDS * 1000)
@@ -31,7 +31,7 @@ static inline int resp_write(int fd, uint64_t data)
 
 /**
  * struct hand - a device task that takes and answers what the test tells it to
- * @ch: TR_SEQPACKET and TR_MADE are served by read() and write(), TR_POLLED by
+ * @ch: TR_SEQPACKET and TR_NATIVE are served by read() and write(), TR_POLLED by
  *	way of the mapping
  * @map: of TR_POLLED
  * @arg: the command it holds, if arg.id is not 0
@@ -39,7 +39,7 @@ static inline int resp_write(int fd, uint64_t data)
 struct hand {
 	struct channel ch;
 	struct mapping map;
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 };
 
 static inline struct hand hand_open(struct kvm_vm *vm, enum transport transport)
@@ -69,11 +69,11 @@ static inline bool hand_try(struct hand *hand)
 {
 	TEST_ASSERT(!hand->arg.id, "a command is in hand already");
 	if (hand->ch.transport == TR_POLLED) {
-		if (!mapping_take(&hand->map, IOREGIONFD_ANY, &hand->arg))
+		if (!mapping_fetch(&hand->map, IOREGIONFD_ANY, &hand->arg))
 			return false;
 		/* Nobody waits for the end of a posted write. */
-		if (!hand->arg.cmd.resp) {
-			mapping_answer(&hand->map, hand->arg.id, 0);
+		if (!(hand->arg.cmd.flags & IOREGIONFD_CMD_F_RESP)) {
+			mapping_complete(&hand->map, hand->arg.id, 0);
 			hand->arg.id = 0;
 		}
 		return true;
@@ -81,7 +81,7 @@ static inline bool hand_try(struct hand *hand)
 	if (!dev_has_cmd(&hand->ch))
 		return false;
 	hand->arg.cmd = dev_recv(&hand->ch);
-	hand->arg.id = hand->arg.cmd.resp;
+	hand->arg.id = (hand->arg.cmd.flags & IOREGIONFD_CMD_F_RESP);
 	return true;
 }
 
@@ -99,17 +99,20 @@ static inline struct ioregionfd_cmd __hand_take(struct hand *hand, int line)
 	return hand->arg.cmd;
 }
 
-#define hand_answer(hand, data) __hand_answer(hand, data, __LINE__)
-static inline void __hand_answer(struct hand *hand, uint64_t data, int line)
+/* _late: the vCPU has given the command up. A socket has no way to say so. */
+#define hand_answer(hand, data) __hand_answer(hand, data, 0, __LINE__)
+#define hand_answer_late(hand, data) \
+	__hand_answer(hand, data, (hand)->ch.transport == TR_SEQPACKET ? 0 : -ESTALE, __LINE__)
+static inline void __hand_answer(struct hand *hand, uint64_t data, int want, int line)
 {
-	int r = 0;
+	int r;
 
 	TEST_ASSERT(hand->arg.id, "line %d: there is nothing to answer", line);
 	if (hand->ch.transport == TR_POLLED)
-		mapping_answer(&hand->map, hand->arg.id, data);
+		r = mapping_complete(&hand->map, hand->arg.id, data);
 	else
 		r = resp_write(hand->ch.dev_wr, data);
-	TEST_ASSERT(!r, "line %d: the answer was refused: %d", line, r);
+	TEST_ASSERT(r == want, "line %d: wanted %d for the answer, got %d", line, want, r);
 	hand->arg.id = 0;
 }
 

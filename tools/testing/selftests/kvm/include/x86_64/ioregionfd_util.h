@@ -495,7 +495,7 @@ static inline void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd
 
 enum transport {
 	TR_SEQPACKET,	/* a socket */
-	TR_MADE,	/* by KVM_CREATE_IOREGIONFD, for read() and write() */
+	TR_NATIVE,	/* by KVM_CREATE_IOREGIONFD, for read() and write() */
 	TR_POLLED,	/* the same, for a device task that polls the mapping */
 };
 
@@ -549,7 +549,7 @@ static inline void set_spin_ns(unsigned int ns)
 
 static inline int create_ioregionfd(struct kvm_vm *vm, uint32_t vcpus, uint32_t posted)
 {
-	struct kvm_create_ioregionfd args = { .vcpus = vcpus, .posted = posted };
+	struct kvm_create_ioregionfd args = { .nr_mailboxes = vcpus, .nr_posted = posted };
 	int fd = __vm_ioctl(vm, KVM_CREATE_IOREGIONFD, &args);
 
 	TEST_ASSERT(fd >= 0, __KVM_IOCTL_ERROR("KVM_CREATE_IOREGIONFD", fd));
@@ -561,7 +561,7 @@ static inline struct channel channel_open_for(struct kvm_vm *vm, enum transport 
 {
 	struct channel ch = { .transport = transport };
 
-	if (transport != TR_MADE && transport != TR_POLLED)
+	if (transport != TR_NATIVE && transport != TR_POLLED)
 		return channel_open(transport);
 
 	set_spin_ns(transport == TR_POLLED ? SPIN_LONG : SPIN_DEFAULT);
@@ -618,7 +618,7 @@ static inline void __expect_released(struct channel *ch, int line)
 {
 	TEST_ASSERT(ch->kvm_wr < 0, "the test holds the channel itself");
 
-	if (ch->transport == TR_MADE)
+	if (ch->transport == TR_NATIVE)
 		TEST_ASSERT(fd_poll(ch->dev_rd, 0, HANG_SECONDS * 1000),
 			    "line %d: the VM is not gone", line);
 	else
@@ -706,6 +706,22 @@ static inline void dev_send(struct channel *ch, uint64_t data)
 	dev_send_bytes(ch, &resp, sizeof(resp));
 }
 
+/* The response to a command that its vCPU has given up. A socket has no way to say so. */
+#define dev_send_abandoned(ch, data) __dev_send_abandoned(ch, data, __LINE__)
+static inline void __dev_send_abandoned(struct channel *ch, uint64_t data, int line)
+{
+	struct ioregionfd_resp resp = make_resp(data);
+	ssize_t n;
+
+	if (ch->transport == TR_SEQPACKET) {
+		dev_send(ch, data);
+		return;
+	}
+	n = write(ch->dev_wr, &resp, sizeof(resp));
+	TEST_ASSERT(n < 0 && errno == ESTALE, "line %d: wanted ESTALE, got %zd, errno %d", line, n,
+		    n < 0 ? errno : 0);
+}
+
 /* An answer that comes too late for anybody: KVM has let a socket go by then. */
 #define dev_send_late(ch, data) __dev_send_late(ch, data, __LINE__)
 static inline void __dev_send_late(struct channel *ch, uint64_t data, int line)
@@ -727,8 +743,7 @@ static inline struct ioregionfd_cmd make_cmd(uint8_t cmd, uint32_t size, uint64_
 {
 	return (struct ioregionfd_cmd){
 		.cmd = cmd,
-		.size_exponent = __builtin_ctz(size),
-		.resp = resp,
+		.flags = __builtin_ctz(size) | (resp ? IOREGIONFD_CMD_F_RESP : 0),
 		.user_data = user_data,
 		.offset = offset,
 		.data = data,
@@ -758,6 +773,8 @@ static inline void __expect_cmd(struct ioregionfd_cmd got, struct ioregionfd_cmd
 {
 	const uint64_t *g = (const uint64_t *)&got, *w = (const uint64_t *)&want;
 
+	/* Which vCPU it comes from is for those tests that have several. */
+	want.vcpu_id = got.vcpu_id;
 	TEST_ASSERT(!memcmp(&got, &want, sizeof(got)),
 		    "line %d: wanted head %lx user_data %lx offset %lx data %lx, got %lx %lx %lx %lx",
 		    line, w[0], w[1], w[2], w[3], g[0], g[1], g[2], g[3]);
@@ -806,45 +823,45 @@ static inline void __region_del(struct kvm_vm *vm, uint64_t addr, uint64_t size,
 
 /* The other ways to serve a channel that kvm.ko made. */
 
-/* IOREGIONFD_SERVE. Returns 0 or -errno. */
-static inline int serve(int fd, struct ioregionfd_serve *arg)
+/* IOREGIONFD_COMMIT_AND_FETCH. Returns 0 or -errno. */
+static inline int serve(int fd, struct ioregionfd_fetch *arg)
 {
-	return ioctl(fd, IOREGIONFD_SERVE, arg) ? -errno : 0;
+	return ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, arg) ? -errno : 0;
 }
 
 /* A SERVE that answers nothing yet, and waits, but not for ever. */
-static inline struct ioregionfd_serve serve_arg(uint32_t vcpu)
+static inline struct ioregionfd_fetch serve_arg(uint32_t vcpu)
 {
-	return (struct ioregionfd_serve){
+	return (struct ioregionfd_fetch){
 		.vcpu = vcpu,
 		.timeout = HANG_SECONDS * 1000000000l,
 	};
 }
 
-static inline int serve_answer(int fd, uint64_t id, uint64_t data)
+static inline int commit_only(int fd, uint64_t id, uint64_t data)
 {
-	struct ioregionfd_serve arg = {
+	struct ioregionfd_fetch arg = {
 		.id = id,
 		.data = data,
 		.vcpu = IOREGIONFD_ANY,
-		.flags = IOREGIONFD_ANSWER_ONLY,
+		.flags = IOREGIONFD_COMMIT_ONLY,
 	};
 
 	return serve(fd, &arg);
 }
 
-static inline void take_over(int fd)
+static inline void recover(int fd)
 {
-	int r = ioctl(fd, IOREGIONFD_TAKE_OVER);
+	int r = ioctl(fd, IOREGIONFD_RECOVER);
 
-	TEST_ASSERT(!r, __KVM_IOCTL_ERROR("IOREGIONFD_TAKE_OVER", r));
+	TEST_ASSERT(!r, __KVM_IOCTL_ERROR("IOREGIONFD_RECOVER", r));
 }
 
 struct mapping {
 	int fd;
 	struct ioregionfd_info info;
 	struct ioregionfd_control *control;
-	struct ioregionfd_slot *slots;
+	struct ioregionfd_mailbox *mailboxes;
 	struct ioregionfd_cmd *posted;
 };
 
@@ -859,7 +876,7 @@ static inline struct mapping mapping_open(int fd)
 	mem = mmap(NULL, map.info.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	TEST_ASSERT(mem != MAP_FAILED, __KVM_SYSCALL_ERROR("mmap()", -1));
 	map.control = mem;
-	map.slots = mem + map.info.slots_offset;
+	map.mailboxes = mem + map.info.mailboxes_offset;
 	map.posted = mem + map.info.posted_offset;
 	return map;
 }
@@ -870,7 +887,7 @@ static inline void mapping_close(struct mapping *map)
 }
 
 /* Takes the posted write whose turn it is, by way of the mapping. */
-static inline bool mapping_take_posted(struct mapping *map, struct ioregionfd_serve *arg)
+static inline bool mapping_fetch_posted(struct mapping *map, struct ioregionfd_fetch *arg)
 {
 	uint32_t tail = READ_ONCE(map->control->posted_tail);
 	uint32_t head = __atomic_load_n(&map->control->posted_head, __ATOMIC_ACQUIRE);
@@ -881,40 +898,40 @@ static inline bool mapping_take_posted(struct mapping *map, struct ioregionfd_se
 					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return false;
 	arg->id = (uint64_t)IOREGIONFD_ANY << 32 | tail >> 1;
-	arg->cmd = map->posted[(tail >> 1) & (map->info.posted - 1)];
+	arg->cmd = map->posted[(tail >> 1) & (map->info.nr_posted - 1)];
 	return true;
 }
 
 /* Takes the command of slot @i, by way of the mapping. */
-static inline bool mapping_take_slot(struct mapping *map, uint32_t i, struct ioregionfd_serve *arg)
+static inline bool mapping_fetch_mailbox(struct mapping *map, uint32_t i, struct ioregionfd_fetch *arg)
 {
-	struct ioregionfd_slot *slot = &map->slots[i];
+	struct ioregionfd_mailbox *mailbox = &map->mailboxes[i];
 	uint32_t state, taken, tail;
 
 	do {
-		state = __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
-		if ((state & IOREGIONFD_SLOT_STATE) != IOREGIONFD_SLOT_POSTED)
+		state = __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE);
+		if ((state & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_PENDING)
 			return false;
 		tail = __atomic_load_n(&map->control->posted_tail, __ATOMIC_ACQUIRE) >> 1;
-		if ((int32_t)((tail - slot->posted) << 1) < 0)
+		if ((int32_t)((tail - mailbox->posted_before) << 1) < 0)
 			return false;
-		arg->id = ioregionfd_slot_id(i, state);
-		arg->cmd = slot->cmd;
-		taken = (state & ~IOREGIONFD_SLOT_STATE) | IOREGIONFD_SLOT_TAKEN;
-	} while (!__atomic_compare_exchange_n(&slot->state, &state, taken, false,
+		arg->id = ioregionfd_cmd_id(i, state);
+		arg->cmd = mailbox->cmd;
+		taken = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
+	} while (!__atomic_compare_exchange_n(&mailbox->state, &state, taken, false,
 					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	return true;
 }
 
 /* Takes a command of slot @vcpu, or any, or a posted write, if there is one. */
-static inline bool mapping_take(struct mapping *map, uint32_t vcpu, struct ioregionfd_serve *arg)
+static inline bool mapping_fetch(struct mapping *map, uint32_t vcpu, struct ioregionfd_fetch *arg)
 {
 	uint32_t i;
 
-	if (mapping_take_posted(map, arg))
+	if (mapping_fetch_posted(map, arg))
 		return true;
-	for (i = 0; i < map->info.slots; i++) {
-		if ((vcpu == IOREGIONFD_ANY || vcpu == i) && mapping_take_slot(map, i, arg))
+	for (i = 0; i < map->info.nr_mailboxes; i++) {
+		if ((vcpu == IOREGIONFD_ANY || vcpu == i) && mapping_fetch_mailbox(map, i, arg))
 			return true;
 	}
 	return false;
@@ -924,27 +941,36 @@ static inline bool mapping_take(struct mapping *map, uint32_t vcpu, struct ioreg
  * Stores the value of an answer. Returns false if the slot is not the one of command
  * @number any more.
  */
-static inline bool slot_store_answer(struct ioregionfd_slot *slot, uint32_t number, uint64_t value)
+static inline bool mailbox_store_data(struct ioregionfd_mailbox *mailbox, uint32_t number, uint64_t value)
 {
 	uint64_t word;
 	int half;
 
 	for (half = 0; half < 2; half++) {
-		word = READ_ONCE(slot->answer[half]);
+		word = READ_ONCE(mailbox->data[half]);
 		if (word >> 32 != number ||
-		    !__atomic_compare_exchange_n(&slot->answer[half], &word,
-						 ioregionfd_slot_answer(number, half, value), false,
+		    !__atomic_compare_exchange_n(&mailbox->data[half], &word,
+						 ioregionfd_mailbox_data(number, half, value), false,
 						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			return false;
 	}
 	return true;
 }
 
-/* Answers what was taken, without a system call unless somebody sleeps. */
-static inline void mapping_answer(struct mapping *map, uint64_t id, uint64_t data)
+/* A state word with which the command is complete. */
+static inline uint32_t mailbox_completed(uint32_t state)
 {
-	uint32_t i = ioregionfd_id_slot(id), state, tail = (uint32_t)id << 1 | 1;
-	struct ioregionfd_slot *slot;
+	return (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_COMPLETE;
+}
+
+/*
+ * Answers what was taken, without a system call unless somebody sleeps. Returns 0, or
+ * -ESTALE: the vCPU has given the command up.
+ */
+static inline int mapping_complete(struct mapping *map, uint64_t id, uint64_t data)
+{
+	uint32_t i = ioregionfd_id_vcpu(id), state, tail = (uint32_t)id << 1 | 1;
+	struct ioregionfd_mailbox *mailbox;
 	int r;
 
 	if (i == IOREGIONFD_ANY) {
@@ -952,19 +978,20 @@ static inline void mapping_answer(struct mapping *map, uint64_t id, uint64_t dat
 					    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (!READ_ONCE(map->control->blocked))
-			return;
-		r = serve_answer(map->fd, 0, 0);
+			return 0;
+		r = commit_only(map->fd, 0, 0);
 	} else {
-		slot = &map->slots[i];
-		state = (uint32_t)id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
-		if (slot_store_answer(slot, id, data) &&
-		    __atomic_compare_exchange_n(&slot->state, &state,
-						state | IOREGIONFD_SLOT_DONE, false,
+		mailbox = &map->mailboxes[i];
+		state = (uint32_t)id << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED;
+		if (mailbox_store_data(mailbox, id, data) &&
+		    __atomic_compare_exchange_n(&mailbox->state, &state,
+						mailbox_completed(state), false,
 						__ATOMIC_RELEASE, __ATOMIC_RELAXED))
-			return;
-		r = serve_answer(map->fd, id, data);
+			return 0;
+		r = commit_only(map->fd, id, data);
 	}
-	TEST_ASSERT(!r, "IOREGIONFD_SERVE failed: %d", r);
+	TEST_ASSERT(!r || r == -ESTALE, "IOREGIONFD_COMMIT_AND_FETCH failed: %d", r);
+	return r;
 }
 
 /* A device task in a thread: logs each command and answers. */
@@ -1013,19 +1040,21 @@ static inline uint64_t device_answer_mem(struct device *dev, const struct ioregi
 		memcpy(&val, device_mem(dev, cmd), sizeof(val));
 		return val;
 	}
-	memcpy(device_mem(dev, cmd), &cmd->data, 1 << cmd->size_exponent);
+	memcpy(device_mem(dev, cmd), &cmd->data, 1 << (cmd->flags & IOREGIONFD_CMD_SIZE_MASK));
 	/* Of a write the value of the response is to be ignored. */
 	return 0xbadbadbadbadbadb;
 }
 
-/* Answers; of a socket, the last region may have gone with the command. */
+/* Answers; the region may have gone meanwhile, and with it, if it was the last, a socket. */
 static inline void device_send(struct device *dev, uint64_t val)
 {
 	struct ioregionfd_resp resp = make_resp(val);
 	ssize_t n;
 
 	if (dev->ch.transport != TR_SEQPACKET) {
-		dev_send(&dev->ch, val);
+		n = write(dev->ch.dev_wr, &resp, sizeof(resp));
+		TEST_ASSERT(n == sizeof(resp) || (n < 0 && errno == ESTALE),
+			    __KVM_SYSCALL_ERROR("write()", (int)n));
 		return;
 	}
 	n = send(dev->ch.dev_wr, &resp, sizeof(resp), MSG_NOSIGNAL);
@@ -1044,7 +1073,7 @@ static inline void *device_main(void *arg)
 			dev->log[dev->nr] = cmd;
 		val = dev->answer(dev, &cmd);
 		__atomic_store_n(&dev->nr, dev->nr + 1, __ATOMIC_RELEASE);
-		if (cmd.resp)
+		if (cmd.flags & IOREGIONFD_CMD_F_RESP)
 			device_send(dev, val);
 	}
 	__atomic_store_n(&dev->ended, true, __ATOMIC_RELEASE);
@@ -1056,13 +1085,13 @@ static inline void *device_polling_main(void *arg)
 {
 	struct device *dev = arg;
 	struct mapping map = mapping_open(dev->ch.dev_rd);
-	struct ioregionfd_serve serve;
+	struct ioregionfd_fetch serve;
 	uint64_t val;
 
 	kvm_pin_this_task_to_pcpu(1);
 	WRITE_ONCE(map.control->polling, 1);
-	while (!READ_ONCE(map.control->ended)) {
-		if (!mapping_take(&map, IOREGIONFD_ANY, &serve)) {
+	while (!READ_ONCE(map.control->vm_dead)) {
+		if (!mapping_fetch(&map, IOREGIONFD_ANY, &serve)) {
 			asm volatile("pause");
 			continue;
 		}
@@ -1070,7 +1099,7 @@ static inline void *device_polling_main(void *arg)
 			dev->log[dev->nr] = serve.cmd;
 		val = dev->answer(dev, &serve.cmd);
 		__atomic_store_n(&dev->nr, dev->nr + 1, __ATOMIC_RELEASE);
-		mapping_answer(&map, serve.id, val);
+		mapping_complete(&map, serve.id, val);
 	}
 	mapping_close(&map);
 	__atomic_store_n(&dev->ended, true, __ATOMIC_RELEASE);
@@ -1481,6 +1510,7 @@ static inline uint64_t device_answer_seq(struct device *dev, const struct ioregi
 	uint64_t seq;
 
 	TEST_ASSERT(id < MAX_VCPUS, "command beyond the device: offset %llx", cmd->offset);
+	TEST_ASSERT(cmd->vcpu_id == id, "command of vCPU %lu says %u", id, cmd->vcpu_id);
 	seq = dev->seq[id]++;
 	expect_cmd(*cmd, seq_cmd(id, seq));
 	return seq_answer(id, seq);

@@ -3,7 +3,7 @@
  * Channels that kvm.ko makes: the ring of posted writes. None is lost or comes
  * twice, and each comes in its place.
  */
-#include "ioregionfd_made_util.h"
+#include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA
 #define POSTED		(MMIO_GPA + 0x1000)
@@ -19,7 +19,7 @@ static void vm_setup(struct kvm_vm **vm, struct kvm_vcpu **vcpus, struct vcpu_th
 	int i;
 
 	*vm = ioregion_vm_create(2, guest_script_main, vcpus);
-	*ch = (struct channel){ TR_MADE };
+	*ch = (struct channel){ TR_NATIVE };
 	ch->kvm_rd = create_ioregionfd(*vm, 2, posted);
 	ch->kvm_wr = ch->kvm_rd;
 	ch->dev_rd = dup(ch->kvm_rd);
@@ -35,22 +35,22 @@ static void vm_setup(struct kvm_vm **vm, struct kvm_vcpu **vcpus, struct vcpu_th
 
 static void vm_teardown(struct kvm_vm *vm, struct channel *ch)
 {
-	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY };
+	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 
-	TEST_ASSERT_EQ(serve(ch->dev_rd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(serve(ch->dev_rd, &arg), -EAGAIN);
 	kvm_vm_free(vm);
 	channel_close_kvm(ch);
 	expect_released(ch);
 }
 
 #define take_posted(...) __take_posted(__VA_ARGS__, __LINE__)
-static struct ioregionfd_serve __take_posted(int fd, struct ioregionfd_cmd want, int line)
+static struct ioregionfd_fetch __take_posted(int fd, struct ioregionfd_cmd want, int line)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	int r = serve(fd, &arg);
 
 	TEST_ASSERT(!r, "line %d: no command: %d", line, r);
-	TEST_ASSERT(ioregionfd_id_slot(arg.id) == IOREGIONFD_ANY, "line %d: not posted", line);
+	TEST_ASSERT(ioregionfd_id_vcpu(arg.id) == IOREGIONFD_ANY, "line %d: not posted", line);
 	__expect_cmd(arg.cmd, want, line);
 	return arg;
 }
@@ -97,7 +97,7 @@ static bool ring_filled(struct vcpu_thread *thread)
 TEST_F_TIMEOUT(full, waits_and_drops_nothing, 60)
 {
 	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	uint32_t seq = 0, sleeps = 0, used, i;
 
 	op.count = 400;
@@ -113,7 +113,7 @@ TEST_F_TIMEOUT(full, waits_and_drops_nothing, 60)
 			expect_cmd(arg.cmd, cmd_posted(8, POSTED_DATA, 8, seq));
 		}
 	}
-	TEST_ASSERT_EQ(serve_answer(self->ch.dev_rd, arg.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0), 0);
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT(sleeps > 2, "the ring was never full");
 }
@@ -144,7 +144,7 @@ TEST_F_TIMEOUT(full, batches_in_the_mapping, 60)
 		__atomic_store_n(&control->posted_tail, seq << 1, __ATOMIC_SEQ_CST);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (READ_ONCE(control->blocked))
-			TEST_ASSERT_EQ(serve_answer(self->ch.dev_rd, 0, 0), 0);
+			TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, 0, 0), 0);
 	}
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT(sleeps > 2, "the ring was never full");
@@ -154,7 +154,7 @@ TEST_F_TIMEOUT(full, batches_in_the_mapping, 60)
 TEST_F_TIMEOUT(full, interrupted, 60)
 {
 	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	uint32_t seq;
 
 	op.count = variant->posted + 30;
@@ -171,7 +171,7 @@ TEST_F_TIMEOUT(full, interrupted, 60)
 		}
 		TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
 		expect_cmd(arg.cmd, cmd_posted(8, POSTED_DATA, 8, seq));
-		TEST_ASSERT_EQ(serve_answer(self->ch.dev_rd, arg.id, 0), 0);
+		TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0), 0);
 		arg.id = 0;
 		/* The one that waits takes the room, and the next one waits. */
 		while (seq + 1 < 30 &&
@@ -185,7 +185,7 @@ TEST_F_TIMEOUT(full, interrupted, 60)
 TEST_F_TIMEOUT(full, two_vcpus, 60)
 {
 	struct guest_op op = { OP_WRITE, 8 };
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	uint64_t next[2] = { 0 };
 	int i, vcpu;
 
@@ -200,7 +200,7 @@ TEST_F_TIMEOUT(full, two_vcpus, 60)
 		vcpu = arg.cmd.offset / 8;
 		expect_cmd(arg.cmd, cmd_posted(8, POSTED_DATA, 8 * vcpu, next[vcpu]++));
 	}
-	TEST_ASSERT_EQ(serve_answer(self->ch.dev_rd, arg.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0), 0);
 	for (i = 0; i < 2; i++) {
 		thread_join_done(&self->threads[i]);
 		TEST_ASSERT_EQ(next[i], 300);
@@ -261,24 +261,24 @@ static struct ioregionfd_cmd posted(uint64_t val)
 /* A read comes after the posted writes before it are done with: not just taken. */
 static void expect_read_behind(struct mapping *map, struct vcpu_thread *thread, int nr)
 {
-	struct ioregionfd_serve arg, none;
+	struct ioregionfd_fetch arg, none;
 	uint32_t vcpu = thread->vcpu->id;
 	int i;
 
-	TEST_ASSERT_EQ(map->slots[vcpu].posted, nr);
+	TEST_ASSERT_EQ(map->mailboxes[vcpu].posted_before, nr);
 	for (i = 0; i < nr; i++) {
 		arg = take_posted(map->fd, posted(i));
 		none = serve_arg(i & 1 ? vcpu : IOREGIONFD_ANY);
 		none.timeout = 50 * MS;
 		TEST_ASSERT_EQ(serve(map->fd, &none), -ETIMEDOUT);
 		TEST_ASSERT(!fd_poll(map->fd, POLLIN, 0), "poll() says it can be read");
-		TEST_ASSERT(!mapping_take_slot(map, vcpu, &none), "the order is wrong");
-		TEST_ASSERT_EQ(serve_answer(map->fd, arg.id, 0), 0);
+		TEST_ASSERT(!mapping_fetch_mailbox(map, vcpu, &none), "the order is wrong");
+		TEST_ASSERT_EQ(commit_only(map->fd, arg.id, 0), 0);
 	}
 	arg = serve_arg(vcpu);
 	TEST_ASSERT_EQ(serve(map->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 8));
-	TEST_ASSERT_EQ(serve_answer(map->fd, arg.id, 0x4321), 0);
+	TEST_ASSERT_EQ(commit_only(map->fd, arg.id, 0x4321), 0);
 	thread_join_done(thread);
 }
 
@@ -313,17 +313,17 @@ TEST_F(order, across_vcpus)
 /* But not what comes later: that holds up nobody. */
 TEST_F(order, of_what_comes_later)
 {
-	struct ioregionfd_serve arg = serve_arg(1);
+	struct ioregionfd_fetch arg = serve_arg(1);
 
 	op_read(self->vcpus[1], 4, SYNC + 8);
 	thread_start(&self->threads[1]);
 	thread_wait_asleep(&self->threads[1]);
 	op_write(self->vcpus[0], 4, POSTED + 4, 7);
 	run_done(self->vcpus[0]);
-	TEST_ASSERT_EQ(self->map.slots[1].posted, 0);
+	TEST_ASSERT_EQ(self->map.mailboxes[1].posted_before, 0);
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 8));
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 	thread_join_done(&self->threads[1]);
 	expect_cmd(dev_recv(&self->ch), posted(7));
 }
@@ -331,7 +331,7 @@ TEST_F(order, of_what_comes_later)
 /* Nor what came earlier, once it is done with. */
 TEST_F(order, tail_beyond)
 {
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	int i;
 
 	op_write(self->vcpus[1], 4, POSTED + 4, 0);
@@ -342,19 +342,19 @@ TEST_F(order, tail_beyond)
 		op_write(self->vcpus[0], 4, POSTED + 4, i);
 	run_done(self->vcpus[0]);
 	for (i = 0; i < 4; i++) {
-		TEST_ASSERT(mapping_take_posted(&self->map, &arg), "nothing to take");
+		TEST_ASSERT(mapping_fetch_posted(&self->map, &arg), "nothing to take");
 		expect_cmd(arg.cmd, posted(i));
-		mapping_answer(&self->map, arg.id, 0);
+		mapping_complete(&self->map, arg.id, 0);
 	}
-	TEST_ASSERT(mapping_take_slot(&self->map, 1, &arg), "it waits for more than it has to");
-	mapping_answer(&self->map, arg.id, 0);
+	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 1, &arg), "it waits for more than it has to");
+	mapping_complete(&self->map, arg.id, 0);
 	thread_join_done(&self->threads[1]);
 }
 
 /* Of memory and ports alike. */
 TEST_F(order, of_both_buses)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 
 	op_write(self->vcpus[0], 4, POSTED + 4, 1);
 	op_out(self->vcpus[0], 2, PIO_BASE + 6, 2);
@@ -369,7 +369,7 @@ TEST_F(order, of_both_buses)
 	expect_cmd(arg.cmd, cmd_posted(1, POSTED_DATA, 8, 3));
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(1, PIO_DATA, 0));
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 	thread_join_done(&self->threads[0]);
 }
 
@@ -378,7 +378,7 @@ static void sleeper_goes_on(struct kvm_vcpu **vcpus, struct vcpu_thread *threads
 			    struct server_thread *server, struct device *dev, struct mapping *map,
 			    enum way way, uint32_t vcpu, bool in_mapping)
 {
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 
 	op_write(vcpus[0], 4, POSTED + 4, 0x55);
 	run_done(vcpus[0]);
@@ -390,9 +390,9 @@ static void sleeper_goes_on(struct kvm_vcpu **vcpus, struct vcpu_thread *threads
 	server_wait_asleep(server);
 	TEST_ASSERT_EQ(server->nr, 0);
 	if (in_mapping)
-		mapping_answer(map, arg.id, 0);
+		mapping_complete(map, arg.id, 0);
 	else
-		TEST_ASSERT_EQ(serve_answer(map->fd, arg.id, 0), 0);
+		TEST_ASSERT_EQ(commit_only(map->fd, arg.id, 0), 0);
 	thread_join_done(&threads[0]);
 }
 
@@ -418,46 +418,46 @@ TEST_SLEEPER(uring_of_one_goes_on_after_mapping, WAY_URING, 0, true)
 /* What the one that is gone may have carried out comes again, and says so. */
 TEST_F(order, taken_over)
 {
-	struct ioregionfd_serve old, new;
+	struct ioregionfd_fetch old, new;
 	int i;
 
 	for (i = 0; i < 3; i++)
 		op_write(self->vcpus[0], 4, POSTED + 4, i);
 	run_done(self->vcpus[0]);
 	old = take_posted(self->fd, posted(0));
-	TEST_ASSERT_EQ(serve_answer(self->fd, old.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), 0);
 	old = take_posted(self->fd, posted(1));
-	take_over(self->fd);
+	recover(self->fd);
 	/* Too late to say that it was. */
-	TEST_ASSERT_EQ(serve_answer(self->fd, old.id, 0), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), -ENOENT);
 
 	new = serve_arg(IOREGIONFD_ANY);
 	TEST_ASSERT_EQ(serve(self->fd, &new), 0);
-	TEST_ASSERT(new.cmd.again, "it does not say so");
-	new.cmd.again = 0;
+	TEST_ASSERT((new.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED), "it does not say so");
+	new.cmd.flags &= ~IOREGIONFD_CMD_F_REDELIVERED;
 	expect_cmd(new.cmd, posted(1));
-	TEST_ASSERT_EQ(serve_answer(self->fd, new.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, new.id, 0), 0);
 	new = serve_arg(IOREGIONFD_ANY);
 	TEST_ASSERT_EQ(serve(self->fd, &new), 0);
 	/* A batch may have been under way, so this one may say so too. */
-	new.cmd.again = 0;
+	new.cmd.flags &= ~IOREGIONFD_CMD_F_REDELIVERED;
 	expect_cmd(new.cmd, posted(2));
-	TEST_ASSERT_EQ(serve_answer(self->fd, new.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, new.id, 0), 0);
 }
 
 /* Nothing was taken: nothing comes again. */
 TEST_F(order, taken_over_idle)
 {
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 
 	op_write(self->vcpus[0], 4, POSTED + 4, 1);
 	op_read(self->vcpus[0], 4, SYNC + 8);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	take_over(self->fd);
+	recover(self->fd);
 	arg = take_posted(self->fd, posted(1));
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), 0);
-	take_over(self->fd);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
+	recover(self->fd);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SYNC_DATA, 8));
 	dev_send(&self->ch, 0);
 	thread_join_done(&self->threads[0]);
@@ -469,7 +469,7 @@ TEST_F(order, taken_over_after_read)
 	op_write(self->vcpus[0], 4, POSTED + 4, 1);
 	run_done(self->vcpus[0]);
 	expect_cmd(dev_recv(&self->ch), posted(1));
-	take_over(self->fd);
+	recover(self->fd);
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "it comes twice");
 }
 

@@ -36,7 +36,7 @@ struct server {
 	int epoll;
 	struct io_uring ring;
 	struct mapping map;
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 };
 
 static inline void server_open(struct server *s, int fd, enum way way, uint32_t vcpu)
@@ -118,11 +118,11 @@ static inline int server_read(struct server *s)
 	n = read(s->fd, &s->arg.cmd, sizeof(s->arg.cmd));
 	if (n <= 0)
 		return n ? -errno : -ENODEV;
-	s->arg.id = s->arg.cmd.resp;
+	s->arg.id = (s->arg.cmd.flags & IOREGIONFD_CMD_F_RESP);
 	return 0;
 }
 
-static inline void uring_submit(struct io_uring *ring, int fd, struct ioregionfd_serve *arg,
+static inline void uring_submit(struct io_uring *ring, int fd, struct ioregionfd_fetch *arg,
 				unsigned int flags)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
@@ -130,7 +130,7 @@ static inline void uring_submit(struct io_uring *ring, int fd, struct ioregionfd
 
 	TEST_ASSERT(sqe, "the ring is full");
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, arg, 0, 0);
-	sqe->cmd_op = IOREGIONFD_SERVE;
+	sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 	sqe->user_data = (uint64_t)arg;
 	sqe->flags = flags;
 	/* With SQPOLL this counts what has not been seen yet. */
@@ -139,7 +139,7 @@ static inline void uring_submit(struct io_uring *ring, int fd, struct ioregionfd
 }
 
 /* Waits for a completion. Returns its result, and which argument it is of. */
-static inline int uring_wait(struct io_uring *ring, struct ioregionfd_serve **arg)
+static inline int uring_wait(struct io_uring *ring, struct ioregionfd_fetch **arg)
 {
 	struct io_uring_cqe *cqe;
 	int r;
@@ -150,7 +150,7 @@ static inline int uring_wait(struct io_uring *ring, struct ioregionfd_serve **ar
 	TEST_ASSERT(!r, "io_uring_wait_cqe() failed: %d", r);
 	r = cqe->res;
 	if (arg)
-		*arg = (struct ioregionfd_serve *)cqe->user_data;
+		*arg = (struct ioregionfd_fetch *)cqe->user_data;
 	io_uring_cqe_seen(ring, cqe);
 	return r;
 }
@@ -160,7 +160,7 @@ static inline void mapping_set_polling(struct server *s, uint32_t polling)
 	if (s->vcpu == IOREGIONFD_ANY)
 		WRITE_ONCE(s->map.control->polling, polling);
 	else
-		WRITE_ONCE(s->map.slots[s->vcpu].polling, polling);
+		WRITE_ONCE(s->map.mailboxes[s->vcpu].polling, polling);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
@@ -169,16 +169,16 @@ static inline int server_look(struct server *s)
 	int i;
 
 	if (s->arg.id)
-		mapping_answer(&s->map, s->arg.id, s->arg.data);
+		mapping_complete(&s->map, s->arg.id, s->arg.data);
 	s->arg.id = 0;
 	mapping_set_polling(s, 1);
 	for (i = 0; i < MAPPING_LOOKS; i++) {
-		if (mapping_take(&s->map, s->vcpu, &s->arg))
+		if (mapping_fetch(&s->map, s->vcpu, &s->arg))
 			return 0;
 		sched_yield();
 	}
 	mapping_set_polling(s, 0);
-	if (mapping_take(&s->map, s->vcpu, &s->arg))
+	if (mapping_fetch(&s->map, s->vcpu, &s->arg))
 		return 0;
 	return serve(s->fd, &s->arg);
 }

@@ -6,7 +6,7 @@
  * That each kind of access gives the right data in the right order then, too, is
  * for ioregionfd_access_test, with a device task that polls.
  */
-#include "ioregionfd_made_util.h"
+#include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA
 #define POSTED		(MMIO_GPA + 0x1000)
@@ -187,7 +187,7 @@ FIXTURE(early)
 FIXTURE_SETUP(early)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->map = mapping_open(self->ch.dev_rd);
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	region_add(self->vm, &self->ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
@@ -221,7 +221,7 @@ TEST_F(early, posted_writes)
 TEST_F(early, sent_once)
 {
 	uint32_t sizes[] = { 1, 2, 4, 8 }, number;
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	int i;
 
 	for (i = 0; i < 4; i++) {
@@ -230,13 +230,13 @@ TEST_F(early, sent_once)
 		thread_interrupt(&self->thread);
 		thread_start(&self->thread);
 		thread_wait_asleep(&self->thread);
-		number = self->map.slots[0].state >> IOREGIONFD_SLOT_SHIFT;
+		number = self->map.mailboxes[0].state >> IOREGIONFD_MAILBOX_SHIFT;
 		TEST_ASSERT_EQ(number, i + 1);
 		arg = serve_arg(IOREGIONFD_ANY);
 		TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
 		expect_cmd(arg.cmd, cmd_write(sizes[i], SYNC_DATA, 8 * i,
 					      low_bytes(0x1122334455667788, sizes[i])));
-		TEST_ASSERT_EQ(serve_answer(self->ch.dev_rd, arg.id, 0), 0);
+		TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0), 0);
 		thread_join_done(&self->thread);
 	}
 	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_submit"), 4);
@@ -251,7 +251,7 @@ TEST_F(early, sent_once_of_several)
 		.kind = OP_LOAD16,
 		.addr = SYNC + 0x1000 - 11,
 	});
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	struct { uint32_t size, offset; } pieces[] = {
 		{ 8, 0xff5 }, { 1, 0xffd }, { 2, 0xffe }, { 4, 0x1000 }, { 1, 0x1004 },
 	};
@@ -266,10 +266,10 @@ TEST_F(early, sent_once_of_several)
 	thread_start(&self->thread);
 	for (i = 0; i < ARRAY_SIZE(pieces); i++) {
 		thread_wait_asleep(&self->thread);
-		TEST_ASSERT_EQ(self->map.slots[0].state >> IOREGIONFD_SLOT_SHIFT, i + 1);
+		TEST_ASSERT_EQ(self->map.mailboxes[0].state >> IOREGIONFD_MAILBOX_SHIFT, i + 1);
 		TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
 		expect_cmd(arg.cmd, cmd_read(pieces[i].size, SYNC_DATA, pieces[i].offset));
-		TEST_ASSERT_EQ(serve_answer(self->ch.dev_rd, arg.id, 0x1111111111111111ul * i), 0);
+		TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0x1111111111111111ul * i), 0);
 		arg.id = 0;
 	}
 	thread_join_done(&self->thread);

@@ -68,7 +68,7 @@ FIXTURE(create)
 FIXTURE_SETUP(create)
 {
 	self->vm = vm_create_barebones();
-	self->args = (struct kvm_create_ioregionfd){ .vcpus = 2, .posted = 8 };
+	self->args = (struct kvm_create_ioregionfd){ .nr_mailboxes = 2, .nr_posted = 8 };
 }
 
 FIXTURE_TEARDOWN(create)
@@ -106,17 +106,17 @@ TEST_F(create, pad)
 TEST_F(create, vcpus)
 {
 	struct kvm_create_ioregionfd args = self->args;
-	uint32_t max = vm_check_cap(self->vm, KVM_CAP_MAX_VCPUS);
+	uint32_t max = vm_check_cap(self->vm, KVM_CAP_MAX_VCPU_ID);
 
-	args.vcpus = 0;
+	args.nr_mailboxes = 0;
 	expect_no_fd(self->vm, &args, EINVAL);
-	args.vcpus = UINT_MAX;
+	args.nr_mailboxes = UINT_MAX;
 	expect_no_fd(self->vm, &args, EINVAL);
-	args.vcpus = max + 1;
+	args.nr_mailboxes = max + 1;
 	expect_no_fd(self->vm, &args, EINVAL);
-	args.vcpus = max;
+	args.nr_mailboxes = max;
 	expect_fd(self->vm, &args);
-	args.vcpus = 1;
+	args.nr_mailboxes = 1;
 	expect_fd(self->vm, &args);
 }
 
@@ -127,11 +127,11 @@ TEST_F(create, posted)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		args.posted = bad[i];
+		args.nr_posted = bad[i];
 		expect_no_fd(self->vm, &args, EINVAL);
 	}
 	for (i = 1; i <= KVM_IOREGIONFD_MAX_POSTED; i *= 2) {
-		args.posted = i;
+		args.nr_posted = i;
 		expect_fd(self->vm, &args);
 	}
 }
@@ -186,7 +186,7 @@ FIXTURE(calls)
 FIXTURE_SETUP(calls)
 {
 	self->vm = ioregion_vm_create(2, guest_script_main, self->vcpus);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
 	region_add(self->vm, &self->ch, MMIO_GPA, REGION_SIZE, USER_DATA(0), 0);
 	region_add(self->vm, &self->ch, MMIO_GPA + 0x1000, REGION_SIZE, USER_DATA(0x1000),
@@ -197,7 +197,7 @@ FIXTURE_SETUP(calls)
 /* Whatever was refused: the channel works, with each command in its place. */
 FIXTURE_TEARDOWN(calls)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	struct guest_op *op;
 
 	if (!self->vm)
@@ -209,7 +209,7 @@ FIXTURE_TEARDOWN(calls)
 	expect_cmd(arg.cmd, cmd_posted(4, USER_DATA(0x1000), 4, 0x99));
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(8, USER_DATA(0), 8));
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, DATA), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, DATA), 0);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, DATA);
 	kvm_vm_free(self->vm);
@@ -298,15 +298,18 @@ TEST_F(calls, get_info)
 		fd = create_ioregionfd(self->vm, sizes[i].vcpus, sizes[i].posted);
 		memset(&info, 0xff, sizeof(info));
 		TEST_ASSERT(!ioctl(fd, IOREGIONFD_GET_INFO, &info), "errno %d", errno);
-		TEST_ASSERT_EQ(info.slots, sizes[i].vcpus);
-		TEST_ASSERT_EQ(info.posted, sizes[i].posted);
-		TEST_ASSERT_EQ(info.pad, 0);
+		TEST_ASSERT_EQ(info.nr_mailboxes, sizes[i].vcpus);
+		TEST_ASSERT_EQ(info.nr_posted, sizes[i].posted);
+		TEST_ASSERT(!info.pad[0] && !info.pad[1] && !info.pad[2], "pad");
+		TEST_ASSERT_EQ(info.version, IOREGIONFD_VERSION);
+		TEST_ASSERT_EQ(info.statuses, 7);
+		TEST_ASSERT_EQ(info.features, 0);
 		TEST_ASSERT_EQ(info.size % 4096, 0);
-		TEST_ASSERT_EQ(info.slots_offset % 64, 0);
-		TEST_ASSERT(info.slots_offset >= sizeof(struct ioregionfd_control), "they overlap");
-		need = info.slots_offset + info.slots * sizeof(struct ioregionfd_slot);
+		TEST_ASSERT_EQ(info.mailboxes_offset % 64, 0);
+		TEST_ASSERT(info.mailboxes_offset >= sizeof(struct ioregionfd_control), "they overlap");
+		need = info.mailboxes_offset + info.nr_mailboxes * sizeof(struct ioregionfd_mailbox);
 		TEST_ASSERT(info.posted_offset >= need, "they overlap");
-		need = info.posted_offset + info.posted * sizeof(struct ioregionfd_cmd);
+		need = info.posted_offset + info.nr_posted * sizeof(struct ioregionfd_cmd);
 		TEST_ASSERT(info.size >= need && info.size < need + 4096, "size %llu", info.size);
 		close(fd);
 	}
@@ -350,7 +353,7 @@ TEST_F(calls, mmap)
 
 	/* It begins with nothing in it. */
 	TEST_ASSERT_EQ(map.control->posted_head | map.control->posted_tail, 0);
-	TEST_ASSERT_EQ(map.slots[63].state, 0);
+	TEST_ASSERT_EQ(map.mailboxes[63].state, 0);
 	mapping_close(&map);
 	mapping_close(&other);
 	close(fd);
@@ -359,20 +362,22 @@ TEST_F(calls, mmap)
 TEST_F(calls, serve_arguments)
 {
 	struct bad_memory bad = bad_memory();
-	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY };
+	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 	int bit;
 
-	for (bit = 1; bit < 32; bit++) {
+	for (bit = 1; bit < 16; bit++) {
 		arg.flags = BIT(bit);
 		TEST_ASSERT_EQ(serve(self->fd, &arg), -EINVAL);
 	}
 	arg.flags = 0;
+	for (arg.status = 3; arg.status; arg.status++)
+		TEST_ASSERT_EQ(serve(self->fd, &arg), -EINVAL);
 	arg.vcpu = MAX_VCPUS;
 	TEST_ASSERT_EQ(serve(self->fd, &arg), -EINVAL);
 	arg.vcpu = IOREGIONFD_ANY - 1;
 	TEST_ASSERT_EQ(serve(self->fd, &arg), -EINVAL);
 	arg.vcpu = MAX_VCPUS - 1;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
 	TEST_ASSERT_EQ(serve(self->fd, NULL), -EFAULT);
 	TEST_ASSERT_EQ(serve(self->fd, (void *)bad.none), -EFAULT);
 	TEST_ASSERT_EQ(serve(self->fd, (void *)bad.end - 8), -EFAULT);
@@ -384,12 +389,12 @@ TEST_F(calls, serve_ids)
 		1, 0xffffffff, 1ul << 32, 1ul << 32 | 1, 5ul << 32 | 1, 0x7ffffffful << 32,
 		1ul << 63, 0xffffffff00000000, 0xffffffff00000001, ~0ul,
 	};
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	uint64_t id;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(ids); i++)
-		TEST_ASSERT_EQ(serve_answer(self->fd, ids[i], 0), -ENOENT);
+		TEST_ASSERT_EQ(commit_only(self->fd, ids[i], 0), -ENOENT);
 
 	/* With a command there nothing else becomes right, and nothing is taken. */
 	op_read(self->vcpus[0], 8, MMIO_GPA);
@@ -404,39 +409,39 @@ TEST_F(calls, serve_ids)
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	id = arg.id;
 	for (i = 0; i < 64; i++)
-		TEST_ASSERT_EQ(serve_answer(self->fd, id ^ BIT_ULL(i), 0), -ENOENT);
-	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0), 0);
-	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0), -ENOENT);
+		TEST_ASSERT_EQ(commit_only(self->fd, id ^ BIT_ULL(i), 0), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, id, 0), -ENOENT);
 	thread_join_done(&self->thread);
 }
 
 /* Also of a posted write. */
 TEST_F(calls, serve_ids_of_posted_writes)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	int i;
 
 	op_write(self->vcpus[0], 4, MMIO_GPA + 0x1000, 1);
 	run_done(self->vcpus[0]);
-	TEST_ASSERT_EQ(serve_answer(self->fd, (uint64_t)IOREGIONFD_ANY << 32, 0), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, (uint64_t)IOREGIONFD_ANY << 32, 0), -ENOENT);
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
-	TEST_ASSERT_EQ(ioregionfd_id_slot(arg.id), IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(ioregionfd_id_vcpu(arg.id), IOREGIONFD_ANY);
 	for (i = 0; i < 64; i++)
-		TEST_ASSERT_EQ(serve_answer(self->fd, arg.id ^ BIT_ULL(i), 0), -ENOENT);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), 0);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), -ENOENT);
+		TEST_ASSERT_EQ(commit_only(self->fd, arg.id ^ BIT_ULL(i), 0), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), -ENOENT);
 }
 
 /* What cannot be stored has not been taken. */
 TEST_F(calls, serve_efault_loses_nothing)
 {
 	struct bad_memory bad = bad_memory();
-	struct ioregionfd_serve *args[] = {
+	struct ioregionfd_fetch *args[] = {
 		/* In front of what cannot be written; and without cmd. */
 		(void *)bad.read_only,
-		(void *)bad.end - offsetof(struct ioregionfd_serve, cmd),
+		(void *)bad.end - offsetof(struct ioregionfd_fetch, cmd),
 	};
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	struct guest_op *op;
 	int i;
 
@@ -449,14 +454,14 @@ TEST_F(calls, serve_efault_loses_nothing)
 	TEST_ASSERT_EQ(serve(self->fd, args[1]), -EFAULT);
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_posted(4, USER_DATA(0x1000), 0, 7));
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 
 	for (i = 0; i < ARRAY_SIZE(args); i++)
 		TEST_ASSERT_EQ(serve(self->fd, args[i]), -EFAULT);
 	arg.id = 0;
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(8, USER_DATA(0), 0));
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, DATA), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, DATA), 0);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, DATA);
 }
@@ -548,7 +553,7 @@ static int uring_result(struct io_uring *ring)
 	return r;
 }
 
-static int uring_serve(struct io_uring *ring, int fd, uint32_t op, struct ioregionfd_serve *arg)
+static int uring_serve(struct io_uring *ring, int fd, uint32_t op, struct ioregionfd_fetch *arg)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
@@ -560,40 +565,40 @@ static int uring_serve(struct io_uring *ring, int fd, uint32_t op, struct ioregi
 
 TEST_F(calls, uring)
 {
-	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY };
+	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 	struct bad_memory bad = bad_memory();
 	struct io_uring ring;
 	struct guest_op *op;
 
 	TEST_ASSERT(!io_uring_queue_init(4, &ring, 0), "no io_uring");
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EAGAIN);
 	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, 0, &arg), -ENOTTY);
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_TAKE_OVER, &arg), -ENOTTY);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_RECOVER, &arg), -ENOTTY);
 	arg.timeout = 1;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, &arg), -EINVAL);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EINVAL);
 	arg.timeout = 0;
 	arg.vcpu = MAX_VCPUS;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, &arg), -EINVAL);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EINVAL);
 	arg.vcpu = 0;
 	arg.flags = 2;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, &arg), -EINVAL);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EINVAL);
 	arg.flags = 0;
 	arg.id = 1ul << 32 | 1;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, &arg), -ENOENT);
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, NULL), -EFAULT);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -ENOENT);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, NULL), -EFAULT);
 
 	op = op_read(self->vcpus[0], 8, MMIO_GPA);
 	thread_start(&self->thread);
 	thread_wait_asleep(&self->thread);
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, (void *)bad.none), -EFAULT);
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, (void *)bad.read_only),
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, (void *)bad.none), -EFAULT);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, (void *)bad.read_only),
 		       -EFAULT);
 	arg.id = 0;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, &arg), 0);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(8, USER_DATA(0), 0));
 	arg.data = DATA;
-	arg.flags = IOREGIONFD_ANSWER_ONLY;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, &arg), 0);
+	arg.flags = IOREGIONFD_COMMIT_ONLY;
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), 0);
 	TEST_ASSERT_EQ(arg.id, 0);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, DATA);
@@ -603,9 +608,9 @@ TEST_F(calls, uring)
 /* A command that waits in the ring, for an argument that goes meanwhile. */
 TEST_F(calls, uring_efault_while_parked)
 {
-	struct ioregionfd_serve *arg = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+	struct ioregionfd_fetch *arg = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 					    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct ioregionfd_serve again = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch again = serve_arg(IOREGIONFD_ANY);
 	struct io_uring_sqe *sqe;
 	struct io_uring ring;
 
@@ -614,7 +619,7 @@ TEST_F(calls, uring_efault_while_parked)
 	arg->timeout = -1;
 	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, self->fd, arg, 0, 0);
-	sqe->cmd_op = IOREGIONFD_SERVE;
+	sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 	TEST_ASSERT_EQ(io_uring_submit(&ring), 1);
 	munmap(arg, 4096);
 
@@ -623,7 +628,7 @@ TEST_F(calls, uring_efault_while_parked)
 	TEST_ASSERT_EQ(uring_result(&ring), -EFAULT);
 	TEST_ASSERT_EQ(serve(self->fd, &again), 0);
 	expect_cmd(again.cmd, cmd_read(8, USER_DATA(0), 0));
-	TEST_ASSERT_EQ(serve_answer(self->fd, again.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, again.id, 0), 0);
 	thread_join_done(&self->thread);
 	io_uring_queue_exit(&ring);
 }
@@ -633,11 +638,11 @@ TEST_F(calls, uring_efault_while_parked)
 /* Answers one read and ends. */
 static void serve_one(int fd)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	int r = serve(fd, &arg);
 
 	if (!r)
-		r = serve_answer(fd, arg.id, DATA);
+		r = commit_only(fd, arg.id, DATA);
 	_exit(r ? 1 : 0);
 }
 
@@ -666,13 +671,13 @@ TEST_F(calls, fork)
 TEST_F(calls, fork_with_mapping)
 {
 	struct mapping map = mapping_open(self->fd);
-	struct ioregionfd_serve arg;
+	struct ioregionfd_fetch arg;
 	pid_t pid = fork();
 
 	if (!pid) {
-		while (!mapping_take(&map, IOREGIONFD_ANY, &arg))
+		while (!mapping_fetch(&map, IOREGIONFD_ANY, &arg))
 			sched_yield();
-		mapping_answer(&map, arg.id, DATA);
+		mapping_complete(&map, arg.id, DATA);
 		_exit(0);
 	}
 	mapping_close(&map);
@@ -715,21 +720,21 @@ TEST_F(calls, scm_rights)
 /* After the VM: nothing but the end. */
 TEST_F(calls, after_the_vm)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	struct mapping map = mapping_open(self->fd);
 	struct pollfd pfd = { .fd = self->fd, .events = POLLIN };
 	struct ioregionfd_info info;
 	struct io_uring ring;
 	char buf[32] = { 0 };
 
-	TEST_ASSERT_EQ(map.control->ended, 0);
+	TEST_ASSERT_EQ(map.control->vm_dead, 0);
 	TEST_ASSERT_EQ(poll(&pfd, 1, 0), 0);
 	kvm_vm_free(self->vm);
 	self->vm = NULL;
 	channel_close_kvm(&self->ch);
 	expect_released(&self->ch);
 
-	TEST_ASSERT_EQ(map.control->ended, 1);
+	TEST_ASSERT_EQ(map.control->vm_dead, 1);
 	TEST_ASSERT_EQ(poll(&pfd, 1, 0), 1);
 	TEST_ASSERT_EQ(pfd.revents, POLLIN | POLLHUP);
 	TEST_ASSERT_EQ(read(self->fd, buf, 32), 0);
@@ -737,12 +742,12 @@ TEST_F(calls, after_the_vm)
 	TEST_ASSERT_EQ(serve(self->fd, &arg), -ENODEV);
 	arg.timeout = 0;
 	TEST_ASSERT_EQ(serve(self->fd, &arg), -ENODEV);
-	TEST_ASSERT_EQ(serve_answer(self->fd, 1ul << 32 | 1, 0), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, 1ul << 32 | 1, 0), -ENOENT);
 	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_GET_INFO, &info), "errno %d", errno);
-	take_over(self->fd);
+	recover(self->fd);
 	TEST_ASSERT(!io_uring_queue_init(4, &ring, 0), "no io_uring");
 	arg.timeout = -1;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_SERVE, &arg), -ENODEV);
+	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -ENODEV);
 	io_uring_queue_exit(&ring);
 	mapping_close(&map);
 }

@@ -10,7 +10,7 @@
  */
 #include <sys/prctl.h>
 
-#include "ioregionfd_made_util.h"
+#include "ioregionfd_native_util.h"
 
 #define NR_VCPUS	2
 
@@ -70,7 +70,7 @@ FIXTURE_SETUP(crash)
 
 	self->vm = ioregion_vm_create(NR_VCPUS, guest_seq_main, self->vcpus);
 	write_guest_global(self->vm, seq_count, ~0u);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	seq_regions_add(self->vm, &self->ch);
 	if (variant->way == WAY_READ) {
 		/* A posted write is done with by being read: killed then, it is lost. */
@@ -118,9 +118,11 @@ static uint64_t carry_out(struct state *state, struct ioregionfd_cmd cmd)
 	struct ioregionfd_cmd last;
 
 	TEST_ASSERT(id < NR_VCPUS, "command beyond the device: offset %llx", cmd.offset);
+	TEST_ASSERT(cmd.vcpu_id == id, "command of vCPU %lu says %u", id, cmd.vcpu_id);
+	cmd.vcpu_id = 0;
 	seq = state->seq[id];
-	if (cmd.again) {
-		cmd.again = 0;
+	if (cmd.flags & IOREGIONFD_CMD_F_REDELIVERED) {
+		cmd.flags &= ~IOREGIONFD_CMD_F_REDELIVERED;
 		state->again++;
 		if (seq) {
 			last = seq_cmd(id, seq - 1);
@@ -135,11 +137,11 @@ static uint64_t carry_out(struct state *state, struct ioregionfd_cmd cmd)
 	return seq_answer(id, seq);
 }
 
-/* As mapping_answer(), step by step. */
+/* As mapping_complete(), step by step. */
 static void answer_in_mapping(struct crash *c, struct server *s)
 {
-	uint32_t i = ioregionfd_id_slot(s->arg.id), state;
-	struct ioregionfd_slot *slot = &s->map.slots[i];
+	uint32_t i = ioregionfd_id_vcpu(s->arg.id), state;
+	struct ioregionfd_mailbox *mailbox = &s->map.mailboxes[i];
 
 	if (i == IOREGIONFD_ANY) {
 		__atomic_store_n(&s->map.control->posted_tail, ((uint32_t)s->arg.id + 1) << 1,
@@ -147,15 +149,15 @@ static void answer_in_mapping(struct crash *c, struct server *s)
 		die_at(c, P_STORED);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (READ_ONCE(s->map.control->blocked))
-			serve_answer(s->fd, 0, 0);
+			commit_only(s->fd, 0, 0);
 		return;
 	}
-	slot_store_answer(slot, s->arg.id, s->arg.data);
+	mailbox_store_data(mailbox, s->arg.id, s->arg.data);
 	die_at(c, P_STORED);
-	state = (uint32_t)s->arg.id << IOREGIONFD_SLOT_SHIFT | IOREGIONFD_SLOT_TAKEN;
-	if (!__atomic_compare_exchange_n(&slot->state, &state, state | IOREGIONFD_SLOT_DONE, false,
+	state = (uint32_t)s->arg.id << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED;
+	if (!__atomic_compare_exchange_n(&mailbox->state, &state, mailbox_completed(state), false,
 					 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		serve_answer(s->fd, s->arg.id, s->arg.data);
+		commit_only(s->fd, s->arg.id, s->arg.data);
 }
 
 /* Answers, and does not take the next one with the same call. */
@@ -170,7 +172,7 @@ static void answer_only(struct crash *c, struct server *s)
 		TEST_ASSERT(write(s->fd, &resp, sizeof(resp)) == sizeof(resp), "errno %d", errno);
 		break;
 	case WAY_URING:
-		s->arg.flags = IOREGIONFD_ANSWER_ONLY;
+		s->arg.flags = IOREGIONFD_COMMIT_ONLY;
 		uring_submit(&s->ring, s->fd, &s->arg, 0);
 		TEST_ASSERT_EQ(uring_wait(&s->ring, NULL), 0);
 		s->arg.flags = 0;
@@ -179,7 +181,7 @@ static void answer_only(struct crash *c, struct server *s)
 		answer_in_mapping(c, s);
 		break;
 	default:
-		TEST_ASSERT_EQ(serve_answer(s->fd, s->arg.id, s->arg.data), 0);
+		TEST_ASSERT_EQ(commit_only(s->fd, s->arg.id, s->arg.data), 0);
 	}
 	s->arg.id = 0;
 }
@@ -191,13 +193,13 @@ static void device_process(struct crash *c)
 	int r;
 
 	die_at(c, P_START);
-	take_over(c->fd);
+	recover(c->fd);
 	die_at(c, P_TAKEN_OVER);
 	server_open(&s, c->fd, c->way, IOREGIONFD_ANY);
 	while (!(r = server_next(&s))) {
 		die_at(c, P_TAKEN);
-		if (c->way == WAY_READ)
-			s.arg.cmd.resp = s.arg.cmd.user_data != SEQ_POSTED;
+		if (c->way == WAY_READ && s.arg.cmd.user_data == SEQ_POSTED)
+			s.arg.cmd.flags &= ~IOREGIONFD_CMD_F_RESP;
 		s.arg.data = carry_out(c->state, s.arg.cmd);
 		die_at(c, P_CARRIED_OUT);
 		/* Often enough the answer goes with the call for the next command. */

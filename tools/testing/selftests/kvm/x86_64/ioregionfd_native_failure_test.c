@@ -3,7 +3,7 @@
  * Channels that kvm.ko makes: what the VMM is told when one fails, what becomes of
  * a command whose region goes, and of device tasks whose VM goes.
  */
-#include "ioregionfd_made_util.h"
+#include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA
 #define POSTED		(MMIO_GPA + 0x1000)
@@ -63,7 +63,7 @@ FIXTURE_SETUP(fails)
 	int i;
 
 	self->vm = ioregion_vm_create(2, guest_script_main, self->vcpus);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
 	self->dev.answer = device_answer_mem;
 	regions_add(self->vm, &self->ch);
@@ -88,7 +88,7 @@ static void close_all(struct channel *ch)
 static void __goes_on(struct kvm_vm *vm, struct vcpu_thread *thread, struct ioregionfd_cmd want,
 		      int line)
 {
-	struct channel ch = channel_open_for(vm, TR_MADE);
+	struct channel ch = channel_open_for(vm, TR_NATIVE);
 
 	regions_del(vm);
 	regions_add(vm, &ch);
@@ -125,7 +125,7 @@ TEST_F(fails, closed_with_the_command_waiting)
 
 TEST_F(fails, closed_with_the_command_taken)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 
 	op_read(self->vcpus[0], 4, SYNC + 4);
 	thread_start(&self->threads[0]);
@@ -135,7 +135,7 @@ TEST_F(fails, closed_with_the_command_taken)
 	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, ALL, 4, SYNC + 4));
 	/* Another channel may get less of it: the VMM knows of the most. */
 	regions_del(self->vm);
-	self->ch = channel_open_for(self->vm, TR_MADE);
+	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	regions_add(self->vm, &self->ch);
 	close_all(&self->ch);
 	vcpu_run(self->vcpus[0]);
@@ -165,13 +165,13 @@ TEST_F(fails, closed_with_the_ring_full)
 /* An answer that was there before the end is one. */
 TEST_F(fails, closed_after_the_answer)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
 
 	thread_start(&self->threads[0]);
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	thread_interrupt(&self->threads[0]);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x77), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x77), 0);
 	close_all(&self->ch);
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(op->val, 0x77);
@@ -181,7 +181,7 @@ TEST_F(fails, closed_after_the_answer)
 TEST_F(fails, not_while_mapped)
 {
 	struct mapping map = mapping_open(self->fd);
-	struct ioregionfd_serve arg = { 0 };
+	struct ioregionfd_fetch arg = { 0 };
 	struct guest_op *op;
 
 	close_all(&self->ch);
@@ -189,10 +189,10 @@ TEST_F(fails, not_while_mapped)
 	/* Nobody sleeps while it looks, so that nobody needs to be woken. */
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	TEST_ASSERT(mapping_take(&map, IOREGIONFD_ANY, &arg), "nothing to take");
+	TEST_ASSERT(mapping_fetch(&map, IOREGIONFD_ANY, &arg), "nothing to take");
 	thread_interrupt(&self->threads[0]);
-	TEST_ASSERT(slot_store_answer(&map.slots[0], arg.id, 0x55), "another command is there");
-	map.slots[0].state = map.slots[0].state | IOREGIONFD_SLOT_DONE;
+	TEST_ASSERT(mailbox_store_data(&map.mailboxes[0], arg.id, 0x55), "another command is there");
+	map.mailboxes[0].state = mailbox_completed(map.mailboxes[0].state);
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(op->val, 0x55);
 
@@ -206,7 +206,7 @@ TEST_F(fails, not_while_mapped)
 
 TEST_F(fails, no_slot)
 {
-	struct channel ch = { TR_MADE };
+	struct channel ch = { TR_NATIVE };
 	struct guest_op *op;
 	int i;
 
@@ -228,7 +228,7 @@ TEST_F(fails, no_slot)
 	for (i = 0; i < 2; i++) {
 		vcpu_run(self->vcpus[1]);
 		expect_failure(self->vcpus[1],
-			       exit_read(KVM_IOREGIONFD_FAIL_NO_SLOT, NONE, 4, SYNC + 4));
+			       exit_read(KVM_IOREGIONFD_FAIL_NO_MAILBOX, NONE, 4, SYNC + 4));
 	}
 	TEST_ASSERT(!dev_has_cmd(&ch), "it was sent");
 	goes_on(self->vm, &self->threads[1], cmd_read(4, SYNC_DATA, 4));
@@ -238,7 +238,7 @@ TEST_F(fails, no_slot)
 /* The VMM can also do without, as on any channel. */
 TEST_F(fails, no_slot_and_completed)
 {
-	struct channel ch = { TR_MADE };
+	struct channel ch = { TR_NATIVE };
 	struct guest_op *op;
 
 	ch.kvm_rd = create_ioregionfd(self->vm, 1, 4);
@@ -247,7 +247,7 @@ TEST_F(fails, no_slot_and_completed)
 	regions_add(self->vm, &ch);
 	op = op_read(self->vcpus[1], 4, SYNC + 4);
 	vcpu_run(self->vcpus[1]);
-	expect_failure(self->vcpus[1], exit_read(KVM_IOREGIONFD_FAIL_NO_SLOT, NONE, 4, SYNC + 4));
+	expect_failure(self->vcpus[1], exit_read(KVM_IOREGIONFD_FAIL_NO_MAILBOX, NONE, 4, SYNC + 4));
 	self->vcpus[1]->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
 	self->vcpus[1]->run->ioregionfd.data = 0x1234;
 	run_done(self->vcpus[1]);
@@ -258,7 +258,7 @@ TEST_F(fails, no_slot_and_completed)
 
 TEST_F(fails, deassign_while_it_waits_to_be_taken)
 {
-	struct ioregionfd_serve arg = { .vcpu = IOREGIONFD_ANY };
+	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 
 	op_read(self->vcpus[0], 4, SYNC + 4);
 	thread_start(&self->threads[0]);
@@ -267,13 +267,13 @@ TEST_F(fails, deassign_while_it_waits_to_be_taken)
 	thread_join_exit(&self->threads[0]);
 	expect_mmio(self->vcpus[0], SYNC + 4, 4, false, 0);
 	run_done(self->vcpus[0]);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
 }
 
 /* vCPU 0's command is taken, and its region goes. The id is that of the taker. */
 static uint64_t deassign_taken(struct kvm_vm *vm, struct vcpu_thread *thread, int fd)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	int r;
 
 	op_read(thread->vcpu, 4, SYNC + 4);
@@ -291,7 +291,7 @@ static uint64_t deassign_taken(struct kvm_vm *vm, struct vcpu_thread *thread, in
 TEST_F(fails, late_answer_is_dropped)
 {
 	uint64_t id = deassign_taken(self->vm, &self->threads[0], self->fd);
-	struct ioregionfd_serve arg = serve_arg(0);
+	struct ioregionfd_fetch arg = serve_arg(0);
 	struct guest_op *op;
 
 	region_add(self->vm, &self->ch, SYNC, SIZE, SYNC_DATA, 0);
@@ -300,19 +300,20 @@ TEST_F(fails, late_answer_is_dropped)
 	thread_wait_asleep(&self->threads[0]);
 	/* The slot is not free yet; other vCPUs' are. */
 	arg.timeout = 0;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
 	op_read(self->vcpus[1], 4, SYNC + 12);
 	thread_start(&self->threads[1]);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SYNC_DATA, 12));
 	dev_send(&self->ch, 1);
 	thread_join_done(&self->threads[1]);
 
-	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0x11111111), 0);
+	/* The task is told that it was for nothing: the VMM may have it done once more. */
+	TEST_ASSERT_EQ(commit_only(self->fd, id, 0x11111111), -ESTALE);
 	arg = serve_arg(IOREGIONFD_ANY);
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 8));
-	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0x22222222), -ENOENT);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x33333333), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, id, 0x22222222), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x33333333), 0);
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(op->val, 0x33333333);
 }
@@ -327,10 +328,10 @@ TEST_F(fails, no_answer_but_another_device_task)
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "the slot is not free");
-	take_over(self->fd);
-	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0x11111111), -ENOENT);
+	recover(self->fd);
+	TEST_ASSERT_EQ(commit_only(self->fd, id, 0x11111111), -ENOENT);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SYNC_DATA, 8));
-	TEST_ASSERT_EQ(serve_answer(self->fd, id, 0x11111111), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, id, 0x11111111), -ENOENT);
 	dev_send(&self->ch, 0x22222222);
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(op->val, 0x22222222);
@@ -340,7 +341,7 @@ TEST_F(fails, no_answer_but_another_device_task)
 
 TEST_F(fails, taken_over)
 {
-	struct ioregionfd_serve old = serve_arg(IOREGIONFD_ANY), new = old;
+	struct ioregionfd_fetch old = serve_arg(IOREGIONFD_ANY), new = old;
 	struct ioregionfd_cmd want = cmd_write(4, SYNC_DATA, 4, 0x1234);
 	struct mapping map = mapping_open(self->fd);
 
@@ -348,19 +349,19 @@ TEST_F(fails, taken_over)
 	thread_start(&self->threads[0]);
 	TEST_ASSERT_EQ(serve(self->fd, &old), 0);
 	expect_cmd(old.cmd, want);
-	take_over(self->fd);
-	want.again = 1;
-	expect_cmd(map.slots[0].cmd, want);
-	TEST_ASSERT_EQ(serve_answer(self->fd, old.id, 0), -ENOENT);
+	recover(self->fd);
+	want.flags |= IOREGIONFD_CMD_F_REDELIVERED;
+	expect_cmd(map.mailboxes[0].cmd, want);
+	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), -ENOENT);
 	TEST_ASSERT_EQ(serve(self->fd, &new), 0);
 	expect_cmd(new.cmd, want);
 	/* It is not the former task's any more. */
-	TEST_ASSERT_EQ(serve_answer(self->fd, old.id, 0), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), -ENOENT);
 
 	/* And once more. */
-	take_over(self->fd);
+	recover(self->fd);
 	expect_cmd(dev_recv(&self->ch), want);
-	TEST_ASSERT_EQ(serve_answer(self->fd, new.id, 0), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, new.id, 0), -ENOENT);
 	dev_send(&self->ch, 0);
 	thread_join_done(&self->threads[0]);
 
@@ -383,9 +384,9 @@ TEST_F(fails, taken_over_after_read)
 	thread_start(&self->threads[0]);
 	expect_cmd(dev_recv(&self->ch), want);
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "it comes twice");
-	take_over(self->fd);
+	recover(self->fd);
 	TEST_ASSERT(write(self->fd, &resp, sizeof(resp)) < 0 && errno == ENOENT, "errno %d", errno);
-	want.again = 1;
+	want.flags |= IOREGIONFD_CMD_F_REDELIVERED;
 	expect_cmd(dev_recv(&self->ch), want);
 	dev_send(&self->ch, 0x42);
 	thread_join_done(&self->threads[0]);
@@ -395,18 +396,18 @@ TEST_F(fails, taken_over_after_read)
 /* What was answered, and what nobody had taken, does not come again. */
 TEST_F(fails, taken_over_at_other_times)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
 
-	take_over(self->fd);
+	recover(self->fd);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	take_over(self->fd);
+	recover(self->fd);
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 4));
 	thread_interrupt(&self->threads[0]);
-	TEST_ASSERT_EQ(serve_answer(self->fd, arg.id, 0x31), 0);
-	take_over(self->fd);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x31), 0);
+	recover(self->fd);
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "it comes again");
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(op->val, 0x31);
@@ -418,11 +419,11 @@ TEST_F(fails, taken_over_while_polling)
 	struct mapping map = mapping_open(self->fd);
 
 	map.control->polling = 1;
-	map.slots[0].polling = 1;
+	map.mailboxes[0].polling = 1;
 	op_read(self->vcpus[0], 4, SYNC + 4);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	take_over(self->fd);
+	recover(self->fd);
 	dev_recv(&self->ch);
 	dev_send(&self->ch, 0);
 	thread_join_done(&self->threads[0]);
@@ -443,8 +444,8 @@ TEST_F(fails, taken_over_while_interrupted)
 	thread_start(&self->threads[0]);
 	expect_cmd(dev_recv(&self->ch), want);
 	thread_interrupt(&self->threads[0]);
-	take_over(self->fd);
-	want.again = 1;
+	recover(self->fd);
+	want.flags |= IOREGIONFD_CMD_F_REDELIVERED;
 	expect_cmd(dev_recv(&self->ch), want);
 	dev_send(&self->ch, 0x73);
 	run_done(self->vcpus[0]);
@@ -476,7 +477,7 @@ static void first_region(bool pio)
 	struct vcpu_thread thread = { 0 };
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = ioregion_vm_create(1, guest_spin_main, &vcpu);
-	struct channel ch = channel_open_for(vm, TR_MADE);
+	struct channel ch = channel_open_for(vm, TR_NATIVE);
 	uint64_t *hva = addr_gva2hva(vm, (vm_vaddr_t)&spins);
 
 	vcpu_args_set(vcpu, 1, (uint64_t)pio);
@@ -574,7 +575,7 @@ static void vmm_process(int sock)
 	struct vcpu_thread thread = { 0 };
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = ioregion_vm_create(1, guest_script_main, &vcpu);
-	struct channel ch = channel_open_for(vm, TR_MADE);
+	struct channel ch = channel_open_for(vm, TR_NATIVE);
 
 	region_add(vm, &ch, SYNC, SIZE, SYNC_DATA, 0);
 	send_fd(sock, ch.dev_rd);
@@ -620,7 +621,7 @@ TEST_F(vmm_killed, while_it_serves)
 /* Somebody else has the command, and there is no other. */
 TEST_F(vmm_killed, while_it_sleeps)
 {
-	struct ioregionfd_serve arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
 
 	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
 	server_start(&self->server, &self->dev, self->fd, variant->way, IOREGIONFD_ANY);
@@ -633,15 +634,15 @@ TEST(sync_wake)
 {
 	struct kvm_create_ioregionfd args = {
 		.flags = KVM_IOREGIONFD_SYNC_WAKE,
-		.vcpus = 2,
-		.posted = 4,
+		.nr_mailboxes = 2,
+		.nr_posted = 4,
 	};
 	static struct server_thread server;
 	static struct device dev;
 	struct vcpu_thread threads[2] = { 0 };
 	struct kvm_vcpu *vcpus[2];
 	struct kvm_vm *vm = ioregion_vm_create(2, guest_seq_main, vcpus);
-	struct channel ch = { TR_MADE };
+	struct channel ch = { TR_NATIVE };
 	int i;
 
 	write_guest_global(vm, seq_count, 500);
