@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Channels that are made before anybody knows for which VM: by an ioctl of /dev/kvm.
+ */
+#include "ioregionfd_native_util.h"
+
+#define REGION	MMIO_GPA
+#define SIZE	0x1000
+
+FIXTURE(bind)
+{
+	struct kvm_vm *vms[2];
+	struct kvm_vcpu *vcpus[2];
+	struct vcpu_thread threads[2];
+	struct channel ch;
+	int fd;
+};
+
+static int create(uint32_t nr_mailboxes, uint32_t nr_posted)
+{
+	struct kvm_create_ioregionfd args = {
+		.nr_mailboxes = nr_mailboxes,
+		.nr_posted = nr_posted,
+	};
+	int kvm = open_kvm_dev_path_or_exit(), fd;
+
+	fd = ioctl(kvm, KVM_CREATE_IOREGIONFD, &args);
+	if (fd < 0)
+		fd = -errno;
+	/* It is not needed any more. */
+	close(kvm);
+	return fd;
+}
+
+static struct channel channel_of(int fd)
+{
+	return (struct channel){ TR_NATIVE, fd, fd, fd, fd };
+}
+
+FIXTURE_SETUP(bind)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		self->vms[i] = ioregion_vm_create(1, guest_script_main, &self->vcpus[i]);
+		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
+	}
+	self->fd = create(1, 16);
+	TEST_ASSERT(self->fd >= 0, "errno %d", -self->fd);
+	self->ch = channel_of(self->fd);
+}
+
+FIXTURE_TEARDOWN(bind)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (self->vms[i])
+			kvm_vm_free(self->vms[i]);
+	close(self->fd);
+}
+
+static int set_region(struct kvm_vm *vm, struct channel *ch, uint64_t addr, uint32_t flags)
+{
+	struct kvm_ioregionfd args = region_args(ch, addr, SIZE, USER_DATA(0), flags);
+
+	return __vm_ioctl(vm, KVM_SET_IOREGIONFD, &args) ? -errno : 0;
+}
+
+/* It is served: a read of the guest gets its answer. */
+static void expect_served(FIXTURE_DATA(bind) *self, int i)
+{
+	struct guest_op *op = op_read(self->vcpus[i], 8, REGION);
+
+	thread_start(&self->threads[i]);
+	expect_cmd(dev_recv(&self->ch), cmd_read(8, USER_DATA(0), 0));
+	dev_send(&self->ch, 0x600d);
+	thread_join_done(&self->threads[i]);
+	TEST_ASSERT_EQ(op->val, 0x600d);
+}
+
+TEST_F(bind, arguments)
+{
+	uint32_t max = kvm_check_cap(KVM_CAP_MAX_VCPU_ID);
+	struct kvm_create_ioregionfd args = { .nr_mailboxes = 1, .nr_posted = 1, .flags = 2 };
+	int kvm = open_kvm_dev_path_or_exit(), fd;
+
+	TEST_ASSERT_EQ(create(0, 1), -EINVAL);
+	TEST_ASSERT_EQ(create(max + 1, 1), -EINVAL);
+	TEST_ASSERT_EQ(create(1, 0), -EINVAL);
+	TEST_ASSERT_EQ(create(1, 3), -EINVAL);
+	TEST_ASSERT_EQ(create(1, 2 * KVM_IOREGIONFD_MAX_POSTED), -EINVAL);
+	fd = create(max, KVM_IOREGIONFD_MAX_POSTED);
+	TEST_ASSERT(fd >= 0, "errno %d", -fd);
+	close(fd);
+	TEST_ASSERT(ioctl(kvm, KVM_CREATE_IOREGIONFD, &args) < 0 && errno == EINVAL, "flags");
+	args.flags = 0;
+	args.pad[4] = 1;
+	TEST_ASSERT(ioctl(kvm, KVM_CREATE_IOREGIONFD, &args) < 0 && errno == EINVAL, "pad");
+	TEST_ASSERT(ioctl(kvm, KVM_CREATE_IOREGIONFD, NULL) < 0 && errno == EFAULT, "NULL");
+	close(kvm);
+}
+
+/* A device task can be there before the VM is, in whatever way. */
+TEST_F(bind, nothing_yet)
+{
+	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
+	struct ioregionfd_resp resp = { 0 };
+	struct ioregionfd_info info;
+	static struct server_thread server;
+	static struct device dev = { .answer = device_answer_mem };
+	struct guest_op *op;
+
+	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_GET_INFO, &info), "errno %d", errno);
+	TEST_ASSERT_EQ(info.nr_mailboxes, 1);
+	TEST_ASSERT(ioctl(self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg) < 0 && errno == EAGAIN,
+		    "errno %d", errno);
+	TEST_ASSERT(!fd_poll(self->fd, POLLIN, 0), "there is something to read");
+	TEST_ASSERT(write(self->fd, &resp, sizeof(resp)) < 0 && errno == ENOENT, "errno %d", errno);
+	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_RECOVER), "errno %d", errno);
+
+	server_start(&server, &dev, dup(self->fd), WAY_IOCTL, IOREGIONFD_ANY);
+	server_wait_asleep(&server);
+	region_add(self->vms[0], &self->ch, REGION, SIZE, USER_DATA(0), 0);
+	op = op_read(self->vcpus[0], 8, REGION);
+	dev.mem[3] = 0x11;
+	run_done(self->vcpus[0]);
+	TEST_ASSERT_EQ(op->val, 0x11000000);
+	kvm_vm_free(self->vms[0]);
+	self->vms[0] = NULL;
+	server_join(&server, -ENODEV);
+}
+
+/* The first that succeeds decides, and for good. */
+TEST_F(bind, to_the_first)
+{
+	TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION, 0), 0);
+	TEST_ASSERT_EQ(set_region(self->vms[1], &self->ch, REGION, 0), -EXDEV);
+	expect_served(self, 0);
+	TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION, KVM_IOREGION_DEASSIGN), 0);
+	TEST_ASSERT_EQ(set_region(self->vms[1], &self->ch, REGION, 0), -EXDEV);
+	kvm_vm_free(self->vms[0]);
+	self->vms[0] = NULL;
+	TEST_ASSERT(fd_poll(self->fd, POLLHUP, 0), "the end is not seen");
+	TEST_ASSERT_EQ(set_region(self->vms[1], &self->ch, REGION, 0), -EXDEV);
+}
+
+/* One that fails does not. */
+TEST_F(bind, not_by_a_failure)
+{
+	struct channel other = channel_of(create_ioregionfd(self->vms[0], 1, 1));
+	struct kvm_ioregionfd args;
+
+	TEST_ASSERT_EQ(set_region(self->vms[0], &other, REGION, 0), 0);
+	TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION, 0), -EEXIST);
+	args = region_args(&self->ch, REGION + SIZE, SIZE, 0, 0);
+	args.write_fd = other.kvm_wr;
+	TEST_ASSERT(__vm_ioctl(self->vms[0], KVM_SET_IOREGIONFD, &args) && errno == EINVAL,
+		    "errno %d", errno);
+	TEST_ASSERT_EQ(set_region(self->vms[1], &self->ch, REGION, 0), 0);
+	expect_served(self, 1);
+	TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION + SIZE, 0), -EXDEV);
+	close(other.kvm_rd);
+}
+
+/* What a VM has no room for is refused, and is nobody's still. */
+TEST_F(bind, accounted_to_the_vm)
+{
+	static int fds[400];
+	int i, nr, r = 0;
+
+	for (nr = 0; nr < ARRAY_SIZE(fds); nr++) {
+		struct channel ch;
+
+		fds[nr] = create(1, KVM_IOREGIONFD_MAX_POSTED);
+		TEST_ASSERT(fds[nr] >= 0, "errno %d", -fds[nr]);
+		ch = channel_of(fds[nr]);
+		r = set_region(self->vms[0], &ch, REGION + nr * SIZE, 0);
+		if (r)
+			break;
+	}
+	TEST_ASSERT_EQ(r, -ENOSPC);
+	printf("# %d channels\n", nr);
+	self->ch = channel_of(fds[nr]);
+	TEST_ASSERT_EQ(set_region(self->vms[1], &self->ch, REGION, 0), 0);
+	expect_served(self, 1);
+	/* What goes makes room. */
+	close(fds[0]);
+	TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION, 0), -EXDEV);
+	self->ch = channel_of(self->fd);
+	TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION + nr * SIZE, 0), 0);
+	for (i = 1; i <= nr; i++)
+		close(fds[i]);
+}
+
+/*
+ * Two VMs want it at the same time, and each tries what fails, too.
+ */
+#define RACE_TURNS	300
+
+struct racer {
+	struct kvm_vm *vm;
+	struct channel *ch;
+	pthread_t thread;
+	pthread_barrier_t *barrier;
+	int won, lost, other;
+};
+
+static void *racer_main(void *arg)
+{
+	struct racer *racer = arg;
+	int i, r;
+
+	for (i = 0; i < RACE_TURNS; i++) {
+		pthread_barrier_wait(racer->barrier);
+		/* There is one already: it may not bind the channel. */
+		r = set_region(racer->vm, racer->ch, REGION + SIZE, 0);
+		if (r != -EEXIST && r != -EXDEV)
+			racer->other = r ?: 1;
+		r = set_region(racer->vm, racer->ch, REGION, 0);
+		if (!r)
+			racer->won++;
+		else if (r == -EXDEV)
+			racer->lost++;
+		else
+			racer->other = r;
+		pthread_barrier_wait(racer->barrier);
+		if (!r)
+			TEST_ASSERT_EQ(set_region(racer->vm, racer->ch, REGION,
+						  KVM_IOREGION_DEASSIGN), 0);
+		pthread_barrier_wait(racer->barrier);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(bind, race, 100)
+{
+	struct racer racers[2] = { 0 };
+	struct channel occupant[2], ch;
+	pthread_barrier_t barrier;
+	int i, total = 0;
+
+	pthread_barrier_init(&barrier, NULL, 3);
+	for (i = 0; i < 2; i++) {
+		occupant[i] = channel_of(create_ioregionfd(self->vms[i], 1, 1));
+		TEST_ASSERT_EQ(set_region(self->vms[i], &occupant[i], REGION + SIZE, 0), 0);
+		racers[i] = (struct racer){ self->vms[i], &ch, .barrier = &barrier };
+		TEST_ASSERT(!pthread_create(&racers[i].thread, NULL, racer_main, &racers[i]),
+			    "pthread_create() failed");
+	}
+	for (i = 0; i < RACE_TURNS; i++) {
+		ch = channel_of(create(1, 1));
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+		close(ch.kvm_rd);
+	}
+	for (i = 0; i < 2; i++) {
+		pthread_join(racers[i].thread, NULL);
+		TEST_ASSERT_EQ(racers[i].other, 0);
+		printf("# VM %d: won %d, lost %d\n", i, racers[i].won, racers[i].lost);
+		total += racers[i].won;
+		close(occupant[i].kvm_rd);
+	}
+	/* While one is about to fail with it, the other is told that it is not his. */
+	TEST_ASSERT(total <= RACE_TURNS && total > 0, "%d bindings", total);
+}
+
+/* Closed before it was anybody's, and while it is bound. */
+TEST_F(bind, closed)
+{
+	int i, fd;
+
+	for (i = 0; i < 50; i++) {
+		fd = create(4, 1024);
+		TEST_ASSERT(fd >= 0, "errno %d", -fd);
+		self->ch = channel_of(fd);
+		if (i & 1)
+			TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION, 0), 0);
+		close(fd);
+		if (i & 1)
+			TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION,
+						  KVM_IOREGION_DEASSIGN), 0);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	return ioregion_test_main(argc, argv);
+}
