@@ -16,14 +16,11 @@
 #include <linux/types.h>
 #include <uapi/linux/virtio_config.h>
 
-struct vhost_dev;
-struct vhost_virtqueue;
-
-/* Only the split layout out of order is vhost.c's. */
+/* Only the split layout out of order is vhost.c's. The order is enum vring_layout's. */
 enum vhost_layout {
 	VHOST_SPLIT,
-	VHOST_SPLIT_IN_ORDER,
 	VHOST_PACKED,
+	VHOST_SPLIT_IN_ORDER,
 	VHOST_PACKED_IN_ORDER,
 };
 
@@ -81,8 +78,39 @@ struct vhost_ring {
 
 #define VHOST_RING_FEATURES	(BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER))
 
+/**
+ * vhost_ring_features() - what a backend may offer that uses buffers in order
+ *
+ * Context: any.
+ * Return: feature bits, less what module parameters withhold.
+ */
 u64 vhost_ring_features(void);
+
+/**
+ * vhost_ring_check_features() - may these features be set?
+ * @dev: the device
+ * @features: all that are to be in force
+ *
+ * Context: the caller holds the mutex of @dev and goes on holding it until the features
+ * are set. May sleep.
+ * Return: 0; -EINVAL if a layout is chosen without VIRTIO_F_VERSION_1; -EOPNOTSUPP if a
+ * feature is withheld that is not in force; -EBUSY if the layout would change of a
+ * virtqueue that has a backend.
+ */
 int vhost_ring_check_features(struct vhost_dev *dev, u64 features);
-void vhost_discard_handle(struct vhost_virtqueue *vq, u32 handle);
+
+/**
+ * vhost_discard_handle() - vhost_discard_vq_desc() of one buffer
+ * @vq: the virtqueue
+ * @handle: what vhost_get_vq_desc() returned last
+ *
+ * Context: the caller holds the mutex of @vq.
+ */
+static inline void vhost_discard_handle(struct vhost_virtqueue *vq, u32 handle)
+{
+	struct vring_used_elem elem = { .id = cpu_to_vhost32(vq, handle) };
+
+	vhost_discard_vq_desc(vq, &elem, 1);
+}
 
 #endif

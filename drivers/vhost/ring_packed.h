@@ -12,6 +12,14 @@
 #ifndef _DRIVERS_VHOST_RING_PACKED_H
 #define _DRIVERS_VHOST_RING_PACKED_H
 
+#ifndef VHOST_C
+#error "This header has functions for vhost.c, and only that may include it."
+#endif
+
+/* A position has 15 bits */
+#define VHOST_PACKED_MAX	BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
+#define VHOST_PACKED_WRAP	BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
+
 #define VHOST_PACKED_AVAIL	BIT(VRING_PACKED_DESC_F_AVAIL)
 #define VHOST_PACKED_USED	BIT(VRING_PACKED_DESC_F_USED)
 
@@ -125,6 +133,15 @@ bad:
 	return -EFAULT;
 }
 
+static __always_inline int vhost_packed_prefetch(struct vhost_virtqueue *vq,
+						 unsigned int descs, unsigned int max)
+{
+	u16 position = vhost_packed_after(vq, vq->last_avail_idx, descs);
+	unsigned int i = vhost_packed_index(position);
+
+	return vhost_packed_read(vq, position, vq->ring->run, min(max, vq->num - i));
+}
+
 static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr,
 				     u64 word, unsigned int descs)
 {
@@ -167,8 +184,8 @@ static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_bu
 }
 
 /* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
-static __always_inline int vhost_packed_got(struct vhost_virtqueue *vq, u16 id,
-					    unsigned int descs, enum vhost_layout layout)
+static __always_inline int vhost_packed_commit(struct vhost_virtqueue *vq, u16 id,
+					       unsigned int descs, enum vhost_layout layout)
 {
 	unsigned int place = vhost_packed_index(vq->last_avail_idx);
 	struct vhost_ring *ring = vq->ring;
@@ -194,7 +211,24 @@ static __always_inline int vhost_packed_got(struct vhost_virtqueue *vq, u16 id,
 	return handle;
 }
 
-static void vhost_packed_back(struct vhost_virtqueue *vq, unsigned int descs)
+static noinline int
+vhost_packed_get(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+		 unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+		 unsigned int *log_num)
+{
+	return vhost_ring_get(vq, iov, iov_size, out_num, in_num, log, log_num, VHOST_PACKED);
+}
+
+static noinline int
+vhost_packed_in_order_get(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+			  unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+			  unsigned int *log_num)
+{
+	return vhost_ring_get(vq, iov, iov_size, out_num, in_num, log, log_num,
+			      VHOST_PACKED_IN_ORDER);
+}
+
+static void vhost_packed_rewind(struct vhost_virtqueue *vq, unsigned int descs)
 {
 	unsigned int i = vhost_packed_index(vq->last_avail_idx);
 	u16 wrap = vq->last_avail_idx & VHOST_PACKED_WRAP;
@@ -217,7 +251,7 @@ static noinline void vhost_packed_discard(struct vhost_virtqueue *vq,
 
 	while (n--)
 		descs += vhost_handle_descs(vhost32_to_cpu(vq, heads[n].id));
-	vhost_packed_back(vq, descs);
+	vhost_packed_rewind(vq, descs);
 }
 
 /* From the descriptor at @place to that at @position */
@@ -230,15 +264,15 @@ static __always_inline unsigned int vhost_packed_since(const struct vhost_virtqu
 }
 
 /* vhost_discard_vq_desc(), in order, of all buffers from @heads on */
-static noinline void vhost_packed_back_to(struct vhost_virtqueue *vq,
-					  const struct vring_used_elem *heads, int n)
+static noinline void vhost_packed_in_order_discard(struct vhost_virtqueue *vq,
+						   const struct vring_used_elem *heads, int n)
 {
 	unsigned int place;
 
 	if (!n)
 		return;
 	place = vhost_handle_place(vhost32_to_cpu(vq, heads->id));
-	vhost_packed_back(vq, vhost_packed_since(vq, place, vq->last_avail_idx) ?: vq->num);
+	vhost_packed_rewind(vq, vhost_packed_since(vq, place, vq->last_avail_idx) ?: vq->num);
 }
 
 /* All of a used descriptor but the address, which means nothing there */
@@ -336,9 +370,9 @@ vhost_packed_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem 
  * vhost_add_used_n(). The driver looks for the first descriptor, so that is written
  * last: a packet in several buffers is there as a whole or not at all.
  */
-static __always_inline int vhost_packed_used(struct vhost_virtqueue *vq,
-					     const struct vring_used_elem *heads,
-					     unsigned int count, enum vhost_layout layout)
+static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
+						   const struct vring_used_elem *heads,
+						   unsigned int count, enum vhost_layout layout)
 {
 	struct vring_packed_desc __user *ring = vhost_packed_ring(vq);
 	struct vring_packed_desc __user *to;
@@ -390,14 +424,14 @@ bad:
 static noinline int vhost_packed_add_used(struct vhost_virtqueue *vq,
 					  struct vring_used_elem *heads, unsigned int count)
 {
-	return vhost_packed_used(vq, heads, count, VHOST_PACKED);
+	return __vhost_packed_add_used(vq, heads, count, VHOST_PACKED);
 }
 
 static noinline int vhost_packed_in_order_add_used(struct vhost_virtqueue *vq,
 						   struct vring_used_elem *heads,
 						   unsigned int count)
 {
-	return vhost_packed_used(vq, heads, count, VHOST_PACKED_IN_ORDER);
+	return __vhost_packed_add_used(vq, heads, count, VHOST_PACKED_IN_ORDER);
 }
 
 /* vhost_notify() */
@@ -472,7 +506,7 @@ static u16 vhost_packed_end(const struct vhost_virtqueue *vq)
 }
 
 /* vhost_get_avail_idx(): whether there are new descriptors, or -EFAULT. */
-static int vhost_packed_more_avail(struct vhost_virtqueue *vq)
+static int vhost_packed_avail(struct vhost_virtqueue *vq)
 {
 	struct vhost_desc desc;
 
@@ -482,7 +516,7 @@ static int vhost_packed_more_avail(struct vhost_virtqueue *vq)
 /* vhost_vq_avail_empty() */
 static bool vhost_packed_avail_empty(struct vhost_dev *dev, struct vhost_virtqueue *vq)
 {
-	return !vq->ring->ahead && !vhost_packed_more_avail(vq);
+	return !vq->ring->ahead && !vhost_packed_avail(vq);
 }
 
 /* vhost_enable_notify() */
@@ -499,7 +533,7 @@ static bool vhost_packed_enable_notify(struct vhost_dev *dev, struct vhost_virtq
 		return false;
 	/* They may have added one meanwhile. Pairs with the driver's virtio_mb(). */
 	smp_mb();
-	return vhost_packed_more_avail(vq) > 0;
+	return vhost_packed_avail(vq) > 0;
 }
 
 /* vhost_disable_notify(). An event that was passed needs no change. */
@@ -512,6 +546,68 @@ static void vhost_packed_disable_notify(struct vhost_dev *dev, struct vhost_virt
 		vhost_packed_write_event(vq, 0, VRING_PACKED_EVENT_FLAG_DISABLE);
 }
 
+/* VHOST_SET_VRING_NUM: sizes of the packed ring are not limited to powers of two. */
+static bool vhost_ring_num_ok(struct vhost_virtqueue *vq, unsigned int num)
+{
+	if (!num || num > U16_MAX)
+		return false;
+	return is_power_of_2(num) ||
+		(vq->dev->use_worker && vhost_has_feature(vq, VIRTIO_F_RING_PACKED) &&
+		 num <= VHOST_PACKED_MAX);
+}
+
+/*
+ * VHOST_SET_VRING_BASE of the packed ring: both positions, or, as DPDK has it, the
+ * available one and zero. Zero as a used position is said only by who knows of two, and
+ * then only with buffers outstanding on the lap where it is true; it is not believed.
+ */
+static void vhost_packed_set_base(struct vhost_virtqueue *vq)
+{
+	vq->has_base = true;
+	if (vq->dev->use_worker && !vq->last_used_idx)
+		vq->last_used_idx = vq->last_avail_idx;
+}
+
+/* VHOST_GET_VRING_BASE. In order, what was not used will be fetched again. */
+static u32 vhost_packed_get_base(const struct vhost_virtqueue *vq)
+{
+	bool again = vq->ring && vq->ring->layout == VHOST_PACKED_IN_ORDER;
+
+	return (u32)vq->last_used_idx << 16 | (again ? vq->last_used_idx : vq->last_avail_idx);
+}
+
+/* The base of a packed ring that nobody has used, for who does not say */
+static void vhost_packed_first_base(struct vhost_virtqueue *vq)
+{
+	vq->has_base = true;
+	vq->last_avail_idx = VHOST_PACKED_WRAP;
+	vq->last_used_idx = VHOST_PACKED_WRAP;
+}
+
+/* Descriptors and event suppression are read and written in words. */
+static bool vhost_packed_aligned(struct vhost_virtqueue *vq, const void __user *desc,
+				 const void __user *driver, const void __user *device)
+{
+	return !vhost_has_feature(vq, VIRTIO_F_RING_PACKED) ||
+		(IS_ALIGNED((uintptr_t)desc, sizeof(struct vring_packed_desc)) &&
+		 IS_ALIGNED((uintptr_t)driver | (uintptr_t)device,
+			    sizeof(struct vring_packed_desc_event)));
+}
+
+/* vq_meta_prefetch(): the ring of descriptors is read and written. */
+static bool vhost_packed_meta_prefetch(struct vhost_virtqueue *vq)
+{
+	u64 desc = (uintptr_t)vq->desc, driver = (uintptr_t)vq->avail, device = (uintptr_t)vq->used;
+	u64 size = vhost_get_desc_size(vq, vq->num);
+
+	return iotlb_access_ok(vq, VHOST_MAP_WO, desc, size, VHOST_ADDR_DESC) &&
+		iotlb_access_ok(vq, VHOST_MAP_RO, desc, size, VHOST_ADDR_DESC) &&
+		iotlb_access_ok(vq, VHOST_MAP_RO, driver, vhost_get_avail_size(vq, vq->num),
+				VHOST_ADDR_AVAIL) &&
+		iotlb_access_ok(vq, VHOST_MAP_WO, device, vhost_get_used_size(vq, vq->num),
+				VHOST_ADDR_USED);
+}
+
 /* vhost_vq_init_access() */
 static int vhost_packed_init(struct vhost_virtqueue *vq)
 {
@@ -519,7 +615,7 @@ static int vhost_packed_init(struct vhost_virtqueue *vq)
 	bool off = vq->used_flags & VRING_USED_F_NO_NOTIFY;
 
 	if (!vq->has_base)
-		vhost_ring_first_base(vq);
+		vhost_packed_first_base(vq);
 	avail = vhost_packed_index(vq->last_avail_idx);
 	used = vhost_packed_index(vq->last_used_idx);
 	if (avail >= vq->num || used >= vq->num || vq->num > VHOST_PACKED_MAX)
@@ -540,5 +636,25 @@ static int vhost_packed_init(struct vhost_virtqueue *vq)
 	return vhost_packed_write_event(vq, 0, off ? VRING_PACKED_EVENT_FLAG_DISABLE :
 						     VRING_PACKED_EVENT_FLAG_ENABLE);
 }
+
+static const struct vhost_ring_ops vhost_packed_ops = {
+	.get = vhost_packed_get,
+	.discard = vhost_packed_discard,
+	.add_used = vhost_packed_add_used,
+	.notify = vhost_packed_notify,
+	.avail_empty = vhost_packed_avail_empty,
+	.enable_notify = vhost_packed_enable_notify,
+	.disable_notify = vhost_packed_disable_notify,
+};
+
+static const struct vhost_ring_ops vhost_packed_in_order_ops = {
+	.get = vhost_packed_in_order_get,
+	.discard = vhost_packed_in_order_discard,
+	.add_used = vhost_packed_in_order_add_used,
+	.notify = vhost_packed_notify,
+	.avail_empty = vhost_packed_avail_empty,
+	.enable_notify = vhost_packed_enable_notify,
+	.disable_notify = vhost_packed_disable_notify,
+};
 
 #endif

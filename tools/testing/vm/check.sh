@@ -38,14 +38,14 @@ checkpatch() {
 
 checkpatch_files() {
 	local rc=0 files
-	mapfile -t files < <(grep '\.[ch]$' build/linux/.laid | grep -vE '/trace\.h$|/vhost/ring_ops\.h$'
+	mapfile -t files < <(grep '\.[ch]$' build/linux/.laid | grep -vE '/trace\.h$|/vhost/ring_common\.h$'
 		find "$top"/tools/{vmm,testing/vm} -name '*.[ch]')
 	checkpatch '' -f "${files[@]}" || rc=1
 	# trace events have a layout of their own
 	mapfile -t files < <(grep '/trace\.h$' build/linux/.laid)
 	checkpatch ,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,SPACING -f "${files[@]}" || rc=1
 	# the name of an operation, looked up in the table of each layout
-	checkpatch ,MACRO_ARG_REUSE -f drivers/vhost/ring_ops.h || rc=1
+	checkpatch ,MACRO_ARG_REUSE -f drivers/vhost/ring_common.h || rc=1
 	return "$rc"
 }
 

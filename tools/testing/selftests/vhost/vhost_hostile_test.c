@@ -109,7 +109,7 @@ FIXTURE_TEARDOWN(hostile)
  * One malformed buffer each, or nearly so. The first descriptors of the ring are these;
  * what is of 0 bytes at 0 is none.
  */
-enum { SPLIT = 1, SPLIT_IN_ORDER = 2, PACKED = 4, PACKED_IN_ORDER = 8 };
+enum { SPLIT = 1, PACKED = 2, SPLIT_IN_ORDER = 4, PACKED_IN_ORDER = 8 };
 #define ANY_SPLIT	(SPLIT | SPLIT_IN_ORDER)
 #define ANY_PACKED	(PACKED | PACKED_IN_ORDER)
 #define ANY		(ANY_SPLIT | ANY_PACKED)
@@ -233,7 +233,7 @@ static void make(struct test *test, uint64_t data, struct raw *table, uint64_t t
 TEST_F(hostile, each)
 {
 	struct test *test = &self->test;
-	unsigned int layout = 1U << (variant->kind.packed * 2 + variant->kind.in_order), done = 0;
+	unsigned int layout = 1U << (variant->kind.packed + variant->kind.in_order * 2), done = 0;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(malformed); i++) {
 		const struct malformed *bad = &malformed[i];

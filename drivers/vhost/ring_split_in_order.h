@@ -6,11 +6,15 @@
  * available ring is not read, except for its index: it is where the last buffer ended.
  * A driver that does otherwise gets its own buffers wrong.
  */
-#ifndef _DRIVERS_VHOST_RING_SPLIT_H
-#define _DRIVERS_VHOST_RING_SPLIT_H
+#ifndef _DRIVERS_VHOST_RING_SPLIT_IN_ORDER_H
+#define _DRIVERS_VHOST_RING_SPLIT_IN_ORDER_H
+
+#ifndef VHOST_C
+#error "This header has functions for vhost.c, and only that may include it."
+#endif
 
 /* The head, from the ring, where the last buffer is not known. */
-static int vhost_split_resync(struct vhost_virtqueue *vq)
+static int vhost_split_in_order_resync(struct vhost_virtqueue *vq)
 {
 	__virtio16 head;
 
@@ -28,7 +32,7 @@ static int vhost_split_resync(struct vhost_virtqueue *vq)
 }
 
 /* Whether there is a buffer, and where its head is known. 1: it is; 0: no buffer; -errno. */
-static int vhost_split_avail(struct vhost_virtqueue *vq)
+static int vhost_split_in_order_avail(struct vhost_virtqueue *vq)
 {
 	int ret;
 
@@ -37,15 +41,15 @@ static int vhost_split_avail(struct vhost_virtqueue *vq)
 		if (unlikely(ret <= 0))
 			return ret;
 	}
-	return likely(!vq->ring->resync) ? 1 : vhost_split_resync(vq) ?: 1;
+	return likely(!vq->ring->resync) ? 1 : vhost_split_in_order_resync(vq) ?: 1;
 }
 
 /*
  * Read descriptors from @first on, at most @max: as many as there are buffers available,
  * of which each has one at least. Returns how many, or -EFAULT.
  */
-static int vhost_split_read(struct vhost_virtqueue *vq, unsigned int first, struct vhost_desc *to,
-			    unsigned int max)
+static int vhost_split_in_order_read(struct vhost_virtqueue *vq, unsigned int first,
+				     struct vhost_desc *to, unsigned int max)
 {
 	unsigned int i, n = min(max, (u16)(vq->avail_idx - vq->last_avail_idx));
 	vring_desc_t __user *from;
@@ -75,8 +79,23 @@ bad:
 	return -EFAULT;
 }
 
-static int vhost_split_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr,
-				    u64 word)
+static __always_inline int vhost_split_in_order_prefetch(struct vhost_virtqueue *vq,
+							 unsigned int descs, unsigned int max)
+{
+	struct vhost_ring *ring = vq->ring;
+	unsigned int first;
+	int ret;
+
+	/* In the middle of a chain it is available */
+	ret = descs ? 1 : vhost_split_in_order_avail(vq);
+	if (ret <= 0)
+		return ret;
+	first = (ring->next_head + descs) & (vq->num - 1);
+	return vhost_split_in_order_read(vq, first, ring->run, min(max, vq->num - first));
+}
+
+static int vhost_split_in_order_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf,
+					     u64 addr, u64 word, unsigned int descs)
 {
 	struct vring_desc indirect = {
 		.addr = cpu_to_vhost64(vq, addr),
@@ -89,7 +108,8 @@ static int vhost_split_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf
 }
 
 /* A buffer of @descs descriptors was fetched. Returns its handle. */
-static __always_inline int vhost_split_got(struct vhost_virtqueue *vq, unsigned int descs)
+static __always_inline int vhost_split_in_order_commit(struct vhost_virtqueue *vq,
+						       unsigned int descs)
 {
 	unsigned int place = vq->last_avail_idx++ & (vq->num - 1);
 	struct vhost_ring *ring = vq->ring;
@@ -99,9 +119,18 @@ static __always_inline int vhost_split_got(struct vhost_virtqueue *vq, unsigned 
 	return place ^ VHOST_HANDLE;
 }
 
+static noinline int
+vhost_split_in_order_get(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+			 unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+			 unsigned int *log_num)
+{
+	return vhost_ring_get(vq, iov, iov_size, out_num, in_num, log, log_num,
+			      VHOST_SPLIT_IN_ORDER);
+}
+
 /* vhost_discard_vq_desc(), of all buffers from @heads on */
-static noinline void vhost_split_back_to(struct vhost_virtqueue *vq,
-					 const struct vring_used_elem *heads, int n)
+static noinline void vhost_split_in_order_discard(struct vhost_virtqueue *vq,
+						  const struct vring_used_elem *heads, int n)
 {
 	unsigned int place, back;
 
@@ -120,8 +149,9 @@ static noinline void vhost_split_back_to(struct vhost_virtqueue *vq,
  * many buffers it stands for; or 0: the backend used what it did not fetch.
  */
 static __always_inline unsigned int
-vhost_split_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *heads,
-		      unsigned int count, unsigned int *i, u16 used, struct vring_used_elem *elem)
+vhost_split_in_order_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *heads,
+			       unsigned int count, unsigned int *i, u16 used,
+			       struct vring_used_elem *elem)
 {
 	unsigned int next = vhost_used_next(heads, count, *i), mask = vq->num - 1;
 	unsigned int place = vhost_handle_place(vhost32_to_cpu(vq, heads[next].id)) & mask;
@@ -142,8 +172,8 @@ vhost_split_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *
 }
 
 /* One of them, which with an IOTLB may be in two pages */
-static int vhost_split_write_used(struct vhost_virtqueue *vq, unsigned int place,
-				  struct vring_used_elem elem)
+static int vhost_split_in_order_write_used(struct vhost_virtqueue *vq, unsigned int place,
+					   struct vring_used_elem elem)
 {
 	if (unlikely(vhost_put_used(vq, &elem, place, 1)))
 		return -EFAULT;
@@ -156,7 +186,7 @@ static int vhost_split_write_used(struct vhost_virtqueue *vq, unsigned int place
 }
 
 /* The index in memory, which says that there are more used elements */
-static int vhost_split_write_used_idx(struct vhost_virtqueue *vq)
+static int vhost_split_in_order_write_used_idx(struct vhost_virtqueue *vq)
 {
 	/* The elements before it. Pairs with the driver's virtio_rmb(). */
 	smp_wmb();
@@ -173,8 +203,9 @@ static int vhost_split_write_used_idx(struct vhost_virtqueue *vq)
 }
 
 /* vhost_add_used_n() */
-static noinline int vhost_split_add_used(struct vhost_virtqueue *vq,
-					 struct vring_used_elem *heads, unsigned int count)
+static noinline int vhost_split_in_order_add_used(struct vhost_virtqueue *vq,
+						  struct vring_used_elem *heads,
+						  unsigned int count)
 {
 	vring_used_elem_t __user *ring = vq->used->ring;
 	struct vring_used_elem elem;
@@ -186,7 +217,7 @@ static noinline int vhost_split_add_used(struct vhost_virtqueue *vq,
 		if (!user_write_access_begin(ring, vq->num * sizeof(*ring)))
 			goto bad;
 		while (i < count) {
-			n = vhost_split_next_used(vq, heads, count, &i, used, &elem);
+			n = vhost_split_in_order_next_used(vq, heads, count, &i, used, &elem);
 			if (unlikely(!n))
 				goto fault;
 			place = used & (vq->num - 1);
@@ -197,8 +228,8 @@ static noinline int vhost_split_add_used(struct vhost_virtqueue *vq,
 		user_write_access_end();
 	}
 	while (i < count) {
-		n = vhost_split_next_used(vq, heads, count, &i, used, &elem);
-		if (!n || vhost_split_write_used(vq, used & (vq->num - 1), elem))
+		n = vhost_split_in_order_next_used(vq, heads, count, &i, used, &elem);
+		if (!n || vhost_split_in_order_write_used(vq, used & (vq->num - 1), elem))
 			goto bad;
 		used += n;
 	}
@@ -208,7 +239,7 @@ static noinline int vhost_split_add_used(struct vhost_virtqueue *vq,
 	/* All the indices were used since: the one that was signalled says nothing any more */
 	if ((u16)(used - vq->signalled_used) < n)
 		vq->signalled_used_valid = false;
-	if (likely(!vhost_split_write_used_idx(vq)))
+	if (likely(!vhost_split_in_order_write_used_idx(vq)))
 		return 0;
 	goto bad;
 
@@ -218,5 +249,26 @@ bad:
 	vq_err(vq, "Failed to write used elements\n");
 	return -EFAULT;
 }
+
+/*
+ * vhost_vq_init_access(), when it is known what was used. In order, what was fetched and
+ * not used is fetched again: no buffer is with the device when it starts. It may be more
+ * than the ring has only if one of both is wrong.
+ */
+static void vhost_split_in_order_init(struct vhost_virtqueue *vq)
+{
+	if (vq->ring && (u16)(vq->last_avail_idx - vq->last_used_idx) <= vq->num)
+		vq->last_avail_idx = vq->last_used_idx;
+}
+
+static const struct vhost_ring_ops vhost_split_in_order_ops = {
+	.get = vhost_split_in_order_get,
+	.discard = vhost_split_in_order_discard,
+	.add_used = vhost_split_in_order_add_used,
+	.notify = vhost_notify,
+	.avail_empty = vhost_split_avail_empty,
+	.enable_notify = vhost_split_enable_notify,
+	.disable_notify = vhost_split_disable_notify,
+};
 
 #endif

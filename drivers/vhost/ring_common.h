@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the layouts of ring.h have in common: the buffer that is being fetched, the handle
+ * for it, and the choice of the functions of a layout
+ *
+ * Included by vhost.c, and then ring_split_in_order.h and ring_packed.h, which have the
+ * same functions each under the same names.
+ */
+#ifndef _DRIVERS_VHOST_RING_COMMON_H
+#define _DRIVERS_VHOST_RING_COMMON_H
+
+#ifndef VHOST_C
+#error "This header has functions for vhost.c, and only that may include it."
+#endif
+
+/* What the layouts use of vhost.c that comes later there */
+static bool iotlb_access_ok(struct vhost_virtqueue *vq, int access, u64 addr, u64 len, int type);
+static int log_write_hva(struct vhost_virtqueue *vq, u64 hva, u64 len);
+static int log_used(struct vhost_virtqueue *vq, u64 used_offset, u64 len);
+static int get_indirect(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+			unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+			unsigned int *log_num, struct vring_desc *indirect);
+
+static inline bool vhost_ring_is_packed(const struct vhost_virtqueue *vq)
+{
+	return vq->ring && vq->ring->layout != VHOST_SPLIT_IN_ORDER;
+}
+
+/* Where the memory of the ring is, of which no part may be elsewhere. NULL: not there. */
+static noinline void __user *vhost_ring_iotlb_uaddr(struct vhost_virtqueue *vq, void __user *addr,
+						    unsigned int size, int type, int access)
+{
+	void __user *uaddr = vhost_vq_meta_fetch(vq, (u64)(uintptr_t)addr, size, type);
+	int ret;
+
+	if (uaddr)
+		return uaddr;
+	ret = translate_desc(vq, (u64)(uintptr_t)addr, size, vq->iotlb_iov,
+			     ARRAY_SIZE(vq->iotlb_iov), access);
+	if (ret != 1 || vq->iotlb_iov[0].iov_len != size)
+		return NULL;
+	return vq->iotlb_iov[0].iov_base;
+}
+
+static __always_inline void __user *vhost_ring_uaddr(struct vhost_virtqueue *vq, void __user *addr,
+						     unsigned int size, int type, int access)
+{
+	return unlikely(vq->iotlb) ? vhost_ring_iotlb_uaddr(vq, addr, size, type, access) : addr;
+}
+
+/* What of a descriptor is not its address; id is of the packed layout */
+static __always_inline u64 vhost_desc_word(u32 len, u16 id, u16 flags)
+{
+	return len | (u64)id << 32 | (u64)flags << 48;
+}
+
+static __always_inline u16 vhost_desc_id(u64 word)
+{
+	return word >> 32;
+}
+
+static __always_inline u16 vhost_desc_flags(u64 word)
+{
+	return word >> 48;
+}
+
+/* The buffer that vhost_get_vq_desc() fetches */
+struct vhost_buf {
+	struct iovec *iov;
+	unsigned int iov_size;
+	unsigned int out;
+	unsigned int in;
+	struct vhost_log *log;
+	unsigned int *log_num;
+};
+
+/*
+ * translate_desc(), which searches a tree. Mostly the next descriptor is where the last
+ * one was, and the memory table is writable.
+ */
+static int vhost_buf_search(struct vhost_virtqueue *vq, u64 addr, u32 len, struct iovec *iov,
+			    int iov_size, int access)
+{
+	int ret = translate_desc(vq, addr, len, iov, iov_size, access);
+	struct vhost_iotlb_map *map;
+
+	if (ret < 0) {
+		if (ret != -EAGAIN)
+			vq_err(vq, "Translation failure %d of %u bytes at %llx\n", ret, len, addr);
+		return ret;
+	}
+	map = vq->iotlb ? NULL : vhost_iotlb_itree_first(vq->umem, addr, addr);
+	if (map) {
+		vq->ring->map.start = map->start;
+		vq->ring->map.size = map->last - map->start + 1;
+		vq->ring->map.uaddr = map->addr;
+	}
+	return ret;
+}
+
+/* Where @len bytes at @addr are, if that is in the part that was found last */
+static __always_inline bool vhost_map_find(const struct vhost_virtqueue *vq, u64 addr, u32 len,
+					   struct iovec *iov)
+{
+	u64 offset = addr - vq->ring->map.start;
+
+	/* Not for a length of 0 either */
+	if (unlikely(offset >= vq->ring->map.size || len - 1ULL >= vq->ring->map.size - offset))
+		return false;
+	iov->iov_base = (void __user *)(uintptr_t)(vq->ring->map.uaddr + offset);
+	iov->iov_len = len;
+	return true;
+}
+
+/* Add the piece that a descriptor stands for. -EAGAIN: its address has been asked for. */
+static int vhost_buf_add(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr, u64 word)
+{
+	bool write = vhost_desc_flags(word) & VRING_DESC_F_WRITE;
+	unsigned int n = buf->out + buf->in;
+	struct iovec *iov = buf->iov + n;
+	u32 len = word;
+	int ret = 1;
+
+	if (n == buf->iov_size || !vhost_map_find(vq, addr, len, iov))
+		ret = vhost_buf_search(vq, addr, len, iov, buf->iov_size - n,
+				       write ? VHOST_ACCESS_WO : VHOST_ACCESS_RO);
+	if (unlikely(ret < 0))
+		return ret;
+	if (!write) {
+		if (unlikely(buf->in)) {
+			vq_err(vq, "A readable descriptor after a writable one\n");
+			return -EINVAL;
+		}
+		buf->out += ret;
+		return 0;
+	}
+	buf->in += ret;
+	if (unlikely(buf->log && ret)) {
+		buf->log[*buf->log_num].addr = addr;
+		buf->log[*buf->log_num].len = len;
+		++*buf->log_num;
+	}
+	return 0;
+}
+
+/*
+ * A handle has, in order, the place of the buffer in @fetched. Else it has the Buffer ID
+ * and the number of descriptors less one. The bit on top is so that it is not the size of
+ * the ring, which says that there is none.
+ */
+#define VHOST_HANDLE	BIT(30)
+
+static __always_inline unsigned int vhost_handle_place(u32 handle)
+{
+	return handle ^ VHOST_HANDLE;
+}
+
+static __always_inline u16 vhost_handle_id(u32 handle)
+{
+	return (handle ^ VHOST_HANDLE) >> 15;
+}
+
+static __always_inline unsigned int vhost_handle_descs(u32 handle)
+{
+	return (handle & GENMASK(14, 0)) + 1;
+}
+
+/*
+ * In order, the used element of a buffer in which nothing is written stands for all that
+ * were fetched before it, too. One in which something is written stands for that buffer
+ * alone: not every driver can take what it receives in batches. So this finds the next of
+ * @heads from @i on that needs an element.
+ */
+static __always_inline unsigned int vhost_used_next(const struct vring_used_elem *heads,
+						    unsigned int count, unsigned int i)
+{
+	while (!heads[i].len && i + 1 < count)
+		i++;
+	return i;
+}
+
+/* What was read ahead is to be read again. */
+static inline void vhost_ring_forget_run(struct vhost_virtqueue *vq)
+{
+	vq->ring->next = 0;
+	vq->ring->end = 0;
+}
+
+/*
+ * VHOST_SET_MEM_TABLE, VHOST_SET_VRING_ADDR, and where there is an IOTLB from now on:
+ * addresses mean something else.
+ */
+static void vhost_ring_forget(struct vhost_virtqueue *vq)
+{
+	if (!vq->ring)
+		return;
+	vhost_ring_forget_run(vq);
+	vq->ring->map.size = 0;
+}
+
+static void vhost_ring_free(struct vhost_virtqueue *vq)
+{
+	kvfree(vq->ring);
+	vq->ring = NULL;
+}
+
+/* What fetching a buffer needs of each layout */
+static __always_inline int vhost_split_in_order_prefetch(struct vhost_virtqueue *vq,
+							 unsigned int descs, unsigned int max);
+static int vhost_split_in_order_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf,
+					     u64 addr, u64 word, unsigned int descs);
+static __always_inline int vhost_split_in_order_commit(struct vhost_virtqueue *vq,
+						       unsigned int descs);
+static __always_inline int vhost_packed_prefetch(struct vhost_virtqueue *vq,
+						 unsigned int descs, unsigned int max);
+static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf,
+				     u64 addr, u64 word, unsigned int descs);
+static __always_inline int vhost_packed_commit(struct vhost_virtqueue *vq, u16 id,
+					       unsigned int descs, enum vhost_layout layout);
+
+/*
+ * Read descriptors, @descs after those fetched, where the last ones read are all in
+ * buffers. Returns how many, or 0 if there is none available, or -errno.
+ */
+static noinline int vhost_ring_prefetch(struct vhost_virtqueue *vq, unsigned int descs)
+{
+	/* With an IOTLB the next one may be elsewhere */
+	unsigned int max = vq->iotlb ? 1 : VHOST_RUN;
+	struct vhost_ring *ring = vq->ring;
+	int ret = vhost_ring_is_packed(vq) ?
+		  vhost_packed_prefetch(vq, descs, max) :
+		  vhost_split_in_order_prefetch(vq, descs, max);
+
+	if (ret > 0) {
+		ring->next = 0;
+		ring->end = ret;
+	}
+	return ret;
+}
+
+/* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
+static __always_inline int vhost_ring_commit(struct vhost_virtqueue *vq, u64 word,
+					     unsigned int descs, enum vhost_layout layout)
+{
+	int ret = layout == VHOST_SPLIT_IN_ORDER ?
+		  vhost_split_in_order_commit(vq, descs) :
+		  vhost_packed_commit(vq, vhost_desc_id(word), descs, layout);
+
+	if (unlikely(ret < 0))
+		vhost_ring_forget_run(vq);
+	return ret;
+}
+
+/* A buffer of any kind */
+static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec iov[],
+				       unsigned int iov_size, unsigned int *out_num,
+				       unsigned int *in_num, struct vhost_log *log,
+				       unsigned int *log_num)
+{
+	struct vhost_buf buf = { .iov = iov, .iov_size = iov_size, .log = log, .log_num = log_num };
+	struct vhost_ring *ring = vq->ring;
+	const struct vhost_desc *desc;
+	unsigned int descs = 0;
+	u16 flags;
+	int ret;
+
+	if (unlikely(log))
+		*log_num = 0;
+	do {
+		ret = -EINVAL;
+		if (unlikely(descs == vq->num)) {
+			vq_err(vq, "A chain does not end\n");
+			goto none;
+		}
+		if (ring->next == ring->end) {
+			ret = vhost_ring_prefetch(vq, descs);
+			if (ret <= 0)
+				goto none;
+		}
+		desc = &ring->run[ring->next++];
+		flags = vhost_desc_flags(desc->word);
+		ret = -EINVAL;
+		if (unlikely(flags & VRING_DESC_F_INDIRECT && flags & VRING_DESC_F_NEXT)) {
+			/* Tables without end would keep this busy for minutes */
+			vq_err(vq, "An indirect descriptor that is not the last one\n");
+			goto none;
+		}
+		if (!(flags & VRING_DESC_F_INDIRECT))
+			ret = vhost_buf_add(vq, &buf, desc->addr, desc->word);
+		else if (vhost_ring_is_packed(vq))
+			ret = vhost_packed_get_indirect(vq, &buf, desc->addr, desc->word, descs);
+		else
+			ret = vhost_split_in_order_get_indirect(vq, &buf, desc->addr, desc->word,
+								descs);
+		if (unlikely(ret))
+			goto none;
+		descs++;
+	} while (flags & VRING_DESC_F_NEXT);
+
+	ret = vhost_ring_commit(vq, desc->word, descs, ring->layout);
+	if (unlikely(ret < 0))
+		goto none;
+	*out_num = buf.out;
+	*in_num = buf.in;
+	return ret;
+
+none:
+	vhost_ring_forget_run(vq);
+	*out_num = 0;
+	*in_num = 0;
+	/* The first of a chain becomes available last */
+	if (!ret) {
+		vq_err(vq, "A chain ends after %u descriptors, the next is not available\n", descs);
+		ret = -EINVAL;
+	}
+	return ret;
+}
+
+/* Whether the next buffer, set in @iov and @word, is of one descriptor. */
+static __always_inline bool vhost_ring_get_one(struct vhost_virtqueue *vq, struct iovec *iov,
+					       unsigned int iov_size, u64 *word)
+{
+	struct vhost_ring *ring = vq->ring;
+	const struct vhost_desc *desc = &ring->run[ring->next];
+
+	*word = desc->word;
+	if (vhost_desc_flags(*word) & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT) || !iov_size ||
+	    !vhost_map_find(vq, desc->addr, *word, iov))
+		return false;
+	ring->next++;
+	return true;
+}
+
+static __always_inline int vhost_ring_get(struct vhost_virtqueue *vq, struct iovec iov[],
+					  unsigned int iov_size, unsigned int *out_num,
+					  unsigned int *in_num, struct vhost_log *log,
+					  unsigned int *log_num, enum vhost_layout layout)
+{
+	u64 word;
+	int ret;
+
+	if (vq->ring->next == vq->ring->end) {
+		ret = vhost_ring_prefetch(vq, 0);
+		if (unlikely(ret <= 0)) {
+			*out_num = 0;
+			*in_num = 0;
+			return ret ?: vq->num;
+		}
+	}
+	if (unlikely(log) || !vhost_ring_get_one(vq, iov, iov_size, &word))
+		return vhost_ring_get_any(vq, iov, iov_size, out_num, in_num, log, log_num);
+	*in_num = !!(vhost_desc_flags(word) & VRING_DESC_F_WRITE);
+	*out_num = !*in_num;
+	return vhost_ring_commit(vq, word, 1, layout);
+}
+
+/* What is done with a virtqueue, by the exported function of the name */
+struct vhost_ring_ops {
+	int (*get)(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
+		   unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
+		   unsigned int *log_num);
+	void (*discard)(struct vhost_virtqueue *vq, const struct vring_used_elem *heads, int n);
+	int (*add_used)(struct vhost_virtqueue *vq, struct vring_used_elem *heads,
+			unsigned int count);
+	bool (*notify)(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+	bool (*avail_empty)(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+	bool (*enable_notify)(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+	void (*disable_notify)(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+};
+
+/* The split layout out of order is in vhost.c */
+static noinline int vhost_split_get(struct vhost_virtqueue *vq, struct iovec iov[],
+				    unsigned int iov_size, unsigned int *out_num,
+				    unsigned int *in_num, struct vhost_log *log,
+				    unsigned int *log_num);
+static void vhost_split_discard(struct vhost_virtqueue *vq, const struct vring_used_elem *heads,
+				int n);
+static noinline int vhost_split_add_used_n(struct vhost_virtqueue *vq,
+					   struct vring_used_elem *heads, unsigned int count);
+static noinline bool vhost_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+static bool vhost_split_avail_empty(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+static bool vhost_split_enable_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+static void vhost_split_disable_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq);
+
+static const struct vhost_ring_ops vhost_split_ops = {
+	.get = vhost_split_get,
+	.discard = vhost_split_discard,
+	.add_used = vhost_split_add_used_n,
+	.notify = vhost_notify,
+	.avail_empty = vhost_split_avail_empty,
+	.enable_notify = vhost_split_enable_notify,
+	.disable_notify = vhost_split_disable_notify,
+};
+
+static const struct vhost_ring_ops vhost_split_in_order_ops, vhost_packed_ops,
+				   vhost_packed_in_order_ops;
+
+/* The layout is a constant in each of these, so the calls are direct ones. */
+#define vhost_ring_call(vq, op, ...)							\
+({											\
+	const struct vhost_ring *__ring = (vq)->ring;					\
+											\
+	likely(!__ring) ? vhost_split_ops.op(__VA_ARGS__) :				\
+	__ring->layout == VHOST_SPLIT_IN_ORDER ?					\
+			  vhost_split_in_order_ops.op(__VA_ARGS__) :			\
+	__ring->layout == VHOST_PACKED ? vhost_packed_ops.op(__VA_ARGS__) :		\
+			  vhost_packed_in_order_ops.op(__VA_ARGS__);			\
+})
+
+static bool vhost_ring_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
+{
+	return vhost_ring_call(vq, notify, dev, vq);
+}
+
+static int vhost_packed_init(struct vhost_virtqueue *vq);
+
+/*
+ * vhost_vq_init_access(): the backend is there, the features are final while it is, and so
+ * is the size. Returns whether the layout is packed, or -EINVAL, -ENOMEM or -EFAULT.
+ */
+static int vhost_ring_init(struct vhost_virtqueue *vq)
+{
+	bool packed = vhost_has_feature(vq, VIRTIO_F_RING_PACKED);
+	bool in_order = vhost_has_feature(vq, VIRTIO_F_IN_ORDER);
+	struct vhost_ring *ring = NULL;
+
+	if (!packed && !is_power_of_2(vq->num))
+		return -EINVAL;
+	if (packed || in_order) {
+		/* Read ahead is nothing, and a head is not known. */
+		ring = kvzalloc(struct_size(ring, fetched, in_order ? vq->num : 0), GFP_KERNEL);
+		if (!ring)
+			return -ENOMEM;
+		ring->layout = !packed ? VHOST_SPLIT_IN_ORDER :
+				in_order ? VHOST_PACKED_IN_ORDER : VHOST_PACKED;
+		ring->resync = true;
+	}
+	vhost_ring_free(vq);
+	vq->ring = ring;
+	return packed ? vhost_packed_init(vq) ?: 1 : 0;
+}
+
+/* vhost_ring_check_features(), of one virtqueue */
+static int vhost_ring_check_vq_features(struct vhost_virtqueue *vq, u64 features)
+{
+	int ret = 0;
+
+	lockdep_assert_held(&vq->dev->mutex);
+	if (features & VHOST_RING_FEATURES && !(features & BIT_ULL(VIRTIO_F_VERSION_1)))
+		return -EINVAL;
+
+	mutex_lock(&vq->mutex);
+	/* A VMM sets features again, to log, when its guest runs with them */
+	if (features & VHOST_RING_FEATURES & ~vhost_ring_features() & ~vq->acked_features)
+		ret = -EOPNOTSUPP;
+	else if (vq->private_data && (vq->acked_features ^ features) & VHOST_RING_FEATURES)
+		ret = -EBUSY;
+	mutex_unlock(&vq->mutex);
+	return ret;
+}
+
+#endif
