@@ -7,6 +7,10 @@
 #ifndef _DRIVERS_VIRTIO_VRING_DEBUGFS_H
 #define _DRIVERS_VIRTIO_VRING_DEBUGFS_H
 
+#ifndef VIRTIO_RING_C
+#error "This header has functions for virtio_ring.c, and only that may include it."
+#endif
+
 #ifdef CONFIG_VIRTIO_DEBUG
 #include <linux/debugfs.h>
 #include <linux/math64.h>

@@ -9,13 +9,17 @@
  * One used element may return many buffers, a batch. It names the last of them. The
  * ones before it are the device's word that it has processed them completely.
  *
- * Included by virtio_ring.c before its structures. vring_in_order_ops.h, which it
- * includes after its functions, has the code. All of this is the driver's: whoever
- * serializes the operations on the virtqueue serializes this too. Only last_used_idx
- * and @batch_end are also read without that, by vring_interrupt().
+ * Included by virtio_ring.c before its structures. vring_in_order_common.h and those of
+ * the layouts, which it includes after its functions, have the code. All of this is the
+ * driver's: whoever serializes the operations on the virtqueue serializes this too. Only
+ * last_used_idx and @batch_end are also read without that, by vring_interrupt().
  */
 #ifndef _DRIVERS_VIRTIO_VRING_IN_ORDER_H
 #define _DRIVERS_VIRTIO_VRING_IN_ORDER_H
+
+#ifndef VIRTIO_RING_C
+#error "This header has functions for virtio_ring.c, and only that may include it."
+#endif
 
 /* Around zero: to tell the first two apart takes a single comparison. */
 enum vring_layout {
@@ -61,5 +65,15 @@ struct vring_in_order {
 	unsigned long buffers;
 	unsigned long batches;
 };
+
+struct vring_virtqueue;
+
+static size_t vring_state_size(const struct virtio_device *vdev, size_t plain);
+static void vring_set_layout(struct vring_virtqueue *vq);
+static void vring_reset_in_order(struct vring_virtqueue *vq);
+
+#ifndef CONFIG_VIRTIO_IN_ORDER
+#define vring_in_order_wanted false
+#endif
 
 #endif
