@@ -37,7 +37,7 @@ struct vhost_fetched {
 };
 
 /* A batch of vhost-net */
-#define VHOST_RUN	64
+#define VHOST_PREFETCH_MAX	64
 
 /**
  * struct vhost_ring - what these layouts need beyond the fields of struct vhost_virtqueue
@@ -45,14 +45,14 @@ struct vhost_fetched {
  *	refused while there is one
  * @resync: split in order: @next_head is not known, the available ring has to say
  * @next_head: split in order: first descriptor of the next buffer
- * @ahead: packed: descriptors from last_avail_idx on that were fetched and discarded
- * @next: first descriptor of @run that is not in a buffer yet
- * @end: number of descriptors in @run
- * @used: packed: descriptors used since the driver was last looked at for a signal
- * @have: packed: descriptors fetched that are not used yet
+ * @nr_discarded: packed: descriptors from last_avail_idx on that were fetched and discarded
+ * @prefetch_pos: first descriptor of @prefetch that is not in a buffer yet
+ * @prefetch_len: number of descriptors in @prefetch
+ * @nr_used: packed: descriptors used since the driver was last looked at for a signal
+ * @nr_outstanding: packed: descriptors fetched that are not used yet
  * @map: the last part of the memory table that a descriptor was in; none if @size is 0.
  *	None with an IOTLB.
- * @run: available descriptors that follow each other in the ring, read at once
+ * @prefetch: available descriptors that follow each other in the ring, read at once
  * @fetched: in order: the buffers from last_used_idx to last_avail_idx, by their place:
  *	that in the available ring, or of the first descriptor in the packed one
  *
@@ -62,17 +62,17 @@ struct vhost_ring {
 	u8 layout;
 	bool resync;
 	u16 next_head;
-	u16 ahead;
-	u8 next;
-	u8 end;
-	u32 used;
-	u32 have;
+	u16 nr_discarded;
+	u8 prefetch_pos;
+	u8 prefetch_len;
+	u32 nr_used;
+	u32 nr_outstanding;
 	struct {
 		u64 start;
 		u64 size;
 		u64 uaddr;
 	} map;
-	struct vhost_desc run[VHOST_RUN];
+	struct vhost_desc prefetch[VHOST_PREFETCH_MAX];
 	struct vhost_fetched fetched[];
 };
 

@@ -150,7 +150,7 @@ static int vhost_buf_add(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 
  */
 #define VHOST_HANDLE	BIT(30)
 
-static __always_inline unsigned int vhost_handle_place(u32 handle)
+static __always_inline unsigned int vhost_handle_index(u32 handle)
 {
 	return handle ^ VHOST_HANDLE;
 }
@@ -180,21 +180,21 @@ static __always_inline unsigned int vhost_used_next(const struct vring_used_elem
 }
 
 /* What was read ahead is to be read again. */
-static inline void vhost_ring_forget_run(struct vhost_virtqueue *vq)
+static inline void vhost_ring_drop_prefetch(struct vhost_virtqueue *vq)
 {
-	vq->ring->next = 0;
-	vq->ring->end = 0;
+	vq->ring->prefetch_pos = 0;
+	vq->ring->prefetch_len = 0;
 }
 
 /*
  * VHOST_SET_MEM_TABLE, VHOST_SET_VRING_ADDR, and where there is an IOTLB from now on:
  * addresses mean something else.
  */
-static void vhost_ring_forget(struct vhost_virtqueue *vq)
+static void vhost_ring_invalidate_cache(struct vhost_virtqueue *vq)
 {
 	if (!vq->ring)
 		return;
-	vhost_ring_forget_run(vq);
+	vhost_ring_drop_prefetch(vq);
 	vq->ring->map.size = 0;
 }
 
@@ -225,15 +225,15 @@ static __always_inline int vhost_packed_commit(struct vhost_virtqueue *vq, u16 i
 static noinline int vhost_ring_prefetch(struct vhost_virtqueue *vq, unsigned int descs)
 {
 	/* With an IOTLB the next one may be elsewhere */
-	unsigned int max = vq->iotlb ? 1 : VHOST_RUN;
+	unsigned int max = vq->iotlb ? 1 : VHOST_PREFETCH_MAX;
 	struct vhost_ring *ring = vq->ring;
 	int ret = vhost_ring_is_packed(vq) ?
 		  vhost_packed_prefetch(vq, descs, max) :
 		  vhost_split_in_order_prefetch(vq, descs, max);
 
 	if (ret > 0) {
-		ring->next = 0;
-		ring->end = ret;
+		ring->prefetch_pos = 0;
+		ring->prefetch_len = ret;
 	}
 	return ret;
 }
@@ -247,7 +247,7 @@ static __always_inline int vhost_ring_commit(struct vhost_virtqueue *vq, u64 wor
 		  vhost_packed_commit(vq, vhost_desc_id(word), descs, layout);
 
 	if (unlikely(ret < 0))
-		vhost_ring_forget_run(vq);
+		vhost_ring_drop_prefetch(vq);
 	return ret;
 }
 
@@ -272,12 +272,12 @@ static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec 
 			vq_err(vq, "A chain does not end\n");
 			goto none;
 		}
-		if (ring->next == ring->end) {
+		if (ring->prefetch_pos == ring->prefetch_len) {
 			ret = vhost_ring_prefetch(vq, descs);
 			if (ret <= 0)
 				goto none;
 		}
-		desc = &ring->run[ring->next++];
+		desc = &ring->prefetch[ring->prefetch_pos++];
 		flags = vhost_desc_flags(desc->word);
 		ret = -EINVAL;
 		if (unlikely(flags & VRING_DESC_F_INDIRECT && flags & VRING_DESC_F_NEXT)) {
@@ -305,7 +305,7 @@ static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec 
 	return ret;
 
 none:
-	vhost_ring_forget_run(vq);
+	vhost_ring_drop_prefetch(vq);
 	*out_num = 0;
 	*in_num = 0;
 	/* The first of a chain becomes available last */
@@ -321,13 +321,13 @@ static __always_inline bool vhost_ring_get_one(struct vhost_virtqueue *vq, struc
 					       unsigned int iov_size, u64 *word)
 {
 	struct vhost_ring *ring = vq->ring;
-	const struct vhost_desc *desc = &ring->run[ring->next];
+	const struct vhost_desc *desc = &ring->prefetch[ring->prefetch_pos];
 
 	*word = desc->word;
 	if (vhost_desc_flags(*word) & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT) || !iov_size ||
 	    !vhost_map_find(vq, desc->addr, *word, iov))
 		return false;
-	ring->next++;
+	ring->prefetch_pos++;
 	return true;
 }
 
@@ -339,7 +339,7 @@ static __always_inline int vhost_ring_get(struct vhost_virtqueue *vq, struct iov
 	u64 word;
 	int ret;
 
-	if (vq->ring->next == vq->ring->end) {
+	if (vq->ring->prefetch_pos == vq->ring->prefetch_len) {
 		ret = vhost_ring_prefetch(vq, 0);
 		if (unlikely(ret <= 0)) {
 			*out_num = 0;

@@ -73,16 +73,16 @@ static inline struct vring_packed_desc __user *vhost_packed_ring(struct vhost_vi
 }
 
 /* Called between user_access_begin() and _end(), too, where only inline functions may be */
-static __always_inline u16 vhost_packed_index(u16 position)
+static __always_inline u16 vhost_packed_index(u16 off_wrap)
 {
-	return position & ~VHOST_PACKED_WRAP;
+	return off_wrap & ~VHOST_PACKED_WRAP;
 }
 
-static __always_inline u16 vhost_packed_after(const struct vhost_virtqueue *vq, u16 position,
-					      unsigned int descs)
+static __always_inline u16 vhost_packed_advance(const struct vhost_virtqueue *vq, u16 off_wrap,
+						unsigned int descs)
 {
-	unsigned int i = vhost_packed_index(position) + descs;
-	u16 wrap = position & VHOST_PACKED_WRAP;
+	unsigned int i = vhost_packed_index(off_wrap) + descs;
+	u16 wrap = off_wrap & VHOST_PACKED_WRAP;
 
 	if (i >= vq->num) {
 		i -= vq->num;
@@ -92,18 +92,18 @@ static __always_inline u16 vhost_packed_after(const struct vhost_virtqueue *vq, 
 }
 
 /*
- * Read those descriptors from @position on that are available, at most @max. Returns how
+ * Read those descriptors from @off_wrap on that are available, at most @max. Returns how
  * many, or -EFAULT.
  */
-static noinline int vhost_packed_read(struct vhost_virtqueue *vq, u16 position,
+static noinline int vhost_packed_read(struct vhost_virtqueue *vq, u16 off_wrap,
 				      struct vhost_desc *to, unsigned int max)
 {
-	u16 avail = position & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL : VHOST_PACKED_USED;
+	u16 avail = off_wrap & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL : VHOST_PACKED_USED;
 	struct vring_packed_desc __user *from = vhost_packed_ring(vq);
 	unsigned int n;
 	__le64 addr;
 
-	from = vhost_ring_uaddr(vq, from + vhost_packed_index(position), max * sizeof(*from),
+	from = vhost_ring_uaddr(vq, from + vhost_packed_index(off_wrap), max * sizeof(*from),
 				VHOST_ADDR_DESC, VHOST_ACCESS_RO);
 	if (unlikely(!from) || !user_read_access_begin(from, max * sizeof(*from)))
 		goto bad;
@@ -129,17 +129,17 @@ static noinline int vhost_packed_read(struct vhost_virtqueue *vq, u16 position,
 fault:
 	user_read_access_end();
 bad:
-	vq_err(vq, "Failed to read descriptors from %u on\n", vhost_packed_index(position));
+	vq_err(vq, "Failed to read descriptors from %u on\n", vhost_packed_index(off_wrap));
 	return -EFAULT;
 }
 
 static __always_inline int vhost_packed_prefetch(struct vhost_virtqueue *vq,
 						 unsigned int descs, unsigned int max)
 {
-	u16 position = vhost_packed_after(vq, vq->last_avail_idx, descs);
-	unsigned int i = vhost_packed_index(position);
+	u16 off_wrap = vhost_packed_advance(vq, vq->last_avail_idx, descs);
+	unsigned int i = vhost_packed_index(off_wrap);
 
-	return vhost_packed_read(vq, position, vq->ring->run, min(max, vq->num - i));
+	return vhost_packed_read(vq, off_wrap, vq->ring->prefetch, min(max, vq->num - i));
 }
 
 static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr,
@@ -187,17 +187,17 @@ static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_bu
 static __always_inline int vhost_packed_commit(struct vhost_virtqueue *vq, u16 id,
 					       unsigned int descs, enum vhost_layout layout)
 {
-	unsigned int place = vhost_packed_index(vq->last_avail_idx);
+	unsigned int index = vhost_packed_index(vq->last_avail_idx);
 	struct vhost_ring *ring = vq->ring;
-	u32 handle = place;
+	u32 handle = index;
 
 	/* A driver may offer descriptors again before they are used */
-	if (unlikely(ring->have + descs > vq->num)) {
+	if (unlikely(ring->nr_outstanding + descs > vq->num)) {
 		vq_err(vq, "More descriptors available than there are\n");
 		return -EINVAL;
 	}
 	if (layout == VHOST_PACKED_IN_ORDER)
-		ring->fetched[place] = (struct vhost_fetched){ id, descs };
+		ring->fetched[index] = (struct vhost_fetched){ id, descs };
 	else
 		handle = (u32)id << 15 | (descs - 1);
 	handle ^= VHOST_HANDLE;
@@ -205,9 +205,9 @@ static __always_inline int vhost_packed_commit(struct vhost_virtqueue *vq, u16 i
 		vq_err(vq, "Buffer ID %u in a ring of %u\n", id, vq->num);
 		return -EINVAL;
 	}
-	vq->last_avail_idx = vhost_packed_after(vq, vq->last_avail_idx, descs);
-	ring->have += descs;
-	ring->ahead -= min(ring->ahead, descs);
+	vq->last_avail_idx = vhost_packed_advance(vq, vq->last_avail_idx, descs);
+	ring->nr_outstanding += descs;
+	ring->nr_discarded -= min(ring->nr_discarded, descs);
 	return handle;
 }
 
@@ -238,9 +238,9 @@ static void vhost_packed_rewind(struct vhost_virtqueue *vq, unsigned int descs)
 		wrap ^= VHOST_PACKED_WRAP;
 	}
 	vq->last_avail_idx = (i - descs) | wrap;
-	vq->ring->have -= descs;
-	vq->ring->ahead += descs;
-	vhost_ring_forget_run(vq);
+	vq->ring->nr_outstanding -= descs;
+	vq->ring->nr_discarded += descs;
+	vhost_ring_drop_prefetch(vq);
 }
 
 /* vhost_discard_vq_desc(): these are the last ones that were fetched. */
@@ -254,47 +254,47 @@ static noinline void vhost_packed_discard(struct vhost_virtqueue *vq,
 	vhost_packed_rewind(vq, descs);
 }
 
-/* From the descriptor at @place to that at @position */
-static __always_inline unsigned int vhost_packed_since(const struct vhost_virtqueue *vq,
-						       unsigned int place, u16 position)
+/* From the descriptor at @index to that at @off_wrap */
+static __always_inline unsigned int vhost_packed_distance(const struct vhost_virtqueue *vq,
+							  unsigned int index, u16 off_wrap)
 {
-	unsigned int i = vhost_packed_index(position);
+	unsigned int i = vhost_packed_index(off_wrap);
 
-	return i >= place ? i - place : i + vq->num - place;
+	return i >= index ? i - index : i + vq->num - index;
 }
 
 /* vhost_discard_vq_desc(), in order, of all buffers from @heads on */
 static noinline void vhost_packed_in_order_discard(struct vhost_virtqueue *vq,
 						   const struct vring_used_elem *heads, int n)
 {
-	unsigned int place;
+	unsigned int index;
 
 	if (!n)
 		return;
-	place = vhost_handle_place(vhost32_to_cpu(vq, heads->id));
-	vhost_packed_rewind(vq, vhost_packed_since(vq, place, vq->last_avail_idx) ?: vq->num);
+	index = vhost_handle_index(vhost32_to_cpu(vq, heads->id));
+	vhost_packed_rewind(vq, vhost_packed_distance(vq, index, vq->last_avail_idx) ?: vq->num);
 }
 
 /* All of a used descriptor but the address, which means nothing there */
-static __always_inline u64 vhost_packed_used_word(u16 position, u16 id, u32 len)
+static __always_inline u64 vhost_packed_used_word(u16 off_wrap, u16 id, u32 len)
 {
-	u16 wrap = position & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL | VHOST_PACKED_USED : 0;
+	u16 wrap = off_wrap & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL | VHOST_PACKED_USED : 0;
 
 	return vhost_desc_word(len, id, wrap | (len ? VRING_DESC_F_WRITE : 0));
 }
 
-/* Say at @position that the buffers up to the one of @id are used; @len is that one's. */
-static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 position, u16 id,
+/* Say at @off_wrap that the buffers up to the one of @id are used; @len is that one's. */
+static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 off_wrap, u16 id,
 					    u32 len)
 {
 	struct vring_packed_desc __user *to = vhost_packed_ring(vq);
 	const size_t from = offsetof(struct vring_packed_desc, len);
 
-	to = vhost_ring_uaddr(vq, to + vhost_packed_index(position), sizeof(*to),
+	to = vhost_ring_uaddr(vq, to + vhost_packed_index(off_wrap), sizeof(*to),
 			      VHOST_ADDR_DESC, VHOST_ACCESS_WO);
 	if (unlikely(!to) || !user_write_access_begin(to, sizeof(*to)))
 		goto bad;
-	if (!vhost_packed_put_word(to, vhost_packed_used_word(position, id, len)))
+	if (!vhost_packed_put_word(to, vhost_packed_used_word(off_wrap, id, len)))
 		goto fault;
 	user_write_access_end();
 
@@ -308,50 +308,50 @@ static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 posi
 fault:
 	user_write_access_end();
 bad:
-	vq_err(vq, "Failed to write used descriptor %u\n", vhost_packed_index(position));
+	vq_err(vq, "Failed to write used descriptor %u\n", vhost_packed_index(off_wrap));
 	return -EFAULT;
 }
 
 /* A used descriptor that is to be written: where, and what. */
 struct vhost_packed_used {
-	u16 position;
+	u16 off_wrap;
 	u16 id;
 	u32 len;
 	u16 next;	/* where the one after it goes */
 };
 
 /*
- * The used descriptor that is next after those up to @position, for @heads from *@i on, of
+ * The used descriptor that is next after those up to @off_wrap, for @heads from *@i on, of
  * @count. In order, buffers before them that the backend forgot are given back, too. False:
  * the backend used what it did not fetch.
  */
 static __always_inline bool
 vhost_packed_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *heads,
-		       unsigned int count, unsigned int *i, u16 position,
+		       unsigned int count, unsigned int *i, u16 off_wrap,
 		       enum vhost_layout layout, struct vhost_packed_used *used)
 {
 	bool in_order = layout == VHOST_PACKED_IN_ORDER;
 	unsigned int next = in_order ? vhost_used_next(heads, count, *i) : *i;
 	u32 handle = vhost32_to_cpu(vq, heads[next].id);
 	const struct vhost_fetched *fetched;
-	unsigned int place, descs;
+	unsigned int index, descs;
 
-	used->position = position;
+	used->off_wrap = off_wrap;
 	used->len = vhost32_to_cpu(vq, heads[next].len);
 	if (in_order) {
-		place = vhost_handle_place(handle);
-		if (unlikely(place >= vq->num))
+		index = vhost_handle_index(handle);
+		if (unlikely(index >= vq->num))
 			return false;
-		descs = (place >= vhost_packed_index(position) ? place : place + vq->num) -
-			vhost_packed_index(position);
+		descs = (index >= vhost_packed_index(off_wrap) ? index : index + vq->num) -
+			vhost_packed_index(off_wrap);
 		if (unlikely(descs && used->len)) {
-			place = vhost_packed_index(position);
+			index = vhost_packed_index(off_wrap);
 			descs = 0;
 			used->len = 0;
 		} else {
 			*i = next + 1;
 		}
-		fetched = &vq->ring->fetched[place];
+		fetched = &vq->ring->fetched[index];
 		used->id = fetched->id;
 		descs += fetched->descs;
 	} else {
@@ -359,10 +359,10 @@ vhost_packed_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem 
 		descs = vhost_handle_descs(handle);
 		++*i;
 	}
-	if (unlikely(descs > vq->ring->have))
+	if (unlikely(descs > vq->ring->nr_outstanding))
 		return false;
-	used->next = vhost_packed_after(vq, position, descs);
-	vq->ring->have -= descs;
+	used->next = vhost_packed_advance(vq, off_wrap, descs);
+	vq->ring->nr_outstanding -= descs;
 	return true;
 }
 
@@ -377,7 +377,7 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 	struct vring_packed_desc __user *ring = vhost_packed_ring(vq);
 	struct vring_packed_desc __user *to;
 	struct vhost_packed_used first, used;
-	unsigned int i = 0, had = vq->ring->have;
+	unsigned int i = 0, outstanding = vq->ring->nr_outstanding;
 
 	if (!vhost_packed_next_used(vq, heads, count, &i, vq->last_used_idx, layout, &first))
 		goto bad;
@@ -389,8 +389,8 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 		while (i < count) {
 			if (!vhost_packed_next_used(vq, heads, count, &i, used.next, layout, &used))
 				goto fault;
-			to = ring + vhost_packed_index(used.position);
-			if (!vhost_packed_put_word(to, vhost_packed_used_word(used.position,
+			to = ring + vhost_packed_index(used.off_wrap);
+			if (!vhost_packed_put_word(to, vhost_packed_used_word(used.off_wrap,
 									      used.id, used.len)))
 				goto fault;
 		}
@@ -398,16 +398,17 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 	}
 	while (i < count) {
 		if (!vhost_packed_next_used(vq, heads, count, &i, used.next, layout, &used) ||
-		    vhost_packed_write_used(vq, used.position, used.id, used.len))
+		    vhost_packed_write_used(vq, used.off_wrap, used.id, used.len))
 			goto bad;
 	}
 
 	/* All of it before the first. Pairs with the driver's virtio_rmb(). */
 	smp_wmb();
-	if (vhost_packed_write_used(vq, first.position, first.id, first.len))
+	if (vhost_packed_write_used(vq, first.off_wrap, first.id, first.len))
 		goto bad;
 	vq->last_used_idx = used.next;
-	vq->ring->used = min(vq->ring->used + had - vq->ring->have, vq->num);
+	vq->ring->nr_used = min(vq->ring->nr_used + outstanding - vq->ring->nr_outstanding,
+				vq->num);
 	if (unlikely(vq->log_used) && vq->log_ctx)
 		eventfd_signal(vq->log_ctx);
 	return 0;
@@ -416,7 +417,7 @@ fault:
 	user_write_access_end();
 bad:
 	/* In order, the next ones that are used make up for it */
-	vq->ring->have = had;
+	vq->ring->nr_outstanding = outstanding;
 	vq_err(vq, "Failed to write used descriptors\n");
 	return -EFAULT;
 }
@@ -439,7 +440,7 @@ static noinline bool vhost_packed_notify(struct vhost_dev *dev, struct vhost_vir
 {
 	struct vring_packed_desc_event __user *event = (void __user *)vq->avail;
 	u16 off_wrap, flags, off, new = vhost_packed_index(vq->last_used_idx);
-	u32 used = vq->ring->used;
+	u32 used = vq->ring->nr_used;
 	__le32 word;
 	int ret = -EFAULT;
 
@@ -456,7 +457,7 @@ static noinline bool vhost_packed_notify(struct vhost_dev *dev, struct vhost_vir
 	off_wrap = le32_to_cpu(word);
 	flags = le32_to_cpu(word) >> 16;
 
-	vq->ring->used = 0;
+	vq->ring->nr_used = 0;
 	if (flags == VRING_PACKED_EVENT_FLAG_DISABLE)
 		return false;
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC ||
@@ -502,7 +503,7 @@ static int vhost_packed_write_event(struct vhost_virtqueue *vq, u16 off_wrap, u1
  */
 static u16 vhost_packed_end(const struct vhost_virtqueue *vq)
 {
-	return vhost_packed_after(vq, vq->last_avail_idx, vq->ring->ahead);
+	return vhost_packed_advance(vq, vq->last_avail_idx, vq->ring->nr_discarded);
 }
 
 /* vhost_get_avail_idx(): whether there are new descriptors, or -EFAULT. */
@@ -516,7 +517,7 @@ static int vhost_packed_avail(struct vhost_virtqueue *vq)
 /* vhost_vq_avail_empty() */
 static bool vhost_packed_avail_empty(struct vhost_dev *dev, struct vhost_virtqueue *vq)
 {
-	return !vq->ring->ahead && !vhost_packed_avail(vq);
+	return !vq->ring->nr_discarded && !vhost_packed_avail(vq);
 }
 
 /* vhost_enable_notify() */
@@ -629,9 +630,9 @@ static int vhost_packed_init(struct vhost_virtqueue *vq)
 		vq->last_avail_idx = vq->last_used_idx;
 		avail = used;
 	}
-	vq->ring->have = avail - used;
-	vq->ring->used = 0;
-	vq->ring->ahead = 0;
+	vq->ring->nr_outstanding = avail - used;
+	vq->ring->nr_used = 0;
+	vq->ring->nr_discarded = 0;
 	vq->signalled_used_valid = false;
 	return vhost_packed_write_event(vq, 0, off ? VRING_PACKED_EVENT_FLAG_DISABLE :
 						     VRING_PACKED_EVENT_FLAG_ENABLE);

@@ -91,7 +91,7 @@ static __always_inline int vhost_split_in_order_prefetch(struct vhost_virtqueue 
 	if (ret <= 0)
 		return ret;
 	first = (ring->next_head + descs) & (vq->num - 1);
-	return vhost_split_in_order_read(vq, first, ring->run, min(max, vq->num - first));
+	return vhost_split_in_order_read(vq, first, ring->prefetch, min(max, vq->num - first));
 }
 
 static int vhost_split_in_order_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf,
@@ -111,12 +111,12 @@ static int vhost_split_in_order_get_indirect(struct vhost_virtqueue *vq, struct 
 static __always_inline int vhost_split_in_order_commit(struct vhost_virtqueue *vq,
 						       unsigned int descs)
 {
-	unsigned int place = vq->last_avail_idx++ & (vq->num - 1);
+	unsigned int index = vq->last_avail_idx++ & (vq->num - 1);
 	struct vhost_ring *ring = vq->ring;
 
-	ring->fetched[place].id = ring->next_head;
+	ring->fetched[index].id = ring->next_head;
 	ring->next_head = (ring->next_head + descs) & (vq->num - 1);
-	return place ^ VHOST_HANDLE;
+	return index ^ VHOST_HANDLE;
 }
 
 static noinline int
@@ -132,15 +132,15 @@ vhost_split_in_order_get(struct vhost_virtqueue *vq, struct iovec iov[], unsigne
 static noinline void vhost_split_in_order_discard(struct vhost_virtqueue *vq,
 						  const struct vring_used_elem *heads, int n)
 {
-	unsigned int place, back;
+	unsigned int index, back;
 
 	if (!n)
 		return;
-	place = vhost_handle_place(vhost32_to_cpu(vq, heads->id)) & (vq->num - 1);
-	back = (vq->last_avail_idx - place) & (vq->num - 1);
+	index = vhost_handle_index(vhost32_to_cpu(vq, heads->id)) & (vq->num - 1);
+	back = (vq->last_avail_idx - index) & (vq->num - 1);
 	vq->last_avail_idx -= back ?: vq->num;
-	vq->ring->next_head = vq->ring->fetched[place].id;
-	vhost_ring_forget_run(vq);
+	vq->ring->next_head = vq->ring->fetched[index].id;
+	vhost_ring_drop_prefetch(vq);
 }
 
 /*
@@ -154,33 +154,33 @@ vhost_split_in_order_next_used(struct vhost_virtqueue *vq, const struct vring_us
 			       struct vring_used_elem *elem)
 {
 	unsigned int next = vhost_used_next(heads, count, *i), mask = vq->num - 1;
-	unsigned int place = vhost_handle_place(vhost32_to_cpu(vq, heads[next].id)) & mask;
-	unsigned int before = (place - used) & mask;
+	unsigned int index = vhost_handle_index(vhost32_to_cpu(vq, heads[next].id)) & mask;
+	unsigned int before = (index - used) & mask;
 
 	if (unlikely(before >= (u16)(vq->last_avail_idx - used)))
 		return 0;
 	elem->len = heads[next].len;
 	if (unlikely(before && elem->len)) {
-		place = used & mask;
+		index = used & mask;
 		before = 0;
 		elem->len = 0;
 	} else {
 		*i = next + 1;
 	}
-	elem->id = cpu_to_vhost32(vq, vq->ring->fetched[place].id);
+	elem->id = cpu_to_vhost32(vq, vq->ring->fetched[index].id);
 	return before + 1;
 }
 
 /* One of them, which with an IOTLB may be in two pages */
-static int vhost_split_in_order_write_used(struct vhost_virtqueue *vq, unsigned int place,
+static int vhost_split_in_order_write_used(struct vhost_virtqueue *vq, unsigned int index,
 					   struct vring_used_elem elem)
 {
-	if (unlikely(vhost_put_used(vq, &elem, place, 1)))
+	if (unlikely(vhost_put_used(vq, &elem, index, 1)))
 		return -EFAULT;
 	if (unlikely(vq->log_used)) {
 		/* What was written before the log that says so */
 		smp_wmb();
-		log_used(vq, offsetof(struct vring_used, ring[place]), sizeof(elem));
+		log_used(vq, offsetof(struct vring_used, ring[index]), sizeof(elem));
 	}
 	return 0;
 }
@@ -209,7 +209,7 @@ static noinline int vhost_split_in_order_add_used(struct vhost_virtqueue *vq,
 {
 	vring_used_elem_t __user *ring = vq->used->ring;
 	struct vring_used_elem elem;
-	unsigned int n, place, i = 0;
+	unsigned int n, index, i = 0;
 	u16 used = vq->last_used_idx;
 
 	if (!vq->iotlb && !vq->log_used) {
@@ -220,9 +220,9 @@ static noinline int vhost_split_in_order_add_used(struct vhost_virtqueue *vq,
 			n = vhost_split_in_order_next_used(vq, heads, count, &i, used, &elem);
 			if (unlikely(!n))
 				goto fault;
-			place = used & (vq->num - 1);
-			unsafe_put_user(elem.id, &ring[place].id, fault);
-			unsafe_put_user(elem.len, &ring[place].len, fault);
+			index = used & (vq->num - 1);
+			unsafe_put_user(elem.id, &ring[index].id, fault);
+			unsafe_put_user(elem.len, &ring[index].len, fault);
 			used += n;
 		}
 		user_write_access_end();

@@ -102,7 +102,7 @@ static noinline bool virtqueue_poll_in_order(struct vring_virtqueue *vq, unsigne
  */
 
 /* The pieces of a buffer: lists, first those that the device reads. */
-struct vring_pieces {
+struct vring_sg_lists {
 	struct scatterlist **sgs;
 	unsigned int out_sgs;
 	unsigned int in_sgs;
@@ -112,7 +112,7 @@ struct vring_pieces {
 /* How far the descriptors of a buffer have been written. */
 struct vring_fill {
 	u16 i;			/* where the next goes */
-	unsigned int left;	/* pieces */
+	unsigned int remaining;	/* sgs */
 	u32 writable;		/* bytes, so far */
 	u16 avail_used;		/* packed: these bits, at @i */
 	u16 head_flags;		/* packed: of the first, which come last */
@@ -145,9 +145,9 @@ static noinline dma_addr_t vring_map_by_dma_api(const struct vring_virtqueue *vq
 	return addr;
 }
 
-static __always_inline dma_addr_t vring_map_piece(const struct vring_virtqueue *vq, bool direct,
-						  struct scatterlist *sg, bool write,
-						  struct vring_desc_extra *extra)
+static __always_inline dma_addr_t vring_map_sg(const struct vring_virtqueue *vq, bool direct,
+					       struct scatterlist *sg, bool write,
+					       struct vring_desc_extra *extra)
 {
 	enum dma_data_direction dir = write ? DMA_FROM_DEVICE : DMA_TO_DEVICE;
 
@@ -185,17 +185,17 @@ static noinline void vring_unmap_table(const struct vring_virtqueue *vq, const v
 static __always_inline bool vring_fill_split(const struct vring_virtqueue *vq,
 					     struct vring_desc *desc,
 					     struct vring_desc_extra *extra, u16 mask,
-					     const struct vring_pieces *p, struct vring_fill *f);
+					     const struct vring_sg_lists *p, struct vring_fill *f);
 static __always_inline bool vring_fill_packed(const struct vring_virtqueue *vq,
 					      struct vring_packed_desc *desc,
 					      struct vring_desc_extra *extra,
 					      unsigned int num, unsigned int head,
-					      const struct vring_pieces *p, struct vring_fill *f);
+					      const struct vring_sg_lists *p, struct vring_fill *f);
 static noinline int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
-						 const struct vring_pieces *p,
+						 const struct vring_sg_lists *p,
 						 void *data, void *ctx, gfp_t gfp);
 static noinline int virtqueue_add_packed_in_order(struct vring_virtqueue *vq,
-						  const struct vring_pieces *p,
+						  const struct vring_sg_lists *p,
 						  void *data, void *ctx, gfp_t gfp);
 static noinline void *virtqueue_get_buf_split_in_order(struct vring_virtqueue *vq,
 						       unsigned int *len, void **ctx);
@@ -215,10 +215,10 @@ struct vring_table {
  * buffer may fit the ring; -ENOMEM: a piece could not be mapped, or the table.
  */
 static noinline int vring_make_table(const struct vring_virtqueue *vq,
-				     const struct vring_pieces *p, gfp_t gfp,
+				     const struct vring_sg_lists *p, gfp_t gfp,
 				     struct vring_desc_extra *extra, struct vring_table *t)
 {
-	struct vring_fill f = { .left = p->total_sg };
+	struct vring_fill f = { .remaining = p->total_sg };
 	bool filled;
 
 	BUILD_BUG_ON(sizeof(struct vring_desc) != sizeof(struct vring_packed_desc));
@@ -237,7 +237,7 @@ static noinline int vring_make_table(const struct vring_virtqueue *vq,
 		filled = !vring_mapping_error(vq, t->addr);
 	}
 	if (!filled) {
-		vring_unmap_table(vq, t->entries, p->total_sg - f.left);
+		vring_unmap_table(vq, t->entries, p->total_sg - f.remaining);
 		kfree(t->entries);
 		return -ENOMEM;
 	}
@@ -276,7 +276,7 @@ static __always_inline int virtqueue_add_in_order(struct vring_virtqueue *vq,
 						  unsigned int in_sgs, void *data, void *ctx,
 						  gfp_t gfp)
 {
-	const struct vring_pieces p = { sgs, out_sgs, in_sgs, total_sg };
+	const struct vring_sg_lists p = { sgs, out_sgs, in_sgs, total_sg };
 
 	return vring_layout(vq) == VRING_SPLIT_IN_ORDER ?
 		virtqueue_add_split_in_order(vq, &p, data, ctx, gfp) :

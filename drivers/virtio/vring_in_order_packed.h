@@ -29,7 +29,7 @@ static __always_inline bool vring_fill_list_packed(const struct vring_virtqueue 
 		u16 flags = write ? VRING_DESC_F_WRITE : 0;
 		dma_addr_t addr;
 
-		addr = vring_map_piece(vq, direct, sg, write, extra ? &extra[f->i] : NULL);
+		addr = vring_map_sg(vq, direct, sg, write, extra ? &extra[f->i] : NULL);
 		if (unlikely(addr == DMA_MAPPING_ERROR))
 			return false;
 		if (write)
@@ -37,9 +37,9 @@ static __always_inline bool vring_fill_list_packed(const struct vring_virtqueue 
 
 		d->addr = cpu_to_le64(addr);
 		d->len = cpu_to_le32(sg->length);
-		f->left--;
+		f->remaining--;
 		if (extra) {
-			flags |= f->avail_used | (f->left ? VRING_DESC_F_NEXT : 0);
+			flags |= f->avail_used | (f->remaining ? VRING_DESC_F_NEXT : 0);
 			d->id = cpu_to_le16(head);
 			if (f->i == head)
 				f->head_flags = flags;
@@ -54,7 +54,7 @@ static __always_inline bool vring_fill_list_packed(const struct vring_virtqueue 
 			f->i = 0;
 			f->avail_used ^= VRING_PACKED_AVAIL_USED;
 		}
-		if (!f->left)
+		if (!f->remaining)
 			break;
 	}
 	return true;
@@ -64,7 +64,7 @@ static __always_inline bool vring_fill_packed(const struct vring_virtqueue *vq,
 					      struct vring_packed_desc *desc,
 					      struct vring_desc_extra *extra,
 					      unsigned int num, unsigned int head,
-					      const struct vring_pieces *p, struct vring_fill *f)
+					      const struct vring_sg_lists *p, struct vring_fill *f)
 {
 	bool direct = vring_maps_direct(vq);
 	unsigned int n;
@@ -80,7 +80,7 @@ static __always_inline bool vring_fill_packed(const struct vring_virtqueue *vq,
 			return false;
 	}
 	/* As many as the driver said there are */
-	return !WARN_ON_ONCE(f->left);
+	return !WARN_ON_ONCE(f->remaining);
 }
 
 static __always_inline void vring_publish_packed(struct vring_virtqueue *vq, unsigned int num,
@@ -109,7 +109,7 @@ static __always_inline void vring_publish_packed(struct vring_virtqueue *vq, uns
 }
 
 static noinline int vring_add_table_packed(struct vring_virtqueue *vq,
-					   const struct vring_pieces *p, void *data, gfp_t gfp)
+					   const struct vring_sg_lists *p, void *data, gfp_t gfp)
 {
 	struct vring_virtqueue_packed *packed = &vq->packed;
 	unsigned int head = packed->next_avail_idx;
@@ -149,13 +149,13 @@ static noinline void vring_unpublish_packed(struct vring_virtqueue *vq, unsigned
 }
 
 static noinline int virtqueue_add_packed_in_order(struct vring_virtqueue *vq,
-						  const struct vring_pieces *p,
+						  const struct vring_sg_lists *p,
 						  void *data, void *ctx, gfp_t gfp)
 {
 	struct vring_virtqueue_packed *packed = &vq->packed;
 	struct vring_fill f = {
 		.i = packed->next_avail_idx,
-		.left = p->total_sg,
+		.remaining = p->total_sg,
 		.avail_used = packed->avail_used_flags,
 	};
 	int err = vring_begin_add(vq, data, p->total_sg, ctx);
@@ -182,8 +182,8 @@ static noinline int virtqueue_add_packed_in_order(struct vring_virtqueue *vq,
 		err = 0;
 	} else {
 		vring_unmap_range(vq, packed->desc_extra, packed->vring.num,
-				  packed->next_avail_idx, p->total_sg - f.left);
-		vring_unpublish_packed(vq, p->total_sg - f.left);
+				  packed->next_avail_idx, p->total_sg - f.remaining);
+		vring_unpublish_packed(vq, p->total_sg - f.remaining);
 	}
 end:
 	vring_end_add(vq);

@@ -28,7 +28,7 @@ static __always_inline bool vring_fill_list_split(const struct vring_virtqueue *
 		struct vring_desc *d = &desc[f->i];
 		dma_addr_t addr;
 
-		addr = vring_map_piece(vq, direct, sg, write, extra ? &extra[f->i] : NULL);
+		addr = vring_map_sg(vq, direct, sg, write, extra ? &extra[f->i] : NULL);
 		if (unlikely(addr == DMA_MAPPING_ERROR))
 			return false;
 		if (write)
@@ -37,7 +37,7 @@ static __always_inline bool vring_fill_list_split(const struct vring_virtqueue *
 		d->addr = cpu_to_virtio64(vdev, addr);
 		d->len = cpu_to_virtio32(vdev, sg->length);
 		f->i = (f->i + 1) & mask;
-		if (!--f->left) {
+		if (!--f->remaining) {
 			d->flags = cpu_to_virtio16(vdev, flags);
 			break;
 		}
@@ -50,7 +50,7 @@ static __always_inline bool vring_fill_list_split(const struct vring_virtqueue *
 static __always_inline bool vring_fill_split(const struct vring_virtqueue *vq,
 					     struct vring_desc *desc,
 					     struct vring_desc_extra *extra, u16 mask,
-					     const struct vring_pieces *p, struct vring_fill *f)
+					     const struct vring_sg_lists *p, struct vring_fill *f)
 {
 	bool direct = vring_maps_direct(vq);
 	unsigned int n;
@@ -64,7 +64,7 @@ static __always_inline bool vring_fill_split(const struct vring_virtqueue *vq,
 			return false;
 	}
 	/* As many as the driver said there are */
-	return !WARN_ON_ONCE(f->left);
+	return !WARN_ON_ONCE(f->remaining);
 }
 
 /* Note a buffer whose descriptors have been written, and make it available. */
@@ -96,7 +96,7 @@ static __always_inline void vring_publish_split(struct vring_virtqueue *vq, unsi
 }
 
 static noinline int vring_add_table_split(struct vring_virtqueue *vq,
-					  const struct vring_pieces *p, void *data, gfp_t gfp)
+					  const struct vring_sg_lists *p, void *data, gfp_t gfp)
 {
 	struct vring_desc *desc = &vq->split.vring.desc[vq->free_head];
 	struct virtio_device *vdev = vq->vq.vdev;
@@ -119,11 +119,11 @@ static noinline int vring_add_table_split(struct vring_virtqueue *vq,
  * -ENOMEM: not all could be mapped, and nothing has been added.
  */
 static noinline int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
-						 const struct vring_pieces *p,
+						 const struct vring_sg_lists *p,
 						 void *data, void *ctx, gfp_t gfp)
 {
 	struct vring_virtqueue_split *split = &vq->split;
-	struct vring_fill f = { .i = vq->free_head, .left = p->total_sg };
+	struct vring_fill f = { .i = vq->free_head, .remaining = p->total_sg };
 	int err = vring_begin_add(vq, data, p->total_sg, ctx);
 
 	if (unlikely(err))
@@ -152,7 +152,7 @@ static noinline int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
 		err = 0;
 	} else {
 		vring_unmap_range(vq, split->desc_extra, split->vring.num, vq->free_head,
-				  p->total_sg - f.left);
+				  p->total_sg - f.remaining);
 	}
 end:
 	vring_end_add(vq);

@@ -92,8 +92,8 @@ struct fake_setup {
  * @used_pos: up to where it has returned them
  * @published: split: up to where the used index says so
  * @next_desc: split in order: first descriptor of the next buffer
- * @pieces: those of the buffer that fake_take() found
- * @num_pieces: how many
+ * @segments: those of the buffer that fake_take() found
+ * @num_segments: how many
  * @wrong: what fake_take() found to be wrong with the ring
  */
 struct fake_vq {
@@ -128,12 +128,12 @@ struct fake_vq {
 	u32 published;
 	u32 next_desc;
 
-	struct fake_piece {
+	struct fake_segment {
 		u64 addr;
 		u32 len;
 		bool write;
-	} *pieces;
-	unsigned int num_pieces;
+	} *segments;
+	unsigned int num_segments;
 	const char *wrong;
 };
 

@@ -91,8 +91,8 @@ int fake_vq_init(struct fake_vq *fq, struct kunit *test, struct fake_dma *dma,
 	INIT_LIST_HEAD(&fq->vdev.vqs);
 	spin_lock_init(&fq->vdev.vqs_list_lock);
 
-	fq->pieces = kvcalloc(num_max, sizeof(*fq->pieces), GFP_KERNEL);
-	if (!fq->pieces)
+	fq->segments = kvcalloc(num_max, sizeof(*fq->segments), GFP_KERNEL);
+	if (!fq->segments)
 		return -ENOMEM;
 	if (setup->pages)
 		fq->vq = vring_new_virtqueue(0, setup->num, SMP_CACHE_BYTES, &fq->vdev, true,
@@ -103,7 +103,7 @@ int fake_vq_init(struct fake_vq *fq, struct kunit *test, struct fake_dma *dma,
 						false, setup->context, fake_notify,
 						fake_callback, test->name);
 	if (!fq->vq) {
-		kvfree(fq->pieces);
+		kvfree(fq->segments);
 		return -ENOMEM;
 	}
 	fq->vq->num_max = num_max;
@@ -114,7 +114,7 @@ int fake_vq_init(struct fake_vq *fq, struct kunit *test, struct fake_dma *dma,
 void fake_vq_exit(struct fake_vq *fq)
 {
 	vring_del_virtqueue(fq->vq);
-	kvfree(fq->pieces);
+	kvfree(fq->segments);
 }
 
 /*
@@ -127,18 +127,18 @@ static void fake_wrong(struct fake_vq *fq, const char *what)
 		fq->wrong = what;
 }
 
-/* The flags that concern one piece; the others are the ring's. */
-static void fake_add_piece(struct fake_vq *fq, u64 addr, u32 len, u16 flags)
+/* The flags that concern one segment; the others are the ring's. */
+static void fake_add_segment(struct fake_vq *fq, u64 addr, u32 len, u16 flags)
 {
 	bool write = flags & VRING_DESC_F_WRITE;
 
-	if (fq->num_pieces && fq->pieces[fq->num_pieces - 1].write && !write)
-		fake_wrong(fq, "a piece to read after one to write");
-	if (fq->num_pieces == fq->vq->num_max) {
-		fake_wrong(fq, "more pieces than there can be");
+	if (fq->num_segments && fq->segments[fq->num_segments - 1].write && !write)
+		fake_wrong(fq, "a segment to read after one to write");
+	if (fq->num_segments == fq->vq->num_max) {
+		fake_wrong(fq, "more segments than there can be");
 		return;
 	}
-	fq->pieces[fq->num_pieces++] = (struct fake_piece) { addr, len, write };
+	fq->segments[fq->num_segments++] = (struct fake_segment) { addr, len, write };
 }
 
 /* The indirect table at @addr; NULL: it is not one. */
@@ -171,8 +171,8 @@ static void fake_take_table_split(struct fake_vq *fq, u64 addr, u32 len)
 			fake_wrong(fq, "a table that is not sequential");
 		if (flags & ~(VRING_DESC_F_NEXT | VRING_DESC_F_WRITE))
 			fake_wrong(fq, "unknown flags in a table");
-		fake_add_piece(fq, virtio64_to_cpu(&fq->vdev, table[i].addr),
-			       virtio32_to_cpu(&fq->vdev, table[i].len), flags);
+		fake_add_segment(fq, virtio64_to_cpu(&fq->vdev, table[i].addr),
+				 virtio32_to_cpu(&fq->vdev, table[i].len), flags);
 	}
 }
 
@@ -186,7 +186,7 @@ static bool fake_take_split(struct fake_vq *fq, struct fake_buf *buf)
 
 	i = virtio16_to_cpu(&fq->vdev, fq->split.avail->ring[fq->avail_pos % fq->num]);
 	fq->avail_pos++;
-	fq->num_pieces = 0;
+	fq->num_segments = 0;
 	*buf = (struct fake_buf) { .id = i };
 	if (fq->in_order && i != fq->next_desc)
 		fake_wrong(fq, "a buffer that does not begin where the last one ended");
@@ -206,7 +206,7 @@ static bool fake_take_split(struct fake_vq *fq, struct fake_buf *buf)
 		} else {
 			if (flags & ~(VRING_DESC_F_NEXT | VRING_DESC_F_WRITE))
 				fake_wrong(fq, "unknown flags in a descriptor");
-			fake_add_piece(fq, addr, len, flags);
+			fake_add_segment(fq, addr, len, flags);
 		}
 		if (flags & VRING_DESC_F_NEXT) {
 			u32 next = virtio16_to_cpu(&fq->vdev, desc[i].next);
@@ -230,7 +230,7 @@ static void fake_take_table_packed(struct fake_vq *fq, u64 addr, u32 len)
 
 		if (flags & ~VRING_DESC_F_WRITE)
 			fake_wrong(fq, "flags in a table that are reserved there");
-		fake_add_piece(fq, le64_to_cpu(table[i].addr), le32_to_cpu(table[i].len), flags);
+		fake_add_segment(fq, le64_to_cpu(table[i].addr), le32_to_cpu(table[i].len), flags);
 	}
 }
 
@@ -250,7 +250,7 @@ static bool fake_take_packed(struct fake_vq *fq, struct fake_buf *buf)
 	if (!fake_is_available(fq, fq->avail_pos, flags))
 		return false;
 
-	fq->num_pieces = 0;
+	fq->num_segments = 0;
 	buf->descs = 0;
 	do {
 		const struct vring_packed_desc *desc = &fq->ring.desc[fq->avail_pos % fq->num];
@@ -273,7 +273,7 @@ static bool fake_take_packed(struct fake_vq *fq, struct fake_buf *buf)
 		} else {
 			if (flags & ~(VRING_DESC_F_NEXT | VRING_DESC_F_WRITE))
 				fake_wrong(fq, "unknown flags in a descriptor");
-			fake_add_piece(fq, addr, len, flags);
+			fake_add_segment(fq, addr, len, flags);
 		}
 		fq->avail_pos++;
 	} while (flags & VRING_DESC_F_NEXT);
@@ -282,7 +282,7 @@ static bool fake_take_packed(struct fake_vq *fq, struct fake_buf *buf)
 	return true;
 }
 
-/* The next available buffer; its pieces are in @fq. false: there is none. */
+/* The next available buffer; its segments are in @fq. false: there is none. */
 bool fake_take(struct fake_vq *fq, struct fake_buf *buf)
 {
 	return fq->packed ? fake_take_packed(fq, buf) : fake_take_split(fq, buf);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A driver for the tests of a single thing. Its buffers are numbered, from 1, and those
- * with number n have pieces of n bytes: which buffer it was shows everywhere.
+ * with number n have segments of n bytes: which buffer it was shows everywhere.
  */
 #include "vring_kunit.h"
 
-/* Pieces begin one byte after another */
-static phys_addr_t fake_piece_at(const struct fake_vq *fq, unsigned int i)
+/* Segments begin one byte after another */
+static phys_addr_t fake_segment_at(const struct fake_vq *fq, unsigned int i)
 {
 	return virt_to_phys(fq->memory + i);
 }
@@ -51,14 +51,14 @@ struct fake_vq *fake_vq_create(struct kunit *test, const struct fake_setup *setu
 {
 	struct fake_dma *dma = setup->features & FAKE_DMA ? fake_dma_of(test) : NULL;
 	struct fake_vq *fq = kunit_kzalloc(test, sizeof(*fq), GFP_KERNEL);
-	unsigned int pieces = max(setup->num, setup->num_max);
+	unsigned int segments = max(setup->num, setup->num_max);
 
 	KUNIT_ASSERT_NOT_NULL(test, fq);
 	KUNIT_ASSERT_EQ(test, fake_vq_init(fq, test, dma, setup), 0);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, fake_vq_end, fq), 0);
 	fq->gfp = GFP_KERNEL;
-	fq->sg = kunit_kcalloc(test, pieces, sizeof(*fq->sg), GFP_KERNEL);
-	fq->memory = kunit_kzalloc(test, pieces + SZ_4K, GFP_KERNEL);
+	fq->sg = kunit_kcalloc(test, segments, sizeof(*fq->sg), GFP_KERNEL);
+	fq->memory = kunit_kzalloc(test, segments + SZ_4K, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, fq->sg);
 	KUNIT_ASSERT_NOT_NULL(test, fq->memory);
 	return fq;
@@ -79,7 +79,7 @@ struct fake_vq *fake_vq_simple(struct kunit *test, u64 features, unsigned int nu
 	return fake_vq_create(test, &setup);
 }
 
-/* Add buffer @token, of @out pieces to read and @in to write. */
+/* Add buffer @token, of @out segments to read and @in to write. */
 int fake_add(struct fake_vq *fq, unsigned long token, unsigned int out, unsigned int in)
 {
 	struct scatterlist *sgs[2] = { fq->sg, out ? fq->sg + out : fq->sg };
@@ -106,19 +106,19 @@ void fake_expect(struct kunit *test, struct fake_vq *fq, struct fake_buf *buf,
 	KUNIT_ASSERT_TRUE(test, fake_take(fq, buf));
 	KUNIT_ASSERT_STREQ(test, fq->wrong ?: "", "");
 	KUNIT_EXPECT_EQ(test, buf->descs, fq->indirect && out + in > 1 ? 1 : out + in);
-	KUNIT_ASSERT_EQ(test, fq->num_pieces, out + in);
+	KUNIT_ASSERT_EQ(test, fq->num_segments, out + in);
 	for (i = 0; i < out + in; i++) {
-		const struct fake_piece *piece = &fq->pieces[i];
-		u64 addr = piece->addr, expected = fake_piece_at(fq, i);
+		const struct fake_segment *segment = &fq->segments[i];
+		u64 addr = segment->addr, expected = fake_segment_at(fq, i);
 		bool write = i >= out;
 
 		if (fq->premapped)
 			expected = fake_premapped_at(token, i);
 		else if (fq->dma)
-			addr = fake_dma_phys(fq->dma, addr, piece->len, piece->write);
-		if (addr != expected || piece->len != token || piece->write != write)
-			KUNIT_FAIL(test, "piece %u of %lu: at %llx, not %llx, len %u, write %d\n",
-				   i, token, addr, expected, piece->len, piece->write);
+			addr = fake_dma_phys(fq->dma, addr, segment->len, segment->write);
+		if (addr != expected || segment->len != token || segment->write != write)
+			KUNIT_FAIL(test, "segment %u of %lu: at %llx, not %llx, len %u, write %d\n",
+				   i, token, addr, expected, segment->len, segment->write);
 	}
 }
 

@@ -7,7 +7,7 @@
  * that the device has taken, and those that it has returned. In order, a buffer goes
  * from the front of one to the end of the next; otherwise the device returns any.
  *
- * What the pieces of a buffer are follows from its number, so that nobody has to keep
+ * What the segments of a buffer are follows from its number, so that nobody has to keep
  * them: not what the ring says, but what it should say.
  */
 #include <linux/mm.h>
@@ -31,7 +31,7 @@ MODULE_PARM_DESC(buffers, "How many buffers go through each kind of virtqueue");
 #define MAX_TABLE	64
 /* A virtqueue lives for that many buffers, then it is reset, resized or made anew */
 #define LIFE		20000
-/* Where all pieces are: any address in it, and what may follow that */
+/* Where all segments are: any address in it, and what may follow that */
 #define ARENA_SIZE	SZ_256K
 #define PIECE_MAX	SZ_4K
 
@@ -150,7 +150,7 @@ static void shuffle(struct model *m, struct model_queue *q)
 	swap(q->bufs[q->head % MAX_NUM], q->bufs[i % MAX_NUM]);
 }
 
-static u32 piece_hash(u32 number, u32 i)
+static u32 segment_hash(u32 number, u32 i)
 {
 	u32 x = (number + 1) * 0x9e3779b1 ^ (i + 1) * 0x85ebca6b;
 
@@ -159,18 +159,18 @@ static u32 piece_hash(u32 number, u32 i)
 	return x ^ x >> 13;
 }
 
-static u32 piece_len(u32 hash)
+static u32 segment_len(u32 hash)
 {
 	return 1 + hash % PIECE_MAX;
 }
 
-static u32 piece_offset(u32 hash)
+static u32 segment_offset(u32 hash)
 {
 	return (hash >> 14) % (ARENA_SIZE - PIECE_MAX);
 }
 
 /* What a driver that maps by itself says; no such mapping is in fake_dma */
-static u64 piece_premapped(u32 hash)
+static u64 segment_premapped(u32 hash)
 {
 	return BIT_ULL(56) | hash;
 }
@@ -241,7 +241,7 @@ static bool model_add(struct model *m)
 	total = 1 + below(m, 4);
 	if (one_in(m, 128))
 		total = 1 + below(m, m->fq.indirect ? MAX_TABLE : m->fq.num);
-	/* With indirect tables a buffer may have more pieces than the ring has descriptors */
+	/* With indirect tables a buffer may have more segments than the ring has descriptors */
 	if (!m->fq.indirect)
 		total = min(total, m->fq.num);
 	table = m->fq.indirect && total > 1 && m->free;
@@ -254,13 +254,13 @@ static bool model_add(struct model *m)
 	buf->writable = 0;
 	buf->ctx = buf_ctx(m, buf);
 	for (i = 0; i < total; i++) {
-		u32 hash = piece_hash(buf->number, i);
+		u32 hash = segment_hash(buf->number, i);
 
-		sg_set_buf(&m->sg[i], m->arena + piece_offset(hash), piece_len(hash));
+		sg_set_buf(&m->sg[i], m->arena + segment_offset(hash), segment_len(hash));
 		if (m->premapped)
-			sg_dma_address(&m->sg[i]) = piece_premapped(hash);
+			sg_dma_address(&m->sg[i]) = segment_premapped(hash);
 		if (i >= buf->out)
-			buf->writable += piece_len(hash);
+			buf->writable += segment_len(hash);
 	}
 
 	spoilt = buf->descs <= m->free && model_spoil(m, total + table);
@@ -370,22 +370,22 @@ static void model_compare(struct model *m, const struct model_buf *buf)
 {
 	unsigned int i, total = buf->out + buf->in;
 
-	if (!CHECK(m, m->fq.num_pieces == total))
+	if (!CHECK(m, m->fq.num_segments == total))
 		return;
 	for (i = 0; i < total; i++) {
-		const struct fake_piece *piece = &m->fq.pieces[i];
-		u32 hash = piece_hash(buf->number, i);
-		u64 addr = piece->addr;
+		const struct fake_segment *segment = &m->fq.segments[i];
+		u32 hash = segment_hash(buf->number, i);
+		u64 addr = segment->addr;
 
 		if (m->premapped) {
-			CHECK(m, addr == piece_premapped(hash));
+			CHECK(m, addr == segment_premapped(hash));
 		} else {
 			if (m->dma)
-				addr = fake_dma_phys(m->dma, addr, piece->len, piece->write);
-			CHECK(m, addr == m->arena_phys + piece_offset(hash));
+				addr = fake_dma_phys(m->dma, addr, segment->len, segment->write);
+			CHECK(m, addr == m->arena_phys + segment_offset(hash));
 		}
-		CHECK(m, piece->len == piece_len(hash));
-		CHECK(m, piece->write == (i >= buf->out));
+		CHECK(m, segment->len == segment_len(hash));
+		CHECK(m, segment->write == (i >= buf->out));
 	}
 }
 

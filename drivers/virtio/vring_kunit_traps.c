@@ -73,17 +73,17 @@ static void round_trip(struct kunit *test, struct fake_vq *fq, unsigned long tok
 /* T1: a buffer that was skipped was filled: that is what the device may write, no more */
 static void length_of_skipped(struct kunit *test)
 {
-	static const struct { u8 out, in; } pieces[] = { { 2, 1 }, { 3, 0 }, { 0, 2 }, { 1, 3 } };
+	static const struct { u8 out, in; } segments[] = { { 2, 1 }, { 3, 0 }, { 0, 2 }, { 1, 3 } };
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 16);
 	struct fake_buf bufs[4];
 	unsigned int i, lap;
 
 	for (lap = 0; lap < 5; lap++) {
 		for (i = 0; i < 4; i++)
-			fake_give(test, fq, &bufs[i], 100 + i, pieces[i].out, pieces[i].in);
+			fake_give(test, fq, &bufs[i], 100 + i, segments[i].out, segments[i].in);
 		fake_return(fq, bufs, 4, 7);
 		for (i = 0; i < 3; i++)
-			expect_get(test, fq, 100 + i, (100 + i) * pieces[i].in);
+			expect_get(test, fq, 100 + i, (100 + i) * segments[i].in);
 		expect_get(test, fq, 103, 7);
 		expect_get(test, fq, 0, 0);
 	}
@@ -416,7 +416,7 @@ static void resize_to_any_size(struct kunit *test)
  */
 
 /*
- * T2, and flags that stay: whichever piece cannot be mapped, wherever the buffer begins,
+ * T2, and flags that stay: whichever segment cannot be mapped, wherever the buffer begins,
  * the add has not been, for either side, and what comes next is as ever
  */
 static void mapping_failure(struct kunit *test)
@@ -547,7 +547,7 @@ static void give_back(void *first)
 }
 
 /*
- * No memory for a table: the buffer takes as many descriptors as it has pieces, or has
+ * No memory for a table: the buffer takes as many descriptors as it has segments, or has
  * to wait for them. It may have more than the ring, so there is nothing to warn of.
  */
 static void no_memory_for_table(struct kunit *test)
@@ -653,7 +653,7 @@ static void premapped(struct kunit *test)
 	}
 }
 
-/* The table is not mapped: its pieces were not the core's to unmap. May go without. */
+/* The table is not mapped: its segments were not the core's to unmap. May go without. */
 static void premapped_mapping_failure(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_INDIRECT, 8);
