@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Layouts of virtqueues that vhost did not always know: the packed one, and split and
- * packed with VIRTIO_F_IN_ORDER
+ * Packed virtqueues, and split and packed ones with VIRTIO_F_IN_ORDER
  *
- * Backends see none of it. What vhost_get_vq_desc() returns is a handle, and all that
- * they do is to give it back to vhost_add_used(), or the last ones to
- * vhost_discard_vq_desc(). In order, a buffer that a backend forgets is given back with
- * the next one that it uses: what is used next follows from the handle, not from how many
- * were used before.
+ * Backends need not know the layout. vhost_get_vq_desc() returns a handle, and a backend
+ * either passes it to vhost_add_used(), or gives the buffers that it fetched last back with
+ * vhost_discard_vq_desc(). If buffers are used in order and a backend forgets one, that one
+ * is returned together with the next one that is used: what has been used follows from the
+ * handle, not from a count of buffers.
+ *
+ * "2.7.9" and the like, here and in the other ring headers, are sections of VIRTIO 1.2, in
+ * which 2.7 is the split and 2.8 the packed layout.
  */
 #ifndef _DRIVERS_VHOST_RING_H
 #define _DRIVERS_VHOST_RING_H
@@ -16,7 +18,7 @@
 #include <linux/types.h>
 #include <uapi/linux/virtio_config.h>
 
-/* Only the split layout out of order is vhost.c's. The order is enum vring_layout's. */
+/* In the same order as enum vring_layout. vhost.c has the code of VHOST_SPLIT. */
 enum vhost_layout {
 	VHOST_SPLIT,
 	VHOST_PACKED,
@@ -24,37 +26,39 @@ enum vhost_layout {
 	VHOST_PACKED_IN_ORDER,
 };
 
-/* A descriptor as it was when it was read: @word as vhost_desc_word() makes it */
+/* Copy of a descriptor; vhost_desc_word() says what is in @word */
 struct vhost_desc {
 	u64 addr;
 	u64 word;
 };
 
-/* A buffer that was fetched: its head, or Buffer ID; of how many descriptors, if packed */
+/* A fetched buffer. Split: @id is its head. Packed: its Buffer ID; @descs says its length. */
 struct vhost_fetched {
 	u16 id;
 	u16 descs;
 };
 
-/* A batch of vhost-net */
+/* As many as vhost-net sends in a batch */
 #define VHOST_PREFETCH_MAX	64
 
 /**
- * struct vhost_ring - what these layouts need beyond the fields of struct vhost_virtqueue
- * @layout: set when the virtqueue gets its backend; features that change it are
- *	refused while there is one
- * @resync: split in order: @next_head is not known, the available ring has to say
+ * struct vhost_ring - state of a virtqueue that is packed, in order, or both
+ * @layout: set when the virtqueue gets its backend; as long as it has one, features that
+ *	would change the layout are refused
+ * @resync: split in order: @next_head is not known and has to be read from the available
+ *	ring
  * @next_head: split in order: first descriptor of the next buffer
- * @nr_discarded: packed: descriptors from last_avail_idx on that were fetched and discarded
- * @prefetch_pos: first descriptor of @prefetch that is not in a buffer yet
+ * @nr_discarded: packed: number of descriptors, from last_avail_idx on, that were fetched
+ *	before and have been discarded
+ * @prefetch_pos: first descriptor in @prefetch that is not part of a fetched buffer
  * @prefetch_len: number of descriptors in @prefetch
- * @nr_used: packed: descriptors used since the driver was last looked at for a signal
- * @nr_outstanding: packed: descriptors fetched that are not used yet
- * @map: the last part of the memory table that a descriptor was in; none if @size is 0.
- *	None with an IOTLB.
- * @prefetch: available descriptors that follow each other in the ring, read at once
- * @fetched: in order: the buffers from last_used_idx to last_avail_idx, by their place:
- *	that in the available ring, or of the first descriptor in the packed one
+ * @nr_used: packed: descriptors used since the last decision on whether to notify the driver
+ * @nr_outstanding: packed: descriptors fetched and not used yet
+ * @map: the region of the memory table that the last descriptor was in. Unset if @size is
+ *	0, which it always is with an IOTLB.
+ * @prefetch: available descriptors that follow each other in the ring and were read together
+ * @fetched: in order: the buffers from last_used_idx to last_avail_idx. The index is that of
+ *	the entry in the available ring (split) or of the first descriptor (packed).
  *
  * Protected by the mutex of the virtqueue.
  */
@@ -79,30 +83,30 @@ struct vhost_ring {
 #define VHOST_RING_FEATURES	(BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER))
 
 /**
- * vhost_ring_features() - what a backend may offer that uses buffers in order
+ * vhost_ring_features() - features that a backend may offer if it uses buffers in order
  *
  * Context: any.
- * Return: feature bits, less what module parameters withhold.
+ * Return: those of VHOST_RING_FEATURES that the module parameters allow.
  */
 u64 vhost_ring_features(void);
 
 /**
- * vhost_ring_check_features() - may these features be set?
+ * vhost_ring_check_features() - may a VMM set these features?
  * @dev: the device
- * @features: all that are to be in force
+ * @features: all features that it wants to be in effect
  *
- * Context: the caller holds the mutex of @dev and goes on holding it until the features
- * are set. May sleep.
- * Return: 0; -EINVAL if a layout is chosen without VIRTIO_F_VERSION_1; -EOPNOTSUPP if a
- * feature is withheld that is not in force; -EBUSY if the layout would change of a
- * virtqueue that has a backend.
+ * Context: the caller holds the mutex of @dev, and keeps it until it has set the features.
+ * May sleep.
+ * Return: 0; -EINVAL if they include one of VHOST_RING_FEATURES but not VIRTIO_F_VERSION_1;
+ * -EOPNOTSUPP if a module parameter forbids one of them that is not in effect yet; -EBUSY if
+ * they would change the layout of a virtqueue that has a backend.
  */
 int vhost_ring_check_features(struct vhost_dev *dev, u64 features);
 
 /**
- * vhost_discard_handle() - vhost_discard_vq_desc() of one buffer
+ * vhost_discard_handle() - discard the buffer that was fetched last
  * @vq: the virtqueue
- * @handle: what vhost_get_vq_desc() returned last
+ * @handle: the last return value of vhost_get_vq_desc()
  *
  * Context: the caller holds the mutex of @vq.
  */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the layouts of ring.h have in common: the buffer that is being fetched, the handle
- * for it, and the choice of the functions of a layout
+ * The parts of the layouts of ring.h that do not depend on the layout: collecting the segments
+ * of a buffer, handles, and the choice of a layout's functions
  *
- * Included by vhost.c, and then ring_split_in_order.h and ring_packed.h, which have the
- * same functions each under the same names.
+ * vhost.c includes this, then ring_split_in_order.h and ring_packed.h, which have the same
+ * functions under the same names.
  */
 #ifndef _DRIVERS_VHOST_RING_COMMON_H
 #define _DRIVERS_VHOST_RING_COMMON_H
@@ -13,7 +13,7 @@
 #error "This header has functions for vhost.c, and only that may include it."
 #endif
 
-/* What the layouts use of vhost.c that comes later there */
+/* Functions of vhost.c that the layouts call */
 static bool iotlb_access_ok(struct vhost_virtqueue *vq, int access, u64 addr, u64 len, int type);
 static int log_write_hva(struct vhost_virtqueue *vq, u64 hva, u64 len);
 static int log_used(struct vhost_virtqueue *vq, u64 used_offset, u64 len);
@@ -26,7 +26,7 @@ static inline bool vhost_ring_is_packed(const struct vhost_virtqueue *vq)
 	return vq->ring && vq->ring->layout != VHOST_SPLIT_IN_ORDER;
 }
 
-/* Where the memory of the ring is, of which no part may be elsewhere. NULL: not there. */
+/* Address of a part of the ring. Returns NULL if it is not mapped, or not to one place. */
 static noinline void __user *vhost_ring_iotlb_uaddr(struct vhost_virtqueue *vq, void __user *addr,
 						    unsigned int size, int type, int access)
 {
@@ -48,7 +48,7 @@ static __always_inline void __user *vhost_ring_uaddr(struct vhost_virtqueue *vq,
 	return unlikely(vq->iotlb) ? vhost_ring_iotlb_uaddr(vq, addr, size, type, access) : addr;
 }
 
-/* What of a descriptor is not its address; id is of the packed layout */
+/* A descriptor without its address. Split descriptors have no ID: pass 0. */
 static __always_inline u64 vhost_desc_word(u32 len, u16 id, u16 flags)
 {
 	return len | (u64)id << 32 | (u64)flags << 48;
@@ -64,7 +64,7 @@ static __always_inline u16 vhost_desc_flags(u64 word)
 	return word >> 48;
 }
 
-/* The buffer that vhost_get_vq_desc() fetches */
+/* The buffer that vhost_get_vq_desc() is fetching, with its arguments */
 struct vhost_buf {
 	struct iovec *iov;
 	unsigned int iov_size;
@@ -75,8 +75,8 @@ struct vhost_buf {
 };
 
 /*
- * translate_desc(), which searches a tree. Mostly the next descriptor is where the last
- * one was, and the memory table is writable.
+ * Translate with translate_desc(), which searches a tree, and remember the region: the next
+ * descriptor is mostly in the same one. Regions of the memory table are always writable.
  */
 static int vhost_buf_search(struct vhost_virtqueue *vq, u64 addr, u32 len, struct iovec *iov,
 			    int iov_size, int access)
@@ -98,13 +98,13 @@ static int vhost_buf_search(struct vhost_virtqueue *vq, u64 addr, u32 len, struc
 	return ret;
 }
 
-/* Where @len bytes at @addr are, if that is in the part that was found last */
+/* Translate @len bytes at @addr if they are in the region that was found last. */
 static __always_inline bool vhost_map_find(const struct vhost_virtqueue *vq, u64 addr, u32 len,
 					   struct iovec *iov)
 {
 	u64 offset = addr - vq->ring->map.start;
 
-	/* Not for a length of 0 either */
+	/* False also for a length of 0 */
 	if (unlikely(offset >= vq->ring->map.size || len - 1ULL >= vq->ring->map.size - offset))
 		return false;
 	iov->iov_base = (void __user *)(uintptr_t)(vq->ring->map.uaddr + offset);
@@ -112,7 +112,10 @@ static __always_inline bool vhost_map_find(const struct vhost_virtqueue *vq, u64
 	return true;
 }
 
-/* Add the piece that a descriptor stands for. -EAGAIN: its address has been asked for. */
+/*
+ * Add the segment that a descriptor describes. Returns -EAGAIN if its address is not in the
+ * IOTLB; userspace has then been asked for it.
+ */
 static int vhost_buf_add(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr, u64 word)
 {
 	bool write = vhost_desc_flags(word) & VRING_DESC_F_WRITE;
@@ -128,6 +131,7 @@ static int vhost_buf_add(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 
 		return ret;
 	if (!write) {
 		if (unlikely(buf->in)) {
+			/* Forbidden by 2.7.4.2 and 2.8.17 */
 			vq_err(vq, "A readable descriptor after a writable one\n");
 			return -EINVAL;
 		}
@@ -144,9 +148,9 @@ static int vhost_buf_add(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 
 }
 
 /*
- * A handle has, in order, the place of the buffer in @fetched. Else it has the Buffer ID
- * and the number of descriptors less one. The bit on top is so that it is not the size of
- * the ring, which says that there is none.
+ * A handle is, in order, the index of the buffer in @fetched. Out of order it has the number
+ * of descriptors less one in bits 0 to 14, and the Buffer ID above. VHOST_HANDLE is XORed into
+ * it, so that it differs from the size of the ring, which means "no buffer".
  */
 #define VHOST_HANDLE	BIT(30)
 
@@ -166,10 +170,10 @@ static __always_inline unsigned int vhost_handle_descs(u32 handle)
 }
 
 /*
- * In order, the used element of a buffer in which nothing is written stands for all that
- * were fetched before it, too. One in which something is written stands for that buffer
- * alone: not every driver can take what it receives in batches. So this finds the next of
- * @heads from @i on that needs an element.
+ * In order, one used element may return a batch of buffers (2.7.9, 2.8.8). Do so only where
+ * nothing was written: the driver takes the buffers that are skipped for completely written,
+ * and some drivers cannot take received buffers in batches at all. Returns the index of the
+ * next of @heads, from @i on, that needs a used element.
  */
 static __always_inline unsigned int vhost_used_next(const struct vring_used_elem *heads,
 						    unsigned int count, unsigned int i)
@@ -179,7 +183,7 @@ static __always_inline unsigned int vhost_used_next(const struct vring_used_elem
 	return i;
 }
 
-/* What was read ahead is to be read again. */
+/* Forget the prefetched descriptors: they have to be read again. */
 static inline void vhost_ring_drop_prefetch(struct vhost_virtqueue *vq)
 {
 	vq->ring->prefetch_pos = 0;
@@ -187,8 +191,8 @@ static inline void vhost_ring_drop_prefetch(struct vhost_virtqueue *vq)
 }
 
 /*
- * VHOST_SET_MEM_TABLE, VHOST_SET_VRING_ADDR, and where there is an IOTLB from now on:
- * addresses mean something else.
+ * Called when addresses change their meaning: for VHOST_SET_MEM_TABLE and
+ * VHOST_SET_VRING_ADDR, and when a device gets an IOTLB.
  */
 static void vhost_ring_invalidate_cache(struct vhost_virtqueue *vq)
 {
@@ -204,7 +208,7 @@ static void vhost_ring_free(struct vhost_virtqueue *vq)
 	vq->ring = NULL;
 }
 
-/* What fetching a buffer needs of each layout */
+/* What each layout has for fetching a buffer */
 static __always_inline int vhost_split_in_order_prefetch(struct vhost_virtqueue *vq,
 							 unsigned int descs, unsigned int max);
 static int vhost_split_in_order_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf,
@@ -219,12 +223,13 @@ static __always_inline int vhost_packed_commit(struct vhost_virtqueue *vq, u16 i
 					       unsigned int descs, enum vhost_layout layout);
 
 /*
- * Read descriptors, @descs after those fetched, where the last ones read are all in
- * buffers. Returns how many, or 0 if there is none available, or -errno.
+ * Read available descriptors ahead, beginning @descs after the last buffer that was fetched.
+ * All that were read before are part of buffers by now. Returns how many were read, 0 if none
+ * is available, or a negative errno.
  */
 static noinline int vhost_ring_prefetch(struct vhost_virtqueue *vq, unsigned int descs)
 {
-	/* With an IOTLB the next one may be elsewhere */
+	/* With an IOTLB, the next descriptor may be in another page */
 	unsigned int max = vq->iotlb ? 1 : VHOST_PREFETCH_MAX;
 	struct vhost_ring *ring = vq->ring;
 	int ret = vhost_ring_is_packed(vq) ?
@@ -238,7 +243,7 @@ static noinline int vhost_ring_prefetch(struct vhost_virtqueue *vq, unsigned int
 	return ret;
 }
 
-/* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
+/* A buffer of @descs descriptors has been fetched. Returns its handle, or -EINVAL. */
 static __always_inline int vhost_ring_commit(struct vhost_virtqueue *vq, u64 word,
 					     unsigned int descs, enum vhost_layout layout)
 {
@@ -251,7 +256,7 @@ static __always_inline int vhost_ring_commit(struct vhost_virtqueue *vq, u64 wor
 	return ret;
 }
 
-/* A buffer of any kind */
+/* Fetch a buffer of any kind. */
 static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec iov[],
 				       unsigned int iov_size, unsigned int *out_num,
 				       unsigned int *in_num, struct vhost_log *log,
@@ -269,6 +274,7 @@ static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec 
 	do {
 		ret = -EINVAL;
 		if (unlikely(descs == vq->num)) {
+			/* Longer than the ring: forbidden by 2.7.5.3.1 and 2.8.17 */
 			vq_err(vq, "A chain does not end\n");
 			goto none;
 		}
@@ -281,7 +287,10 @@ static noinline int vhost_ring_get_any(struct vhost_virtqueue *vq, struct iovec 
 		flags = vhost_desc_flags(desc->word);
 		ret = -EINVAL;
 		if (unlikely(flags & VRING_DESC_F_INDIRECT && flags & VRING_DESC_F_NEXT)) {
-			/* Tables without end would keep this busy for minutes */
+			/*
+			 * Forbidden by 2.7.5.3.1 and 2.8.19. A chain of indirect tables could
+			 * keep this loop busy for minutes.
+			 */
 			vq_err(vq, "An indirect descriptor that is not the last one\n");
 			goto none;
 		}
@@ -308,7 +317,7 @@ none:
 	vhost_ring_drop_prefetch(vq);
 	*out_num = 0;
 	*in_num = 0;
-	/* The first of a chain becomes available last */
+	/* A driver makes the first descriptor of a chain available last (2.8.6) */
 	if (!ret) {
 		vq_err(vq, "A chain ends after %u descriptors, the next is not available\n", descs);
 		ret = -EINVAL;
@@ -316,7 +325,7 @@ none:
 	return ret;
 }
 
-/* Whether the next buffer, set in @iov and @word, is of one descriptor. */
+/* Fetch the next buffer if it is a single descriptor in the region that was found last. */
 static __always_inline bool vhost_ring_get_one(struct vhost_virtqueue *vq, struct iovec *iov,
 					       unsigned int iov_size, u64 *word)
 {
@@ -354,7 +363,7 @@ static __always_inline int vhost_ring_get(struct vhost_virtqueue *vq, struct iov
 	return vhost_ring_commit(vq, word, 1, layout);
 }
 
-/* What is done with a virtqueue, by the exported function of the name */
+/* What the exported functions with these names do for a layout */
 struct vhost_ring_ops {
 	int (*get)(struct vhost_virtqueue *vq, struct iovec iov[], unsigned int iov_size,
 		   unsigned int *out_num, unsigned int *in_num, struct vhost_log *log,
@@ -368,7 +377,7 @@ struct vhost_ring_ops {
 	void (*disable_notify)(struct vhost_dev *dev, struct vhost_virtqueue *vq);
 };
 
-/* The split layout out of order is in vhost.c */
+/* The split layout out of order, which is in vhost.c */
 static noinline int vhost_split_get(struct vhost_virtqueue *vq, struct iovec iov[],
 				    unsigned int iov_size, unsigned int *out_num,
 				    unsigned int *in_num, struct vhost_log *log,
@@ -395,7 +404,7 @@ static const struct vhost_ring_ops vhost_split_ops = {
 static const struct vhost_ring_ops vhost_split_in_order_ops, vhost_packed_ops,
 				   vhost_packed_in_order_ops;
 
-/* The layout is a constant in each of these, so the calls are direct ones. */
+/* The structures are constant, so that these are direct calls. */
 #define vhost_ring_call(vq, op, ...)							\
 ({											\
 	const struct vhost_ring *__ring = (vq)->ring;					\
@@ -415,8 +424,9 @@ static bool vhost_ring_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
 static int vhost_packed_init(struct vhost_virtqueue *vq);
 
 /*
- * vhost_vq_init_access(): the backend is there, the features are final while it is, and so
- * is the size. Returns whether the layout is packed, or -EINVAL, -ENOMEM or -EFAULT.
+ * Called by vhost_vq_init_access(): the virtqueue has got a backend, and features and size
+ * cannot change while it has one. Returns 1 if the layout is packed, 0 if it is split, or
+ * -EINVAL, -ENOMEM or -EFAULT.
  */
 static int vhost_ring_init(struct vhost_virtqueue *vq)
 {
@@ -427,7 +437,7 @@ static int vhost_ring_init(struct vhost_virtqueue *vq)
 	if (!packed && !is_power_of_2(vq->num))
 		return -EINVAL;
 	if (packed || in_order) {
-		/* Read ahead is nothing, and a head is not known. */
+		/* Zeroed: nothing has been prefetched */
 		ring = kvzalloc(struct_size(ring, fetched, in_order ? vq->num : 0), GFP_KERNEL);
 		if (!ring)
 			return -ENOMEM;
@@ -440,7 +450,7 @@ static int vhost_ring_init(struct vhost_virtqueue *vq)
 	return packed ? vhost_packed_init(vq) ?: 1 : 0;
 }
 
-/* vhost_ring_check_features(), of one virtqueue */
+/* vhost_ring_check_features() for one virtqueue */
 static int vhost_ring_check_vq_features(struct vhost_virtqueue *vq, u64 features)
 {
 	int ret = 0;
@@ -450,7 +460,7 @@ static int vhost_ring_check_vq_features(struct vhost_virtqueue *vq, u64 features
 		return -EINVAL;
 
 	mutex_lock(&vq->mutex);
-	/* A VMM sets features again, to log, when its guest runs with them */
+	/* To start dirty logging, a VMM sets again the features that its guest runs with. */
 	if (features & VHOST_RING_FEATURES & ~vhost_ring_features() & ~vq->acked_features)
 		ret = -EOPNOTSUPP;
 	else if (vq->private_data && (vq->acked_features ^ features) & VHOST_RING_FEATURES)

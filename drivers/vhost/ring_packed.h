@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The packed layout
+ * The packed layout, with and without VIRTIO_F_IN_ORDER
  *
- * Included by vhost.c. last_avail_idx and last_used_idx are positions: the index of a
- * descriptor, and as the top bit the wrap counter. The descriptors are in @desc, the
- * driver's event suppression in @avail, ours in @used.
+ * last_avail_idx and last_used_idx have the form of the event suppression structure's first
+ * field (2.8.14): the index of a descriptor, and the wrap counter (2.8.1) as the top bit.
+ * Variables of this form are called off_wrap. @desc is the ring of descriptors, @avail the
+ * driver's and @used the device's event suppression structure.
  *
- * The driver may write the ring at any time. Of descriptors the word with the flags is
- * read first, then the rest, each once; and only that copy is checked and used.
+ * The driver may write to the ring at any time. So each descriptor is read once, the word with
+ * the flags first, and only the copy is checked and used.
  */
 #ifndef _DRIVERS_VHOST_RING_PACKED_H
 #define _DRIVERS_VHOST_RING_PACKED_H
@@ -16,7 +17,7 @@
 #error "This header has functions for vhost.c, and only that may include it."
 #endif
 
-/* A position has 15 bits */
+/* An index has 15 bits (2.8.14) */
 #define VHOST_PACKED_MAX	BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
 #define VHOST_PACKED_WRAP	BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
 
@@ -24,9 +25,9 @@
 #define VHOST_PACKED_USED	BIT(VRING_PACKED_DESC_F_USED)
 
 /*
- * The length, the Buffer ID and the flags, as vhost_desc_word() has them, between
- * user_access_begin() and _end(). At once, so who sees the flags sees what they are for;
- * where the CPU cannot, in that order.
+ * Read length, Buffer ID and flags of a descriptor (2.8.13), inside a user access section.
+ * With one access where the CPU can do that, so that the flags and what they cover cannot be
+ * of different times; else the flags first.
  */
 static __always_inline bool vhost_packed_get_word(const struct vring_packed_desc __user *from,
 						  u64 *word)
@@ -40,7 +41,7 @@ static __always_inline bool vhost_packed_get_word(const struct vring_packed_desc
 	__le32 len, rest;
 
 	unsafe_get_user(rest, (__le32 __user *)&from->id, fault);
-	/* Pairs with the driver's virtio_wmb() */
+	/* Read the flags before the length. Pairs with the driver's virtio_wmb(). */
 	smp_rmb();
 	unsafe_get_user(len, &from->len, fault);
 	*word = le32_to_cpu(len) | (u64)le32_to_cpu(rest) << 32;
@@ -57,7 +58,7 @@ static __always_inline bool vhost_packed_put_word(struct vring_packed_desc __use
 	unsafe_put_user(cpu_to_le64(word), (__le64 __user *)&to->len, fault);
 #else
 	unsafe_put_user(cpu_to_le32(word), &to->len, fault);
-	/* Pairs with the driver's virtio_rmb() */
+	/* Write the length before the flags. Pairs with the driver's virtio_rmb(). */
 	smp_wmb();
 	unsafe_put_user(cpu_to_le32(word >> 32), (__le32 __user *)&to->id, fault);
 #endif
@@ -72,7 +73,7 @@ static inline struct vring_packed_desc __user *vhost_packed_ring(struct vhost_vi
 	return (struct vring_packed_desc __user *)vq->desc;
 }
 
-/* Called between user_access_begin() and _end(), too, where only inline functions may be */
+/* Called inside of user access sections too, in which no function may be called: inline. */
 static __always_inline u16 vhost_packed_index(u16 off_wrap)
 {
 	return off_wrap & ~VHOST_PACKED_WRAP;
@@ -92,8 +93,8 @@ static __always_inline u16 vhost_packed_advance(const struct vhost_virtqueue *vq
 }
 
 /*
- * Read those descriptors from @off_wrap on that are available, at most @max. Returns how
- * many, or -EFAULT.
+ * Read up to @max descriptors, beginning at @off_wrap, until one is not available: AVAIL must
+ * equal the wrap counter, and USED must not (2.8.1). Returns how many were read, or -EFAULT.
  */
 static noinline int vhost_packed_read(struct vhost_virtqueue *vq, u16 off_wrap,
 				      struct vhost_desc *to, unsigned int max)
@@ -115,9 +116,9 @@ static noinline int vhost_packed_read(struct vhost_virtqueue *vq, u16 off_wrap,
 		    avail)
 			break;
 		/*
-		 * The driver wrote the flags of a head last: the rest of the chain, in this
-		 * descriptor and in those after it, is read after them. Pairs with its
-		 * virtio_wmb().
+		 * The driver wrote the flags of the first descriptor last (2.8.21.1), so read
+		 * everything else, here and in the following descriptors, after them. Pairs
+		 * with the driver's virtio_wmb().
 		 */
 		smp_rmb();
 		unsafe_get_user(addr, &from[n].addr, fault);
@@ -152,6 +153,7 @@ static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_bu
 	int ret;
 
 	if (unlikely(descs || vhost_desc_flags(word) & VRING_DESC_F_NEXT)) {
+		/* Forbidden by 2.8.19 */
 		vq_err(vq, "An indirect descriptor in a chain\n");
 		return -EINVAL;
 	}
@@ -173,7 +175,7 @@ static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_bu
 			vq_err(vq, "Failed to read indirect descriptor %u\n", i);
 			return -EFAULT;
 		}
-		/* Of the flags only VRING_DESC_F_WRITE has a meaning here */
+		/* VRING_DESC_F_WRITE is the only flag here, others are ignored (2.8.7) */
 		ret = vhost_buf_add(vq, buf, le64_to_cpu(desc.addr),
 				    vhost_desc_word(le32_to_cpu(desc.len), 0,
 						    le16_to_cpu(desc.flags)));
@@ -183,7 +185,7 @@ static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_bu
 	return 0;
 }
 
-/* A buffer of @descs descriptors was fetched. Its handle, or -EINVAL. */
+/* A buffer of @descs descriptors has been fetched. Returns its handle, or -EINVAL. */
 static __always_inline int vhost_packed_commit(struct vhost_virtqueue *vq, u16 id,
 					       unsigned int descs, enum vhost_layout layout)
 {
@@ -191,7 +193,7 @@ static __always_inline int vhost_packed_commit(struct vhost_virtqueue *vq, u16 i
 	struct vhost_ring *ring = vq->ring;
 	u32 handle = index;
 
-	/* A driver may offer descriptors again before they are used */
+	/* A broken driver may make descriptors available again before they have been used. */
 	if (unlikely(ring->nr_outstanding + descs > vq->num)) {
 		vq_err(vq, "More descriptors available than there are\n");
 		return -EINVAL;
@@ -243,7 +245,7 @@ static void vhost_packed_rewind(struct vhost_virtqueue *vq, unsigned int descs)
 	vhost_ring_drop_prefetch(vq);
 }
 
-/* vhost_discard_vq_desc(): these are the last ones that were fetched. */
+/* vhost_discard_vq_desc(). @heads are the buffers that were fetched last. */
 static noinline void vhost_packed_discard(struct vhost_virtqueue *vq,
 					  const struct vring_used_elem *heads, int n)
 {
@@ -254,7 +256,7 @@ static noinline void vhost_packed_discard(struct vhost_virtqueue *vq,
 	vhost_packed_rewind(vq, descs);
 }
 
-/* From the descriptor at @index to that at @off_wrap */
+/* Number of descriptors from the one at @index to the one at @off_wrap */
 static __always_inline unsigned int vhost_packed_distance(const struct vhost_virtqueue *vq,
 							  unsigned int index, u16 off_wrap)
 {
@@ -263,7 +265,7 @@ static __always_inline unsigned int vhost_packed_distance(const struct vhost_vir
 	return i >= index ? i - index : i + vq->num - index;
 }
 
-/* vhost_discard_vq_desc(), in order, of all buffers from @heads on */
+/* vhost_discard_vq_desc(), in order. All buffers since the one in @heads[0] are given back. */
 static noinline void vhost_packed_in_order_discard(struct vhost_virtqueue *vq,
 						   const struct vring_used_elem *heads, int n)
 {
@@ -275,7 +277,7 @@ static noinline void vhost_packed_in_order_discard(struct vhost_virtqueue *vq,
 	vhost_packed_rewind(vq, vhost_packed_distance(vq, index, vq->last_avail_idx) ?: vq->num);
 }
 
-/* All of a used descriptor but the address, which means nothing there */
+/* A used descriptor: both bits equal the wrap counter (2.8.1). Its address is unused (2.8.4). */
 static __always_inline u64 vhost_packed_used_word(u16 off_wrap, u16 id, u32 len)
 {
 	u16 wrap = off_wrap & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL | VHOST_PACKED_USED : 0;
@@ -283,7 +285,7 @@ static __always_inline u64 vhost_packed_used_word(u16 off_wrap, u16 id, u32 len)
 	return vhost_desc_word(len, id, wrap | (len ? VRING_DESC_F_WRITE : 0));
 }
 
-/* Say at @off_wrap that the buffers up to the one of @id are used; @len is that one's. */
+/* Write at @off_wrap that the buffers up to @id have been used, @id with a length of @len. */
 static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 off_wrap, u16 id,
 					    u32 len)
 {
@@ -299,7 +301,7 @@ static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 off_
 	user_write_access_end();
 
 	if (unlikely(vq->log_used)) {
-		/* What was written before the log that says so */
+		/* Log what was written only after writing it */
 		smp_wmb();
 		log_write_hva(vq, (uintptr_t)to + from, sizeof(*to) - from);
 	}
@@ -312,18 +314,18 @@ bad:
 	return -EFAULT;
 }
 
-/* A used descriptor that is to be written: where, and what. */
+/* A used descriptor to be written */
 struct vhost_packed_used {
 	u16 off_wrap;
 	u16 id;
 	u32 len;
-	u16 next;	/* where the one after it goes */
+	u16 next;	/* off_wrap of the used descriptor after it */
 };
 
 /*
- * The used descriptor that is next after those up to @off_wrap, for @heads from *@i on, of
- * @count. In order, buffers before them that the backend forgot are given back, too. False:
- * the backend used what it did not fetch.
+ * Make the used descriptor for @off_wrap. It returns the next of the @count buffers in @heads,
+ * from *@i on; in order, it may return several, and any before them that the backend forgot
+ * (2.8.8). Returns false if the backend uses a buffer that it has not fetched.
  */
 static __always_inline bool
 vhost_packed_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *heads,
@@ -367,8 +369,9 @@ vhost_packed_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem 
 }
 
 /*
- * vhost_add_used_n(). The driver looks for the first descriptor, so that is written
- * last: a packet in several buffers is there as a whole or not at all.
+ * vhost_add_used_n(). The first descriptor is written last, because it is the one that the
+ * driver looks at: it sees a packet that is in several buffers completely, or not at all
+ * (2.8.9).
  */
 static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 						   const struct vring_used_elem *heads,
@@ -383,7 +386,7 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 		goto bad;
 	used = first;
 	if (i < count && !vq->iotlb && !vq->log_used) {
-		/* All the others at once */
+		/* Write all others in one user access section */
 		if (!user_write_access_begin(ring, vq->num * sizeof(*ring)))
 			goto bad;
 		while (i < count) {
@@ -402,7 +405,7 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 			goto bad;
 	}
 
-	/* All of it before the first. Pairs with the driver's virtio_rmb(). */
+	/* Write all others before the first one. Pairs with the driver's virtio_rmb(). */
 	smp_wmb();
 	if (vhost_packed_write_used(vq, first.off_wrap, first.id, first.len))
 		goto bad;
@@ -416,7 +419,7 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 fault:
 	user_write_access_end();
 bad:
-	/* In order, the next ones that are used make up for it */
+	/* In order, these buffers are returned with the next ones that are used. */
 	vq->ring->nr_outstanding = outstanding;
 	vq_err(vq, "Failed to write used descriptors\n");
 	return -EFAULT;
@@ -435,7 +438,7 @@ static noinline int vhost_packed_in_order_add_used(struct vhost_virtqueue *vq,
 	return __vhost_packed_add_used(vq, heads, count, VHOST_PACKED_IN_ORDER);
 }
 
-/* vhost_notify() */
+/* Does the driver want to be notified (2.8.10) of what was used since the last call? */
 static noinline bool vhost_packed_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
 {
 	struct vring_packed_desc_event __user *event = (void __user *)vq->avail;
@@ -444,7 +447,10 @@ static noinline bool vhost_packed_notify(struct vhost_dev *dev, struct vhost_vir
 	__le32 word;
 	int ret = -EFAULT;
 
-	/* The used descriptors before what the driver says; pairs with its virtio_mb() */
+	/*
+	 * Write the used descriptors before reading what the driver wants. Pairs with the
+	 * driver's virtio_mb().
+	 */
 	smp_mb();
 	BUILD_BUG_ON(sizeof(*event) != sizeof(word));
 	event = vhost_ring_uaddr(vq, event, sizeof(*event), VHOST_ADDR_AVAIL, VHOST_ACCESS_RO);
@@ -463,7 +469,7 @@ static noinline bool vhost_packed_notify(struct vhost_dev *dev, struct vhost_vir
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC ||
 	    !vhost_has_feature(vq, VIRTIO_RING_F_EVENT_IDX))
 		return true;
-	/* Not asked yet, or all of the ring was used since */
+	/* First call, or the whole ring has been used since the last one */
 	if (!vq->signalled_used_valid || used >= vq->num) {
 		vq->signalled_used_valid = true;
 		return true;
@@ -475,20 +481,20 @@ static noinline bool vhost_packed_notify(struct vhost_dev *dev, struct vhost_vir
 	return vring_need_event(off, new, new - used);
 }
 
-/* Our event suppression: when the driver is to kick. */
+/* Write the device event suppression structure: when the driver has to kick (2.8.10). */
 static int vhost_packed_write_event(struct vhost_virtqueue *vq, u16 off_wrap, u16 flags)
 {
 	void __user *event = vhost_ring_uaddr(vq, (void __user *)vq->used, sizeof(__le32),
 						VHOST_ADDR_USED, VHOST_ACCESS_WO);
 
-	/* At once: the driver never sees one part without the other */
+	/* With one access, so that the driver cannot see one field without the other */
 	if (unlikely(!event) ||
 	    __put_user(cpu_to_le32(off_wrap | (u32)flags << 16), (__le32 __user *)event)) {
 		vq_err(vq, "Failed to write the device's event suppression\n");
 		return -EFAULT;
 	}
 	if (unlikely(vq->log_used)) {
-		/* What was written before the log that says so */
+		/* Log what was written only after writing it */
 		smp_wmb();
 		log_used(vq, 0, sizeof(__le32));
 		if (vq->log_ctx)
@@ -498,15 +504,15 @@ static int vhost_packed_write_event(struct vhost_virtqueue *vq, u16 off_wrap, u1
 }
 
 /*
- * Where new descriptors come: not at those that were discarded because there are too
- * few of them. To be told of these again would never end.
+ * The first descriptor that has not been seen available yet. Discarded ones do not count: the
+ * backend found that they are too few, and reporting them again would make it loop.
  */
 static u16 vhost_packed_end(const struct vhost_virtqueue *vq)
 {
 	return vhost_packed_advance(vq, vq->last_avail_idx, vq->ring->nr_discarded);
 }
 
-/* vhost_get_avail_idx(): whether there are new descriptors, or -EFAULT. */
+/* Returns 1 if there are new available descriptors, 0 if not, or -EFAULT. */
 static int vhost_packed_avail(struct vhost_virtqueue *vq)
 {
 	struct vhost_desc desc;
@@ -532,12 +538,15 @@ static bool vhost_packed_enable_notify(struct vhost_dev *dev, struct vhost_virtq
 				     event_idx ? VRING_PACKED_EVENT_FLAG_DESC :
 						 VRING_PACKED_EVENT_FLAG_ENABLE))
 		return false;
-	/* They may have added one meanwhile. Pairs with the driver's virtio_mb(). */
+	/*
+	 * Say so before looking again for a buffer, which the driver may have added meanwhile.
+	 * Pairs with the driver's virtio_mb().
+	 */
 	smp_mb();
 	return vhost_packed_avail(vq) > 0;
 }
 
-/* vhost_disable_notify(). An event that was passed needs no change. */
+/* vhost_disable_notify(). With an event index there is nothing to do: it has been passed. */
 static void vhost_packed_disable_notify(struct vhost_dev *dev, struct vhost_virtqueue *vq)
 {
 	if (vq->used_flags & VRING_USED_F_NO_NOTIFY)
@@ -547,7 +556,10 @@ static void vhost_packed_disable_notify(struct vhost_dev *dev, struct vhost_virt
 		vhost_packed_write_event(vq, 0, VRING_PACKED_EVENT_FLAG_DISABLE);
 }
 
-/* VHOST_SET_VRING_NUM: sizes of the packed ring are not limited to powers of two. */
+/*
+ * VHOST_SET_VRING_NUM: the size is a power of two, unless the layout is packed (2.8.10.1).
+ * vhost-vdpa passes the size on to its device, and is as it was.
+ */
 static bool vhost_ring_num_ok(struct vhost_virtqueue *vq, unsigned int num)
 {
 	if (!num || num > U16_MAX)
@@ -558,9 +570,10 @@ static bool vhost_ring_num_ok(struct vhost_virtqueue *vq, unsigned int num)
 }
 
 /*
- * VHOST_SET_VRING_BASE of the packed ring: both positions, or, as DPDK has it, the
- * available one and zero. Zero as a used position is said only by who knows of two, and
- * then only with buffers outstanding on the lap where it is true; it is not believed.
+ * VHOST_SET_VRING_BASE of the packed ring: QEMU passes both values, DPDK only the available one
+ * and 0 for the used one. So a used value of 0 means "the same as the available one". As a
+ * value of its own it would make sense only with buffers outstanding in a lap with wrap
+ * counter 0.
  */
 static void vhost_packed_set_base(struct vhost_virtqueue *vq)
 {
@@ -569,7 +582,7 @@ static void vhost_packed_set_base(struct vhost_virtqueue *vq)
 		vq->last_used_idx = vq->last_avail_idx;
 }
 
-/* VHOST_GET_VRING_BASE. In order, what was not used will be fetched again. */
+/* VHOST_GET_VRING_BASE. In order, buffers that were not used will be fetched again. */
 static u32 vhost_packed_get_base(const struct vhost_virtqueue *vq)
 {
 	bool again = vq->ring && vq->ring->layout == VHOST_PACKED_IN_ORDER;
@@ -577,7 +590,7 @@ static u32 vhost_packed_get_base(const struct vhost_virtqueue *vq)
 	return (u32)vq->last_used_idx << 16 | (again ? vq->last_used_idx : vq->last_avail_idx);
 }
 
-/* The base of a packed ring that nobody has used, for who does not say */
+/* The default base: that of a new ring, with both wrap counters 1 (2.8.1) */
 static void vhost_packed_first_base(struct vhost_virtqueue *vq)
 {
 	vq->has_base = true;
@@ -585,7 +598,7 @@ static void vhost_packed_first_base(struct vhost_virtqueue *vq)
 	vq->last_used_idx = VHOST_PACKED_WRAP;
 }
 
-/* Descriptors and event suppression are read and written in words. */
+/* Alignment of the three parts of a packed ring (2.8.10.1) */
 static bool vhost_packed_aligned(struct vhost_virtqueue *vq, const void __user *desc,
 				 const void __user *driver, const void __user *device)
 {
@@ -595,7 +608,7 @@ static bool vhost_packed_aligned(struct vhost_virtqueue *vq, const void __user *
 			    sizeof(struct vring_packed_desc_event)));
 }
 
-/* vq_meta_prefetch(): the ring of descriptors is read and written. */
+/* vq_meta_prefetch(). Unlike a split ring, the descriptors are read and written. */
 static bool vhost_packed_meta_prefetch(struct vhost_virtqueue *vq)
 {
 	u64 desc = (uintptr_t)vq->desc, driver = (uintptr_t)vq->avail, device = (uintptr_t)vq->used;
@@ -626,7 +639,7 @@ static int vhost_packed_init(struct vhost_virtqueue *vq)
 	if (avail < used || avail - used > vq->num)
 		return -EINVAL;
 	if (vq->ring->layout == VHOST_PACKED_IN_ORDER) {
-		/* What was not used is fetched again */
+		/* No buffer is with the device: fetch those again that were not used */
 		vq->last_avail_idx = vq->last_used_idx;
 		avail = used;
 	}

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The split layout with VIRTIO_F_IN_ORDER: descriptors are where they are expected
+ * The split layout with VIRTIO_F_IN_ORDER
  *
- * Included by vhost.c. The driver uses descriptors in the order of the table, so the
- * available ring is not read, except for its index: it is where the last buffer ended.
- * A driver that does otherwise gets its own buffers wrong.
+ * The driver takes descriptors in the order of the table (2.7.5), so each buffer begins where
+ * the one before it ended. Of the available ring only the index is read. A driver that breaks
+ * this rule mixes up its own buffers and harms nobody else.
  */
 #ifndef _DRIVERS_VHOST_RING_SPLIT_IN_ORDER_H
 #define _DRIVERS_VHOST_RING_SPLIT_IN_ORDER_H
@@ -13,7 +13,7 @@
 #error "This header has functions for vhost.c, and only that may include it."
 #endif
 
-/* The head, from the ring, where the last buffer is not known. */
+/* Read the head from the available ring (2.7.6), because it is not known where to go on. */
 static int vhost_split_in_order_resync(struct vhost_virtqueue *vq)
 {
 	__virtio16 head;
@@ -31,7 +31,10 @@ static int vhost_split_in_order_resync(struct vhost_virtqueue *vq)
 	return 0;
 }
 
-/* Whether there is a buffer, and where its head is known. 1: it is; 0: no buffer; -errno. */
+/*
+ * Returns 1 if a buffer is available, with its head in @next_head, 0 if there is none, or a
+ * negative errno.
+ */
 static int vhost_split_in_order_avail(struct vhost_virtqueue *vq)
 {
 	int ret;
@@ -45,8 +48,8 @@ static int vhost_split_in_order_avail(struct vhost_virtqueue *vq)
 }
 
 /*
- * Read descriptors from @first on, at most @max: as many as there are buffers available,
- * of which each has one at least. Returns how many, or -EFAULT.
+ * Read up to @max descriptors, beginning at @first, but no more than buffers are available:
+ * each buffer has at least one descriptor. Returns how many were read, or -EFAULT.
  */
 static int vhost_split_in_order_read(struct vhost_virtqueue *vq, unsigned int first,
 				     struct vhost_desc *to, unsigned int max)
@@ -86,7 +89,7 @@ static __always_inline int vhost_split_in_order_prefetch(struct vhost_virtqueue 
 	unsigned int first;
 	int ret;
 
-	/* In the middle of a chain it is available */
+	/* The rest of a chain is available with its head (2.7.13) */
 	ret = descs ? 1 : vhost_split_in_order_avail(vq);
 	if (ret <= 0)
 		return ret;
@@ -107,7 +110,7 @@ static int vhost_split_in_order_get_indirect(struct vhost_virtqueue *vq, struct 
 			    buf->log_num, &indirect);
 }
 
-/* A buffer of @descs descriptors was fetched. Returns its handle. */
+/* A buffer of @descs descriptors has been fetched. Returns its handle. */
 static __always_inline int vhost_split_in_order_commit(struct vhost_virtqueue *vq,
 						       unsigned int descs)
 {
@@ -128,7 +131,7 @@ vhost_split_in_order_get(struct vhost_virtqueue *vq, struct iovec iov[], unsigne
 			      VHOST_SPLIT_IN_ORDER);
 }
 
-/* vhost_discard_vq_desc(), of all buffers from @heads on */
+/* vhost_discard_vq_desc(). All buffers since the one in @heads[0] will be fetched again. */
 static noinline void vhost_split_in_order_discard(struct vhost_virtqueue *vq,
 						  const struct vring_used_elem *heads, int n)
 {
@@ -144,9 +147,10 @@ static noinline void vhost_split_in_order_discard(struct vhost_virtqueue *vq,
 }
 
 /*
- * The used element that is next after those up to @used, for @heads from *@i on, of
- * @count. Buffers before them that the backend forgot are given back, too. Returns how
- * many buffers it stands for; or 0: the backend used what it did not fetch.
+ * Make the used element for index @used. It returns one or more of the @count buffers in
+ * @heads, from *@i on, and any before them that the backend forgot. Returns how many
+ * buffers that is, which is how far to skip in the ring (2.7.9), or 0 if the backend uses a
+ * buffer that it has not fetched.
  */
 static __always_inline unsigned int
 vhost_split_in_order_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem *heads,
@@ -171,29 +175,29 @@ vhost_split_in_order_next_used(struct vhost_virtqueue *vq, const struct vring_us
 	return before + 1;
 }
 
-/* One of them, which with an IOTLB may be in two pages */
+/* Write one used element. With an IOTLB it may cross into another page. */
 static int vhost_split_in_order_write_used(struct vhost_virtqueue *vq, unsigned int index,
 					   struct vring_used_elem elem)
 {
 	if (unlikely(vhost_put_used(vq, &elem, index, 1)))
 		return -EFAULT;
 	if (unlikely(vq->log_used)) {
-		/* What was written before the log that says so */
+		/* Log what was written only after writing it */
 		smp_wmb();
 		log_used(vq, offsetof(struct vring_used, ring[index]), sizeof(elem));
 	}
 	return 0;
 }
 
-/* The index in memory, which says that there are more used elements */
+/* Write the used index, which exposes the used elements. */
 static int vhost_split_in_order_write_used_idx(struct vhost_virtqueue *vq)
 {
-	/* The elements before it. Pairs with the driver's virtio_rmb(). */
+	/* Write the elements before the index (2.7.8.2). Pairs with the driver's virtio_rmb(). */
 	smp_wmb();
 	if (unlikely(vhost_put_used_idx(vq)))
 		return -EFAULT;
 	if (unlikely(vq->log_used)) {
-		/* What was written before the log that says so */
+		/* Log what was written only after writing it */
 		smp_wmb();
 		log_used(vq, offsetof(struct vring_used, idx), sizeof(vq->used->idx));
 		if (vq->log_ctx)
@@ -213,7 +217,7 @@ static noinline int vhost_split_in_order_add_used(struct vhost_virtqueue *vq,
 	u16 used = vq->last_used_idx;
 
 	if (!vq->iotlb && !vq->log_used) {
-		/* All of them at once */
+		/* Write all elements in one user access section */
 		if (!user_write_access_begin(ring, vq->num * sizeof(*ring)))
 			goto bad;
 		while (i < count) {
@@ -236,7 +240,7 @@ static noinline int vhost_split_in_order_add_used(struct vhost_virtqueue *vq,
 
 	n = (u16)(used - vq->last_used_idx);
 	vq->last_used_idx = used;
-	/* All the indices were used since: the one that was signalled says nothing any more */
+	/* The used index has passed the one at the last signal again, which is now meaningless */
 	if ((u16)(used - vq->signalled_used) < n)
 		vq->signalled_used_valid = false;
 	if (likely(!vhost_split_in_order_write_used_idx(vq)))
@@ -251,9 +255,9 @@ bad:
 }
 
 /*
- * vhost_vq_init_access(), when it is known what was used. In order, what was fetched and
- * not used is fetched again: no buffer is with the device when it starts. It may be more
- * than the ring has only if one of both is wrong.
+ * Called by vhost_vq_init_access() when last_used_idx is known. In order, no buffer is with
+ * the device when it starts, so those that were fetched but not used are fetched again. If
+ * more are outstanding than fit the ring, one of the indices is wrong: leave them alone.
  */
 static void vhost_split_in_order_init(struct vhost_virtqueue *vq)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a virtqueue is doing: a file vq<index> beside those of virtio_debug.c
+ * The state of a virtqueue in debugfs: a file vq<index>, next to those of virtio_debug.c
  *
- * Included by virtio_ring.c, whose structures it shows.
+ * Included by virtio_ring.c, because the structures are private to it.
  */
 #ifndef _DRIVERS_VIRTIO_VRING_DEBUGFS_H
 #define _DRIVERS_VIRTIO_VRING_DEBUGFS_H
@@ -15,7 +15,7 @@
 #include <linux/debugfs.h>
 #include <linux/math64.h>
 
-/* Not serialized with the virtqueue's operations: figures of about the same moment. */
+/* Not serialized with operations on the virtqueue: the figures may be slightly inconsistent. */
 static int vring_debugfs_show(struct seq_file *s, void *unused)
 {
 	const struct vring_virtqueue *vq = s->private;
@@ -50,14 +50,14 @@ static void vring_debugfs_add(struct vring_virtqueue *vq)
 	struct dentry *dir = vq->vq.vdev->debugfs_dir;
 	char name[16];
 
-	/* A device that is not on the bus, or no longer, has none */
+	/* A device has a directory only while it is on the bus */
 	if (IS_ERR_OR_NULL(dir))
 		return;
 	vring_debugfs_name(vq, name, sizeof(name));
 	debugfs_create_file(name, 0400, dir, vq, &vring_debugfs_fops);
 }
 
-/* Waits for who reads it. */
+/* Waits for readers of the file. */
 static void vring_debugfs_remove(struct vring_virtqueue *vq)
 {
 	struct dentry *dir = vq->vq.vdev->debugfs_dir;

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a virtqueue remembers when VIRTIO_F_IN_ORDER has been negotiated
+ * State of a virtqueue that has negotiated VIRTIO_F_IN_ORDER
  *
- * The device uses buffers in the order in which they were made available, so the ones
- * it has form a queue: descriptors are taken in ring order, and the oldest buffer is
- * always the next to come back. There is no list of free descriptors.
+ * The device uses buffers in the order in which they were made available, so the buffers
+ * that it holds form a queue: the driver takes descriptors in ring order, and the oldest
+ * buffer is always the next one to come back. No list of free descriptors is needed.
  *
- * One used element may return many buffers, a batch. It names the last of them. The
- * ones before it are the device's word that it has processed them completely.
+ * One used element may return a whole batch of buffers. It names the last buffer of the
+ * batch; the device has thereby used the earlier ones completely.
  *
- * Included by virtio_ring.c before its structures. vring_in_order_common.h and those of
- * the layouts, which it includes after its functions, have the code. All of this is the
- * driver's: whoever serializes the operations on the virtqueue serializes this too. Only
- * last_used_idx and @batch_end are also read without that, by vring_interrupt().
+ * "2.7.9" and the like are sections of VIRTIO 1.2, in which 2.7 is the split and 2.8 the
+ * packed layout. The batches are in 2.7.9 and 2.8.8.
+ *
+ * virtio_ring.c includes this before it defines its structures. The code is in
+ * vring_in_order_common.h, _split.h and _packed.h, which it includes after the functions
+ * that they call. Only the driver touches this state: whatever serializes the operations
+ * on the virtqueue protects it. The exception is vring_interrupt(), which reads
+ * last_used_idx and @batch_end at any time.
  */
 #ifndef _DRIVERS_VIRTIO_VRING_IN_ORDER_H
 #define _DRIVERS_VIRTIO_VRING_IN_ORDER_H
@@ -21,7 +25,7 @@
 #error "This header has functions for virtio_ring.c, and only that may include it."
 #endif
 
-/* Around zero: to tell the first two apart takes a single comparison. */
+/* Around zero, so that one comparison tells the first two from each other and the rest */
 enum vring_layout {
 	VRING_SPLIT = -1,
 	VRING_PACKED,
@@ -30,12 +34,13 @@ enum vring_layout {
 };
 
 /**
- * struct vring_in_order_buf - a buffer, at the index of its first descriptor
- * @data: the driver's token; NULL where no buffer begins that the device has
- * @indir_desc: the indirect table, if any; the driver's context on a virtqueue without
- * @writable: how many bytes the device may write
- * @num: descriptors in the ring
- * @seq: split: what the avail index was when it was added
+ * struct vring_in_order_buf - a buffer, stored at the index of its first descriptor
+ * @data: the driver's token; NULL if the device holds no buffer that begins here
+ * @indir_desc: the indirect table, if the buffer has one; on a virtqueue without indirect
+ *	descriptors, the driver's context
+ * @writable: number of bytes that the device may write
+ * @num: number of descriptors in the ring
+ * @seq: split: the available index at which the buffer was added
  */
 struct vring_in_order_buf {
 	void *data;
@@ -46,16 +51,16 @@ struct vring_in_order_buf {
 };
 
 /**
- * struct vring_in_order - the side of a virtqueue where buffers come back
- * @head: split: first descriptor of the oldest buffer that the device has; packed has
- *	it in last_used_idx
- * @seen: split: the used index when it was last read; what it exposes has not all been
- *	taken while it differs from last_used_idx
- * @batch_end: what last_used_idx will be at the end of the batch: one is open while
- *	they differ
- * @batch_len: the length that the device gave for the last buffer of the batch
- * @buffers: how many were taken
- * @batches: how many used elements said so
+ * struct vring_in_order - how far used buffers have been taken back
+ * @head: split: first descriptor of the oldest buffer that the device holds; in the packed
+ *	layout, last_used_idx says this
+ * @seen: split: the used index when it was last read; some of the buffers that it exposes
+ *	have not been taken while it differs from last_used_idx
+ * @batch_end: the value of last_used_idx at the end of the current batch; a batch is open
+ *	while the two differ
+ * @batch_len: the used length that the device reported for the last buffer of the batch
+ * @buffers: number of buffers taken back
+ * @batches: number of used elements that returned them
  */
 struct vring_in_order {
 	u16 head;

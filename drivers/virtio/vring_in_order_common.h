@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * VIRTIO_F_IN_ORDER: what the layouts have in common
+ * VIRTIO_F_IN_ORDER: the parts that do not depend on the layout
  *
- * Included by virtio_ring.c, after the functions that it uses of it, and then
- * vring_in_order_split.h and vring_in_order_packed.h, which have the same functions each
- * under the same names. See vring_in_order.h for the state.
+ * virtio_ring.c includes this after the functions that it calls, and then
+ * vring_in_order_split.h and vring_in_order_packed.h, which have the same functions under
+ * the same names. vring_in_order.h describes the state.
  *
- * In the ring's memory the device may write at any time whatever it likes. An element
- * is read once, where its batch is opened, and checked there against our own record
- * of the buffers. What follows, until the batch has been taken, is from that record.
+ * The device may write anything to the ring at any time. A used element is therefore read
+ * only once, when its batch is opened, and is checked against our own record of the
+ * buffers. Everything else, until the batch has been taken, comes from that record.
  */
 #ifndef _DRIVERS_VIRTIO_VRING_IN_ORDER_COMMON_H
 #define _DRIVERS_VIRTIO_VRING_IN_ORDER_COMMON_H
@@ -19,7 +19,7 @@
 
 static __always_inline enum vring_layout vring_layout(const struct vring_virtqueue *vq)
 {
-	/* So that the compiler sees that there are two, if there are two */
+	/* Without the option, let the compiler see that there are only two layouts */
 	if (!IS_ENABLED(CONFIG_VIRTIO_IN_ORDER))
 		return vq->packed_ring ? VRING_PACKED : VRING_SPLIT;
 	return vq->layout;
@@ -30,7 +30,7 @@ static __always_inline bool vring_is_in_order(const struct vring_virtqueue *vq)
 	return vring_layout(vq) > VRING_PACKED;
 }
 
-/* How large the record of a buffer is; there are as many as descriptors. */
+/* Size of the record of a buffer. There is one for each descriptor. */
 static size_t vring_state_size(const struct virtio_device *vdev, size_t plain)
 {
 	if (IS_ENABLED(CONFIG_VIRTIO_IN_ORDER) && virtio_has_feature(vdev, VIRTIO_F_IN_ORDER))
@@ -38,7 +38,7 @@ static size_t vring_state_size(const struct virtio_device *vdev, size_t plain)
 	return plain;
 }
 
-/* Of a virtqueue that is being made, from the features that were negotiated. */
+/* For a new virtqueue: choose the layout from the negotiated features. */
 static void vring_set_layout(struct vring_virtqueue *vq)
 {
 	const struct virtio_device *vdev = vq->vq.vdev;
@@ -52,7 +52,10 @@ static void vring_set_layout(struct vring_virtqueue *vq)
 	memset(&vq->in_order, 0, sizeof(vq->in_order));
 }
 
-/* A ring that is new or to be used anew: nothing outstanding, no batch open. */
+/*
+ * The ring is new or has been reset (2.6.1): no buffer is outstanding, no batch is open,
+ * and the first descriptor is number 0 (2.7.5).
+ */
 static void vring_reset_in_order(struct vring_virtqueue *vq)
 {
 	if (!vring_is_in_order(vq))
@@ -64,10 +67,11 @@ static void vring_reset_in_order(struct vring_virtqueue *vq)
 }
 
 /*
- * Whether buffers of a batch are still to be taken. On the packed ring nothing else
- * says so: the descriptor at last_used_idx was skipped, not used. vring_interrupt()
- * calls this at any time: it may see a batch that has just ended, but if it sees none
- * then last_used_idx was at the end of one, which is where to look for the next.
+ * Are there buffers of a batch that have not been taken yet? In the packed layout nothing
+ * else tells, because the device skipped the descriptor at last_used_idx instead of marking
+ * it used (2.8.8). vring_interrupt() may call this at any time. It may then see a batch
+ * open that has just been finished; but if it sees none open, last_used_idx was at the end
+ * of a batch, which is where the next used descriptor will be.
  */
 static bool vring_batch_open(const struct vring_virtqueue *vq)
 {
@@ -76,9 +80,10 @@ static bool vring_batch_open(const struct vring_virtqueue *vq)
 }
 
 /*
- * virtqueue_enable_cb_prepare() says it in what virtqueue_poll() is given, which may
- * come when the next operation on the virtqueue is under way. The rest of the value
- * are 16 bits. On the split ring the used index is enough: it covers the batch.
+ * virtqueue_enable_cb_prepare() sets this in its opaque result when a batch is open, because
+ * virtqueue_poll() may run concurrently with the next operation and must not look at the
+ * state itself. The low 16 bits are the used index. Split needs no such bit: its used index
+ * already covers the whole batch.
  */
 #define VRING_POLL_BATCH_OPEN	BIT(16)
 
@@ -98,10 +103,10 @@ static noinline bool virtqueue_poll_in_order(struct vring_virtqueue *vq, unsigne
 }
 
 /*
- * Adding
+ * Adding buffers
  */
 
-/* The pieces of a buffer: lists, first those that the device reads. */
+/* The scatterlists of a buffer, those that the device reads first (2.7.4.2, 2.8.17) */
 struct vring_sg_lists {
 	struct scatterlist **sgs;
 	unsigned int out_sgs;
@@ -109,24 +114,25 @@ struct vring_sg_lists {
 	unsigned int total_sg;
 };
 
-/* How far the descriptors of a buffer have been written. */
+/* Progress in writing the descriptors of a buffer */
 struct vring_fill {
-	u16 i;			/* where the next goes */
-	unsigned int remaining;	/* sgs */
-	u32 writable;		/* bytes, so far */
-	u16 avail_used;		/* packed: these bits, at @i */
-	u16 head_flags;		/* packed: of the first, which come last */
+	u16 i;			/* index of the next descriptor */
+	unsigned int remaining;	/* scatterlist entries to go */
+	u32 writable;		/* device-writable bytes so far */
+	u16 avail_used;		/* packed: the AVAIL and USED bits at @i (2.8.1) */
+	u16 head_flags;		/* packed: flags of the first descriptor, written last */
 };
 
-/* No more to a mapping than where the piece is? */
+/* Does the device use physical addresses, so that there is nothing to map? */
 static __always_inline bool vring_maps_direct(const struct vring_virtqueue *vq)
 {
 	return likely(!vq->use_dma_api && !vq->premapped);
 }
 
 /*
- * To unmap the piece, what the ring says of it is not to be trusted. @extra is NULL in
- * an indirect table, which the device cannot write.
+ * Record the mapping in @extra for the time when it has to be undone: the device could have
+ * changed the descriptor by then. @extra is NULL for an entry of an indirect table, which
+ * the device cannot write.
  */
 static noinline dma_addr_t vring_map_by_dma_api(const struct vring_virtqueue *vq,
 						struct scatterlist *sg,
@@ -181,7 +187,7 @@ static noinline void vring_unmap_table(const struct vring_virtqueue *vq, const v
 	}
 }
 
-/* What each layout has; vring_in_order_split.h and vring_in_order_packed.h say more of it */
+/* Each layout has these, in vring_in_order_split.h and vring_in_order_packed.h. */
 static __always_inline bool vring_fill_split(const struct vring_virtqueue *vq,
 					     struct vring_desc *desc,
 					     struct vring_desc_extra *extra, u16 mask,
@@ -202,7 +208,7 @@ static noinline void *virtqueue_get_buf_split_in_order(struct vring_virtqueue *v
 static noinline void *virtqueue_get_buf_packed_in_order(struct vring_virtqueue *vq,
 							unsigned int *len, void **ctx);
 
-/* A table, filled and mapped, for a buffer that takes one descriptor. */
+/* An indirect table, filled and mapped. Its buffer takes one descriptor of the ring. */
 struct vring_table {
 	void *entries;
 	dma_addr_t addr;
@@ -211,8 +217,9 @@ struct vring_table {
 };
 
 /*
- * @extra: of that descriptor. -EAGAIN: there is no memory, but without a table the
- * buffer may fit the ring; -ENOMEM: a piece could not be mapped, or the table.
+ * Make the indirect table of a buffer (2.7.5.3, 2.8.7); @extra belongs to the descriptor that
+ * will refer to it. Returns -EAGAIN if there is no memory for a table, so that the caller can
+ * try without one, and -ENOMEM if the table or an entry cannot be mapped.
  */
 static noinline int vring_make_table(const struct vring_virtqueue *vq,
 				     const struct vring_sg_lists *p, gfp_t gfp,
@@ -223,7 +230,7 @@ static noinline int vring_make_table(const struct vring_virtqueue *vq,
 
 	BUILD_BUG_ON(sizeof(struct vring_desc) != sizeof(struct vring_packed_desc));
 	t->len = p->total_sg * sizeof(struct vring_desc);
-	/* virt_to_phys() has to work on it */
+	/* The device gets its physical address, so it cannot be in high memory */
 	t->entries = kmalloc_array(p->total_sg, sizeof(struct vring_desc),
 				   gfp & ~__GFP_HIGHMEM);
 	if (!t->entries)
@@ -248,11 +255,11 @@ static noinline int vring_make_table(const struct vring_virtqueue *vq,
 	return 0;
 }
 
-/* The same start and end for both layouts. */
+/* How adding a buffer begins in both layouts */
 static __always_inline int vring_begin_add(struct vring_virtqueue *vq, const void *data,
 					   unsigned int total_sg, const void *ctx)
 {
-	/* The place of the context is the indirect table's */
+	/* The context would be stored where the indirect table is */
 	if (WARN_ON_ONCE(!data || !total_sg || (ctx && vq->indirect)))
 		return -EINVAL;
 	if (unlikely(vq->broken))
@@ -265,7 +272,7 @@ static __always_inline int vring_begin_add(struct vring_virtqueue *vq, const voi
 static __always_inline void vring_end_add(struct vring_virtqueue *vq)
 {
 	END_USE(vq);
-	/* It is to be told from its value in 16 bits, and the next may add 32768 */
+	/* Only 16 bits of num_added are looked at, and the next buffer may add 32768 */
 	if (unlikely(vq->num_added >= U16_MAX / 2))
 		virtqueue_kick(&vq->vq);
 }
@@ -284,10 +291,10 @@ static __always_inline int virtqueue_add_in_order(struct vring_virtqueue *vq,
 }
 
 /*
- * Getting them back
+ * Getting buffers back
  */
 
-/* What is left of a buffer that came back: mappings, the table. Returns @data. */
+/* Undo the mappings of a buffer that came back, and free its table. Returns @data. */
 static noinline void *vring_release(const struct vring_virtqueue *vq,
 				    const struct vring_in_order_buf *buf, unsigned int head,
 				    void *data)
@@ -306,7 +313,7 @@ static noinline void *vring_release(const struct vring_virtqueue *vq,
 	return data;
 }
 
-/* The buffer at @head is the driver's again. Returns its token. */
+/* Take the buffer at @head back from the device. Returns its token. */
 static __always_inline void *vring_detach_in_order(struct vring_virtqueue *vq,
 						   struct vring_in_order_buf *buf,
 						   unsigned int head, void **ctx)
@@ -322,14 +329,14 @@ static __always_inline void *vring_detach_in_order(struct vring_virtqueue *vq,
 	return data;
 }
 
-/* What the device says has to be a buffer that it has. */
+/* Does @id name a buffer that the device holds? */
 static __always_inline bool vring_has_id(const struct vring_in_order_buf *bufs,
 					 unsigned int ring_num, u32 id)
 {
 	return likely(id < ring_num && bufs[id].data);
 }
 
-/* What the device wrote cannot be: one message, and no more of it. */
+/* The device wrote nonsense: log it once, and mark the virtqueue broken. */
 static noinline void *vring_bad_id(struct vring_virtqueue *vq, unsigned int ring_num, u32 id)
 {
 	if (id >= ring_num)
@@ -348,8 +355,9 @@ static __always_inline void *virtqueue_get_buf_in_order(struct vring_virtqueue *
 }
 
 /*
- * The oldest buffer of a device that has stopped, with a batch open or not; NULL: there
- * is none. They are those before the next to be added.
+ * Take the oldest buffer back from a device that has stopped, whether a batch is open or not.
+ * The outstanding buffers are those just before the next one to be added. Returns NULL if
+ * there are none left.
  */
 static void *virtqueue_detach_unused_buf_in_order(struct vring_virtqueue *vq)
 {

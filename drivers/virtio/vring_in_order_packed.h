@@ -2,7 +2,8 @@
 /*
  * VIRTIO_F_IN_ORDER in the packed layout: adding buffers and getting them back
  *
- * Included by virtio_ring.c. See vring_in_order_common.h.
+ * See vring_in_order_common.h. The Buffer ID is the index of the first descriptor, and every
+ * descriptor of the buffer has it, though only the last one has to (2.8.6).
  */
 #ifndef _DRIVERS_VIRTIO_VRING_IN_ORDER_PACKED_H
 #define _DRIVERS_VIRTIO_VRING_IN_ORDER_PACKED_H
@@ -14,8 +15,10 @@
 #define VRING_PACKED_AVAIL_USED	(BIT(VRING_PACKED_DESC_F_AVAIL) | BIT(VRING_PACKED_DESC_F_USED))
 
 /*
- * The same in the packed layout. In the ring, of @num descriptors, the flags of the one
- * at @head are left to the caller: they make the buffer available.
+ * Write the descriptors of one scatterlist, either to the ring of @num descriptors or to an
+ * indirect table, in which VRING_DESC_F_WRITE is the only flag (2.8.7). In the ring, the
+ * caller has to write the flags of the descriptor at @head, which make the buffer available
+ * and therefore come last (2.8.6). Returns false if an entry could not be mapped.
  */
 static __always_inline bool vring_fill_list_packed(const struct vring_virtqueue *vq, bool direct,
 						   struct vring_packed_desc *desc,
@@ -79,7 +82,7 @@ static __always_inline bool vring_fill_packed(const struct vring_virtqueue *vq,
 					    true, f))
 			return false;
 	}
-	/* As many as the driver said there are */
+	/* The lists must have as many entries as the driver said */
 	return !WARN_ON_ONCE(f->remaining);
 }
 
@@ -103,7 +106,10 @@ static __always_inline void vring_publish_packed(struct vring_virtqueue *vq, uns
 	vq->vq.num_free -= num;
 	vq->num_added += num;
 
-	/* The device reads the first descriptor's flags before all of the rest */
+	/*
+	 * All else before the flags of the first descriptor (2.8.21.1). Pairs with the barrier
+	 * in the device after it reads these flags.
+	 */
 	virtio_wmb(vq->weak_barriers);
 	packed->vring.desc[head].flags = cpu_to_le16(head_flags);
 }
@@ -129,9 +135,10 @@ static noinline int vring_add_table_packed(struct vring_virtqueue *vq,
 }
 
 /*
- * Those after the first that have been written must not stay available: the next buffer
- * here may be shorter. As they would be if made available, and not used, one lap ago,
- * they are neither available nor used in this one.
+ * Adding a buffer failed. The descriptors that were written after the first one must not stay
+ * available, because the next buffer may be shorter and the device would go on to them. Give
+ * them the flags of descriptors that became available in the lap before and were not used: in
+ * this lap they are neither available nor used (2.8.1).
  */
 static noinline void vring_unpublish_packed(struct vring_virtqueue *vq, unsigned int num)
 {
@@ -190,12 +197,15 @@ end:
 	return err;
 }
 
-/* The position @num descriptors after one, which is an index and, on top, the wrap counter */
-static __always_inline u16 vring_packed_advance(u16 position, unsigned int num,
+/*
+ * Move @off_wrap on by @num descriptors. It is an index in the low 15 bits and the
+ * wrap counter (2.8.1) in the top bit.
+ */
+static __always_inline u16 vring_packed_advance(u16 off_wrap, unsigned int num,
 						unsigned int ring_num)
 {
-	unsigned int i = packed_last_used(position) + num;
-	u16 wrap = position & BIT(VRING_PACKED_EVENT_F_WRAP_CTR);
+	unsigned int i = packed_last_used(off_wrap) + num;
+	u16 wrap = off_wrap & BIT(VRING_PACKED_EVENT_F_WRAP_CTR);
 
 	if (i >= ring_num) {
 		i -= ring_num;
@@ -204,7 +214,7 @@ static __always_inline u16 vring_packed_advance(u16 position, unsigned int num,
 	return i | wrap;
 }
 
-/* The buffer at @last, of the batch that ends at @end. */
+/* Return the buffer at @last, from the open batch that ends at @end. */
 static __always_inline void *vring_pop_packed(struct vring_virtqueue *vq, u16 last, u16 end,
 					      unsigned int *len, void **ctx)
 {
@@ -214,14 +224,18 @@ static __always_inline void *vring_pop_packed(struct vring_virtqueue *vq, u16 la
 	struct vring_in_order_buf *buf = &packed->in_order_buf[head];
 
 	last = vring_packed_advance(last, buf->num, packed->vring.num);
-	/* vring_interrupt() may look */
+	/* vring_interrupt() may read it at any time */
 	WRITE_ONCE(vq->last_used_idx, last);
 	state->buffers++;
 	if (last != end) {
 		*len = buf->writable;
 	} else {
 		*len = state->batch_len;
-		/* Ask for an interrupt at the next, before looking for it */
+		/*
+		 * Ask for an interrupt at the next used descriptor (2.8.10), before looking
+		 * for it. The barrier pairs with the device's, between its write of a used
+		 * descriptor and its read of the event suppression structure.
+		 */
 		if (packed->event_flags_shadow == VRING_PACKED_EVENT_FLAG_DESC)
 			virtio_store_mb(vq->weak_barriers, &packed->vring.driver->off_wrap,
 					cpu_to_le16(last));
@@ -231,7 +245,7 @@ static __always_inline void *vring_pop_packed(struct vring_virtqueue *vq, u16 la
 	return vring_detach_in_order(vq, buf, head, ctx);
 }
 
-/* Open the batch at @last, where the descriptor is used. */
+/* Open the batch at @last, where the descriptor is marked used, and return its first buffer. */
 static noinline void *vring_open_batch_packed(struct vring_virtqueue *vq, u16 last,
 					      unsigned int *len, void **ctx)
 {
@@ -243,18 +257,21 @@ static noinline void *vring_open_batch_packed(struct vring_virtqueue *vq, u16 la
 	const struct vring_packed_desc *desc = &packed->vring.desc[first];
 	u16 id, end;
 
-	/* The rest after the flags, which the device wrote the other way round */
+	/*
+	 * Read the rest of the descriptor after its flags. Pairs with the device's barrier
+	 * between its writes of the two.
+	 */
 	virtio_rmb(vq->weak_barriers);
 
 	id = le16_to_cpu(READ_ONCE(desc->id));
 	if (!vring_has_id(packed->in_order_buf, ring_num, id))
 		return vring_bad_id(vq, ring_num, id);
-	/* Behind the last buffer, which may be on the next lap */
+	/* The batch ends after the buffer that @id names, possibly in the next lap (2.8.8) */
 	end = vring_packed_advance(id | ((last & wrap) ^ (id < first ? wrap : 0)),
 				   packed->in_order_buf[id].num, ring_num);
 
 	state->batch_len = le32_to_cpu(READ_ONCE(desc->len));
-	/* So it may here */
+	/* vring_interrupt() may read it at any time */
 	WRITE_ONCE(state->batch_end, end);
 	state->batches++;
 	return vring_pop_packed(vq, last, end, len, ctx);

@@ -2,7 +2,8 @@
 /*
  * VIRTIO_F_IN_ORDER in the split layout: adding buffers and getting them back
  *
- * Included by virtio_ring.c. See vring_in_order_common.h.
+ * See vring_in_order_common.h. Descriptors are used in ring order, from 0 to the last one and
+ * then from 0 again (2.7.5), so that "next" is always the following index (2.7.5.2).
  */
 #ifndef _DRIVERS_VIRTIO_VRING_IN_ORDER_SPLIT_H
 #define _DRIVERS_VIRTIO_VRING_IN_ORDER_SPLIT_H
@@ -12,8 +13,9 @@
 #endif
 
 /*
- * Write the descriptors of one list, to the ring or to a table; an index is ANDed with
- * @mask. False: a piece could not be mapped.
+ * Write the descriptors of one scatterlist, either to the ring or to an indirect table, where
+ * they follow each other as well (2.7.5.3.1). @mask wraps the index. Returns false if an entry
+ * could not be mapped.
  */
 static __always_inline bool vring_fill_list_split(const struct vring_virtqueue *vq, bool direct,
 						  struct vring_desc *desc,
@@ -63,11 +65,15 @@ static __always_inline bool vring_fill_split(const struct vring_virtqueue *vq,
 		if (!vring_fill_list_split(vq, direct, desc, extra, mask, p->sgs[n], true, f))
 			return false;
 	}
-	/* As many as the driver said there are */
+	/* The lists must have as many entries as the driver said */
 	return !WARN_ON_ONCE(f->remaining);
 }
 
-/* Note a buffer whose descriptors have been written, and make it available. */
+/*
+ * Record a buffer whose descriptors have been written, and make it available (2.7.13). The
+ * available ring is written although the heads are predictable: the feature does not
+ * excuse the driver from it.
+ */
 static __always_inline void vring_publish_split(struct vring_virtqueue *vq, unsigned int num,
 						unsigned int next, void *data, void *indir_desc,
 						u32 writable)
@@ -87,7 +93,10 @@ static __always_inline void vring_publish_split(struct vring_virtqueue *vq, unsi
 	vq->vq.num_free -= num;
 
 	split->vring.avail->ring[avail & (split->vring.num - 1)] = cpu_to_virtio16(vdev, head);
-	/* The device reads the index before what it exposes */
+	/*
+	 * The descriptors and the ring before the index that exposes them (2.7.13.3.1). Pairs
+	 * with the barrier between the two in the device.
+	 */
 	virtio_wmb(vq->weak_barriers);
 	avail++;
 	split->avail_idx_shadow = avail;
@@ -115,8 +124,8 @@ static noinline int vring_add_table_split(struct vring_virtqueue *vq,
 }
 
 /*
- * virtqueue_add() in order. -EIO: the virtqueue is broken; -ENOSPC: it is full;
- * -ENOMEM: not all could be mapped, and nothing has been added.
+ * virtqueue_add() in order. Returns -EIO if the virtqueue is broken, -ENOSPC if it is full,
+ * and -ENOMEM if a mapping failed; nothing has been added then.
  */
 static noinline int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
 						 const struct vring_sg_lists *p,
@@ -136,9 +145,9 @@ static noinline int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
 	}
 
 	if (unlikely(vq->vq.num_free < p->total_sg)) {
-		/* Longer than the ring it may be, but in a table */
+		/* A buffer may have more entries than the ring, but then it needs a table */
 		WARN_ON_ONCE(p->total_sg > split->vring.num && !vq->indirect);
-		/* As the split ring always did: the device may not have seen the others */
+		/* As without the feature: the device may not have seen the other buffers */
 		if (p->out_sgs)
 			vq->notify(&vq->vq);
 		err = -ENOSPC;
@@ -171,7 +180,7 @@ static noinline void *vring_bad_batch(struct vring_virtqueue *vq, u16 end)
 	return NULL;
 }
 
-/* The buffer after @last, of the batch that ends at @end. */
+/* Return the buffer at @last, from the open batch that ends at @end. */
 static __always_inline void *vring_pop_split(struct vring_virtqueue *vq, u16 last, u16 end,
 					     unsigned int *len, void **ctx)
 {
@@ -188,8 +197,10 @@ static __always_inline void *vring_pop_split(struct vring_virtqueue *vq, u16 las
 	} else {
 		*len = state->batch_len;
 		/*
-		 * All that has been seen is taken: next time the index is read. Ask
-		 * for an interrupt at what it does not yet expose, before that.
+		 * Everything that the used index exposed has been taken, so the next call
+		 * reads the index again. Before that, ask for an interrupt when it moves on
+		 * (2.7.7.1). The barrier pairs with the device's, between its write of the
+		 * used index and its read of used_event.
 		 */
 		if (last == state->seen && vq->event &&
 		    !(split->avail_flags_shadow & VRING_AVAIL_F_NO_INTERRUPT))
@@ -201,7 +212,7 @@ static __always_inline void *vring_pop_split(struct vring_virtqueue *vq, u16 las
 	return vring_detach_in_order(vq, buf, head, ctx);
 }
 
-/* Open the batch at @last, which @seen, the used index, exposes. */
+/* Open the batch at @last, which the used index @seen exposes, and return its first buffer. */
 static noinline void *vring_open_batch_split(struct vring_virtqueue *vq, u16 last, u16 seen,
 					     unsigned int *len, void **ctx)
 {
@@ -216,7 +227,10 @@ static noinline void *vring_open_batch_split(struct vring_virtqueue *vq, u16 las
 		if (unlikely((u16)(seen - last) > (u16)(split->avail_idx_shadow - last)))
 			return vring_bad_used_index(vq, seen);
 		state->seen = seen;
-		/* The elements after the index, which the device wrote the other way round */
+		/*
+		 * Read the elements after the index that exposes them. Pairs with the
+		 * device's barrier between its writes of the two.
+		 */
 		virtio_rmb(vq->weak_barriers);
 	}
 
