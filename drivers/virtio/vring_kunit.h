@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * KUnit tests of the virtqueue core: a transport without hardware, and the device
- * behind it, which runs when the test says so
+ * KUnit tests of the virtqueue core: a transport without hardware, and an emulated device
+ * that does something only when the test tells it to
  */
 #ifndef _DRIVERS_VIRTIO_VRING_KUNIT_H
 #define _DRIVERS_VIRTIO_VRING_KUNIT_H
@@ -13,13 +13,13 @@
 #include <linux/virtio_ring.h>
 
 /**
- * struct fake_dma - an IOMMU that only keeps accounts (vring_kunit_dma.c)
- * @dev: maps through it
- * @slots: what is mapped
- * @free: stack of the slots that are not in use
- * @num_free: how many these are
- * @fail_from: the how manieth mapping from now on fails, and all after it; 0: none
- * @wrong: an unmapping that did not match its mapping
+ * struct fake_dma - an IOMMU that only records mappings (vring_kunit_dma.c)
+ * @dev: the device whose DMA operations these are
+ * @slots: the mappings
+ * @free: stack of free slots
+ * @num_free: number of free slots
+ * @fail_from: fail the @fail_from-th mapping from now on, and all later ones; 0: none
+ * @wrong: describes an unmapping that did not match its mapping
  */
 struct fake_dma {
 	struct device *dev;
@@ -41,7 +41,7 @@ int fake_dma_init(struct fake_dma *dma, struct kunit *test);
 unsigned int fake_dma_mapped(const struct fake_dma *dma);
 phys_addr_t fake_dma_phys(const struct fake_dma *dma, u64 addr, u32 len, bool write);
 
-/* A layout of virtqueue, as a parameter of tests */
+/* A virtqueue layout, as a test parameter */
 struct fake_layout {
 	const char *name;
 	u64 features;
@@ -59,42 +59,42 @@ struct fake_setup {
 	unsigned int num;
 	unsigned int num_max;
 	bool context;
-	/* the caller's memory, instead of the core's: vring_new_virtqueue() */
+	/* memory for the ring, for vring_new_virtqueue(); NULL: the core allocates it */
 	void *pages;
 };
 
 /**
  * struct fake_vq - a virtqueue, and the device's side of it
  *
- * Counters of the device run freely: buffers on the split ring, descriptors on the
- * packed one.
+ * The device's counters run freely. They count buffers in the split layout and descriptors
+ * in the packed one.
  *
- * @test: whose it is
- * @vdev: the driver's side
- * @vq: of it, too
- * @setup: how it was made
+ * @test: the test it belongs to
+ * @vdev: the virtio device
+ * @vq: the virtqueue
+ * @setup: the parameters that it was made with
  * @dma: its DMA operations; NULL without FAKE_DMA
  * @num: size of the ring
  * @packed: VIRTIO_F_RING_PACKED was negotiated
- * @in_order: VIRTIO_F_IN_ORDER was
- * @event: VIRTIO_RING_F_EVENT_IDX was
- * @indirect: VIRTIO_RING_F_INDIRECT_DESC was
- * @notified: how often the driver did it to us
- * @called: how often we called the driver back
- * @priv: the test's
- * @sg: of fake_add()
- * @memory: what its scatterlist is of
- * @premapped: it gives addresses
- * @gfp: what it allocates with
- * @split: the ring, as the device sees it
- * @ring: the packed one
- * @avail_pos: up to where the device has taken buffers
- * @used_pos: up to where it has returned them
- * @published: split: up to where the used index says so
+ * @in_order: VIRTIO_F_IN_ORDER was negotiated
+ * @event: VIRTIO_RING_F_EVENT_IDX was negotiated
+ * @indirect: VIRTIO_RING_F_INDIRECT_DESC was negotiated
+ * @notified: how often the driver notified the device
+ * @called: how often the driver's callback was called
+ * @priv: for the test
+ * @sg: scatterlist that fake_add() uses
+ * @memory: the memory that @sg refers to
+ * @premapped: fake_add() passes DMA addresses
+ * @gfp: allocation flags for fake_add()
+ * @split: the split ring, as the device sees it
+ * @ring: the packed ring, as the device sees it
+ * @avail_pos: the device has taken buffers up to here
+ * @used_pos: the device has returned buffers up to here
+ * @published: split: the used index says that buffers were returned up to here
  * @next_desc: split in order: first descriptor of the next buffer
- * @segments: those of the buffer that fake_take() found
- * @num_segments: how many
- * @wrong: what fake_take() found to be wrong with the ring
+ * @segments: segments of the buffer that fake_take() found
+ * @num_segments: number of @segments
+ * @wrong: describes what fake_take() found wrong with the ring
  */
 struct fake_vq {
 	struct kunit *test;
@@ -143,7 +143,7 @@ struct fake_buf {
 	u16 descs;
 };
 
-/* vring_kunit_device.c: the transport, and the device */
+/* vring_kunit_device.c: the transport and the device */
 int fake_vq_init(struct fake_vq *fq, struct kunit *test, struct fake_dma *dma,
 		 const struct fake_setup *setup);
 void fake_vq_exit(struct fake_vq *fq);
@@ -166,7 +166,7 @@ enum fake_kick { FAKE_KICK_NEVER, FAKE_KICK_ALWAYS, FAKE_KICK_AT };
 
 void fake_ask_for_kick(struct fake_vq *fq, enum fake_kick kick, u32 pos);
 
-/* vring_kunit_driver.c: what the tests of a single thing need of both sides */
+/* vring_kunit_driver.c: helpers for tests of one particular thing */
 struct fake_vq *fake_vq_create(struct kunit *test, const struct fake_setup *setup);
 void fake_vq_destroy(struct kunit *test, struct fake_vq *fq);
 struct fake_vq *fake_vq_simple(struct kunit *test, u64 features, unsigned int num);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A transport without hardware, and the device's view of the ring: it knows what the
- * specification says and nothing of what the driver's side has recorded.
+ * A transport without hardware, and the device's view of the ring, which relies on the
+ * specification only, and never on what the driver's side has recorded.
  */
 #include <linux/mm.h>
 #include <linux/overflow.h>
 
 #include "vring_kunit.h"
 
-/* The specification's bit: used or available, in this lap of the ring or the other */
+/* Flags of a descriptor (VIRTIO 1.2, 2.8.1), and the wrap counter of an event (2.8.14) */
 #define PACKED_AVAIL	BIT(VRING_PACKED_DESC_F_AVAIL)
 #define PACKED_USED	BIT(VRING_PACKED_DESC_F_USED)
 #define PACKED_WRAP	BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
@@ -28,7 +28,7 @@ static void fake_callback(struct virtqueue *vq)
 	to_fake_vq(vq)->called++;
 }
 
-/* Where the ring is; the device begins anew. */
+/* Find the ring, and begin at its start. */
 static void fake_attach(struct fake_vq *fq)
 {
 	struct virtqueue *vq = fq->vq;
@@ -127,21 +127,21 @@ static void fake_wrong(struct fake_vq *fq, const char *what)
 		fq->wrong = what;
 }
 
-/* The flags that concern one segment; the others are the ring's. */
+/* @flags: only VRING_DESC_F_WRITE matters here. */
 static void fake_add_segment(struct fake_vq *fq, u64 addr, u32 len, u16 flags)
 {
 	bool write = flags & VRING_DESC_F_WRITE;
 
 	if (fq->num_segments && fq->segments[fq->num_segments - 1].write && !write)
-		fake_wrong(fq, "a segment to read after one to write");
+		fake_wrong(fq, "a readable segment after a writable one");
 	if (fq->num_segments == fq->vq->num_max) {
-		fake_wrong(fq, "more segments than there can be");
+		fake_wrong(fq, "more segments than possible");
 		return;
 	}
 	fq->segments[fq->num_segments++] = (struct fake_segment) { addr, len, write };
 }
 
-/* The indirect table at @addr; NULL: it is not one. */
+/* Returns the indirect table at @addr, or NULL if there cannot be one. */
 static void *fake_table(struct fake_vq *fq, u64 addr, u32 len)
 {
 	phys_addr_t phys = fq->dma ? fake_dma_phys(fq->dma, addr, len, false) : addr;
@@ -152,7 +152,7 @@ static void *fake_table(struct fake_vq *fq, u64 addr, u32 len)
 		return NULL;
 	}
 	if (!fq->indirect)
-		fake_wrong(fq, "an indirect table that was not negotiated");
+		fake_wrong(fq, "an indirect table without the feature");
 	return phys_to_virt(phys);
 }
 
@@ -165,7 +165,7 @@ static void fake_take_table_split(struct fake_vq *fq, u64 addr, u32 len)
 		u16 flags = virtio16_to_cpu(&fq->vdev, table[i].flags);
 
 		if (!(flags & VRING_DESC_F_NEXT) != (i == num - 1))
-			fake_wrong(fq, "a table that ends before or behind its length");
+			fake_wrong(fq, "a table whose chain does not end at its length");
 		if (flags & VRING_DESC_F_NEXT &&
 		    virtio16_to_cpu(&fq->vdev, table[i].next) != i + 1)
 			fake_wrong(fq, "a table that is not sequential");
@@ -229,12 +229,12 @@ static void fake_take_table_packed(struct fake_vq *fq, u64 addr, u32 len)
 		u16 flags = le16_to_cpu(table[i].flags);
 
 		if (flags & ~VRING_DESC_F_WRITE)
-			fake_wrong(fq, "flags in a table that are reserved there");
+			fake_wrong(fq, "reserved flags in a table");
 		fake_add_segment(fq, le64_to_cpu(table[i].addr), le32_to_cpu(table[i].len), flags);
 	}
 }
 
-/* Whether a descriptor is available to a device that has come to @pos */
+/* Is a descriptor with these flags available to a device that is at @pos? */
 static bool fake_is_available(const struct fake_vq *fq, u32 pos, u16 flags)
 {
 	bool wrap = fake_position(fq, pos) & PACKED_WRAP;
@@ -282,20 +282,20 @@ static bool fake_take_packed(struct fake_vq *fq, struct fake_buf *buf)
 	return true;
 }
 
-/* The next available buffer; its segments are in @fq. false: there is none. */
+/* Take the next available buffer; @fq gets its segments. Returns false if there is none. */
 bool fake_take(struct fake_vq *fq, struct fake_buf *buf)
 {
 	return fq->packed ? fake_take_packed(fq, buf) : fake_take_split(fq, buf);
 }
 
 /*
- * Returning them
+ * Returning buffers
  */
 
 /*
- * One used element, for a batch of @bufs buffers, the last of which has @id, and @descs
- * descriptors. The driver sees it at once on the packed ring, and with fake_publish()
- * on the split one.
+ * Write one used element, for a batch of @bufs buffers with @descs descriptors, the last of
+ * which is @id. The driver sees it at once in the packed layout, and after fake_publish() in
+ * the split one.
  */
 void fake_use(struct fake_vq *fq, u32 id, u32 len, unsigned int bufs, unsigned int descs)
 {
@@ -329,7 +329,7 @@ void fake_publish(struct fake_vq *fq)
  * Notifications
  */
 
-/* How a place that a counter has come to is written: packed: index and wrap counter */
+/* The value of a counter as the event index or, packed, as off_wrap */
 u16 fake_position(const struct fake_vq *fq, u32 pos)
 {
 	if (!fq->packed)
@@ -338,14 +338,14 @@ u16 fake_position(const struct fake_vq *fq, u32 pos)
 	return pos % fq->num | (pos / fq->num % 2 ? 0 : PACKED_WRAP);
 }
 
-/* What the driver last asked for: used_event, or the offset in its event structure */
+/* The event that the driver asked for: used_event, or off_wrap in its event structure */
 u16 fake_interrupt_at(struct fake_vq *fq)
 {
 	return fq->packed ? le16_to_cpu(READ_ONCE(fq->ring.driver->off_wrap)) :
 		virtio16_to_cpu(&fq->vdev, READ_ONCE(vring_used_event(&fq->split)));
 }
 
-/* To see whether the driver writes it */
+/* For tests that look whether the driver writes it */
 void fake_set_interrupt_at(struct fake_vq *fq, u16 position)
 {
 	if (fq->packed)
@@ -354,7 +354,7 @@ void fake_set_interrupt_at(struct fake_vq *fq, u16 position)
 		vring_used_event(&fq->split) = cpu_to_virtio16(&fq->vdev, position);
 }
 
-/* Whether to interrupt for what has been published since the counter was @before */
+/* Must the device interrupt for what it has published since the counter was @before? */
 bool fake_wants_interrupt(struct fake_vq *fq, u32 before)
 {
 	u16 at = fake_interrupt_at(fq);
@@ -373,7 +373,7 @@ bool fake_wants_interrupt(struct fake_vq *fq, u32 before)
 	case VRING_PACKED_EVENT_FLAG_DISABLE:
 		return false;
 	}
-	/* In this lap, if it is its wrap counter, or in the one before */
+	/* In this lap if the wrap counter is the same, else in the lap before */
 	lap = fq->published - fq->published % fq->num;
 	event = lap + (at & ~PACKED_WRAP);
 	if ((at ^ fake_position(fq, fq->published)) & PACKED_WRAP)
@@ -381,13 +381,13 @@ bool fake_wants_interrupt(struct fake_vq *fq, u32 before)
 	return event - before < fq->published - before;
 }
 
-/* Interrupt; whether the driver says that it was for it. */
+/* Interrupt. Returns whether the driver says that it handled the interrupt. */
 bool fake_interrupt(struct fake_vq *fq)
 {
 	return vring_interrupt(0, fq->vq) == IRQ_HANDLED;
 }
 
-/* FAKE_KICK_AT: when what comes to be at @pos is made available. Only with EVENT_IDX. */
+/* FAKE_KICK_AT: when the buffer or descriptor at @pos becomes available (EVENT_IDX only) */
 void fake_ask_for_kick(struct fake_vq *fq, enum fake_kick kick, u32 pos)
 {
 	static const u16 packed_flags[] = {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * DMA operations that map nothing: each mapping is an entry in a table, so that none
- * can be forgotten, undone twice or undone as what it was not. They fail on demand.
+ * DMA operations that map nothing, but record each mapping in a table. So it shows if one is
+ * forgotten, undone twice or undone with wrong parameters. They fail on demand.
  */
 #include <kunit/device.h>
 #include <linux/dma-map-ops.h>
@@ -9,7 +9,7 @@
 
 #include "vring_kunit.h"
 
-/* Far from the addresses of memory, and a window for each slot */
+/* Far from addresses of memory, with a window for each slot */
 #define FAKE_DMA_BASE	BIT_ULL(48)
 #define FAKE_DMA_SHIFT	20
 
@@ -58,7 +58,7 @@ static void fake_unmap_page(struct device *dev, dma_addr_t addr, size_t size,
 	dma->free[dma->num_free++] = slot - dma->slots;
 }
 
-/* Rings: at their address in memory */
+/* Rings have their physical address. */
 static void *fake_alloc(struct device *dev, size_t size, dma_addr_t *addr, gfp_t gfp,
 			unsigned long attrs)
 {
@@ -87,7 +87,7 @@ unsigned int fake_dma_mapped(const struct fake_dma *dma)
 	return dma ? FAKE_DMA_SLOTS - dma->num_free : 0;
 }
 
-/* Where in memory the device gets to; 0 if it may not. */
+/* Physical address of what the device accesses, or 0 if the access is not allowed */
 phys_addr_t fake_dma_phys(const struct fake_dma *dma, u64 addr, u32 len, bool write)
 {
 	const struct fake_dma_slot *slot = fake_dma_slot(dma, addr);
@@ -97,7 +97,7 @@ phys_addr_t fake_dma_phys(const struct fake_dma *dma, u64 addr, u32 len, bool wr
 	return slot->phys;
 }
 
-/* -EOPNOTSUPP: this kernel has no DMA operations of a device's own. */
+/* Returns -EOPNOTSUPP if the kernel is built without DMA operations of devices. */
 int fake_dma_init(struct fake_dma *dma, struct kunit *test)
 {
 	unsigned int i;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A driver for the tests of a single thing. Its buffers are numbered, from 1, and those
- * with number n have segments of n bytes: which buffer it was shows everywhere.
+ * A driver for tests of one particular thing. Its buffers are numbered from 1, and the segments
+ * of buffer n have n bytes, so that a buffer can be recognised anywhere.
  */
 #include "vring_kunit.h"
 
-/* Segments begin one byte after another */
+/* The segments begin one byte apart. */
 static phys_addr_t fake_segment_at(const struct fake_vq *fq, unsigned int i)
 {
 	return virt_to_phys(fq->memory + i);
@@ -20,7 +20,7 @@ static void fake_vq_end(void *data)
 {
 	struct fake_vq *fq = data;
 
-	/* A core that has failed is not asked for more: it may have lost its way */
+	/* After a failure the core may be confused: stop here. */
 	if (READ_ONCE(fq->test->status) == KUNIT_FAILURE)
 		return;
 	while (virtqueue_detach_unused_buf(fq->vq))
@@ -28,7 +28,7 @@ static void fake_vq_end(void *data)
 	fake_vq_exit(fq);
 }
 
-/* All virtqueues of a test map by the same device. */
+/* All virtqueues of a test share the device that maps. */
 static struct fake_dma *fake_dma_of(struct kunit *test)
 {
 	struct fake_dma *dma = test->priv;
@@ -46,7 +46,7 @@ static struct fake_dma *fake_dma_of(struct kunit *test)
 	return dma;
 }
 
-/* One that lives as long as the test, if fake_vq_destroy() is not earlier. */
+/* Make a virtqueue that lives until fake_vq_destroy() or the end of the test. */
 struct fake_vq *fake_vq_create(struct kunit *test, const struct fake_setup *setup)
 {
 	struct fake_dma *dma = setup->features & FAKE_DMA ? fake_dma_of(test) : NULL;
@@ -79,7 +79,7 @@ struct fake_vq *fake_vq_simple(struct kunit *test, u64 features, unsigned int nu
 	return fake_vq_create(test, &setup);
 }
 
-/* Add buffer @token, of @out segments to read and @in to write. */
+/* Add buffer @token with @out readable and @in writable segments. */
 int fake_add(struct fake_vq *fq, unsigned long token, unsigned int out, unsigned int in)
 {
 	struct scatterlist *sgs[2] = { fq->sg, out ? fq->sg + out : fq->sg };
@@ -97,7 +97,7 @@ int fake_add(struct fake_vq *fq, unsigned long token, unsigned int out, unsigned
 	return virtqueue_add_sgs(fq->vq, sgs, !!out, !!in, (void *)token, fq->gfp);
 }
 
-/* The device finds buffer @token next. */
+/* Expect that the device finds buffer @token next. */
 void fake_expect(struct kunit *test, struct fake_vq *fq, struct fake_buf *buf,
 		 unsigned long token, unsigned int out, unsigned int in)
 {
@@ -129,7 +129,7 @@ void fake_expect_none(struct kunit *test, struct fake_vq *fq)
 	KUNIT_EXPECT_FALSE_MSG(test, fake_take(fq, &buf), "a buffer that was not added");
 }
 
-/* Added, and taken by the device */
+/* Add a buffer, and let the device take it. */
 void fake_give(struct kunit *test, struct fake_vq *fq, struct fake_buf *buf,
 	       unsigned long token, unsigned int out, unsigned int in)
 {
@@ -148,13 +148,13 @@ void fake_return(struct fake_vq *fq, const struct fake_buf *bufs, unsigned int n
 	fake_publish(fq);
 }
 
-/* Which buffer came back; 0: none. */
+/* Returns the token of the buffer that came back, or 0. */
 unsigned long fake_get(struct fake_vq *fq, u32 *len)
 {
 	return (unsigned long)virtqueue_get_buf(fq->vq, len);
 }
 
-/* Nothing is outstanding, and nothing is left of what was. */
+/* Expect that nothing is outstanding, mapped or allocated. */
 void fake_expect_unused(struct kunit *test, struct fake_vq *fq)
 {
 	KUNIT_EXPECT_EQ(test, fq->vq->num_free, fq->num);

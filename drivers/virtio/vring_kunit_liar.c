@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Devices that lie about what they have used: one message, the virtqueue is broken, and
- * the driver gets back what it gave, once.
+ * Malicious devices, which report used buffers wrongly. The core has to log that once and mark
+ * the virtqueue broken, and the driver must get each of its buffers back exactly once.
  */
 #include <linux/kmsg_dump.h>
 #include <linux/prandom.h>
@@ -49,8 +49,8 @@ static u64 features_of(struct kunit *test)
 }
 
 /*
- * The kernel's log: messages of this suite's virtqueues are expected and would bury
- * others on the console. Anything else that the kernel complains of is a failure.
+ * The kernel's log. The messages that this suite provokes are kept off the console, where
+ * they would bury others. Any other complaint of the kernel is a failure.
  */
 
 static int console_was;
@@ -64,7 +64,7 @@ static void begin_log(void)
 	log_begin = iter.next_seq;
 }
 
-/* How many lines there are since then that have @what in them */
+/* Number of lines since log_begin that contain @what */
 static unsigned int logged(const char *what)
 {
 	struct kmsg_dump_iter iter;
@@ -81,7 +81,7 @@ static unsigned int logged(const char *what)
 	return n;
 }
 
-/* @messages of the virtqueue, and nothing else that somebody should see */
+/* The virtqueue has logged @messages lines, and the kernel no warning. */
 static void expect_logged(struct kunit *test, unsigned int messages)
 {
 	KUNIT_EXPECT_EQ(test, logged("vring-kunit: "), messages);
@@ -101,10 +101,10 @@ static void liar_exit(struct kunit *test)
 }
 
 /*
- * What has to come of a lie
+ * What a bogus used element must lead to
  */
 
-/* The driver finds out when it looks for the next; @n buffers, from @first on, are out. */
+/* The driver notices when it asks for the next buffer. @n from @first on are outstanding. */
 static void expect_broken(struct kunit *test, struct fake_vq *fq, unsigned long first,
 			  unsigned int n)
 {
@@ -138,7 +138,7 @@ static void expect_broken(struct kunit *test, struct fake_vq *fq, unsigned long 
 	fake_expect_unused(test, fq);
 }
 
-/* Four buffers, 1 to 4, have been there and back, of 5 to 8 the device has the content. */
+/* Buffers 1 to 4 have been returned; the device holds 5 to 8. */
 static struct fake_vq *with_four_out(struct kunit *test, struct fake_buf bufs[4])
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 16);
@@ -156,7 +156,7 @@ static struct fake_vq *with_four_out(struct kunit *test, struct fake_buf bufs[4]
 	return fq;
 }
 
-/* One element, with @id; the index moves as it should for @bufs */
+/* One used element with @id; the used index moves on by @bufs, as it should. */
 static void lie_with_id(struct kunit *test, struct fake_vq *fq, u32 id, unsigned int bufs)
 {
 	fake_use(fq, id, 1, bufs, bufs);
@@ -171,14 +171,14 @@ static void id_out_of_range(struct kunit *test)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(ids); i++) {
-		/* An id of the packed ring has 16 bits */
+		/* Packed IDs have 16 bits */
 		if (features_of(test) & FAKE_PACKED && ids[i] > U16_MAX)
 			continue;
 		lie_with_id(test, with_four_out(test, bufs), ids[i], 1);
 	}
 }
 
-/* All that are not the first descriptor of a buffer that is out */
+/* Every ID that is not the first descriptor of an outstanding buffer */
 static void id_of_no_buffer(struct kunit *test)
 {
 	struct fake_buf bufs[4];
@@ -218,7 +218,7 @@ static void used_without_any_available(struct kunit *test)
 	expect_broken(test, fq, 1, 0);
 }
 
-/* The element names a buffer to which the used index has not come */
+/* The element names a buffer that the used index does not cover. */
 static void batch_beyond_the_index(struct kunit *test)
 {
 	unsigned int exposed, last;
@@ -233,7 +233,7 @@ static void batch_beyond_the_index(struct kunit *test)
 	}
 }
 
-/* The index says that more have been used than are out */
+/* The index claims that more buffers were used than are outstanding. */
 static void index_beyond_what_is_out(struct kunit *test)
 {
 	static const u16 jumps[] = { 5, 6, 15, 16, 17, 32, 0x7fff, 0x8000, 0xfffc, 0xffff };
@@ -249,7 +249,7 @@ static void index_beyond_what_is_out(struct kunit *test)
 	}
 }
 
-/* The same, when a batch has begun that was right: that one is taken */
+/* The same while a valid batch is open, which is still returned */
 static void index_jumps_in_open_batch(struct kunit *test)
 {
 	static const s16 jumps[] = { 3, 15, 16, 17, 0x7fff, -1, -2, -3 };
@@ -272,7 +272,7 @@ static void index_jumps_in_open_batch(struct kunit *test)
 }
 
 /*
- * Any lie
+ * Random bogus elements
  */
 
 struct liar {
@@ -300,7 +300,7 @@ static void liar_add(struct liar *l)
 	unsigned int total = 1 + below(l, 4), out = below(l, total + 1);
 	int err;
 
-	/* A chain that is longer than the ring is the driver's fault */
+	/* Do not provoke the warning about a chain that is longer than the ring. */
 	if (token == MAX_TOKENS || (total > l->fq->num && !l->fq->indirect))
 		return;
 	err = fake_add(l->fq, token, out, total - out);
@@ -319,7 +319,7 @@ static void liar_lie(struct liar *l)
 
 	switch (below(l, 4)) {
 	case 0:
-		/* the truth, so that it comes further */
+		/* a correct element, to get further */
 		if (fake_take(fq, &buf))
 			fake_use(fq, buf.id, 1, 1, buf.descs);
 		break;
@@ -359,7 +359,7 @@ static void liar_round(struct liar *l)
 		liar_lie(l);
 		virtqueue_poll(fq->vq, opaque);
 		fake_interrupt(fq);
-		/* It ends: there is no more to get than there is */
+		/* It must end: there are no more buffers than descriptors. */
 		for (n = 0; n <= fq->num; n++) {
 			token = fake_get(fq, &len);
 			if (!token)

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A random driver and a random device on one virtqueue, and a plain model of what
- * each may see, in lockstep
+ * A random driver and a random device share a virtqueue, in lockstep with a simple model of
+ * what each of them may see.
  *
  * The model is three queues of buffers: those that the driver has made available, those
  * that the device has taken, and those that it has returned. In order, a buffer goes
  * from the front of one to the end of the next; otherwise the device returns any.
  *
- * What the segments of a buffer are follows from its number, so that nobody has to keep
- * them: not what the ring says, but what it should say.
+ * The segments of a buffer are computed from its number and stored nowhere. So they are
+ * compared with what the ring should say, and not with what it says.
  */
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -26,16 +26,16 @@ static unsigned int buffers = 1000000;
 module_param(buffers, uint, 0644);
 MODULE_PARM_DESC(buffers, "How many buffers go through each kind of virtqueue");
 
-/* The size of rings and, with indirect tables, of the longest buffer, at most */
+/* Largest size of a ring and, with indirect tables, of a buffer */
 #define MAX_NUM		256
 #define MAX_TABLE	64
-/* A virtqueue lives for that many buffers, then it is reset, resized or made anew */
+/* After this many buffers a virtqueue is reset, resized or replaced. */
 #define LIFE		20000
-/* Where all segments are: any address in it, and what may follow that */
+/* All segments are in it, at any address. */
 #define ARENA_SIZE	SZ_256K
 #define PIECE_MAX	SZ_4K
 
-/* The driver's token for a buffer points to it */
+/* A buffer. Its address is the driver's token. */
 struct model_buf {
 	u32 number;
 	u16 out;
@@ -65,7 +65,7 @@ struct model {
 	struct model_queue available;
 	struct model_queue taken;
 	struct model_queue used;
-	/* the number of buffers returned, the last of them not yet published */
+	/* the number of buffers returned; the last ones are not published yet */
 	u32 unpublished;
 	unsigned long id_used[BITS_TO_LONGS(MAX_NUM)];
 
@@ -76,21 +76,21 @@ struct model {
 
 	u32 added;
 	u32 free;
-	/* the driver's position: buffers on the split ring, descriptors on the packed */
+	/* what the driver has got so far: buffers (split) or descriptors (packed) */
 	u32 pos;
 	u32 kicked_pos;
 	bool premapped;
-	/* this device returns buffers one by one */
+	/* this device returns buffers one at a time */
 	bool unbatched;
 
 	/*
-	 * What the driver may rely on: @armed: an interrupt for the next buffer;
-	 * @due: one before the device is that much further, 0: not so
+	 * What the driver may rely on. @armed: an interrupt for the next buffer;
+	 * @due: an interrupt before the device has used that many more; 0: none
 	 */
 	bool callbacks;
 	bool armed;
 	u32 due;
-	/* the position where it asked for one is not further than what it has seen */
+	/* it asked for an interrupt no further on than it has seen */
 	bool exact;
 };
 
@@ -102,7 +102,7 @@ static void model_failed(struct model *m, const char *what, int line)
 	m->failed = true;
 }
 
-/* KUnit's own expectations cost more than what is tested here */
+/* KUnit's own expectations would take longer than what is tested here. */
 #define CHECK(m, condition) \
 	(likely(condition) || (model_failed(m, #condition, __LINE__), false))
 
@@ -142,7 +142,7 @@ static void push(struct model_queue *q, struct model_buf *buf)
 	q->bufs[q->tail++ % MAX_NUM] = buf;
 }
 
-/* Bring any of them to the front */
+/* Move a random one to the front. */
 static void shuffle(struct model *m, struct model_queue *q)
 {
 	u32 i = q->head + below(m, count(q));
@@ -169,7 +169,7 @@ static u32 segment_offset(u32 hash)
 	return (hash >> 14) % (ARENA_SIZE - PIECE_MAX);
 }
 
-/* What a driver that maps by itself says; no such mapping is in fake_dma */
+/* The address that a driver passes if it maps itself. fake_dma has no such mapping. */
 static u64 segment_premapped(u32 hash)
 {
 	return BIT_ULL(56) | hash;
@@ -184,7 +184,7 @@ static void *buf_ctx(struct model *m, const struct model_buf *buf)
 	return m->fq.setup.context && !buf->out ? &m->sgs[buf - m->bufs] : NULL;
 }
 
-/* The device must not see whether it was one list or many. Returns how many there are. */
+/* Form one or more lists, which makes no difference to the device. Returns how many. */
 static unsigned int model_lists(struct model *m, unsigned int from, unsigned int num,
 				bool one_each, unsigned int lists)
 {
@@ -218,7 +218,7 @@ static int model_add_sg(struct model *m, struct model_buf *buf)
 	return virtqueue_add_sgs(vq, m->sgs, out_sgs, sgs - out_sgs, buf, GFP_KERNEL);
 }
 
-/* Fail one mapping, and all that the core may try instead */
+/* Let one mapping fail, and all that the core may try instead. */
 static bool model_spoil(struct model *m, unsigned int mappings)
 {
 	if (!m->dma || m->premapped || !one_in(m, 64))
@@ -227,7 +227,7 @@ static bool model_spoil(struct model *m, unsigned int mappings)
 	return true;
 }
 
-/* false: no room */
+/* Returns false if the ring is full. */
 static bool model_add(struct model *m)
 {
 	unsigned int i, total, mapped = fake_dma_mapped(m->dma);
@@ -241,7 +241,7 @@ static bool model_add(struct model *m)
 	total = 1 + below(m, 4);
 	if (one_in(m, 128))
 		total = 1 + below(m, m->fq.indirect ? MAX_TABLE : m->fq.num);
-	/* With indirect tables a buffer may have more segments than the ring has descriptors */
+	/* With indirect tables, a buffer may have more segments than the ring has descriptors. */
 	if (!m->fq.indirect)
 		total = min(total, m->fq.num);
 	table = m->fq.indirect && total > 1 && m->free;
@@ -271,7 +271,7 @@ static bool model_add(struct model *m)
 		CHECK(m, fake_dma_mapped(m->dma) == mapped);
 	} else if (buf->descs > m->free) {
 		CHECK(m, err == -ENOSPC);
-		/* the split ring asks the device to hurry */
+		/* the split ring notifies the device of a readable buffer */
 		CHECK(m, m->fq.notified == notified + (!m->fq.packed && buf->out));
 	} else if (CHECK(m, !err)) {
 		push(&m->available, pop(&m->unused));
@@ -295,10 +295,10 @@ static void model_kick(struct model *m)
 
 	if (!m->fq.event && kick == FAKE_KICK_AT)
 		kick = FAKE_KICK_ALWAYS;
-	/* The split ring's index is all there is, then */
+	/* With an event index, a split ring has nothing but the index to say so. */
 	if (m->fq.event && !m->fq.packed)
 		kick = FAKE_KICK_AT;
-	/* A position names one place within a lap before it and a lap behind it */
+	/* An off_wrap value is unique within two laps. */
 	if (m->fq.packed && m->pos - from > m->fq.num)
 		from = m->pos - m->fq.num;
 	from -= min(from, 4);
@@ -314,7 +314,7 @@ static void model_kick(struct model *m)
 		 (kick == FAKE_KICK_AT && at - m->kicked_pos < added);
 	kicked = virtqueue_kick_prepare(m->fq.vq);
 	m->kicked_pos = m->pos;
-	/* After more than a lap without a kick it cannot tell in which one that was */
+	/* After more than a lap without a kick, it cannot be told which lap is meant. */
 	if (m->fq.packed && kick == FAKE_KICK_AT && added > m->fq.num)
 		CHECK(m, kicked || !wanted);
 	else
@@ -325,7 +325,7 @@ static void model_kick(struct model *m)
 		CHECK(m, virtqueue_notify(m->fq.vq) && m->fq.notified == notified + 1);
 }
 
-/* false: it found none */
+/* Returns false if there was none. */
 static bool model_get(struct model *m)
 {
 	u32 len = ~0, pending = count(&m->used) - m->unpublished;
@@ -427,7 +427,7 @@ static void model_use(struct model *m)
 		descs += buf->descs;
 		__clear_bit(buf->id, m->id_used);
 	}
-	/* What it wrote into the last: that is the device's word */
+	/* The length of the last buffer is whatever the device says. */
 	len = below(m, buf->writable + 1);
 	buf->len = len;
 	m->unpublished += bufs;
@@ -451,7 +451,7 @@ static void model_publish(struct model *m)
 	CHECK(m, wants || !m->due || m->due > moved);
 	m->due = wants || m->due <= moved ? 0 : m->due - moved;
 	m->armed = false;
-	/* on another CPU it may as well come later, or have been on its way already */
+	/* on another CPU, it might come later or have been on its way */
 	if (wants && !one_in(m, 8)) {
 		CHECK(m, fake_interrupt(&m->fq));
 		CHECK(m, m->fq.called == called + 1);
@@ -466,7 +466,7 @@ static void model_device(struct model *m)
 		model_take(m);
 	for (n = 1 + below(m, m->fq.in_order && !m->unbatched ? 3 : 32); n; n--) {
 		model_use(m);
-		/* on the packed ring the driver sees each at once */
+		/* in a packed ring, the driver sees each of them at once */
 		if (m->fq.packed)
 			model_publish(m);
 	}
@@ -474,7 +474,7 @@ static void model_device(struct model *m)
 }
 
 /*
- * Callbacks: never may the driver be told that nothing is pending while there is
+ * Callbacks: the driver must never be told that nothing is pending when something is.
  */
 
 static void model_callbacks(struct model *m)
@@ -529,7 +529,7 @@ static void model_callbacks(struct model *m)
 }
 
 /*
- * A life: from an empty virtqueue to one that is drained, or reset with what it has
+ * One life of a virtqueue: from empty to drained, or to a reset with buffers outstanding
  */
 
 static void model_begin(struct model *m)
@@ -566,7 +566,7 @@ static void model_recycle(struct virtqueue *vq, void *data)
 
 	if (m->fq.in_order)
 		CHECK(m, count(q) && buf == pop(q));
-	/* Each once, in whatever order */
+	/* Each of them once, in any order */
 	CHECK(m, buf->descs);
 	m->free += buf->descs;
 	buf->descs = 0;
@@ -633,7 +633,7 @@ static void model_live(struct model *m, u32 until)
 	}
 }
 
-/* A new virtqueue; what it is beyond the features of this test is random. */
+/* Make a virtqueue. Everything but the features of this test is random. */
 static bool model_create(struct model *m, u64 features, struct fake_dma *dma)
 {
 	struct fake_setup setup = {
@@ -654,7 +654,7 @@ static bool model_create(struct model *m, u64 features, struct fake_dma *dma)
 	return true;
 }
 
-/* One virtqueue: it is reset and resized until a drained one makes place for another. */
+/* One virtqueue: it is reset and resized, until it is drained and replaced. */
 static void model_run(struct model *m, u64 features, struct fake_dma *dma)
 {
 	struct virtqueue *vq;
@@ -688,7 +688,7 @@ static void model_run(struct model *m, u64 features, struct fake_dma *dma)
 			break;
 		}
 	}
-	/* A core that has failed is not asked for more: it may have lost its way */
+	/* After a failure the core may be confused: stop here. */
 	if (m->failed)
 		return;
 	while (virtqueue_detach_unused_buf(vq))

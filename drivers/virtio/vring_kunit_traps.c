@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What implementations of VIRTIO_F_IN_ORDER and of packed rings got wrong, a test for
- * each: devices that batch, mappings that fail, resets at a bad time
+ * A test for each thing that implementations of VIRTIO_F_IN_ORDER and of packed rings have got
+ * wrong: devices that batch, mappings that fail, resets at a bad time
  */
 #include <linux/fs.h>
 #include <linux/slab.h>
@@ -54,7 +54,7 @@ static void expect_get(struct kunit *test, struct fake_vq *fq, unsigned long tok
 		KUNIT_EXPECT_EQ(test, got, len);
 }
 
-/* One buffer there and back, without a batch */
+/* Add one buffer, and get it back without a batch. */
 static void round_trip(struct kunit *test, struct fake_vq *fq, unsigned long token,
 		       unsigned int out, unsigned int in)
 {
@@ -70,7 +70,7 @@ static void round_trip(struct kunit *test, struct fake_vq *fq, unsigned long tok
  * Batches
  */
 
-/* T1: a buffer that was skipped was filled: that is what the device may write, no more */
+/* T1: the used length of a skipped buffer is what the device may write, and no more. */
 static void length_of_skipped(struct kunit *test)
 {
 	static const struct { u8 out, in; } segments[] = { { 2, 1 }, { 3, 0 }, { 0, 2 }, { 1, 3 } };
@@ -90,7 +90,7 @@ static void length_of_skipped(struct kunit *test)
 	fake_expect_unused(test, fq);
 }
 
-/* Whoever puts a context to a buffer gets it back with that one, skipped or not */
+/* A context comes back with the buffer it was added with, whether that was skipped or not. */
 static void context_of_skipped(struct kunit *test)
 {
 	struct fake_setup setup = { features_of(test), .num = 8, .context = true };
@@ -121,7 +121,7 @@ static void context_of_skipped(struct kunit *test)
 	fake_expect_unused(test, fq);
 }
 
-/* T3: as long as a buffer of the batch is to be taken, something is pending */
+/* T3: as long as a buffer of the batch has not been taken, buffers are pending. */
 static void expect_pending(struct kunit *test, u64 features)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features, 16);
@@ -141,7 +141,7 @@ static void expect_pending(struct kunit *test, u64 features)
 			KUNIT_EXPECT_FALSE_MSG(test, virtqueue_enable_cb(fq->vq), "%u taken", i);
 			opaque = virtqueue_enable_cb_prepare(fq->vq);
 			KUNIT_EXPECT_TRUE_MSG(test, virtqueue_poll(fq->vq, opaque), "%u taken", i);
-			/* On the split ring three quarters of what is out may be pending */
+			/* a split ring accepts three quarters pending */
 			if (fq->packed)
 				KUNIT_EXPECT_FALSE_MSG(test, virtqueue_enable_cb_delayed(fq->vq),
 						       "%u taken", i);
@@ -167,7 +167,7 @@ static void pending_in_open_batch(struct kunit *test)
 	expect_pending(test, features_of(test) | FAKE_EVENT_IDX);
 }
 
-/* T6: while there is more to take nobody has to know where to interrupt */
+/* T6: the event index is not written while there are more buffers to take. */
 static void event_once_per_batch(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 16);
@@ -175,14 +175,14 @@ static void event_once_per_batch(struct kunit *test)
 	struct fake_buf bufs[5];
 	unsigned int i, lap;
 
-	/* The packed ring has to be told to look at the offset */
+	/* Makes the packed ring use the event offset */
 	virtqueue_disable_cb(fq->vq);
 	KUNIT_ASSERT_TRUE(test, virtqueue_enable_cb(fq->vq));
 
 	for (lap = 0; lap < 7; lap++) {
 		for (i = 0; i < 5; i++)
 			fake_give(test, fq, &bufs[i], 1 + i, 1, 1);
-		/* two batches, and the driver sees both from the beginning */
+		/* two batches, both visible to the driver from the beginning */
 		fake_use(fq, bufs[2].id, 1, 3, 3 * bufs[0].descs);
 		fake_use(fq, bufs[4].id, 2, 2, 2 * bufs[0].descs);
 		fake_publish(fq);
@@ -200,17 +200,17 @@ static void event_once_per_batch(struct kunit *test)
 		expect_get(test, fq, 0, 0);
 	}
 
-	/* And never while callbacks are disabled */
+	/* It is never written while callbacks are disabled. */
 	virtqueue_disable_cb(fq->vq);
 	fake_set_interrupt_at(fq, poison);
 	round_trip(test, fq, 9, 1, 1);
 	KUNIT_EXPECT_EQ(test, fake_interrupt_at(fq), poison);
 }
 
-/* What the device does to the ring when the batch has begun comes too late */
+/* What the device writes to the ring once the batch is open has no effect. */
 static void scribbled_in_open_batch(struct kunit *test)
 {
-	/* Not used in any lap: that would be another lie */
+	/* Not used in any lap: otherwise it would be a bogus element */
 	static const struct vring_packed_desc packed_scribble = {
 		cpu_to_le64(0xa5a5a5a5), cpu_to_le32(0xa5a5a5), cpu_to_le16(0xa5a5),
 		cpu_to_le16(BIT(VRING_PACKED_DESC_F_AVAIL) | VRING_DESC_F_NEXT |
@@ -241,7 +241,7 @@ static void scribbled_in_open_batch(struct kunit *test)
 	}
 }
 
-/* One element for all that fits into the ring, wherever that begins */
+/* One element for a full ring, beginning at each descriptor */
 static void batch_of_the_whole_ring(struct kunit *test)
 {
 	static const u8 sizes[] = { 1, 2, 4, 8, 3, 5, 7 };
@@ -263,7 +263,7 @@ static void batch_of_the_whole_ring(struct kunit *test)
 			for (i = 0; i < num; i++)
 				expect_get(test, fq, 1 + i, i < num - 1 ? 1 + i : 100);
 			expect_get(test, fq, 0, 0);
-			/* to begin at the next descriptor */
+			/* so that the next one begins at the next descriptor */
 			round_trip(test, fq, 50, 1, 0);
 		}
 		fake_expect_unused(test, fq);
@@ -274,7 +274,7 @@ static void batch_of_the_whole_ring(struct kunit *test)
  * Taking buffers away
  */
 
-/* Six buffers out, four of them returned in a batch, one of those taken */
+/* Six buffers outstanding, four of them returned in a batch, of which one has been taken */
 static struct fake_vq *with_open_batch(struct kunit *test, unsigned int num_max)
 {
 	struct fake_setup setup = { features_of(test), .num = 16, .num_max = num_max };
@@ -293,7 +293,7 @@ static struct fake_vq *with_open_batch(struct kunit *test, unsigned int num_max)
 	return fq;
 }
 
-/* The rest comes back from wherever it is, oldest first */
+/* All others come back, wherever they are, the oldest first. */
 static void expect_recycled(struct kunit *test, struct fake_vq *fq)
 {
 	const unsigned long *recycled = fq->priv;
@@ -317,7 +317,7 @@ static void recycle_any(struct virtqueue *vq, void *data)
 {
 }
 
-/* As good as new: from descriptor 0 on, and no batch open */
+/* As good as new: it begins at descriptor 0, and no batch is open. */
 static void expect_anew(struct kunit *test, struct fake_vq *fq)
 {
 	struct fake_buf bufs[3];
@@ -340,7 +340,7 @@ static void expect_anew(struct kunit *test, struct fake_vq *fq)
 	fake_expect_unused(test, fq);
 }
 
-/* T4 */
+/* T4: a reset closes the batch. */
 static void reset_in_open_batch(struct kunit *test)
 {
 	struct fake_vq *fq = with_open_batch(test, 0);
@@ -376,7 +376,7 @@ static void detach_in_open_batch(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, virtqueue_detach_unused_buf(fq->vq));
 }
 
-/* And the batch goes on */
+/* A failed resize leaves the batch open. */
 static void resize_refused(struct kunit *test)
 {
 	struct fake_vq *fq = with_open_batch(test, 32);
@@ -401,7 +401,7 @@ static void resize_to_any_size(struct kunit *test)
 	for (k = 0; k < ARRAY_SIZE(sizes); k++) {
 		if (!fq->packed && !is_power_of_2(sizes[k]))
 			continue;
-		/* it is not in use any more, but not at its beginning */
+		/* nothing is outstanding, but it is not at descriptor 0 */
 		round_trip(test, fq, 1, 0, 1);
 		KUNIT_ASSERT_EQ(test, virtqueue_resize(fq->vq, sizes[k], recycle_any, NULL), 0);
 		KUNIT_ASSERT_EQ(test, fq->num, sizes[k]);
@@ -416,8 +416,8 @@ static void resize_to_any_size(struct kunit *test)
  */
 
 /*
- * T2, and flags that stay: whichever segment cannot be mapped, wherever the buffer begins,
- * the add has not been, for either side, and what comes next is as ever
+ * T2, and stale flags: if a segment cannot be mapped, whichever it is and wherever the buffer
+ * begins, neither side may notice, and the next buffers work as usual.
  */
 static void mapping_failure(struct kunit *test)
 {
@@ -427,7 +427,7 @@ static void mapping_failure(struct kunit *test)
 	u32 notification;
 
 	for (step = 0; step < 40; step++) {
-		/* with another buffer out, and shorter ones to come, and not */
+		/* with and without another buffer outstanding, and with shorter ones to come */
 		unsigned int next = 1 + step % 3;
 
 		fake_give(test, fq, &old, 50, 0, 1);
@@ -456,11 +456,11 @@ static void mapping_failure(struct kunit *test)
 		if (READ_ONCE(test->status) == KUNIT_FAILURE)
 			return;
 	}
-	/* and one that is just as long */
+	/* and one of the same length */
 	round_trip(test, fq, 60, 3, 3);
 }
 
-/* T2 by itself: the wrap counter is what it was, to all who use it */
+/* T2 alone: a failed add leaves the wrap counter as it was, for everything that uses it. */
 static void wrap_after_mapping_failure(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 8);
@@ -477,7 +477,7 @@ static void wrap_after_mapping_failure(struct kunit *test)
 				fake_position(fq, fq->avail_pos));
 		fake_ask_for_kick(fq, FAKE_KICK_AT, fq->avail_pos);
 		KUNIT_EXPECT_FALSE(test, virtqueue_kick_prepare(fq->vq));
-		/* those before the end, those after */
+		/* buffers before the end of the ring, and after it */
 		for (i = 0; i < 4; i++) {
 			fake_ask_for_kick(fq, FAKE_KICK_AT, fq->avail_pos);
 			fake_give(test, fq, &buf, 3, 1, 0);
@@ -490,7 +490,7 @@ static void wrap_after_mapping_failure(struct kunit *test)
 	fake_expect_unused(test, fq);
 }
 
-/* A full ring says so, and takes nothing; a chain may be as long as it */
+/* A full ring returns -ENOSPC and takes nothing. A chain may be as long as the ring. */
 static void full_ring(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
@@ -508,7 +508,7 @@ static void full_ring(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, fake_add(fq, 9, 0, 3), -ENOSPC);
 		KUNIT_EXPECT_EQ(test, fq->notified, notified);
 		KUNIT_EXPECT_EQ(test, fake_add(fq, 9, 3, 0), -ENOSPC);
-		/* the split ring hurries the device, if it is to read */
+		/* the split ring notifies the device if the buffer is readable */
 		KUNIT_EXPECT_EQ(test, fq->notified, notified + !fq->packed);
 		KUNIT_EXPECT_EQ(test, fq->vq->num_free, 2);
 		fake_expect_none(test, fq);
@@ -524,7 +524,7 @@ static void full_ring(struct kunit *test)
 	}
 }
 
-/* Memory for tables is taken from a zone that is small enough to be used up. */
+/* Memory for tables comes from a zone that is small enough to exhaust. */
 static void *use_up(size_t size)
 {
 	void *first = NULL, **mem;
@@ -547,8 +547,8 @@ static void give_back(void *first)
 }
 
 /*
- * No memory for a table: the buffer takes as many descriptors as it has segments, or has
- * to wait for them. It may have more than the ring, so there is nothing to warn of.
+ * Without memory for a table, the buffer takes a descriptor for each segment, or -ENOSPC is
+ * returned. It may have more segments than the ring: that is no reason for a warning.
  */
 static void no_memory_for_table(struct kunit *test)
 {
@@ -566,7 +566,7 @@ static void no_memory_for_table(struct kunit *test)
 	round_trip(test, fq, 64, 60, 4);
 
 	fq->gfp = GFP_DMA | __GFP_NOWARN;
-	/* Another CPU may have some left */
+	/* Stay on this CPU: another one may have free memory cached */
 	get_cpu();
 	memory[0] = use_up(40 * sizeof(struct vring_desc));
 	memory[1] = use_up(10 * sizeof(struct vring_desc));
@@ -578,7 +578,7 @@ static void no_memory_for_table(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, err_long, -ENOSPC);
 	KUNIT_EXPECT_EQ(test, err_short, 0);
-	/* For the device, too, there must be no table */
+	/* The device must not find a table either. */
 	fq->indirect = false;
 	fake_expect(test, fq, &buf, 2, 4, 6);
 	fake_return(fq, &buf, 1, 5);
@@ -587,8 +587,8 @@ static void no_memory_for_table(struct kunit *test)
 }
 
 /*
- * Tables are given back, whichever way their buffer ends: otherwise there would soon be
- * none of that kind of memory left
+ * Tables are freed, however their buffer ends: otherwise the small zone would soon be
+ * exhausted.
  */
 static void tables_are_freed(struct kunit *test)
 {
@@ -606,7 +606,7 @@ static void tables_are_freed(struct kunit *test)
 		kunit_skip(test, "memory that is freed cannot be had again at once (CONFIG_KASAN)");
 	fq = fake_vq_create(test, &setup);
 	fq->gfp = GFP_DMA | __GFP_NOWARN;
-	/* 4 KiB each, of 16 MiB */
+	/* 4 KiB each, from 16 MiB */
 	for (i = 0; i < 6000; i++) {
 		switch (i % 3) {
 		case 0:
@@ -628,7 +628,7 @@ static void tables_are_freed(struct kunit *test)
 	fake_expect_unused(test, fq);
 }
 
-/* A driver that maps by itself: only the table is the core's to map */
+/* The driver maps its buffers itself: the core maps only the table. */
 static void premapped(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
@@ -653,7 +653,7 @@ static void premapped(struct kunit *test)
 	}
 }
 
-/* The table is not mapped: its segments were not the core's to unmap. May go without. */
+/* Mapping the table fails. Its segments must not be unmapped by the core. */
 static void premapped_mapping_failure(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_INDIRECT, 8);
@@ -683,7 +683,7 @@ static void premapped_mapping_failure(struct kunit *test)
  * Notifying the device
  */
 
-/* In both directions, where the ring ends, and where the split ring's counter does */
+/* Around the end of the ring in both directions, and where the split ring's index overflows */
 static void kick_at_wrap(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 8);
@@ -696,11 +696,11 @@ static void kick_at_wrap(struct kunit *test)
 	virtqueue_kick_prepare(fq->vq);
 
 	for (step = 0; step < 24; step++) {
-		/* The packed ring counts descriptors, the split one buffers */
+		/* The packed layout counts descriptors, the split one buffers. */
 		chain = 1 + step % 3;
 		unit = fq->packed ? chain : 1;
 		for (n = 1; n * chain <= 8; n++) {
-			/* A position is known within a lap */
+			/* An off_wrap value is unique within two laps. */
 			for (d = (int)(n * unit) - 8; d < (int)(n * unit) + 4; d++) {
 				u32 from = fq->avail_pos;
 				bool kicked;
@@ -727,7 +727,7 @@ static void kick_at_wrap(struct kunit *test)
 	}
 }
 
-/* What was added is counted in 16 bits: before that overflows a kick comes by itself */
+/* Added buffers are counted in 16 bits: the core has to kick before that overflows. */
 static void many_adds_without_kick(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 16);
@@ -744,7 +744,7 @@ static void many_adds_without_kick(struct kunit *test)
 }
 
 /*
- * Around the virtqueue
+ * The rest of the interface
  */
 
 static const struct fake_layout split_layouts[] = {
@@ -755,7 +755,7 @@ static const struct fake_layout split_layouts[] = {
 
 KUNIT_ARRAY_PARAM_DESC(split, split_layouts, name);
 
-/* vring_new_virtqueue(): neither reset nor resized, and not packed */
+/* vring_new_virtqueue(): a split ring that can be neither reset nor resized */
 static void memory_of_the_caller(struct kunit *test)
 {
 	struct fake_setup setup = { features_of(test), .num = 16, .num_max = 32 };
@@ -776,7 +776,7 @@ static void memory_of_the_caller(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, fake_vq_init(&packed, test, NULL, &setup), -ENOMEM);
 }
 
-/* A device that has been given up */
+/* A virtqueue that is broken */
 static void broken_device(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
@@ -802,7 +802,7 @@ static void broken_device(struct kunit *test)
 	fake_expect_unused(test, fq);
 }
 
-/* virtio_ring.in_order says whether VIRTIO_F_IN_ORDER is left in a device's features */
+/* virtio_ring.in_order decides whether VIRTIO_F_IN_ORDER is accepted. */
 static void module_parameter(struct kunit *test)
 {
 	static const char path[] = "/sys/module/virtio_ring/parameters/in_order";
@@ -824,7 +824,7 @@ static void module_parameter(struct kunit *test)
 		vring_transport_features(&vdev);
 		KUNIT_EXPECT_EQ(test, !!(vdev.features & FAKE_IN_ORDER), i);
 		KUNIT_EXPECT_TRUE(test, vdev.features & FAKE_PACKED);
-		/* and never one that was not offered */
+		/* and it is never set if it was not offered */
 		vdev.features = ~FAKE_IN_ORDER;
 		vring_transport_features(&vdev);
 		KUNIT_EXPECT_FALSE(test, vdev.features & FAKE_IN_ORDER);
