@@ -67,8 +67,8 @@ int device_memory(struct device *device, const struct memory *memory)
 int device_settle(struct device *device)
 {
 	/*
-	 * Changes of the whole device are followed by a flush, even if there is no change.
-	 * What is too much work at once is put off until the next one.
+	 * An ioctl that changes the whole device flushes it, even if nothing changes. Work that
+	 * the device interrupts because it takes too long is queued again for the next flush.
 	 */
 	for (int i = 0; i < TURNS; i++)
 		if (ioctl(device->fd, VHOST_SET_LOG_FD, &device->log))

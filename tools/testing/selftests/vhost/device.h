@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A vhost device and its virtqueues, through the ioctls that all of them have. What
- * fails leaves errno as it was.
+ * A vhost device and its virtqueues, through the ioctls that all vhost devices have. After a
+ * failure, errno is that of the failed call.
  */
 #ifndef _SELFTESTS_VHOST_DEVICE_H
 #define _SELFTESTS_VHOST_DEVICE_H
@@ -24,7 +24,7 @@ struct queue {
 	unsigned int index;
 	struct ring *ring;
 	int kick, call, error;	/* eventfds */
-	bool iova;		/* with an IOTLB: the ring is where it is for the device */
+	bool iova;		/* with an IOTLB: ring addresses are I/O virtual addresses */
 };
 
 uint64_t kind_features(struct ring_kind kind);
@@ -34,7 +34,7 @@ void device_close(struct device *device);
 int device_features(struct device *device, uint64_t features);
 int device_memory(struct device *device, const struct memory *memory);
 
-/* Wait for the work that the device was given until now. */
+/* Wait until the device has done the work that it has been given so far. */
 int device_settle(struct device *device);
 
 /* Eventfds for one virtqueue */
@@ -46,32 +46,32 @@ int queue_num(struct queue *queue, unsigned int num);
 int queue_set_base(struct queue *queue, uint32_t base);
 int queue_address(struct queue *queue, uint64_t desc, uint64_t driver, uint64_t device);
 
-/* The same, of the ring; and with a guest-physical address for the log of its device area */
+/* Set the addresses of the ring, with a guest-physical one for logging its device area. */
 int queue_ring_address(struct queue *queue);
 int queue_log_address(struct queue *queue);
 
 /* VHOST_NET_SET_BACKEND */
 int queue_backend(struct queue *queue, int fd);
 
-/* All that there is to tell vhost of a virtqueue but its backend */
+/* Set up a virtqueue completely, except for its backend. */
 int queue_setup(struct queue *queue, uint32_t base);
 
-/* And but for where it is */
+/* The same, without VHOST_SET_VRING_BASE */
 int queue_setup_no_base(struct queue *queue);
 
 /* VHOST_SET_VRING_BASE of an unused ring */
 uint32_t queue_first_base(const struct queue *queue);
 
-/* VHOST_GET_VRING_BASE, when the device has settled */
+/* VHOST_GET_VRING_BASE, after device_settle() */
 int queue_get_base(struct queue *queue, uint32_t *base);
 
 void queue_kick(struct queue *queue);
 
-/* How often eventfds were signalled since they were last asked */
+/* How often the eventfd was signalled since the last call */
 uint64_t queue_calls(struct queue *queue);
 uint64_t queue_errors(struct queue *queue);
 
-/* False: there was none for seconds */
+/* Returns false if there was none within seconds. */
 bool queue_wait_call(struct queue *queue);
 
 #endif

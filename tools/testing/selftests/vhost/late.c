@@ -54,7 +54,7 @@ int late_again(struct late *late)
 
 void late_end(struct late *late)
 {
-	/* closed, it wakes up who waits for it, which is nobody or the thread */
+	/* closing it wakes its waiter, which can only be the thread */
 	pthread_cancel(late->thread);
 	pthread_join(late->thread, NULL);
 	close(late->fault);

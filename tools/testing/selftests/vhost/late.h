@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Pages that are not in memory until somebody, such as a device, wants them: what that is
- * about to see or write has changed meanwhile.
+ * Pages that are not in memory until they are accessed, for example by a device. Before the
+ * access continues, the test can change things.
  */
 #ifndef _SELFTESTS_VHOST_LATE_H
 #define _SELFTESTS_VHOST_LATE_H
@@ -16,12 +16,12 @@ struct late {
 	pthread_t thread;
 	void *pages;
 	size_t size;
-	uint8_t content[MEMORY_PAGE];	/* of each, then */
-	void (*meanwhile)(void *arg);	/* while who wants a page waits for it */
+	uint8_t content[MEMORY_PAGE];	/* of each page, once it is there */
+	void (*meanwhile)(void *arg);	/* called while the access waits */
 	void *arg;
 };
 
-/* For memory of one's own. They are late once each time that late_again() was called. */
+/* For memory of the test. After late_again(), the pages are missing once more. */
 int late_begin(struct late *late, void *pages, size_t size, void (*meanwhile)(void *arg),
 	       void *arg);
 int late_again(struct late *late);

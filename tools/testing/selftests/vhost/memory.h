@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is a guest's memory to vhost. Guest-physical addresses are not ours, and the
- * memory is told to vhost in several regions, so that some buffers lie in two of them.
+ * Memory that is a guest's for vhost. Guest-physical addresses differ from our own, and the
+ * memory is split into several regions, so that some buffers cross from one to the next.
  */
 #ifndef _SELFTESTS_VHOST_MEMORY_H
 #define _SELFTESTS_VHOST_MEMORY_H
@@ -20,7 +20,7 @@
 struct memory {
 	uint8_t *base;
 	uint8_t *scattered;
-	uint8_t *region[MEMORY_REGIONS];	/* where vhost is told that they are */
+	uint8_t *region[MEMORY_REGIONS];	/* their addresses as vhost is told */
 	size_t allocated;
 };
 
@@ -28,18 +28,18 @@ int memory_create(struct memory *memory);
 void memory_destroy(struct memory *memory);
 
 /*
- * From now on @scattered is the memory too, its pages in another order: no two are beside
- * each other in both. Regions are there, so what vhost is told about is not what it was.
+ * Map the memory a second time, at @scattered, with its pages in another order: no two pages
+ * are neighbours in both mappings. Regions refer to @scattered from now on.
  */
 int memory_scatter(struct memory *memory);
 
-/* Where the page of @p is: its number in @scattered */
+/* Number of the page of @p in @scattered */
 static inline size_t memory_scattered_page(const struct memory *memory, const void *p)
 {
 	return ((const uint8_t *)p - memory->base) / MEMORY_PAGE ^ 1;
 }
 
-/* Zeroed; never given back. NULL: there is no more. */
+/* Allocate zeroed memory, which is never freed. Returns NULL if there is none left. */
 void *memory_alloc(struct memory *memory, size_t size, size_t align);
 
 static inline uint64_t memory_gpa(const struct memory *memory, const void *p)
@@ -52,7 +52,7 @@ static inline void *memory_at(const struct memory *memory, uint64_t gpa)
 	return memory->base + (gpa - MEMORY_GPA);
 }
 
-/* For VHOST_SET_MEM_TABLE; for free() */
+/* For VHOST_SET_MEM_TABLE. The caller frees it. */
 struct vhost_memory *memory_table(const struct memory *memory);
 
 #endif

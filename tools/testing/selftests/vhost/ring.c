@@ -19,7 +19,7 @@ int ring_create(struct ring *ring, struct memory *memory, struct ring_kind kind,
 	ring->kind = kind;
 	ring->num = num;
 	ring->memory = memory;
-	/* Each on pages of its own: the log of dirty pages tells them apart */
+	/* Each part has pages of its own, so that the dirty log tells them apart. */
 	ring->desc = memory_alloc(memory, desc, 4096);
 	ring->driver = memory_alloc(memory, driver, 4096);
 	ring->device = memory_alloc(memory, device, 4096);
@@ -53,7 +53,7 @@ void ring_reset(struct ring *ring)
 	ring->added = 0;
 	ring->head = 0;
 	ring->batch = 0;
-	/* In no order that a device could guess */
+	/* In random order, so that no device can guess it */
 	for (unsigned int i = 0; i < ring->num; i++)
 		ring->free_ids[i] = ring->num - 1 - i;
 	for (unsigned int i = ring->num - 1; i; i--) {
@@ -110,7 +110,7 @@ uint64_t *ring_addr(struct ring *ring, unsigned int buffer, unsigned int desc)
 	unsigned int i = ring->kind.packed ? packed_desc(ring, buffer, desc) :
 					     split_desc(ring, buffer, desc);
 
-	/* at the same place in both layouts */
+	/* at the same offset in both layouts */
 	return (uint64_t *)&((struct vring_desc *)ring->desc)[i].addr;
 }
 
@@ -118,7 +118,7 @@ bool ring_kick_needed(struct ring *ring)
 {
 	bool needed;
 
-	/* What was added before what the device wants */
+	/* Make buffers available before reading whether the device wants a kick. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	needed = ring->kind.packed ? packed_kick_needed(ring) : split_kick_needed(ring);
 	ring->added = 0;
@@ -126,9 +126,9 @@ bool ring_kick_needed(struct ring *ring)
 }
 
 /*
- * Which of the outstanding buffers, of @most at most, the device means. In order it may
- * be a later one than the oldest, else not: none of vhost's devices reorders without
- * zero-copy transmission.
+ * Find the buffer that the device names among the first @most outstanding ones. In order, it
+ * may be a later one than the oldest. Out of order it may not: without zero-copy
+ * transmission, none of vhost's devices reorders.
  */
 int ring_find(struct ring *ring, uint32_t id, unsigned int most)
 {
@@ -176,7 +176,7 @@ static void ring_call(struct ring *ring, bool never, unsigned int buffers)
 		packed_call(ring, never, buffers);
 	else
 		split_call(ring, never, buffers);
-	/* before the used ring is looked at again */
+	/* before looking at the used ring again */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The driver's side of a virtqueue, in each of the four layouts. It trusts nothing that
- * the device writes: what is not as promised is said on stderr, and is an error.
+ * The driver's side of a virtqueue, in each of the four layouts. It checks everything that
+ * the device writes; a violation is described on stderr and returned as an error.
  */
 #ifndef _SELFTESTS_VHOST_RING_H
 #define _SELFTESTS_VHOST_RING_H
@@ -28,10 +28,10 @@ struct ring_kind {
 struct piece {
 	uint64_t gpa;
 	uint32_t len;
-	bool write;		/* by the device */
+	bool write;		/* the device writes it */
 };
 
-/* A buffer that the device has not returned */
+/* A buffer that the device holds */
 struct ring_buffer {
 	uint32_t token;
 	uint32_t writable;	/* bytes */
@@ -46,7 +46,7 @@ struct ring {
 	void *desc, *driver, *device;
 	void *tables;		/* indirect, one per descriptor of the ring */
 
-	/* Made available and not returned, oldest first; @num of them at most */
+	/* Outstanding buffers, the oldest first; at most @num */
 	struct ring_buffer *buffers;
 	unsigned int first, count;
 
@@ -56,51 +56,51 @@ struct ring {
 	 */
 	uint16_t avail, used;
 	unsigned int room;	/* free descriptors */
-	unsigned int added;	/* since the last ring_kick_needed(): counter, descriptors */
+	unsigned int added;	/* since the last ring_kick_needed(); in units of avail */
 
-	/* Out of order: descriptors, or Buffer IDs, that are free */
+	/* Out of order: free descriptors (split) or Buffer IDs (packed) */
 	uint16_t *free_ids;
 	/* Split in order: the next descriptor */
 	uint16_t head;
 
-	/* A used element that stands for several buffers: how many are still to come */
+	/* Buffers still to be returned from a used element that returned several */
 	unsigned int batch;
-	uint32_t batch_len;	/* of the last */
+	uint32_t batch_len;	/* used length of the last one */
 
-	unsigned long elements;	/* used ones that were read */
+	unsigned long elements;	/* number of used elements read */
 };
 
 int ring_create(struct ring *ring, struct memory *memory, struct ring_kind kind,
 		unsigned int num);
 void ring_destroy(struct ring *ring);
 
-/* As after a reset of the device; what is outstanding is forgotten. */
+/* Reset the ring, as after a reset of the device; outstanding buffers are forgotten. */
 void ring_reset(struct ring *ring);
 
-/* How many descriptors of the ring a buffer of so many pieces takes */
+/* Number of ring descriptors that a buffer with this many segments takes */
 unsigned int ring_descs(const struct ring *ring, unsigned int pieces);
 
 /* Make a buffer available. Returns false if there is no room. */
 bool ring_add(struct ring *ring, const struct piece *pieces, unsigned int n, uint32_t token);
 
-/* The address in a descriptor of an outstanding buffer; they are counted from 0, the oldest. */
+/* Address field of a descriptor of an outstanding buffer; buffer 0 is the oldest. */
 uint64_t *ring_addr(struct ring *ring, unsigned int buffer, unsigned int desc);
 
-/* Whether the device wants to be told of what was added since this was last called */
+/* Does the device want a kick for what was added since the last call? */
 bool ring_kick_needed(struct ring *ring);
 
-/* Take back the oldest buffer. 1: there it is, 0: none is used, -1: the device is wrong. */
+/* Get the oldest buffer back. Returns 1, 0 if none has been used, or -1 if the device is wrong. */
 int ring_get(struct ring *ring, uint32_t *token, uint32_t *len);
 
-/* Interrupts: all, none, or with EVENT_IDX when so many (from 1) outstanding ones are used */
+/* Interrupts: always, never, or (EVENT_IDX) when the @n-th outstanding buffer, from 1, is used */
 void ring_call_always(struct ring *ring);
 void ring_call_never(struct ring *ring);
 void ring_call_at(struct ring *ring, unsigned int buffers);
 
-/* What VHOST_SET_VRING_BASE is to be told if everything that was used has been read */
+/* Base for VHOST_SET_VRING_BASE, provided that all used buffers have been read */
 uint32_t ring_base(const struct ring *ring);
 
-/* The layouts' part */
+/* For the layouts' files */
 struct ring_buffer *ring_buffer(struct ring *ring, unsigned int i);
 bool ring_pieces_indirect(const struct ring *ring, unsigned int n);
 int ring_find(struct ring *ring, uint32_t id, unsigned int most);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The kinds of virtqueue that the tests of a fixture are run with. Its variants must have
- * a struct ring_kind "kind"; RING_KINDS_OF is its name.
+ * Variants of a fixture, one for each kind of virtqueue that its tests are to run with. The
+ * variant must have a struct ring_kind "kind". RING_KINDS_OF is the name of the fixture.
  */
 #ifndef RING_KIND
 #define RING_KIND(fixture, name, ...) \

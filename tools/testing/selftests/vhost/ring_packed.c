@@ -39,7 +39,7 @@ void packed_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 	struct vring_packed_desc *desc = ring->desc, *first = &desc[index_of(ring->avail)];
 	uint16_t position = ring->avail, first_flags = 0;
 
-	/* @buffer is counted already. In order, peers have it that this is the identifier. */
+	/* @buffer is counted already. In order, the Buffer ID is the index, as in other drivers. */
 	buffer->id = ring->kind.in_order ? index_of(ring->avail) :
 					   ring->free_ids[ring->num - ring->count];
 	if (ring_pieces_indirect(ring, n)) {
@@ -49,7 +49,7 @@ void packed_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 		for (unsigned int k = 0; k < n; k++) {
 			table[k].addr = pieces[k].gpa;
 			table[k].len = pieces[k].len;
-			/* the identifier means nothing here */
+			/* the Buffer ID is ignored here */
 			table[k].id = random();
 			table[k].flags = pieces[k].write ? VRING_DESC_F_WRITE : 0;
 		}
@@ -67,7 +67,7 @@ void packed_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 
 			d->addr = pieces[k].gpa;
 			d->len = pieces[k].len;
-			/* only the last one's counts */
+			/* only the last one has to be right */
 			d->id = ring->kind.in_order || k + 1 == n ? buffer->id : random();
 			if (k)
 				d->flags = flags;

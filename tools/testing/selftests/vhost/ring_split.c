@@ -146,6 +146,6 @@ void split_call(struct ring *ring, bool never, unsigned int buffers)
 		STORE(avail_of(ring)->flags, never ? VRING_AVAIL_F_NO_INTERRUPT : 0);
 		return;
 	}
-	/* One that was passed is never again reached, or not for 65536 buffers */
+	/* An index that was passed is not reached again for 65536 buffers */
 	STORE(*used_event_of(ring), never ? ring->used - 1 : ring->used + (buffers ?: 1) - 1);
 }

@@ -56,9 +56,9 @@ int scsi_target_destroy(void)
 	unlink(LINK);
 	for (int i = ARRAY_SIZE(directories) - 1; i >= 0; i--)
 		rmdir(directories[i]);
-	/* The fabric may have other ports */
+	/* The target may have other ports */
 	if (!access(PORT, F_OK) || !access(ADAPTER, F_OK)) {
-		fprintf(stderr, "# target: is still there\n");
+		fprintf(stderr, "# target: still there\n");
 		return -1;
 	}
 	return 0;

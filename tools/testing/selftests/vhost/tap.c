@@ -60,7 +60,7 @@ static int interface_up(int socket)
 	return ioctl(socket, SIOCSIFFLAGS, &ifr) ? complain("up") : 0;
 }
 
-/* A socket of the host, where the interface is */
+/* A socket in the host's network namespace, which has the interface */
 static int open_socket(void)
 {
 	struct sockaddr_ll address = {
@@ -94,7 +94,7 @@ int tap_create(struct tap *tap)
 	tap->socket = -1;
 	if (unshare(CLONE_NEWNET))
 		return complain("network namespace");
-	/* Frames of IPv6's own would come in between, if there is IPv6 */
+	/* Frames that IPv6 sends by itself would come in between. */
 	file = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_WRONLY | O_CLOEXEC);
 	if (file >= 0) {
 		if (write(file, "1", 1) != 1)
@@ -129,7 +129,7 @@ int tap_delete(struct tap *tap)
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	bool done;
 
-	/* The answer comes with the request */
+	/* The answer comes as soon as the request is sent. */
 	done = send(fd, &request, sizeof(request), 0) == sizeof(request) &&
 	       recv(fd, &answer, sizeof(answer), MSG_DONTWAIT) >= (ssize_t)sizeof(answer) &&
 	       answer.header.nlmsg_type == NLMSG_ERROR && !answer.error.error;
@@ -178,7 +178,7 @@ void frame_make(uint8_t *frame, uint32_t number, size_t size)
 {
 	struct ethhdr ethernet = { .h_proto = htons(ETHERTYPE) };
 
-	/* To all: the receiver has to have no address of its own */
+	/* Broadcast, so that the receiver needs no address */
 	memset(ethernet.h_dest, 0xff, ETH_ALEN);
 	memset(ethernet.h_source, 0x02, ETH_ALEN);
 	memcpy(frame, &ethernet, sizeof(ethernet));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A tap in a network namespace of its own, and frames of which every byte is known, at
- * the side of the tap where the host is
+ * A tap device in a network namespace of its own, and the host's side of it, which sends and
+ * receives frames with known content
  */
 #ifndef _SELFTESTS_VHOST_TAP_H
 #define _SELFTESTS_VHOST_TAP_H
@@ -25,20 +25,20 @@ struct tap {
 int tap_create(struct tap *tap);
 void tap_destroy(struct tap *tap);
 
-/* Delete the interface, as "ip link del" does; and make it again, with a new fd or the old */
+/* Delete the interface, as "ip link del" does, and create it again with a new or the old fd. */
 int tap_delete(struct tap *tap);
 int tap_again(struct tap *tap, bool new_fd);
 
-/* The frame of this number; no byte of its data is FRAME_NEVER. */
+/* Frame number @number. No byte of its data is FRAME_NEVER. */
 #define FRAME_NEVER	0xaa
 void frame_make(uint8_t *frame, uint32_t number, size_t size);
 int frame_check(const uint8_t *frame, size_t length, uint32_t number, size_t size);
 
-/* One frame to the device, or from it */
+/* Send one frame to the device, or receive one from it. */
 int tap_send(struct tap *tap, uint32_t number, size_t size);
 int tap_receive(struct tap *tap, uint32_t number, size_t size);
 
-/* Whether there is none to receive */
+/* Is there nothing to receive? */
 bool tap_is_empty(struct tap *tap);
 
 #endif

@@ -5,7 +5,7 @@
 #include <sys/ioctl.h>
 #include "test_device.h"
 
-/* The kernel's drivers/vhost/test.h is not part of its ABI */
+/* The kernel does not export drivers/vhost/test.h. */
 #define VHOST_TEST_RUN	_IOW(VHOST_VIRTIO, 0x31, int)
 
 int test_run(struct test *test, int on)
@@ -91,11 +91,11 @@ int test_pass(struct test *test)
 	int n;
 
 	test_kick_if_needed(test);
-	/* large rings are too much for one time */
+	/* a large ring takes more than one go */
 	do {
 		n = device_settle(&test->device) ? -1 : test_take(test);
 	} while (n > 0 && test->ring.count);
 	if (n >= 0 && test->ring.count)
-		fprintf(stderr, "# %u buffers of %u are not back\n", test->ring.count, count);
+		fprintf(stderr, "# %u of %u buffers did not come back\n", test->ring.count, count);
 	return n >= 0 && !test->ring.count ? 0 : -1;
 }

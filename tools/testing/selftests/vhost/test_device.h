@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* /dev/vhost-test, which takes readable buffers, and a driver for its virtqueue */
+/* /dev/vhost-test, which returns readable buffers, and a driver for its virtqueue */
 #ifndef _SELFTESTS_VHOST_TEST_DEVICE_H
 #define _SELFTESTS_VHOST_TEST_DEVICE_H
 
@@ -13,10 +13,10 @@ struct test {
 	struct ring ring;
 	struct queue queue;
 	uint64_t features;
-	uint32_t added, returned;	/* also what the tokens are */
+	uint32_t added, returned;	/* also used as tokens */
 };
 
-/* A device as far as it has a virtqueue that does not run yet */
+/* A device with a virtqueue that is set up but not running yet */
 int test_prepare(struct test *test, struct ring_kind kind, unsigned int num);
 int test_start(struct test *test, struct ring_kind kind, unsigned int num);
 void test_end(struct test *test);
@@ -24,18 +24,18 @@ void test_end(struct test *test);
 /* VHOST_TEST_RUN */
 int test_run(struct test *test, int on);
 
-/* Add a buffer of so many pieces, all over the memory. */
+/* Add a buffer with this many segments, spread over the memory. */
 bool test_add(struct test *test, unsigned int pieces);
 
-/* No more than there are descriptors, and not always many */
+/* A random number of segments that fits the ring; often a small one */
 unsigned int test_some_pieces(struct test *test);
 
 void test_kick_if_needed(struct test *test);
 
-/* Take back what is used. Returns how many, or -1 if anything is wrong with one. */
+/* Take used buffers back. Returns how many, or -1 if anything is wrong. */
 int test_take(struct test *test);
 
-/* Kick if the device wants it; then all that is outstanding has to come back. */
+/* Kick if the device wants it. All outstanding buffers must come back. */
 int test_pass(struct test *test);
 
 #endif

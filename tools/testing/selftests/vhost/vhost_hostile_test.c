@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Rings that no driver makes, on /dev/vhost-test: vhost says that there is an error, and
- * no more harm is done than that the virtqueue has to be started anew.
+ * Malformed rings on /dev/vhost-test: vhost has to signal an error, and the worst that may
+ * happen is that the virtqueue has to be restarted.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -20,7 +20,7 @@
 #define MALFORMED	400000
 #define CHANGING	100000
 
-/* Both layouts' descriptors are 16 bytes, with these two at the same place */
+/* Descriptors of both layouts have 16 bytes, with these two fields at the same offset. */
 struct raw {
 	uint64_t addr;
 	uint32_t len;
@@ -37,7 +37,7 @@ static void set_raw(struct ring *ring, struct raw *to, uint64_t addr, uint32_t l
 	}
 }
 
-/* The virtqueue as it was at first, and whether it works */
+/* Reset the virtqueue, and see that it works. */
 static int works_with(struct test *test, unsigned int buffers)
 {
 	if (test_run(test, 0))
@@ -51,7 +51,7 @@ static int works_with(struct test *test, unsigned int buffers)
 	for (unsigned int i = 0; i < buffers; i++)
 		if (!test_add(test, 1 + i))
 			return -1;
-	/* When it met the error, vhost did not want to be told of anything. */
+	/* At the error, vhost had notifications disabled. */
 	queue_kick(&test->queue);
 	return test_pass(test) || queue_errors(&test->queue) ? -1 : 0;
 }
@@ -106,8 +106,8 @@ FIXTURE_TEARDOWN(hostile)
 }
 
 /*
- * One malformed buffer each, or nearly so. The first descriptors of the ring are these;
- * what is of 0 bytes at 0 is none.
+ * One malformed buffer each; some are only unusual. These are the first descriptors of the
+ * ring; the list ends with one that has neither address nor length.
  */
 enum { SPLIT = 1, PACKED = 2, SPLIT_IN_ORDER = 4, PACKED_IN_ORDER = 8 };
 #define ANY_SPLIT	(SPLIT | SPLIT_IN_ORDER)
@@ -125,10 +125,10 @@ struct malformed {
 		uint16_t flags;
 	} ring[3], table[2];
 	uint16_t next;			/* of the first descriptor */
-	uint16_t head, avail;		/* of the available ring: added to what would be right */
-	bool endless;			/* NEXT in all of the ring */
+	uint16_t head, avail;		/* of the available ring: off by this much */
+	bool endless;			/* NEXT in all descriptors of the ring */
 	bool unavailable;		/* the second descriptor */
-	bool fine;			/* unusual, and as it may be */
+	bool fine;			/* unusual but valid */
 };
 
 #define NEXT		VRING_DESC_F_NEXT
@@ -262,8 +262,8 @@ TEST_F(hostile, each)
 }
 
 /*
- * Generated ones. Most descriptors are as they should be, so that vhost gets to the
- * others; these have something at random.
+ * Generated ones. Most descriptors are valid, so that vhost gets as far as the others, in
+ * which something is random.
  */
 static bool odds(unsigned int n)
 {
@@ -343,7 +343,7 @@ static void some_ring(struct test *test, struct raw *table, uint64_t table_at, u
 
 	for (unsigned int i = 0; i < TABLE_SIZE; i++) {
 		table[i] = some_desc(ring, 0, i, 0, 256);
-		/* so that most tables end where they should */
+		/* so that most tables end correctly */
 		if (!ring->kind.packed && odds(2))
 			table[i].third &= ~NEXT;
 	}
@@ -362,7 +362,7 @@ static void some_ring(struct test *test, struct raw *table, uint64_t table_at, u
 	}
 }
 
-/* How far the device got, when it does not get on */
+/* Where the device is when it makes no more progress */
 static int where_it_stops(struct test *test, uint16_t *position)
 {
 	uint32_t base, before;
@@ -397,7 +397,7 @@ struct tally {
 	unsigned long descs, errors;
 };
 
-/* Have the device look at all of a ring, and go on behind what it does not like. */
+/* Have the device process a whole ring, and continue after each buffer that it refuses. */
 static int walk(struct test *test, uint16_t from, struct tally *tally)
 {
 	struct ring *ring = &test->ring;
@@ -425,7 +425,7 @@ static int walk(struct test *test, uint16_t from, struct tally *tally)
 			fprintf(stderr, "# from %#x to %#x\n", position, stop);
 			return -1;
 		}
-		/* what was not liked, or is not available */
+		/* refused, or not available */
 		n++;
 		tally->descs += n;
 		tally->errors += !!errors;
@@ -435,7 +435,7 @@ static int walk(struct test *test, uint16_t from, struct tally *tally)
 	return 0;
 }
 
-/* Where the next ring begins: the lap is another one each time, the place is any. */
+/* Where the next ring begins: at a random index, and in the other lap each time. */
 static uint16_t somewhere(const struct ring *ring, unsigned int round)
 {
 	if (!ring->kind.packed)
@@ -459,7 +459,7 @@ TEST_F_TIMEOUT(hostile, generated, 1500)
 		ASSERT_EQ(0, walk(test, from, &tally)) {
 			TH_LOG("round %u: %s", round, strerror(errno));
 		}
-		/* only used descriptors are the device's to write, and not their address */
+		/* the device may write used descriptors only, and not their address */
 		for (unsigned int i = 0; i < RING_SIZE; i++) {
 			size_t kept = variant->kind.packed ? sizeof(desc[i].addr) : sizeof(desc[i]);
 
@@ -482,7 +482,7 @@ struct changer {
 	bool stop;
 };
 
-/* Another CPU of the guest, which writes all over the ring and a table */
+/* Another CPU of the guest, which writes random data to the ring and a table */
 static void *change(void *arg)
 {
 	struct changer *changer = arg;
@@ -571,7 +571,7 @@ FIXTURE_TEARDOWN(laps)
 	test_end(&self->test);
 }
 
-/* A ring of one descriptor, which is an indirect table that is not in memory yet */
+/* A ring of one descriptor, which refers to an indirect table that is not in memory yet */
 struct laps {
 	struct test *test;
 	uint64_t tables;		/* a page each */
@@ -590,7 +590,7 @@ static void next_lap(struct laps *laps)
 	laps->lap++;
 }
 
-/* While the device waits for a table, its descriptor becomes that of the next lap. */
+/* While the device waits for a table, its descriptor is replaced by that of the next lap. */
 static void lap_meanwhile(void *arg)
 {
 	struct laps *laps = arg;
@@ -600,8 +600,8 @@ static void lap_meanwhile(void *arg)
 }
 
 /*
- * Descriptors that are made available again before they are used. There are no more than
- * the ring has; and where there is none, nothing is written.
+ * Descriptors that are made available again before they have been used. The device must not
+ * take more of them than the ring has, nor write a used one where it has none.
  */
 TEST_F(laps, ahead)
 {
@@ -624,7 +624,7 @@ TEST_F(laps, ahead)
 	queue_kick(&test->queue);
 	ASSERT_EQ(0, device_settle(&test->device));
 	EXPECT_LT(0, queue_errors(&test->queue));
-	/* and then some, for a device that thinks that it got further than it can */
+	/* and some more, for a device that counts too many */
 	for (int i = 0; i < 4; i++) {
 		next_lap(&laps);
 		queue_kick(&test->queue);
@@ -637,8 +637,8 @@ TEST_F(laps, ahead)
 }
 
 /*
- * Any number of buffers may be with the device when it starts, up to all of the ring. In
- * order these are fetched again.
+ * When a device starts, any number of buffers up to the whole ring may be outstanding. In
+ * order, these are fetched again.
  */
 TEST_F(laps, bases)
 {
@@ -663,8 +663,8 @@ TEST_F(laps, bases)
 }
 
 /*
- * Those that it has count when others are made available again before they are used. In
- * order it has none, and begins with these.
+ * Outstanding buffers at start count when others are made available again before they have
+ * been used. In order none are outstanding, and the device begins with these.
  */
 TEST_F(laps, outstanding)
 {
@@ -675,7 +675,7 @@ TEST_F(laps, outstanding)
 
 	ASSERT_EQ(0, test_prepare(test, variant->kind, num));
 	ASSERT_EQ(0, queue_setup(&test->queue, used << 16 | avail));
-	/* those that it does not have, and then all of the others again */
+	/* those that are not outstanding, and then all others again */
 	for (unsigned int i = 0; i < num; i++)
 		set_raw(&test->ring, (struct raw *)test->ring.desc + i, MEMORY_GPA, 1,
 			i < 3 && !variant->kind.in_order ? RING_USED : RING_AVAIL, i);
@@ -691,7 +691,7 @@ TEST_F(laps, outstanding)
 	EXPECT_EQ((5 | RING_WRAP) << 16, base);
 }
 
-/* An event that was not negotiated, and one that there is not: there is an interrupt. */
+/* Event flags that were not negotiated, or do not exist, lead to an interrupt. */
 TEST_F(laps, no_such_event)
 {
 	struct ring_kind kind = { .packed = true, .in_order = variant->kind.in_order };
@@ -708,7 +708,7 @@ TEST_F(laps, no_such_event)
 	}
 }
 
-/* The one Buffer ID that vhost has no handle for, out of order */
+/* The only Buffer ID for which vhost has no handle, out of order */
 TEST_F(laps, buffer_id)
 {
 	struct ring_kind kind = { .packed = true, .in_order = variant->kind.in_order };
@@ -717,7 +717,7 @@ TEST_F(laps, buffer_id)
 
 	ASSERT_EQ(0, test_start(test, kind, RING_WRAP));
 	desc = test->ring.desc;
-	/* after the first one vhost knows where memory is */
+	/* after the first one, vhost has a region cached */
 	set_raw(&test->ring, desc++, MEMORY_GPA, 1, RING_AVAIL, 0);
 	set_raw(&test->ring, desc, MEMORY_GPA, 1, RING_AVAIL, RING_WRAP + 1);
 	set_raw(&test->ring, desc + 1, MEMORY_GPA, 1, RING_AVAIL, 1);
@@ -733,7 +733,7 @@ TEST_F(laps, buffer_id)
 	}
 	EXPECT_LT(0, queue_errors(&test->queue));
 	EXPECT_EQ(RING_AVAIL, desc->fourth);
-	/* and the one beside it, in front of another */
+	/* and its neighbour, followed by another one */
 	desc->third = RING_WRAP + 2;
 	queue_kick(&test->queue);
 	ASSERT_EQ(0, device_settle(&test->device));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Frames through /dev/vhost-net and a tap, both ways, byte by byte, with each kind of
- * virtqueue; with translations that come late; and the log of what was written.
+ * Frames through /dev/vhost-net and a tap device in both directions, compared byte by byte,
+ * with each kind of virtqueue; IOTLB misses; and the dirty log
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,10 +35,10 @@ struct net {
 	struct queue queue[2];
 	uint64_t features;
 	bool mergeable;
-	bool zcopy;			/* how it sends, if not in order */
+	bool zcopy;			/* zero-copy transmission, unless in order */
 	size_t least, most;		/* bytes of a frame */
-	uint8_t *slots[2];		/* SLOTS of them: a buffer each */
-	uint32_t buffers[2];		/* made available: the tokens */
+	uint8_t *slots[2];		/* SLOTS slots, with one buffer each */
+	uint32_t buffers[2];		/* buffers made available; used as tokens */
 	uint32_t sent[2], received[2];	/* frames */
 };
 
@@ -52,7 +52,7 @@ static uint8_t *slot(struct net *net, int which, uint32_t token)
 	return net->slots[which] + token % SLOTS * SLOT_SIZE;
 }
 
-/* Cut what is at @at into so many pieces, of which none is empty. */
+/* Cut the data at @at into this many segments, none of which is empty. */
 static void cut(const struct net *net, const uint8_t *at, size_t size, bool write,
 		struct piece *pieces, unsigned int n)
 {
@@ -113,7 +113,7 @@ static int start(struct net *net)
 {
 	return start_device(net) || start_queue(net, RX, queue_first_base(&net->queue[RX])) ||
 	       start_queue(net, TX, queue_first_base(&net->queue[TX])) ||
-	       /* it looks at the virtqueues at once */
+	       /* it looks at the virtqueues immediately */
 	       device_settle(&net->device) ? -1 : 0;
 }
 
@@ -134,7 +134,7 @@ static void kick_if_needed(struct net *net, int which)
 		queue_kick(&net->queue[which]);
 }
 
-/* The next frame that the driver sends, in so many pieces */
+/* Send the next frame in this many segments. */
 static bool tx_add_in(struct net *net, unsigned int n)
 {
 	uint32_t number = net->sent[TX];
@@ -158,7 +158,7 @@ static bool tx_add(struct net *net)
 	return tx_add_in(net, 1 + random() % 8);
 }
 
-/* Take back what was sent. Returns how many buffers, or -1. */
+/* Take back the buffers of sent frames. Returns how many, or -1. */
 static int tx_take(struct net *net)
 {
 	uint32_t token, len;
@@ -172,7 +172,7 @@ static int tx_take(struct net *net)
 	return ret ?: n;
 }
 
-/* Frames up to this one have to be at the host's side. */
+/* All frames up to this one must have reached the host. */
 static int tx_check_until(struct net *net, uint32_t end)
 {
 	while (net->received[TX] != end) {
@@ -184,7 +184,7 @@ static int tx_check_until(struct net *net, uint32_t end)
 	return 0;
 }
 
-/* What was sent has to be there, and nothing else. */
+/* Everything that was sent must have arrived, and nothing else. */
 static int tx_check(struct net *net)
 {
 	return tx_check_until(net, net->sent[TX]) || !tap_is_empty(&net->tap) ? -1 : 0;
@@ -198,7 +198,7 @@ static int tx_pass(struct net *net)
 	return device_settle(&net->device) || tx_take(net) != count || tx_check(net) ? -1 : 0;
 }
 
-/* One buffer for what the driver receives */
+/* Add a receive buffer. */
 static bool rx_add(struct net *net, size_t size)
 {
 	uint32_t token = net->buffers[RX];
@@ -226,8 +226,8 @@ static void rx_fill(struct net *net)
 }
 
 /*
- * One buffer of those that a frame is in, at @frame. Returns its length, 0 if there is
- * none, or -1.
+ * Take one of the buffers that a frame is in, and copy it to @frame. Returns its length, 0 if
+ * there is none, or -1.
  */
 static int rx_take_buffer(struct net *net, uint8_t *frame, size_t room)
 {
@@ -244,7 +244,7 @@ static int rx_take_buffer(struct net *net, uint8_t *frame, size_t room)
 	return len;
 }
 
-/* Take the frames that are there. Returns how many, or -1. */
+/* Take all received frames. Returns how many, or -1. */
 static int rx_take(struct net *net)
 {
 	static uint8_t frame[NET_HEADER + FRAME_MOST + SLOT_SIZE];
@@ -259,7 +259,7 @@ static int rx_take(struct net *net)
 		if (length <= 0)
 			return length ?: n;
 		buffers = net->mergeable ? header->num_buffers : 1;
-		/* the others have to be there when the first one is */
+		/* the other buffers must be there when the first one is */
 		for (unsigned int i = 1; i < buffers; i++) {
 			more = rx_take_buffer(net, frame + length, sizeof(frame) - length);
 			if (more <= 0) {
@@ -327,7 +327,7 @@ FIXTURE_TEARDOWN(net)
 	end(&self->net);
 }
 
-/* Frames of all sizes, in some buffers; a few laps */
+/* Frames of all sizes, in several buffers, for a few laps of the ring */
 TEST_F(net, both_ways)
 {
 	struct net *net = &self->net;
@@ -341,7 +341,7 @@ TEST_F(net, both_ways)
 	}
 }
 
-/* Small ones in batches, and how many used elements that takes */
+/* Batches of small frames, and the number of used elements that they take */
 TEST_F(net, small)
 {
 	static const unsigned int counts[] = { 1, 64, 63, 65, 32 };
@@ -362,12 +362,12 @@ TEST_F(net, small)
 		net->ring[RX].elements = 0;
 		rx_fill(net);
 		ASSERT_EQ(0, rx_pass(net, n < 60 ? n : 60));
-		/* one for each buffer: not all drivers take less of what they receive */
+		/* one for each buffer: not all drivers can take receive buffers in batches */
 		ASSERT_EQ(n < 60 ? n : 60, net->ring[RX].elements);
 	}
 }
 
-/* Nobody waits for anybody but by kicks and interrupts. */
+/* Both sides wait for each other only by kicks and interrupts. */
 TEST_F(net, no_event_is_lost)
 {
 	const uint32_t total = 1500;
@@ -405,7 +405,7 @@ TEST_F(net, no_event_is_lost)
 	ASSERT_EQ(0, tx_check(net));
 }
 
-/* Another process takes over, as when a guest migrates, with traffic under way. */
+/* Another device takes over during traffic, as when a guest migrates. */
 TEST_F(net, another_device)
 {
 	struct net *net = &self->net;
@@ -442,7 +442,7 @@ TEST_F(net, another_device)
 	}
 }
 
-/* Buffers that do not do for a frame are fetched, not used, and fetched again. */
+/* Buffers that are too few for a frame are fetched, discarded, and fetched again. */
 TEST_F(net, too_little_room)
 {
 	struct net *net = &self->net;
@@ -451,7 +451,7 @@ TEST_F(net, too_little_room)
 	net->most = 4000;
 	for (int i = 0; i < 150; i++) {
 		if (!net->mergeable) {
-			/* what does not fit in a buffer is dropped, and the buffer stays */
+			/* a frame that does not fit is dropped, and its buffer is not used */
 			ASSERT_TRUE(rx_add(net, 1000 + random() % 1000));
 			kick_if_needed(net, RX);
 			ASSERT_EQ(0, rx_send(net));
@@ -472,7 +472,7 @@ TEST_F(net, too_little_room)
 			ASSERT_EQ(0, device_settle(&net->device));
 			ASSERT_EQ(0, rx_take(net));
 			ASSERT_TRUE(rx_add(net, 1100));
-			/* it waits for more than it has */
+			/* it waits for more buffers */
 			ASSERT_TRUE(ring_kick_needed(&net->ring[RX]));
 			queue_kick(&net->queue[RX]);
 		}
@@ -483,8 +483,8 @@ TEST_F(net, too_little_room)
 }
 
 /*
- * What cannot be read is not sent, and not passed over: it is fetched until it can be,
- * with what is behind it. But it is passed over where it would be sent without a copy.
+ * A buffer that cannot be read is not sent and not skipped: it is fetched again until it can
+ * be read, with everything after it. With zero-copy transmission, it is skipped.
  */
 TEST_F(net, unreadable)
 {
@@ -525,7 +525,7 @@ TEST_F(net, unreadable)
 	}
 }
 
-/* What cannot be written is dropped; its buffers are the next one's. */
+/* A frame that cannot be written is dropped; the next one gets its buffers. */
 TEST_F(net, unwritable)
 {
 	struct net *net = &self->net;
@@ -579,7 +579,7 @@ FIXTURE_TEARDOWN(merge)
 	end(&self->net);
 }
 
-/* So many buffers for a frame that they are not read at once, some at a time */
+/* More buffers for a frame than are read at once, added a few at a time */
 TEST_F(merge, many_small_buffers)
 {
 	struct net *net = &self->net;
@@ -606,14 +606,14 @@ TEST_F(merge, many_small_buffers)
 			}
 			kick_if_needed(net, RX);
 		}
-		/* of the last buffer nothing is left */
+		/* the last buffer is full */
 		room = 0;
 		for (unsigned int n = 0; n < net->ring[RX].count; n++)
 			room += ring_buffer(&net->ring[RX], n)->writable;
 	}
 }
 
-/* A reset while there are too few: those that were given back are not waited for. */
+/* A reset while there are too few buffers: the device forgets those that it discarded. */
 TEST_F(merge, reset)
 {
 	struct net *net = &self->net;
@@ -644,7 +644,7 @@ TEST_F(merge, reset)
 	}
 }
 
-/* One among them that is none: those before it are there for the next try. */
+/* One of the buffers is invalid: those before it are kept for the next attempt. */
 TEST_F(merge, bad_buffer)
 {
 	struct net *net = &self->net;
@@ -667,7 +667,7 @@ TEST_F(merge, bad_buffer)
 		ASSERT_LT(0, queue_errors(&net->queue[RX]));
 		ASSERT_EQ(0, rx_take(net));
 		*addr = good;
-		/* it did not want to be told of anything when it met that */
+		/* at the error, it had notifications disabled */
 		queue_kick(&net->queue[RX]);
 		ASSERT_EQ(0, device_settle(&net->device));
 		ASSERT_EQ(1, rx_take(net));
@@ -676,7 +676,7 @@ TEST_F(merge, bad_buffer)
 	}
 }
 
-/* Those of one kind among the others: a bad one stops the device until it is mended. */
+/* A buffer of the wrong direction stops the device until it has been corrected. */
 TEST_F(merge, wrong_buffer)
 {
 	struct net *net = &self->net;
@@ -740,7 +740,7 @@ FIXTURE_TEARDOWN(layout)
 	end(&self->net);
 }
 
-/* A frame that begins in one region and ends in the next, which is somewhere else */
+/* A frame that crosses into the next region, which is mapped elsewhere */
 TEST_F(layout, across_regions)
 {
 	struct net *net = &self->net;
@@ -760,7 +760,7 @@ TEST_F(layout, across_regions)
 	for (int i = 0; i < 200; i++) {
 		uint8_t packet[NET_HEADER + FRAME_MOST] = {};
 		size_t size = NET_HEADER + size_of(net, net->sent[TX]);
-		/* often next to none, or all, of it */
+		/* often almost nothing, or almost all, of it */
 		size_t over = i % 4 == 3 ? random() % size : i % 4, first;
 		struct piece piece = { .len = size };
 
@@ -781,15 +781,15 @@ TEST_F(layout, across_regions)
 }
 
 /*
- * The IOTLB: who has the memory serves what vhost misses, one page at a time. Pages that
- * follow each other do not in the address space, nor are addresses guest-physical ones.
+ * The IOTLB: a thread serves misses one page at a time. Consecutive pages are not consecutive
+ * in our address space, and I/O virtual addresses differ from guest-physical ones.
  */
 struct iotlb {
 	struct net *net;
 	pthread_t thread;
 	atomic_bool stop;
 	atomic_uint misses;
-	atomic_ullong refuse;	/* the page of this address is not there yet */
+	atomic_ullong refuse;	/* do not serve the page at this address yet */
 	atomic_bool read_only;
 };
 
@@ -821,7 +821,7 @@ static int map_page(struct iotlb *iotlb, uint64_t iova)
 		    memory_scattered_page(memory, memory_at(memory, iova)));
 }
 
-/* Serve one miss. False: there is none. */
+/* Serve one miss. Returns false if there was none. */
 static bool serve_one(struct iotlb *iotlb, int timeout)
 {
 	struct pollfd pollfd = { iotlb->net->device.fd, POLLIN };
@@ -875,7 +875,7 @@ static void iotlb_end(struct iotlb *iotlb)
 	pthread_join(iotlb->thread, NULL);
 }
 
-/* Nothing is missed any more, and the device has seen it. */
+/* Wait until no miss is left, and the device has noticed. */
 static int iotlb_settle(struct iotlb *iotlb)
 {
 	do {
@@ -885,7 +885,7 @@ static int iotlb_settle(struct iotlb *iotlb)
 	return 0;
 }
 
-/* There is no miss while a virtqueue starts, so the page that is written then has to be there. */
+/* No miss is reported while a virtqueue starts, so the page that is written then must be mapped. */
 static int iotlb_start_queue(struct iotlb *iotlb, int which)
 {
 	struct net *net = iotlb->net;
@@ -894,7 +894,7 @@ static int iotlb_start_queue(struct iotlb *iotlb, int which)
 	       start_queue(net, which, queue_first_base(&net->queue[which])) ? -1 : 0;
 }
 
-/* How it goes on after a miss is not the caller's business, so this waits for the result. */
+/* A miss delays the device, so wait for the result. */
 static int wait_for(struct net *net, int (*take)(struct net *net), int n)
 {
 	for (int i = 0; n > 0 && i < 500; i++) {
@@ -915,7 +915,7 @@ TEST_F(layout, iotlb)
 	struct iotlb iotlb;
 	unsigned int before;
 
-	/* rings on several pages */
+	/* rings that are larger than a page */
 	ASSERT_EQ(0, prepare(net, variant->kind, true, 4 * RING_SIZE));
 	ASSERT_EQ(0, iotlb_start(&iotlb, net));
 	ASSERT_EQ(0, iotlb_start_queue(&iotlb, RX));
@@ -937,10 +937,10 @@ TEST_F(layout, iotlb)
 		ASSERT_EQ(0, wait_for(net, rx_take, frames));
 		ASSERT_LT(before, iotlb.misses);
 
-		/* all anew, with the virtqueues in use */
+		/* everything again, with the virtqueues in use */
 		ASSERT_EQ(0, tell(&iotlb, VHOST_IOTLB_INVALIDATE, MEMORY_GPA, MEMORY_SIZE, NULL));
 	}
-	/* nothing is missed twice without a reason */
+	/* nothing is missed twice without reason */
 	for (int i = 0; i < 3; i++) {
 		before = iotlb.misses;
 		net->sent[TX] = 0;
@@ -956,7 +956,7 @@ TEST_F(layout, iotlb)
 	EXPECT_EQ(0, queue_errors(&net->queue[TX]));
 }
 
-/* A page that comes late: everything waits, and nothing is lost. One that moves: it is used. */
+/* A page that comes late delays everything, and nothing is lost. A page that moves is found. */
 TEST_F(layout, iotlb_late)
 {
 	struct net *net = &self->net;
@@ -995,7 +995,7 @@ TEST_F(layout, iotlb_late)
 		ASSERT_EQ(0, tx_check(net));
 	}
 
-	/* data that is elsewhere from now on */
+	/* the data moves now */
 	net->sent[TX] = 0;
 	net->received[TX] = 0;
 	page = net->slots[TX];
@@ -1012,7 +1012,7 @@ TEST_F(layout, iotlb_late)
 	EXPECT_EQ(0, queue_errors(&net->queue[TX]));
 }
 
-/* What may only be read is not written. */
+/* Read-only memory is not written. */
 TEST_F(layout, iotlb_read_only)
 {
 	struct net *net = &self->net;
@@ -1049,7 +1049,7 @@ TEST_F(layout, iotlb_read_only)
 /* The log of dirty pages, against the pages that have changed */
 struct dirty {
 	uint8_t *before;		/* the memory */
-	uint64_t *log;			/* a bit for a page, from address 0 */
+	uint64_t *log;			/* one bit per page, from address 0 */
 	size_t size;
 };
 
@@ -1072,9 +1072,9 @@ static void dirty_begin(struct dirty *dirty, const struct net *net)
 }
 
 /*
- * Whether a page may be logged that did not change: the device's area may have been
- * written with what was there. With an IOTLB all of a buffer is logged, even if not all of
- * it is written.
+ * May this page be logged although it did not change? The device area may have been written
+ * with the same content. With an IOTLB, a whole buffer is logged even if only a part of it
+ * was written.
  */
 static bool may_be_logged(const struct net *net, const uint8_t *page)
 {
@@ -1084,7 +1084,7 @@ static bool may_be_logged(const struct net *net, const uint8_t *page)
 		(net->memory.scattered && page >= slots && page < slots + SLOTS * SLOT_SIZE);
 }
 
-/* Exactly the pages that changed, but for these. Returns how many are logged, or -1. */
+/* Exactly the changed pages must be logged, apart from those. Returns how many are, or -1. */
 static int dirty_check(const struct dirty *dirty, const struct net *net)
 {
 	int logged = 0, wrong = 0;
@@ -1103,7 +1103,7 @@ static int dirty_check(const struct dirty *dirty, const struct net *net)
 	return wrong ? -1 : logged;
 }
 
-/* As QEMU does when a migration begins: with traffic under way */
+/* Start logging during traffic, as QEMU does when a migration begins. */
 static int dirty_log(struct dirty *dirty, struct net *net)
 {
 	uint64_t at;
@@ -1124,7 +1124,7 @@ static void dirty_end(struct dirty *dirty)
 	free(dirty->log);
 }
 
-/* Buffers for both ways, and used rings in which all that is written is something else */
+/* Add buffers in both directions, and fill the used rings so that every write changes something. */
 static void dirty_fill(struct net *net, unsigned int frames)
 {
 	while (frames && tx_add(net))
@@ -1140,7 +1140,7 @@ TEST_F(layout, dirty_log)
 	struct net *net = &self->net;
 	struct dirty dirty;
 
-	/* descriptors on several pages */
+	/* descriptors that are on several pages */
 	ASSERT_EQ(0, prepare(net, variant->kind, true, 4 * RING_SIZE));
 	ASSERT_EQ(0, start(net));
 	for (int i = 0; i < 40; i++) {
@@ -1170,7 +1170,7 @@ TEST_F(layout, dirty_log)
 	dirty_end(&dirty);
 }
 
-/* More pieces than vhost has room for in its list of what to log, most of them empty */
+/* More segments than fit the list of what vhost has to log, most of them empty */
 TEST_F(layout, dirty_log_of_empty_pieces)
 {
 	enum { PIECES = 1200, FULL = 4 };
@@ -1204,7 +1204,7 @@ TEST_F(layout, dirty_log_of_empty_pieces)
 	dirty_end(&dirty);
 }
 
-/* The log is of guest-physical addresses, which nobody else uses here. */
+/* The log has guest-physical addresses, which are used for nothing else here. */
 TEST_F(layout, dirty_log_iotlb)
 {
 	struct net *net = &self->net;
@@ -1243,8 +1243,8 @@ TEST_F(layout, dirty_log_iotlb)
 }
 
 /*
- * Frames that cannot be sent are lost. Their buffers are not; and when there is a tap again,
- * all goes on.
+ * Frames that cannot be sent are lost, but their buffers are not. When there is a tap device
+ * again, everything continues.
  */
 FIXTURE(tap)
 {
@@ -1284,14 +1284,14 @@ static int lose_tap(struct net *net, bool new_fd)
 	for (unsigned int n = 1 + random() % 150; n && tx_add(net); n--)
 		;
 	count = net->ring[TX].count;
-	/* what is not sent at the first try */
+	/* frames that are not sent at the first attempt */
 	for (int i = 0; i < 3; i++) {
 		queue_kick(&net->queue[TX]);
 		if (device_settle(&net->device) || tx_take(net) < 0)
 			return -1;
 	}
 	if (net->ring[TX].count)
-		fprintf(stderr, "# %u buffers of %u are not back\n", net->ring[TX].count, count);
+		fprintf(stderr, "# %u of %u buffers are missing\n", net->ring[TX].count, count);
 	net->received[TX] = net->sent[TX];
 	for (int i = RX; i <= TX && new_fd; i++)
 		if (queue_backend(&net->queue[i], -1) || queue_get_base(&net->queue[i], &base[i]))
@@ -1301,7 +1301,7 @@ static int lose_tap(struct net *net, bool new_fd)
 	for (int i = RX; i <= TX && new_fd; i++)
 		if (start_queue(net, i, base[i]))
 			return -1;
-	/* vhost does not wait for a tap that is not there */
+	/* vhost does not wait for a tap device that does not exist */
 	queue_kick(&net->queue[RX]);
 	return device_settle(&net->device);
 }
@@ -1326,8 +1326,8 @@ TEST_F(tap, comes_back)
 }
 
 /*
- * In order, buffers that the device does not like, and forgets, come back with the next
- * ones that it likes.
+ * In order, buffers that the device refuses and forgets come back together with the next ones
+ * that it uses.
  */
 FIXTURE(forgotten)
 {
@@ -1360,7 +1360,7 @@ FIXTURE_TEARDOWN(forgotten)
 	end(&self->net);
 }
 
-/* A frame without bytes, or that is to be written: it is not sent. */
+/* A transmit buffer that is empty or writable: it is not sent. */
 static bool tx_add_bad(struct net *net)
 {
 	struct piece piece = { memory_gpa(&net->memory, slot(net, TX, net->sent[TX])) };
@@ -1371,7 +1371,7 @@ static bool tx_add_bad(struct net *net)
 	       ring_add(&net->ring[TX], &piece, 1, net->sent[TX]);
 }
 
-/* Frames, of which some are bad; the device stops at each of these until it is kicked. */
+/* Some frames are malformed. The device stops at each of these until it is kicked. */
 TEST_F(forgotten, frames)
 {
 	struct net *net = &self->net;
@@ -1399,7 +1399,7 @@ TEST_F(forgotten, frames)
 			added--;
 		ASSERT_EQ(0, ret);
 		ASSERT_EQ(0, added) {
-			TH_LOG("round %d: %u frames are not back", i, added);
+			TH_LOG("round %d: %u frames did not come back", i, added);
 		}
 		ASSERT_LT(0, queue_errors(&net->queue[TX]));
 		ASSERT_EQ(0, tx_check(net));
@@ -1407,8 +1407,8 @@ TEST_F(forgotten, frames)
 }
 
 /*
- * From zero-copy transmission to buffers in order, and back, on one file: as when a guest
- * has an old driver first, and is rebooted into a new one.
+ * Change from zero-copy transmission to in-order use and back on one open file, as when a
+ * guest with an old driver reboots into a new one.
  */
 FIXTURE(zcopy)
 {
@@ -1460,11 +1460,11 @@ TEST_F(zcopy, and_in_order)
 {
 	struct net *net = &self->net;
 
-	/* long enough for it, and many at once */
+	/* long enough for zero copy, and many at once */
 	net->least = 1000;
 	net->most = 1000;
 	for (int i = 0; i < 12; i++) {
-		/* that where zero copy ends is anywhere among what it has room for */
+		/* so that zero copy ends anywhere in its array */
 		for (int laps = i % 2 ? 1 : 1 + random() % 5; laps; laps--) {
 			while (net->ring[TX].count < 250)
 				ASSERT_TRUE(tx_add_in(net, 1));
@@ -1502,8 +1502,8 @@ FIXTURE_TEARDOWN(packed)
 }
 
 /*
- * A frame in several buffers is there when its first buffer is. The others' descriptors
- * cannot be written here, so the first one's must not have been.
+ * A frame in several buffers becomes visible with its first buffer. Here the descriptors of
+ * the other buffers cannot be written, so the first one must not have been written either.
  */
 TEST_F(packed, first_buffer_last)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Requests of a guest on /dev/vhost-scsi whose virtqueues are ours, to a RAM disk of the
- * kernel's. It has the split layout only, and completes requests in any order.
+ * SCSI requests on /dev/vhost-scsi, from virtqueues of this program, to a RAM disk of the
+ * kernel's target. There is only the split layout, and requests complete in any order.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,24 +27,24 @@
 #define INQUIRY_SIZE	36
 #define POISON		0xa5
 
-/* Counters of the rings begin where they overflow soon */
+/* Ring counters begin shortly before they overflow. */
 #define FIRST_INDEX	(0x10000 - 2 * RING_SIZE)
 
-/* The same numbers in glibc's header are shifted */
+/* glibc's header has the same numbers, but shifted. */
 #define STATUS_GOOD		0
 #define STATUS_CHECK_CONDITION	2
 #define SENSE_CURRENT		0x70
 #define ASC_INVALID_OPCODE	0x20
 #define ASC_OUT_OF_RANGE	0x21
 
-/* In INQUIRY's answer: there is no such unit */
+/* Answer to INQUIRY if there is no such unit */
 #define TYPE_NOT_CONNECTED	0x3f
 
 enum { CONTROL, EVENT, REQUEST, QUEUES };
 
-/* A request. Each has blocks of its own, so that the order does not matter. */
+/* A request. Each has its own blocks of the disk, so that the order does not matter. */
 struct slot {
-	uint8_t *out, *in;	/* the guest's memory */
+	uint8_t *out, *in;	/* in the guest's memory */
 	bool busy;
 	bool write;
 	uint32_t block, blocks;
@@ -58,10 +58,10 @@ struct guest {
 	uint64_t features;
 	bool legacy;
 	struct slot slots[SLOTS];
-	unsigned int lost;	/* requests that the device is not going to return */
+	unsigned int lost;	/* requests that the device will not return */
 	unsigned long overtaken;
 	uint8_t disk[SCSI_BLOCKS * SCSI_BLOCK];
-	uint32_t words;		/* state of what is written */
+	uint32_t words;		/* state of the generator of written data */
 };
 
 static struct virtio_scsi_cmd_req *header(struct slot *slot)
@@ -84,7 +84,7 @@ static int endpoint(struct guest *guest, unsigned long request)
 	return ioctl(guest->device.fd, request, &target);
 }
 
-/* As if that many buffers had been used before */
+/* As if this many buffers had been used before */
 static void begin_at(struct ring *ring, uint16_t index)
 {
 	struct vring_avail *avail = ring->driver;
@@ -111,7 +111,7 @@ static int start(struct guest *guest, struct ring_kind kind, bool legacy)
 	    device_features(&guest->device, guest->features) ||
 	    device_memory(&guest->device, &guest->memory))
 		return -1;
-	/* One after the other, and together larger than a region of the memory */
+	/* Slots follow each other, and are together larger than a region of the memory. */
 	for (struct slot *slot = guest->slots; slot < guest->slots + SLOTS; slot++) {
 		slot->out = memory_alloc(&guest->memory, out, 1);
 		slot->in = memory_alloc(&guest->memory, in, 1);
@@ -139,7 +139,7 @@ static void end(struct guest *guest)
 	memory_destroy(&guest->memory);
 }
 
-/* Where the parts of a request end does not matter, but to legacy devices. */
+/* The framing of a request does not matter, except to legacy devices. */
 static unsigned int cut(struct guest *guest, const uint8_t *at, size_t size, size_t first,
 			bool write, struct piece *pieces)
 {
@@ -183,7 +183,7 @@ static void prepare(struct slot *slot, const uint8_t *cdb)
 	slot->blocks = 0;
 }
 
-/* So many bytes to read and to write, headers included */
+/* Number of bytes to read and to write, headers included */
 static bool add(struct guest *guest, struct slot *slot, size_t out, size_t in)
 {
 	struct piece pieces[8];
@@ -202,7 +202,7 @@ static void kick_if_needed(struct guest *guest, int queue)
 		queue_kick(&guest->queue[queue]);
 }
 
-/* What ring_get() wants to be the oldest is the one that the device used next. */
+/* ring_get() expects the oldest buffer: move the one that the device used next to the front. */
 static void find_used(struct guest *guest)
 {
 	struct ring *ring = &guest->ring[REQUEST];
@@ -223,7 +223,7 @@ static void find_used(struct guest *guest)
 	*ring_buffer(ring, 0) = found;
 }
 
-/* 1: @slot is done, 0: none is, -1: the device is wrong. */
+/* Returns 1 if @slot is done, 0 if none is, or -1 if the device is wrong. */
 static int get(struct guest *guest, struct slot **slot)
 {
 	uint32_t token, len;
@@ -243,7 +243,7 @@ static int get(struct guest *guest, struct slot **slot)
 	return 1;
 }
 
-/* Add a command, and wait for it. */
+/* Add a command, and wait until it is done. */
 static struct slot *command(struct guest *guest, const uint8_t *cdb, size_t in)
 {
 	struct slot *slot = free_slot(guest), *done;
@@ -283,7 +283,7 @@ static bool illegal(struct slot *slot, uint8_t asc)
 		r->sense[2] == ILLEGAL_REQUEST && r->sense[12] == asc;
 }
 
-/* A disk that changed says so once, instead of what it is asked for. */
+/* A disk that has changed reports that once, instead of executing a command. */
 static int ready(struct guest *guest)
 {
 	const uint8_t cdb[CDB_SIZE] = { TEST_UNIT_READY };
@@ -362,13 +362,13 @@ static int check(struct guest *guest, struct slot *slot)
 	if (slot->write) {
 		memcpy(blocks, slot->out + HEADER, size);
 	} else if (memcmp(blocks, slot->in + RESPONSE, size)) {
-		fprintf(stderr, "# other data in %u blocks from %u\n", slot->blocks, slot->block);
+		fprintf(stderr, "# wrong data in %u blocks from %u\n", slot->blocks, slot->block);
 		return -1;
 	}
 	return 0;
 }
 
-/* Take back what is done. Returns how many, or -1 if anything is wrong with one. */
+/* Take completed requests back. Returns how many, or -1 if anything is wrong. */
 static int take(struct guest *guest)
 {
 	struct slot *slot;
@@ -382,7 +382,7 @@ static int take(struct guest *guest)
 	return ret ?: n;
 }
 
-/* All that is outstanding comes back, if we look when we are told to. */
+/* All outstanding requests come back, if we look at the ring on interrupts only. */
 static int pass(struct guest *guest)
 {
 	struct ring *ring = &guest->ring[REQUEST];
@@ -396,7 +396,7 @@ static int pass(struct guest *guest)
 		if (n < 0)
 			return -1;
 		if (!n && !queue_wait_call(&guest->queue[REQUEST])) {
-			fprintf(stderr, "# %u requests are not back\n", ring->count - guest->lost);
+			fprintf(stderr, "# %u requests are missing\n", ring->count - guest->lost);
 			return -1;
 		}
 	}
@@ -423,7 +423,7 @@ static bool untouched(const uint8_t *at, size_t size)
 	return true;
 }
 
-/* A request of the control queue, in the memory of a slot */
+/* A request on the control queue, in a slot's memory */
 static struct slot *control(struct guest *guest, const void *request, size_t out, size_t in)
 {
 	struct slot *slot = free_slot(guest);
@@ -458,7 +458,7 @@ static bool add_event(struct guest *guest, struct slot *slot)
 	return ring_add(&guest->ring[EVENT], &piece, 1, 0);
 }
 
-/* Whether it comes, and is this */
+/* Does this event come? */
 static bool event_is(struct guest *guest, struct slot *slot, uint32_t what, uint32_t reason)
 {
 	struct virtio_scsi_event event;
@@ -489,7 +489,7 @@ TEST(features)
 	ASSERT_EQ(version_1, device.offered & version_1);
 	ASSERT_EQ(0, device.offered & LAYOUT_BITS);
 
-	/* as what nobody knows */
+	/* like a feature that nobody knows */
 	ASSERT_EQ(-1, device_features(&device, version_1 | BIT(63)));
 	ASSERT_EQ(EOPNOTSUPP, errno);
 	for (int i = 0; i < 2; i++) {
@@ -503,7 +503,7 @@ TEST(features)
 		ASSERT_EQ(EOPNOTSUPP, errno);
 	}
 
-	/* what only packed rings can have */
+	/* a size that only packed rings can have */
 	ASSERT_EQ(-1, queue_num(&queue, ring.num));
 	ASSERT_EQ(EINVAL, errno);
 	ASSERT_EQ(-1, queue_set_base(&queue, RING_WRAP << 16 | RING_WRAP));
@@ -514,8 +514,8 @@ TEST(features)
 }
 
 /*
- * A device has all its virtqueues in one piece of memory: that of this many is as large as
- * can be had, if what other layouts need is not in each.
+ * A device has all of its virtqueues in one allocation. With this many it has the largest
+ * possible size, provided that they do not contain what the other layouts need.
  */
 #define MAX_IO_VQS	"/sys/module/vhost_scsi/parameters/max_io_vqs"
 
@@ -597,7 +597,7 @@ TEST_F(scsi, read_capacity)
 	ASSERT_EQ(0, memcmp(slot->in + RESPONSE, expected, sizeof(expected)));
 }
 
-/* What was written is read, by then or later; the rings go round, their counters too. */
+/* Data is read as written, while rings and their counters wrap around. */
 TEST_F(scsi, read_write)
 {
 	struct guest *guest = &self->guest;
@@ -623,7 +623,7 @@ TEST_F(scsi, check_condition)
 	ASSERT_EQ(0, traffic(guest, RING_SIZE));
 }
 
-/* Interrupts are where they are wanted, and nowhere else. */
+/* Interrupts come where they are wanted, and nowhere else. */
 TEST_F(scsi, interrupts)
 {
 	struct guest *guest = &self->guest;
@@ -644,14 +644,14 @@ TEST_F(scsi, interrupts)
 		ASSERT_EQ(0, device_settle(&guest->device));
 		calls = queue_calls(queue);
 		ASSERT_EQ(n, take(guest));
-		/* without EVENT_IDX there may be one for each */
+		/* without EVENT_IDX there may be one for each request */
 		if (!variant->kind.event_idx)
 			calls = !!calls;
 		ASSERT_EQ(wanted && (n >= wanted || !variant->kind.event_idx), calls);
 	}
 }
 
-/* The device goes on where it was, with what was added meanwhile. */
+/* The device continues where it stopped, with what was added meanwhile. */
 TEST_F(scsi, stop_and_start)
 {
 	struct guest *guest = &self->guest;
@@ -666,7 +666,7 @@ TEST_F(scsi, stop_and_start)
 		transfers(guest, 1 + random() % 3);
 		ASSERT_EQ(0, endpoint(guest, VHOST_SCSI_CLEAR_ENDPOINT));
 		ASSERT_EQ(0, queue_get_base(queue, &base));
-		/* what was begun is done */
+		/* requests that were started are completed */
 		ASSERT_LE(0, take(guest));
 		ASSERT_EQ(ring->used, base);
 		ASSERT_EQ((uint16_t)(ring->avail - ring->count), base);
@@ -684,7 +684,7 @@ TEST_F(scsi, stop_and_start)
 	ASSERT_EQ(0, traffic(guest, RING_SIZE));
 }
 
-/* There is nowhere to say so: the request is dropped. */
+/* There is no room for a response: the request is dropped. */
 TEST_F(scsi, no_room_for_response)
 {
 	const uint8_t cdb[CDB_SIZE] = { TEST_UNIT_READY };
@@ -696,7 +696,7 @@ TEST_F(scsi, no_room_for_response)
 		prepare(slot, cdb);
 		ASSERT_TRUE(add(guest, slot, HEADER, RESPONSE - 1));
 		guest->lost++;
-		/* with one that is as it should be */
+		/* together with a valid one */
 		ASSERT_TRUE(transfer(guest));
 		ASSERT_EQ(0, pass(guest));
 		ASSERT_EQ(1, queue_errors(&guest->queue[REQUEST]));
@@ -712,11 +712,11 @@ FIXTURE(bad_request)
 
 FIXTURE_VARIANT(bad_request)
 {
-	size_t missing;		/* of the header */
+	size_t missing;		/* missing bytes of the header */
 	uint8_t lun[2];
 	uint8_t cdb[CDB_SIZE];
 	bool error;
-	uint8_t asc;		/* the disk says so, not vhost-scsi */
+	uint8_t asc;		/* reported by the disk, not by vhost-scsi */
 };
 
 FIXTURE_VARIANT_ADD(bad_request, shorter_than_header) {
@@ -778,7 +778,7 @@ TEST_F(bad_request, is_answered)
 	ASSERT_EQ(0, traffic(guest, RING_SIZE));
 }
 
-/* A descriptor that is nowhere stops the device, until it is somewhere. */
+/* An unmapped descriptor stops the device until it has been corrected. */
 TEST_F(scsi, bad_address)
 {
 	struct guest *guest = &self->guest;
@@ -847,7 +847,7 @@ TEST_F(scsi, control)
 	ASSERT_EQ(0, traffic(guest, RING_SIZE));
 }
 
-/* The disk goes and comes, and those who listen hear of it, or that they missed it. */
+/* The disk is unplugged and plugged. A guest that listens gets the events, or hears of a loss. */
 TEST_F(scsi, events)
 {
 	struct guest *guest = &self->guest;

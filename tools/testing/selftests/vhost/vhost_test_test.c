@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The rings of vhost, without a device to speak of: /dev/vhost-test takes buffers and
- * gives them back, in batches of up to BATCH.
+ * vhost's rings, with almost no device: /dev/vhost-test takes buffers and returns them in
+ * batches of up to BATCH.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@
 #define LAPS		5
 
 /*
- * Only when it has used something does the device say, or know, what it wants from then
- * on: it may have one kick and one interrupt too many before.
+ * Only after the device has used a buffer do both sides know which notifications the other one
+ * wants. Before that, there may be one kick and one interrupt too many.
  */
 static int warm_up(struct test *test)
 {
@@ -60,7 +60,7 @@ FIXTURE_TEARDOWN(ring)
 	test_end(&self->test);
 }
 
-/* Buffers of one piece and more, some at a time */
+/* Buffers with one or more segments, a few at a time */
 TEST_F(ring, laps)
 {
 	struct test *test = &self->test;
@@ -78,7 +78,7 @@ TEST_F(ring, laps)
 	}
 }
 
-/* As many as there is room for, also where their end is not the ring's */
+/* Full rings, which also end in the middle of the ring */
 TEST_F(ring, full)
 {
 	struct test *test = &self->test;
@@ -103,7 +103,7 @@ static bool is_used(const struct ring *ring, unsigned int i)
 	return used->ring[i].id != UINT32_MAX;
 }
 
-/* How many used elements there are for so many buffers, and that no other was written */
+/* The number of used elements for a number of buffers, and that no others were written */
 TEST_F(ring, used_elements)
 {
 	static const unsigned int counts[] = { 1, 2, 63, 64, 65, 100, 128, 200, 256 };
@@ -133,7 +133,7 @@ TEST_F(ring, used_elements)
 	}
 }
 
-/* Another process takes over while there is something left to do. */
+/* Another device takes over while buffers are outstanding. */
 TEST_F(ring, another_device)
 {
 	struct test *test = &self->test;
@@ -144,7 +144,7 @@ TEST_F(ring, another_device)
 
 		add_some(test, random() % 80);
 		test_kick_if_needed(test);
-		/* some are read, some not; and of some the device does not know */
+		/* some are used, some are not, and some are unknown to the device */
 		add_some(test, random() % 40);
 		if (random() % 2)
 			ASSERT_LE(0, test_take(test));
@@ -157,15 +157,15 @@ TEST_F(ring, another_device)
 		ASSERT_EQ(0, device_memory(&test->device, &test->memory));
 		ASSERT_EQ(0, queue_setup(&test->queue, base));
 		ASSERT_EQ(0, test_run(test, 1));
-		/* as QEMU does: there may be some that nobody was told of */
+		/* as QEMU does: there may be buffers that nobody was notified of */
 		queue_kick(&test->queue);
 		ASSERT_EQ(0, test_pass(test));
 	}
 }
 
 /*
- * A descriptor that vhost does not like stops it, at the buffer that it is in. Mended, it
- * is as good as any, and so are those behind it.
+ * An invalid descriptor stops vhost at its buffer. When it has been corrected, this buffer and
+ * those after it are used.
  */
 TEST_F(ring, mended)
 {
@@ -188,11 +188,11 @@ TEST_F(ring, mended)
 		ASSERT_EQ(bad, test_take(test));
 		*addr = good;
 
-		/* it does not want to be told of anything now; but it is */
+		/* it has notifications disabled, so kick it anyway */
 		ring_kick_needed(ring);
 		if (test_add(test, 1) && !variant->kind.event_idx)
 			ASSERT_FALSE(ring_kick_needed(ring));
-		/* which an event that was passed says without being written */
+		/* an event index that was passed says so by itself */
 		if (variant->kind.packed && variant->kind.event_idx)
 			ASSERT_NE(VRING_PACKED_EVENT_FLAG_DISABLE,
 				  *(uint32_t *)ring->device >> 16);
@@ -211,7 +211,7 @@ TEST_F(ring, mended)
 	}
 }
 
-/* The device asks for a kick when it goes to sleep, and not more than it has to. */
+/* The device asks for a kick when it goes to sleep, and not more often than necessary. */
 TEST_F(ring, kicks)
 {
 	struct test *test = &self->test;
@@ -231,7 +231,7 @@ TEST_F(ring, kicks)
 	}
 }
 
-/* Kicks and interrupts alone keep a device and a driver going that do not wait else. */
+/* Kicks and interrupts alone keep a device and a driver running. */
 TEST_F(ring, both_at_once)
 {
 	const unsigned int total = 20000;
@@ -253,7 +253,7 @@ TEST_F(ring, both_at_once)
 		if (!n)
 			continue;
 
-		/* Full, or the last ones are out. Any or many of them are fine. */
+		/* The ring is full, or these are the last ones: wait for any number of them. */
 		if (test->ring.count)
 			ring_call_at(&test->ring, 1 + random() % test->ring.count);
 		if (test_take(test))
@@ -289,13 +289,13 @@ TEST_F(ring, calls)
 			calls = 0;
 			break;
 		case 1:
-			/* split with EVENT_IDX knows nothing like it */
+			/* the split layout with EVENT_IDX has no such setting */
 			ring_call_always(&test->ring);
 			if (variant->kind.event_idx && !variant->kind.packed)
 				calls = 1;
 			break;
 		case 2:
-			/* the packed ring says it with a descriptor, which has to be there */
+			/* the packed layout names a descriptor, which must exist */
 			if (variant->kind.packed && at > n)
 				at = n;
 			ring_call_at(&test->ring, at);
@@ -335,7 +335,7 @@ FIXTURE_TEARDOWN(setup)
 {
 }
 
-/* Each size that a layout may have, and every place in the ring as the end of a buffer */
+/* Each size that a layout may have, and buffers that end at each descriptor */
 TEST_F(setup, sizes)
 {
 	static const unsigned int split[] = { 1, 2, 4, 8, 256, 1024, 32768 };
@@ -349,7 +349,7 @@ TEST_F(setup, sizes)
 		unsigned int descs = 0;
 
 		ASSERT_EQ(0, test_start(test, variant->kind, sizes[i]));
-		/* behind the ring: what on one lap could be taken for part of it */
+		/* behind the ring: in one of the laps this looks like a part of it */
 		desc = test->ring.desc;
 		if (variant->kind.packed)
 			desc[sizes[i]].flags = RING_AVAIL;
@@ -371,7 +371,7 @@ TEST_F(setup, sizes)
 	}
 }
 
-/* What the base is after some traffic, and the forms in which it may be told */
+/* The base after some traffic, and the forms in which it may be set */
 TEST_F(setup, base)
 {
 	struct test *test = &self->test;
@@ -379,7 +379,7 @@ TEST_F(setup, base)
 	uint32_t base;
 
 	ASSERT_EQ(0, test_prepare(test, variant->kind, num));
-	/* DPDK's for the packed ring: no used half */
+	/* DPDK's form for the packed ring: no used half */
 	ASSERT_EQ(0, queue_setup(&test->queue, variant->kind.packed ? RING_WRAP : 0));
 	ASSERT_EQ(0, queue_get_base(&test->queue, &base));
 	EXPECT_EQ(queue_first_base(&test->queue), base);
@@ -393,7 +393,7 @@ TEST_F(setup, base)
 		ASSERT_EQ(0, test_run(test, 0));
 		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
 		ASSERT_EQ(ring_base(&test->ring), base);
-		/* the long form; the short one, which says nothing of the lap where it is 0 */
+		/* the long form, or the short one */
 		if (variant->kind.packed && i % 2)
 			base &= 0xffff;
 		ASSERT_EQ(0, queue_set_base(&test->queue, base));
@@ -402,7 +402,7 @@ TEST_F(setup, base)
 	test_end(test);
 }
 
-/* A ring that was never used begins at its begin, without being told so. */
+/* A new ring begins at its start even if the base is not set. */
 TEST_F(setup, no_base)
 {
 	struct test *test = &self->test;
@@ -413,14 +413,14 @@ TEST_F(setup, no_base)
 	for (int i = 0; i < 30; i++) {
 		ASSERT_TRUE(test_add(test, 3));
 		ASSERT_EQ(0, test_pass(test));
-		/* and goes on where it was, which is not always there */
+		/* and continues where it stopped */
 		ASSERT_EQ(0, test_run(test, 0));
 		ASSERT_EQ(0, test_run(test, 1));
 	}
 	test_end(test);
 }
 
-/* A base that is none */
+/* Invalid bases */
 TEST_F(setup, base_outside)
 {
 	struct test *test = &self->test;
@@ -428,7 +428,7 @@ TEST_F(setup, base_outside)
 	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
 	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
 	if (variant->kind.packed) {
-		/* not in the ring; and less, or more, than all of it between used and available */
+		/* outside of the ring, or with an impossible number of buffers outstanding */
 		static const uint32_t bases[] = { 0x80088008, 0x80008008, 0x80088000, 0xffffffff,
 						  8, 0x80007fff, 0x80058003, 0x80030005,
 						  0x00050003, 0x00038005 };
@@ -445,7 +445,7 @@ TEST_F(setup, base_outside)
 		EXPECT_NE(0, queue_set_base(&test->queue, 0x10000));
 		EXPECT_EQ(EINVAL, errno);
 	}
-	/* and all is well after it */
+	/* and it works afterwards */
 	ASSERT_EQ(0, queue_set_base(&test->queue, queue_first_base(&test->queue)));
 	ASSERT_EQ(0, test_run(test, 1));
 	ASSERT_TRUE(test_add(test, 1));
@@ -453,7 +453,7 @@ TEST_F(setup, base_outside)
 	test_end(test);
 }
 
-/* As many pieces as there is room for in vhost's list, in which empty ones take none */
+/* As many segments as fit vhost's list, in which empty ones take no room */
 TEST_F(setup, pieces)
 {
 	static const struct {
@@ -470,7 +470,7 @@ TEST_F(setup, pieces)
 		struct piece pieces[2048];
 
 		ASSERT_EQ(0, test_start(test, variant->kind, ARRAY_SIZE(pieces)));
-		/* an address that was translated before is known */
+		/* so that the region of the memory is cached */
 		ASSERT_TRUE(test_add(test, 1));
 		ASSERT_EQ(0, test_pass(test));
 		for (unsigned int k = 0; k < n; k++)
@@ -482,14 +482,14 @@ TEST_F(setup, pieces)
 		queue_kick(&test->queue);
 		ASSERT_EQ(0, device_settle(&test->device));
 		EXPECT_EQ(chains[i].good, test_take(test)) {
-			TH_LOG("%u pieces and %u empty ones", full, chains[i].empty);
+			TH_LOG("%u segments and %u empty ones", full, chains[i].empty);
 		}
 		EXPECT_EQ(!chains[i].good, !!queue_errors(&test->queue));
 		test_end(test);
 	}
 }
 
-/* The device begins, and ends, where it is told, in mid-ring and on either lap. */
+/* The device begins at the base that was set, and stops at the right one, anywhere in both laps. */
 TEST_F(setup, base_anywhere)
 {
 	struct test *test = &self->test;
@@ -509,7 +509,7 @@ TEST_F(setup, base_anywhere)
 		if (variant->kind.packed) {
 			struct vring_packed_desc *desc = ring->desc;
 
-			/* as if used on the lap before, or on this one */
+			/* as if used in the lap before, or in this one */
 			for (unsigned int k = 0; k < num; k++)
 				desc[k].flags = (i < num) == (k < i % num) ?
 						RING_AVAIL | RING_USED : 0;
@@ -521,7 +521,7 @@ TEST_F(setup, base_anywhere)
 		base = ring_base(ring);
 		ASSERT_EQ(0, queue_set_base(&test->queue, base));
 		ASSERT_EQ(0, test_run(test, 1));
-		/* what is in the device's area is of no ring that was here */
+		/* the device area is that of a new ring */
 		queue_kick(&test->queue);
 		ASSERT_EQ(0, device_settle(&test->device));
 		for (unsigned int k = 0; k < num; k++) {
@@ -533,7 +533,7 @@ TEST_F(setup, base_anywhere)
 	test_end(test);
 }
 
-/* What cannot be a ring of this layout is refused. */
+/* Sizes that this layout cannot have are refused. */
 TEST_F(setup, num)
 {
 	static const struct {
@@ -582,7 +582,7 @@ TEST_F(setup, num_of_another_layout)
 	test_end(test);
 }
 
-/* Parts of the ring that are not aligned, or not there */
+/* Parts of the ring that are not aligned or not mapped */
 TEST_F(setup, addresses)
 {
 	struct test *test = &self->test;
@@ -609,14 +609,14 @@ TEST_F(setup, addresses)
 		ASSERT_EQ(0, queue_address(&test->queue, at[0], at[1], at[2]));
 		errno = 0;
 		EXPECT_EQ(parts[i].bad ? -1 : 0, test_run(test, 1)) {
-			TH_LOG("when it starts: %u", i);
+			TH_LOG("at start: %u", i);
 		}
 		EXPECT_EQ(parts[i].bad ? EFAULT : 0, errno);
 		if (!parts[i].bad)
 			ASSERT_EQ(0, test_run(test, 0));
 	}
 	ASSERT_EQ(0, test_run(test, 1));
-	/* the same when it runs */
+	/* the same while it runs */
 	for (unsigned int i = 0; i < ARRAY_SIZE(parts); i++) {
 		uint64_t at[] = { (uintptr_t)ring->desc + parts[i].desc,
 				  (uintptr_t)ring->driver + parts[i].driver,
@@ -625,7 +625,7 @@ TEST_F(setup, addresses)
 		errno = 0;
 		EXPECT_EQ(parts[i].bad ? -1 : 0,
 			  queue_address(&test->queue, at[0], at[1], at[2])) {
-			TH_LOG("when it runs: %u", i);
+			TH_LOG("while running: %u", i);
 		}
 		EXPECT_EQ(parts[i].bad ? EINVAL : 0, errno);
 	}
@@ -639,7 +639,7 @@ TEST_F(setup, addresses)
 	test_end(test);
 }
 
-/* The layout is what it is while it is in use, and may be another one then. */
+/* The layout cannot change while it is in use, and can change afterwards. */
 TEST_F(setup, features_of_a_running_device)
 {
 	static const uint64_t layouts[] = { 0, BIT(VIRTIO_F_IN_ORDER), BIT(VIRTIO_F_RING_PACKED),
@@ -655,7 +655,7 @@ TEST_F(setup, features_of_a_running_device)
 		EXPECT_EQ(same ? 0 : -1, device_features(&test->device, features));
 		EXPECT_EQ(same ? 0 : EBUSY, errno);
 	}
-	/* the others are no business of the layout's */
+	/* other features have nothing to do with the layout */
 	EXPECT_EQ(0, device_features(&test->device,
 				     test->features ^ BIT(VIRTIO_RING_F_INDIRECT_DESC)));
 	ASSERT_EQ(0, device_features(&test->device, test->features));
@@ -669,7 +669,7 @@ TEST_F(setup, features_of_a_running_device)
 	test_end(test);
 }
 
-/* A reset: the same virtqueue anew, with something outstanding */
+/* Reset a virtqueue with outstanding buffers. */
 TEST_F(setup, reset)
 {
 	struct test *test = &self->test;
@@ -691,8 +691,8 @@ TEST_F(setup, reset)
 }
 
 /*
- * Buffers that the device fetches, does not like, and forgets. In order they come back
- * with the next ones that it likes, so that it and the driver agree on where they are.
+ * Buffers that the device fetches, refuses and forgets. In order, they come back together with
+ * the next ones that it uses, so that driver and device stay in step.
  */
 FIXTURE(forgotten)
 {
@@ -723,7 +723,7 @@ FIXTURE_TEARDOWN(forgotten)
 	test_end(&self->test);
 }
 
-/* One that has no bytes, or is to be written */
+/* A buffer that is empty or writable */
 static bool add_bad(struct test *test)
 {
 	unsigned int n = 1 + random() % 2, len = random() % 2;
@@ -739,8 +739,8 @@ static bool add_bad(struct test *test)
 }
 
 /*
- * The device stops at each bad one until it is kicked again. Returns how many are not back
- * in the end, or -1.
+ * The device stops at each bad buffer until it is kicked again. Returns how many buffers did
+ * not come back, or -1.
  */
 static int pass_with_errors(struct test *test)
 {
@@ -755,7 +755,7 @@ static int pass_with_errors(struct test *test)
 			if (device_settle(&test->device))
 				return -1;
 		}
-		/* of a writable one that an element stands for, all counts as written */
+		/* a writable buffer that is skipped counts as completely written */
 		while ((ret = ring_get(&test->ring, &token, &len)) > 0)
 			if (token != test->returned++)
 				return -1;
@@ -778,13 +778,13 @@ TEST_F(forgotten, among_others)
 		}
 		ASSERT_TRUE(test_add(test, 1));
 		ASSERT_EQ(0, pass_with_errors(test)) {
-			TH_LOG("round %d: %u buffers are not back", i, test->ring.count);
+			TH_LOG("round %d: %u buffers did not come back", i, test->ring.count);
 		}
 		ASSERT_LT(0, queue_errors(&test->queue));
 	}
 }
 
-/* The device stops with some forgotten, and starts: these are fetched again. */
+/* The device forgets some buffers, stops and starts: they are fetched again. */
 TEST_F(forgotten, before_a_stop)
 {
 	struct test *test = &self->test;
@@ -805,7 +805,7 @@ TEST_F(forgotten, before_a_stop)
 		ASSERT_EQ(bad, pass_with_errors(test));
 		ASSERT_EQ(0, test_run(test, 0));
 		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
-		/* mended meanwhile */
+		/* corrected meanwhile */
 		desc = test->ring.desc;
 		for (unsigned int n = 0; n < bad; n++)
 			desc[(at + n) % test->ring.num].len = 1;
@@ -843,7 +843,7 @@ FIXTURE_TEARDOWN(event)
 {
 }
 
-/* An event that is as far ahead as it can be does not come early. */
+/* An event as far ahead as possible does not come early. */
 TEST_F(event, call_a_lap_ahead)
 {
 	struct test *test = &self->test;
@@ -862,7 +862,7 @@ TEST_F(event, call_a_lap_ahead)
 		ASSERT_EQ(0, device_settle(&test->device));
 		ASSERT_EQ(RING_SIZE, test_take(test));
 		ASSERT_EQ(1, queue_calls(&test->queue));
-		/* what was passed stays passed */
+		/* an event that was passed stays passed */
 		while (sum < RING_SIZE - chunk) {
 			for (unsigned int k = 0; k < chunk; k++)
 				ASSERT_TRUE(test_add(test, 1));
@@ -874,7 +874,7 @@ TEST_F(event, call_a_lap_ahead)
 	test_end(test);
 }
 
-/* What the driver missed before the device started nobody knows: it is told once. */
+/* A device that starts does not know what the driver has missed: it interrupts once. */
 TEST_F(event, call_after_start)
 {
 	struct test *test = &self->test;
@@ -905,8 +905,8 @@ static void add_one(void *arg)
 }
 
 /*
- * A buffer that comes while the device says that it wants to be told of one: the driver
- * does not see that yet, so the device has to look again.
+ * A buffer is added while the device enables notifications. The driver does not see that yet
+ * and does not kick, so the device has to look again.
  */
 TEST_F(event, buffer_meanwhile)
 {
@@ -916,7 +916,7 @@ TEST_F(event, buffer_meanwhile)
 	uint8_t *event;
 
 	ASSERT_EQ(0, test_start(test, variant->kind, num));
-	/* where it says so: of the split layout's used ring this is the second page */
+	/* where it enables them: in the split layout, the second page of the used ring */
 	event = test->ring.device;
 	if (!variant->kind.packed)
 		event += MEMORY_PAGE;
@@ -972,7 +972,7 @@ TEST_F(features, alone_and_together)
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(layouts); i++) {
 		EXPECT_EQ(0, device_features(&self->device, BIT(VIRTIO_F_VERSION_1) | layouts[i]));
-		/* they came with version 1 */
+		/* they need VIRTIO_F_VERSION_1 */
 		EXPECT_NE(0, device_features(&self->device, layouts[i]));
 		EXPECT_EQ(EINVAL, errno);
 	}
@@ -995,7 +995,7 @@ static int set_parameter(const char *name, char value)
 	return fclose(file) || ret ? -1 : 0;
 }
 
-/* What is withheld later is not taken from who has it, as when the VMM begins to log. */
+/* A VMM may set a feature again that the parameters have withheld since, to start logging. */
 TEST_F(features, withheld_later)
 {
 	const uint64_t set = BIT(VIRTIO_F_VERSION_1) | LAYOUT_BITS;

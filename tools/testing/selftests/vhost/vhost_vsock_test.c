@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A stream between a socket of the host and a guest on /dev/vhost-vsock whose virtqueues
- * are ours, with each kind of virtqueue
+ * A stream between a socket of the host and a guest on /dev/vhost-vsock, which is this program,
+ * with each kind of virtqueue
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,9 +37,9 @@ struct guest {
 	uint64_t cid;
 	uint8_t *slots[2];
 	uint32_t buffers[2];
-	uint32_t port;			/* the host's */
+	uint32_t port;			/* the host's port */
 	uint32_t sent, received;	/* bytes of the stream */
-	uint16_t last_op;		/* but for credits */
+	uint16_t last_op;		/* other than credit updates */
 	int socket;			/* the host's side */
 	uint32_t host_sent, host_received;
 };
@@ -82,7 +82,7 @@ static void rx_fill(struct guest *guest)
 	do {
 		uint32_t token = guest->buffers[RX];
 
-		/* some too small for what the host sends at once */
+		/* some are smaller than what the host sends at once */
 		n = cut(guest, slot(guest, RX, token), 200 + random() % (SLOT_SIZE - 200), true,
 			pieces);
 		if (!ring_add(&guest->ring[RX], pieces, n, token))
@@ -93,7 +93,7 @@ static void rx_fill(struct guest *guest)
 		queue_kick(&guest->queue[RX]);
 }
 
-/* A packet with the next bytes of the stream, if any */
+/* Add a packet, with the next bytes of the stream if it has data. */
 static bool tx_add(struct guest *guest, uint16_t op, size_t size)
 {
 	uint32_t token = guest->buffers[TX];
@@ -155,7 +155,7 @@ static int rx_packet(struct guest *guest, const uint8_t *packet, uint32_t len)
 	}
 	for (uint32_t i = 0; i < header.len; i++)
 		if (packet[HEADER + i] != byte_at(guest->received + i)) {
-			fprintf(stderr, "# another byte at %u\n", guest->received + i);
+			fprintf(stderr, "# wrong byte at %u\n", guest->received + i);
 			return -1;
 		}
 	guest->received += header.len;
@@ -166,7 +166,7 @@ static int rx_packet(struct guest *guest, const uint8_t *packet, uint32_t len)
 	return 0;
 }
 
-/* Take the packets that there are, as long as more come when there is room. */
+/* Take received packets as long as more come when there is room. */
 static int rx_pass(struct guest *guest)
 {
 	uint32_t token, len;
@@ -204,7 +204,7 @@ static int start(struct guest *guest, struct ring_kind kind)
 
 	memset(guest, 0, sizeof(*guest));
 	guest->socket = -1;
-	/* for each test another: sockets of the one before have something to say for seconds */
+	/* a new one for each test, because old sockets stay active for seconds */
 	guest->cid = VMADDR_CID_HOST + getpid();
 	guest->features = kind_features(kind);
 	if (device_open(&guest->device, DEVICE) || memory_create(&guest->memory) ||
@@ -234,7 +234,7 @@ static void end(struct guest *guest)
 	memory_destroy(&guest->memory);
 }
 
-/* The host's side is ready to be read from, or to be written to. */
+/* Is the host's socket ready for reading or writing? */
 static bool host_ready(struct guest *guest, short events)
 {
 	struct pollfd pollfd = { guest->socket, events };
@@ -266,7 +266,7 @@ static int guest_connects(struct guest *guest)
 	struct sockaddr_vm address = {
 		.svm_family = AF_VSOCK,
 		.svm_cid = VMADDR_CID_ANY,
-		/* one that is closed is in use for some seconds more */
+		/* a closed port stays in use for some seconds */
 		.svm_port = VMADDR_PORT_ANY,
 	};
 	socklen_t size = sizeof(address);
@@ -303,7 +303,7 @@ static int host_sends(struct guest *guest, size_t size)
 	return 0;
 }
 
-/* All that the guest sent */
+/* Receive everything that the guest has sent. */
 static int host_receives(struct guest *guest)
 {
 	uint8_t data[CHUNK];
@@ -330,7 +330,7 @@ static int to_guest(struct guest *guest)
 {
 	if (host_sends(guest, 1 + random() % CHUNK) || rx_pass(guest))
 		return -1;
-	/* it was read: there is room for more */
+	/* it was read, so there is room again */
 	return guest->received != guest->host_sent ||
 	       !tx_add(guest, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0) || tx_pass(guest) ? -1 : 0;
 }
@@ -340,7 +340,7 @@ static int to_host(struct guest *guest)
 	for (unsigned int n = 1 + random() % 10; n; n--)
 		if (!tx_add(guest, VIRTIO_VSOCK_OP_RW, 1 + random() % (SLOT_SIZE - HEADER - 1)))
 			break;
-	/* what it says about credits comes in between */
+	/* credit updates come in between */
 	return tx_pass(guest) || host_receives(guest) || rx_pass(guest) ? -1 : 0;
 }
 
@@ -391,7 +391,7 @@ TEST_F(vsock, guest_connects)
 	}
 }
 
-/* Packets are used one by one, and then there is one interrupt, if any of them asks for it. */
+/* Packets are used one at a time, and then there is one interrupt if any of them needs it. */
 TEST_F(vsock, calls)
 {
 	struct guest *guest = &self->guest;
@@ -415,7 +415,7 @@ TEST_F(vsock, calls)
 	}
 }
 
-/* The stream goes on when the device does, with what was sent meanwhile. */
+/* The stream continues with the device, including what was sent meanwhile. */
 TEST_F(vsock, stop_and_start)
 {
 	struct guest *guest = &self->guest;
@@ -441,7 +441,7 @@ TEST_F(vsock, stop_and_start)
 	}
 }
 
-/* What the guest adds while the device is stopped is found when it starts. */
+/* A device that starts finds what the guest added while it was stopped. */
 TEST_F(vsock, pending_at_start)
 {
 	struct guest *guest = &self->guest;
@@ -453,7 +453,7 @@ TEST_F(vsock, pending_at_start)
 		ASSERT_EQ(0, set_running(guest, 0));
 		for (unsigned int n = 1 + random() % 20; n; n--)
 			ASSERT_TRUE(tx_add(guest, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0));
-		/* the kick that the device wants comes too early */
+		/* the kick comes while the device is stopped */
 		if (ring_kick_needed(ring))
 			queue_kick(&guest->queue[TX]);
 		ASSERT_EQ(0, device_settle(&guest->device));
@@ -461,12 +461,12 @@ TEST_F(vsock, pending_at_start)
 		ASSERT_EQ(0, device_settle(&guest->device));
 		ASSERT_EQ(0, tx_take(guest));
 		ASSERT_EQ(0, ring->count) {
-			TH_LOG("round %d: %u are not back", i, ring->count);
+			TH_LOG("round %d: %u did not come back", i, ring->count);
 		}
 	}
 }
 
-/* A packet that the device cannot take: too short, or shorter than it says */
+/* A malformed packet: too short, or shorter than its header says */
 static bool tx_add_bad(struct guest *guest)
 {
 	uint32_t token = guest->buffers[TX];
@@ -487,14 +487,14 @@ static bool tx_add_bad(struct guest *guest)
 	return true;
 }
 
-/* The packet is dropped, its buffer is not; and the stream goes on. */
+/* The packet is dropped, its buffer is returned, and the stream continues. */
 TEST_F(vsock, bad_packets)
 {
 	struct guest *guest = &self->guest;
 
 	ASSERT_EQ(0, host_connects(guest));
 	for (int i = 0; i < 20; i++) {
-		/* now and then as many as there is room for */
+		/* sometimes as many as there is room for */
 		for (unsigned int n = i % 5 ? random() % 3 : RING_SIZE; n; n--) {
 			if (!tx_add_bad(guest))
 				break;
@@ -502,7 +502,7 @@ TEST_F(vsock, bad_packets)
 				break;
 		}
 		ASSERT_EQ(0, tx_pass(guest)) {
-			TH_LOG("round %d: %u are not back", i, guest->ring[TX].count);
+			TH_LOG("round %d: %u did not come back", i, guest->ring[TX].count);
 		}
 		ASSERT_EQ(0, host_receives(guest));
 		ASSERT_EQ(0, to_host(guest));
@@ -512,13 +512,12 @@ TEST_F(vsock, bad_packets)
 }
 
 /*
- * A device that pauses with descriptors read ahead: it takes no packet as long as there
- * are as many answers to others as the virtqueue has descriptors, and the guest has to
- * take these first. Nobody listens to the packets here; so there is an answer to each,
- * which says from which port it came.
+ * A device that pauses with prefetched descriptors: it takes no more packets while as many
+ * answers are waiting as the virtqueue has descriptors, until the guest takes these. Nobody
+ * listens to the packets here, so each one is answered, with the port that it came from.
  *
- * A packet is there in versions, from two ports: on either half of a region, and in a
- * shadow of the region the other way round.
+ * Each packet exists in two versions, from two ports: one in either half of a region, and in
+ * a shadow of the region the other way round.
  */
 #define NOBODY		1
 #define VERSION		(MEMORY_REGION / 2)
@@ -528,10 +527,10 @@ TEST_F(vsock, bad_packets)
 struct pause {
 	struct guest guest;
 	uint8_t *packets, *shadow;
-	struct ring spare;		/* place for the one that is used */
-	bool half, shadowed;		/* where the device has to look from now on */
+	struct ring spare;		/* the place to move to */
+	bool half, shadowed;		/* which version the device must see from now on */
 	uint32_t added, used, answered;
-	bool version[PACKETS];		/* of those that it used */
+	bool version[PACKETS];		/* seen in the packets that it used */
 };
 
 static uint32_t port_of(uint32_t number, bool version)
@@ -564,7 +563,7 @@ static bool rx_add(struct guest *guest, uint32_t len)
 	return true;
 }
 
-/* A packet to which there is an answer */
+/* Add a packet that is answered. */
 static int tx_ask(struct guest *guest)
 {
 	uint32_t token = guest->buffers[TX]++;
@@ -575,7 +574,7 @@ static int tx_ask(struct guest *guest)
 	return !ring_add(&guest->ring[TX], &piece, 1, token) || tx_pass(guest) ? -1 : 0;
 }
 
-/* A buffer too small for anything comes back empty, without the packet that was for it. */
+/* A buffer that is too small comes back empty, and the packet for it is lost. */
 TEST_F(vsock, small_buffers)
 {
 	struct guest *guest = &self->guest;
@@ -597,7 +596,7 @@ TEST_F(vsock, small_buffers)
 		ASSERT_EQ(!!small, !!queue_errors(&guest->queue[RX]));
 		for (unsigned int n = 0; n <= small; n++) {
 			ASSERT_EQ(1, ring_get(&guest->ring[RX], &token, &len)) {
-				TH_LOG("round %d: %u of %u buffers are back", i, n, small + 1);
+				TH_LOG("round %d: %u of %u buffers came back", i, n, small + 1);
 			}
 			ASSERT_EQ(next++, token);
 			ASSERT_EQ(n < small ? 0 : HEADER, len);
@@ -607,7 +606,7 @@ TEST_F(vsock, small_buffers)
 	}
 }
 
-/* As many as there is room for */
+/* As many packets as there is room for */
 static void pause_fill(struct pause *pause)
 {
 	struct guest *guest = &pause->guest;
@@ -630,7 +629,7 @@ static void pause_fill(struct pause *pause)
 	} while (true);
 }
 
-/* The packets that the device has used by now. Returns how many, or -1. */
+/* Take the packets that the device has used by now. Returns how many, or -1. */
 static int pause_take(struct pause *pause)
 {
 	uint32_t token, len;
@@ -645,7 +644,7 @@ static int pause_take(struct pause *pause)
 	return ret ?: n;
 }
 
-/* Take that many answers. The device has to use as many packets then. */
+/* Take this many answers. The device must then use as many packets. */
 static int pause_pass(struct pause *pause, unsigned int answers)
 {
 	struct guest *guest = &pause->guest;
@@ -699,7 +698,7 @@ static int pause_start(struct pause *pause, struct ring_kind kind)
 		queue_kick(&guest->queue[TX]);
 		n = device_settle(&guest->device) ? -1 : pause_take(pause);
 	} while (n > 0);
-	/* that it is full is not for the ring to say */
+	/* the ring cannot tell that it is full */
 	return n || pause->used != RING_SIZE ? -1 : 0;
 }
 
@@ -710,7 +709,7 @@ static void pause_end(struct pause *pause)
 	end(&pause->guest);
 }
 
-/* All that the descriptors say is the other version from now on. */
+/* From now on, the descriptors refer to the other version. */
 static void turn_descs(struct pause *pause)
 {
 	struct ring *ring = &pause->guest.ring[TX];
@@ -721,7 +720,7 @@ static void turn_descs(struct pause *pause)
 	pause->half = !pause->half;
 }
 
-/* The ring is elsewhere, and where it was is none any more. */
+/* Move the ring, and wipe where it was. */
 static int move_ring(struct pause *pause)
 {
 	struct ring *ring = &pause->guest.ring[TX], *spare = &pause->spare;
@@ -747,7 +746,7 @@ static uint8_t **packets_region(struct pause *pause)
 	return &memory->region[(pause->packets - memory->base) / MEMORY_REGION];
 }
 
-/* The memory of the packets is elsewhere. */
+/* Move the memory of the packets. */
 static int move_memory(struct pause *pause)
 {
 	pause->shadowed = !pause->shadowed;
@@ -755,7 +754,7 @@ static int move_memory(struct pause *pause)
 	return device_memory(&pause->guest.device, &pause->guest.memory);
 }
 
-/* The virtqueues stop and go on where they were; they are told all anew, or just that. */
+/* Stop the virtqueues and restart them where they were, with or without setting them up again. */
 static int stop_and_start(struct pause *pause, bool all)
 {
 	struct guest *guest = &pause->guest;
@@ -769,7 +768,7 @@ static int stop_and_start(struct pause *pause, bool all)
 	return all ? start_queues(guest, base) : set_running(guest, 1);
 }
 
-/* Addresses are the IOTLB's from now on, of which some are somewhere else. */
+/* From now on there is an IOTLB, in which some addresses map to other memory. */
 static int begin_iotlb(struct pause *pause)
 {
 	struct guest *guest = &pause->guest;
@@ -786,7 +785,7 @@ static int begin_iotlb(struct pause *pause)
 	    device_features(&guest->device, guest->features | BIT(VIRTIO_F_ACCESS_PLATFORM)))
 		return -1;
 	for (unsigned int i = 0; i <= MEMORY_REGIONS; i++) {
-		/* the rings are where they are */
+		/* the rings do not move */
 		uint64_t iova = (uintptr_t)memory->base, uaddr = iova, size = MEMORY_SIZE;
 
 		if (i < MEMORY_REGIONS) {
@@ -800,7 +799,7 @@ static int begin_iotlb(struct pause *pause)
 		if (write(guest->device.fd, &message, sizeof(message)) != sizeof(message))
 			return -1;
 	}
-	/* which the device has forgotten */
+	/* the device has forgotten their addresses */
 	return queue_ring_address(&guest->queue[RX]) ||
 	       queue_ring_address(&guest->queue[TX]) ? -1 : 0;
 }

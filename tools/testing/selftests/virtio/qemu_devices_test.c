@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The virtio drivers on QEMU's devices, which are those of qemu-devices.sh: QEMU offers
- * split and packed virtqueues, and can reset one.
+ * The virtio drivers on QEMU's devices, which qemu-devices.sh sets up. QEMU offers split and
+ * packed virtqueues, and can reset a single virtqueue.
  */
 #include <fcntl.h>
 #include <glob.h>
@@ -48,7 +48,7 @@ FIXTURE_VARIANT(qemu)
 FIXTURE_VARIANT_ADD(qemu, split) { .name = "split", .hub = 0 };
 FIXTURE_VARIANT_ADD(qemu, packed) { .name = "packed", .packed = true, .hub = 1 };
 
-/* The directory below @parent whose @file says @value: its name; 0 or -1. */
+/* Find the directory below @parent whose @file contains @value. Returns 0 or -1. */
 static int find(char *name, size_t size, const char *parent, const char *file, const char *value)
 {
 	char pattern[256], line[80];
@@ -79,7 +79,7 @@ FIXTURE_SETUP(qemu)
 {
 	ASSERT_EQ(0, load_modules(MODULES));
 	if (access("/sys/bus/virtio/devices/virtio0", F_OK))
-		SKIP(return, "QEMU has not been started with what qemu-devices.sh says");
+		SKIP(return, "QEMU was not started with the arguments of qemu-devices.sh");
 	/* A test that failed may have left this. */
 	umount2(MOUNTED, MNT_DETACH);
 }
@@ -92,7 +92,7 @@ FIXTURE_TEARDOWN(qemu)
 	EXPECT_EQ(0, virtio_feature(self->device, VIRTIO_F_IN_ORDER));
 }
 
-/* What is written to the disk is in the file behind it, which the directory shows. */
+/* What is written to the disk is in its file, which can be seen in the shared directory. */
 TEST_F(qemu, blk)
 {
 	char name[16], path[64], file[64];
@@ -112,7 +112,7 @@ TEST_F(qemu, blk)
 	disk_close(&disk);
 }
 
-/* The two interfaces of a hub, up */
+/* Find the two interfaces of a hub, and set them up. */
 static int find_interfaces(char names[2][IF_NAMESIZE], unsigned int hub)
 {
 	for (unsigned int i = 0; i < 2; i++) {
@@ -209,7 +209,7 @@ static int resize_in_traffic(char names[2][IF_NAMESIZE], unsigned int size)
 	return settle(names[0], names[1]) || settle(names[1], names[0]) ? -1 : result;
 }
 
-/* The rings get other sizes while frames go through them, and frames still do after that. */
+/* Resize the rings while frames pass; frames still pass afterwards. */
 TEST_F_TIMEOUT(qemu, resize, 90)
 {
 	static const unsigned int sizes[] = { 64, 128, 32, 256, 128, 256 };
@@ -224,20 +224,20 @@ TEST_F_TIMEOUT(qemu, resize, 90)
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++) {
 		if (variant->packed) {
-			/* QEMU 7.2 does not send any more after that if there are frames */
+			/* QEMU 7.2 sends nothing any more if this happens while frames pass. */
 			EXPECT_EQ(0, resize(names[0], sizes[i])) TH_LOG("%s", strerror(errno));
 		} else {
 			EXPECT_EQ(0, resize_in_traffic(names, sizes[i]))
 				TH_LOG("%s", strerror(errno));
 		}
-		/* QEMU's hub drops what the receiver's ring has no buffers for */
+		/* QEMU's hub drops frames if the receiver has no buffers. */
 		EXPECT_EQ(0, pass_both_ways(names, 600, sizes[i] / 2));
 		if (!virtio_queue_statistics(self->device, 0, &is))
 			EXPECT_EQ(sizes[i], is.size);
 	}
 }
 
-/* A file of the host is what it should be, and one of ours is still that on another mount. */
+/* A file of the host has the right content, and one of ours still has it after a new mount. */
 TEST_F_TIMEOUT(qemu, 9p, 60)
 {
 	unsigned int number, last = 0;
@@ -286,7 +286,7 @@ static int open_port(const char *layout, unsigned int side)
 	return open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 }
 
-/* Write all to one port in pieces of many sizes, and read it from the other. */
+/* Write everything to one port, in parts of many sizes, and read it from the other one. */
 static size_t transfer(int from, int to, const char *data, char *got, size_t size)
 {
 	size_t sent = 0, received = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The virtio-blk driver on a device task behind VDUSE, with each kind of virtqueue:
- * the file behind the device has what was written to it, and what was read is that.
+ * The virtio-blk driver on a VDUSE device, with each kind of virtqueue: the file behind the
+ * device has what was written, and the driver reads what the file has.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -57,8 +57,8 @@ static int find_device(struct blk *blk)
 }
 
 /*
- * The kernel says of a few requests that they failed. Not on the console: there it would
- * look as if something was wrong. A warning would still taint the kernel.
+ * Keep the messages about requests that fail on purpose off the console, where they would
+ * look like errors. A warning would still taint the kernel.
  */
 static void hush(bool on)
 {
@@ -70,7 +70,7 @@ FIXTURE_SETUP(vduse_blk)
 	int fd;
 
 	if (variant->kind.in_order && !virtio_knows_in_order())
-		SKIP(return, "this kernel's virtio_ring does not know VIRTIO_F_IN_ORDER");
+		SKIP(return, "this kernel's virtio_ring does not support VIRTIO_F_IN_ORDER");
 	fd = open(BACKING, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ftruncate(fd, SIZE));
@@ -87,7 +87,7 @@ FIXTURE_TEARDOWN(vduse_blk)
 	unlink(BACKING);
 }
 
-/* What was offered, the driver took, and the kernel says so. */
+/* The driver has accepted what was offered, and the kernel reports that. */
 TEST_F(vduse_blk, negotiated)
 {
 	const struct ring_kind *kind = &variant->kind;
@@ -110,7 +110,7 @@ TEST_F(vduse_blk, negotiated)
 	EXPECT_EQ(kind->queue_size ?: RING_SIZE, is.size);
 }
 
-/* Many requests at a time, and both sides have counted the same. */
+/* Many requests at a time; both sides count the same. */
 TEST_F_TIMEOUT(vduse_blk, requests, 60)
 {
 	const struct ring_kind *kind = &variant->kind;
@@ -145,7 +145,7 @@ static bool kernel_has_warned(void)
 	       strtoul(taints, NULL, 0) & TAINT_WARN;
 }
 
-/* Reads beyond the end of the file; the exit status says whether all failed. */
+/* Start reads beyond the end of the file. The exit status says whether all failed. */
 static pid_t start_failing_reads(const struct disk *disk, void *data)
 {
 	pid_t pid = fork();
@@ -159,8 +159,8 @@ static pid_t start_failing_reads(const struct disk *disk, void *data)
 }
 
 /*
- * Requests that fail between others that do not: they are not written completely, so
- * that the device may not skip them.
+ * Requests that fail among others that succeed. They are not written completely, so the device
+ * must not skip them.
  */
 TEST_F_TIMEOUT(vduse_blk, errors, 60)
 {
@@ -194,7 +194,7 @@ static int remove_driver(void *virtio)
 	return file_write(virtio, "/sys/bus/virtio/drivers/virtio_blk/unbind");
 }
 
-/* The device goes while requests are on their way, comes back, and so does the driver. */
+/* Remove the device while requests are outstanding, and add it again. */
 TEST_F_TIMEOUT(vduse_blk, removal, 60)
 {
 	struct disk disk;
@@ -218,7 +218,7 @@ TEST_F_TIMEOUT(vduse_blk, removal, 60)
 	disk_close(&disk);
 }
 
-/* fio and mkfs.ext4 are in bin/ beside us, or installed. */
+/* fio and mkfs.ext4 are in bin/ next to this program, or installed. */
 static int run(const char *format, const char *argument)
 {
 	char directory[256], path[512], command[1024];
@@ -255,15 +255,15 @@ static int mount_it(const char *device)
 	return mount(device, MOUNTED, "ext4", 0, NULL);
 }
 
-/* What fio writes to files is there at once, and after the file system was away. */
+/* What fio writes to files is there, also after the file system was mounted again. */
 TEST_F_TIMEOUT(vduse_blk, filesystem, 120)
 {
 	if (run("%s >/dev/null", "fio --version"))
-		SKIP(return, "no fio");
+		SKIP(return, "fio is not installed");
 	if (!kernel_suits_fio())
 		SKIP(return, "fio needs a kernel with CONFIG_SYSVIPC and CONFIG_TIMERFD");
 	if (load_modules("ext4"))
-		SKIP(return, "no ext4");
+		SKIP(return, "this kernel has no ext4");
 
 	ASSERT_EQ(0, run("mkfs.ext4 -q %s", self->blk.device));
 	ASSERT_EQ(0, mount_it(self->blk.device));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The virtio-net driver on a device task behind VDUSE, with each kind of virtqueue:
- * what is sent comes out at the tap, and the other way round, complete and in order.
+ * The virtio-net driver on a VDUSE device, with each kind of virtqueue: frames arrive at the tap
+ * device and at the driver completely and in order.
  */
 #include <limits.h>
 #include <linux/virtio_config.h>
@@ -32,7 +32,7 @@ RING_KIND(vduse_net, packed_mergeable_in_order, .mergeable = true, .packed = tru
 FIXTURE_SETUP(vduse_net)
 {
 	if (variant->kind.in_order && !virtio_knows_in_order())
-		SKIP(return, "this kernel's virtio_ring does not know VIRTIO_F_IN_ORDER");
+		SKIP(return, "this kernel's virtio_ring does not support VIRTIO_F_IN_ORDER");
 	ASSERT_EQ(0, net_start(&self->net, &variant->kind, "net"));
 }
 
@@ -51,7 +51,7 @@ TEST_F(vduse_net, sizes)
 	EXPECT_EQ(0, net_pass_sizes(&self->net));
 }
 
-/* Laps around the rings with batches as large as there are, and both sides agree on them. */
+/* Several laps with batches as large as possible; both sides count the same. */
 TEST_F_TIMEOUT(vduse_net, batches, 60)
 {
 	const struct ring_kind *kind = &variant->kind;
@@ -77,7 +77,7 @@ TEST_F_TIMEOUT(vduse_net, batches, 60)
 			EXPECT_EQ(report->buffers, is.buffers);
 			EXPECT_EQ(report->elements, is.batches);
 		} else {
-			/* the driver takes back what it has sent when it finds time */
+			/* the driver takes buffers of sent frames back some time later */
 			EXPECT_GE(report->buffers, is.buffers);
 			EXPECT_GE(report->elements, is.batches);
 			EXPECT_LT(0, is.batches);
@@ -90,7 +90,7 @@ TEST_F(vduse_net, removal)
 	EXPECT_EQ(0, net_remove(&self->net));
 }
 
-/* A run so long that 16-bit indexes wrap several times. */
+/* A run in which 16-bit indices overflow several times */
 FIXTURE(laps)
 {
 	struct net net;
@@ -107,7 +107,7 @@ RING_KIND(laps, packed_in_order, .packed = true, .in_order = true);
 FIXTURE_SETUP(laps)
 {
 	if (!virtio_knows_in_order())
-		SKIP(return, "this kernel's virtio_ring does not know VIRTIO_F_IN_ORDER");
+		SKIP(return, "this kernel's virtio_ring does not support VIRTIO_F_IN_ORDER");
 	ASSERT_EQ(0, net_start(&self->net, &variant->kind, "net"));
 }
 
@@ -139,7 +139,7 @@ RING_KIND(in_order_parameter, packed, .in_order = true, .packed = true);
 FIXTURE_SETUP(in_order_parameter)
 {
 	if (!virtio_knows_in_order())
-		SKIP(return, "this kernel's virtio_ring does not know VIRTIO_F_IN_ORDER");
+		SKIP(return, "this kernel's virtio_ring does not support VIRTIO_F_IN_ORDER");
 	ASSERT_EQ(0, file_write("0", PARAMETER));
 	ASSERT_EQ(0, net_start(&self->net, &variant->kind, "net"))
 		file_write("1", PARAMETER);
@@ -151,7 +151,7 @@ FIXTURE_TEARDOWN(in_order_parameter)
 	EXPECT_EQ(0, net_stop(&self->net));
 }
 
-/* virtio_ring.in_order=0: the driver does not take what the device offers. */
+/* virtio_ring.in_order=0: the driver does not accept the feature. */
 TEST_F(in_order_parameter, off)
 {
 	const char *device = self->net.task.virtio;

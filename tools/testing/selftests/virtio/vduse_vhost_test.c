@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The virtio-net driver on vhost-net, with each layout of the virtqueues: VDUSE gives
- * the driver's rings to a task, and that gives them to vhost. What is sent comes out at
- * the tap, and the other way round, complete and in order.
+ * The virtio-net driver on vhost-net, with each virtqueue layout. VDUSE passes the driver's
+ * rings to a task, which passes them on to vhost. Frames arrive at the tap device and at the
+ * driver completely and in order.
  */
 #include "../kselftest_harness.h"
 #include "util/net.h"
 #include "util/sysfs.h"
 
-/* Frames for an odd number of laps of the ring; and more than a 16-bit index can count */
+/* Frames for an odd number of laps; and more than a 16-bit index can count */
 #define LAPS		(19 * RING_SIZE + 103)
 #define MANY_LAPS	(65536 + LAPS)
 #define MOVES		20
 
-/* How vhost comes to know the driver's memory: all at once, or as it goes */
+/* How vhost learns about the driver's memory: all at once, or on demand */
 #define TABLE		"vhost-net"
 #define IOTLB		"vhost-net-iotlb"
 
@@ -54,7 +54,7 @@ VARIANT(vhost, table_split_in_order_mergeable, TABLE, .in_order = true, .mergeab
 VARIANT(vhost, table_packed_mergeable, TABLE, .packed = true, .mergeable = true);
 VARIANT(vhost, table_packed_in_order_mergeable, TABLE, .packed = true, .in_order = true,
 	.mergeable = true);
-/* Neither indirect tables nor event indexes: large frames are sent as chains */
+/* Neither indirect tables nor event indices: large frames are sent as chains */
 VARIANT(vhost, table_split_plain, TABLE, .mergeable = true, .no_indirect = true,
 	.no_event_idx = true);
 VARIANT(vhost, table_split_in_order_plain, TABLE, .in_order = true, .mergeable = true,
@@ -74,7 +74,7 @@ VARIANT(vhost, iotlb_packed_in_order_mergeable, IOTLB, .packed = true, .in_order
 FIXTURE_SETUP(vhost)
 {
 	if (variant->device.kind.in_order && !virtio_knows_in_order())
-		SKIP(return, "this kernel's virtio_ring does not know VIRTIO_F_IN_ORDER");
+		SKIP(return, "this kernel's virtio_ring does not support VIRTIO_F_IN_ORDER");
 	ASSERT_EQ(0, start(&self->net, &variant->device));
 }
 
@@ -84,8 +84,8 @@ FIXTURE_TEARDOWN(vhost)
 }
 
 /*
- * All sizes, with the layout that was offered. In order, what was sent goes back in
- * batches; of what is received, each buffer is returned on its own.
+ * All frame sizes, with the layout that was offered. In order, transmit buffers are returned in
+ * batches, and receive buffers one at a time.
  */
 TEST_F(vhost, sizes)
 {
@@ -114,8 +114,8 @@ static int move(struct task *task)
 }
 
 /*
- * While frames pass, the driver's memory moves again and again; or vhost has to ask for
- * it again.
+ * While frames pass, the driver's memory moves again and again, or vhost has to ask for it
+ * again.
  */
 TEST_F(vhost, moving)
 {
@@ -152,7 +152,7 @@ VARIANT(vhost_long, iotlb_packed_in_order, IOTLB, .packed = true, .in_order = tr
 FIXTURE_SETUP(vhost_long)
 {
 	if (variant->device.kind.in_order && !virtio_knows_in_order())
-		SKIP(return, "this kernel's virtio_ring does not know VIRTIO_F_IN_ORDER");
+		SKIP(return, "this kernel's virtio_ring does not support VIRTIO_F_IN_ORDER");
 	ASSERT_EQ(0, start(&self->net, &variant->device));
 }
 
@@ -161,7 +161,7 @@ FIXTURE_TEARDOWN(vhost_long)
 	EXPECT_EQ(0, net_stop(&self->net));
 }
 
-/* VHOST_GET_VRING_BASE after so many buffers of one descriptor */
+/* Expected VHOST_GET_VRING_BASE after this many buffers of one descriptor */
 static uint32_t base_after(const struct ring_kind *kind, uint32_t buffers)
 {
 	uint32_t position = buffers % RING_SIZE | !(buffers / RING_SIZE % 2) << 15;
@@ -170,8 +170,8 @@ static uint32_t base_after(const struct ring_kind *kind, uint32_t buffers)
 }
 
 /*
- * The indexes wrap, and vhost says that it is where the driver is. Then the driver goes
- * while frames are on their way, and comes back.
+ * The indices overflow, and vhost is at the same position as the driver. Then remove the driver
+ * while frames are on their way, and bring it back.
  */
 TEST_F_TIMEOUT(vhost_long, laps, 60)
 {

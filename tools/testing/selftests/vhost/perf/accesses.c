@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Each access to user memory, or run of accesses, begins with a STAC. The kernel
- * patches them in when it boots and when it loads a module, so they are looked up in
- * its memory, in the functions that vhost's worker may come to. Breakpoints on them
- * count. (Not kprobes: those are not allowed in functions that ftrace leaves alone.)
+ * Each access to user memory, or series of accesses, begins with a STAC instruction. The kernel
+ * patches these in at boot and when it loads a module, so they have to be looked up in its memory,
+ * in the functions that vhost's worker may call. Breakpoints on them count how often they are
+ * reached. (Kprobes would not do: functions that ftrace must not trace cannot have them.)
  */
 #include "accesses.h"
 
@@ -22,7 +22,7 @@
 
 #include "../../kselftest.h"
 
-/* What a CPU has */
+/* Number of hardware breakpoints of a CPU */
 #define BREAKPOINTS	4
 
 #define MAX_STACS	256
@@ -36,7 +36,7 @@ struct stac {
 static struct stac stacs[MAX_STACS];
 static unsigned int n_stacs;
 
-/* Functions outside of vhost that access memory for it, or for the socket behind it */
+/* Functions outside of vhost that access user memory for vhost or its socket */
 static const struct {
 	const char *begin;
 	bool data;
@@ -87,17 +87,17 @@ static void read_kernel(int kcore, uint64_t addr, void *buf, size_t size)
 			return;
 		}
 	}
-	errx(1, "/proc/kcore has no 0x%llx", (unsigned long long)addr);
+	errx(1, "/proc/kcore does not contain 0x%llx", (unsigned long long)addr);
 }
 
-/* Bytes that look like one in the middle of an instruction never count anything. */
+/* Matching bytes in the middle of an instruction do no harm: they are never reached. */
 static void find_in_function(int kcore, uint64_t start, uint64_t end, bool data)
 {
 	static const unsigned char stac[] = { 0x0f, 0x01, 0xcb };
 	static unsigned char code[MAX_FUNCTION];
 	size_t size = end - start, i;
 
-	/* The last one of a module, which is not as long as it is to the next symbol */
+	/* The last function of a module ends before the next symbol */
 	if (size > sizeof(code))
 		size = 4096 - start % 4096;
 	read_kernel(kcore, start, code, size);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* How often a task accesses user memory while it is in vhost */
+/* Counts the accesses of a task to user memory in vhost */
 #ifndef _VHOST_PERF_ACCESSES_H
 #define _VHOST_PERF_ACCESSES_H
 
@@ -8,10 +8,10 @@
 
 struct accesses {
 	uint64_t ring;
-	uint64_t data;	/* what is in the buffers */
+	uint64_t data;	/* accesses to the data in the buffers */
 };
 
-/* Those of @task during run(arg). It is called several times, and does the same in each. */
+/* Count those of @task during run(arg), which is called several times and must not vary. */
 void accesses_count(pid_t task, void (*run)(void *arg), void *arg, struct accesses *accesses);
 
 #endif

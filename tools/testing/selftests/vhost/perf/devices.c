@@ -38,7 +38,7 @@ static void start_test(int vhost)
 		err(1, "VHOST_TEST_RUN");
 }
 
-/* Returns the index of a new tap device that is up, and silent. */
+/* Create a tap device that is up and silent. Returns its index. */
 static int open_tap(void)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
@@ -49,7 +49,7 @@ static int open_tap(void)
 	if (tap < 0 || ioctl(tap, TUNSETIFF, &ifr) || ioctl(tap, TUNSETVNETHDRSZ, &header))
 		err(1, "tap");
 
-	/* Or the kernel asks for routers */
+	/* Otherwise the kernel solicits routers. */
 	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", ifr.ifr_name);
 	fd = open(path, O_WRONLY);
 	if (fd >= 0) {
@@ -77,7 +77,7 @@ static void set_backend(int vhost, unsigned int index)
 		err(1, "VHOST_NET_SET_BACKEND");
 }
 
-/* Packets are dropped as soon as they get to the tap device. */
+/* Drop packets as soon as they reach the tap device. */
 static void start_tx(int vhost)
 {
 	const struct bpf_insn insns[] = {
@@ -119,8 +119,8 @@ static void send_packets(unsigned int n)
 }
 
 /*
- * Packets come from a packet socket. There is always one more than vhost has buffers
- * for, so that it waits for buffers and not for packets: one that arrived would wake it.
+ * Packets come from a packet socket. There is always one packet more than vhost has buffers for,
+ * so that it waits for buffers and not for packets, whose arrival would wake it.
  */
 static void start_rx(int vhost)
 {

@@ -16,7 +16,7 @@ uint64_t ring_features(const struct layout *layout)
 
 void ring_init(struct ring *ring, const struct layout *layout, struct ring_memory *mem)
 {
-	/* All of it, so that no page is missing later */
+	/* Touch all of it, so that there are no page faults later. */
 	memset(mem, 0, sizeof(*mem));
 	memset(ring, 0, sizeof(*ring));
 	ring->layout = layout;
@@ -63,7 +63,7 @@ void ring_give(struct ring *ring, unsigned int n, unsigned int len, bool write)
 			give_split(ring, addr, len, flags);
 	}
 	if (!ring->layout->packed) {
-		/* With EVENT_IDX there is no other "never" than what was long ago */
+		/* With EVENT_IDX, "never" is an index in the past. */
 		ring->mem->driver.split.used_event = ring->taken - 1;
 		ring->mem->driver.split.avail.idx = ring->given;
 	}
@@ -90,7 +90,7 @@ static unsigned int take_packed(struct ring *ring)
 		used = desc->flags & 1 << VRING_PACKED_DESC_F_USED;
 		if (avail != wrap || used != wrap)
 			break;
-		/* Used in order, it is the last one's of the batch */
+		/* In order, it is the ID of the last one of the batch. */
 		step = 1 + (uint16_t)(desc->id - ring->taken) % RING_SIZE;
 		n += step;
 		ring->taken += step;

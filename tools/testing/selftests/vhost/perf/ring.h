@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The driver's side of a virtqueue, in each layout, for a driver that makes buffers of
- * one descriptor available in the order of the ring, and wants no signal
+ * The driver's side of a virtqueue in each layout, for a driver that makes buffers of one
+ * descriptor available in ring order and wants no interrupts
  */
 #ifndef _VHOST_PERF_RING_H
 #define _VHOST_PERF_RING_H
@@ -22,7 +22,7 @@ struct layout {
 	bool in_order;
 };
 
-/* Each part at the start of a page of its own */
+/* Each part starts on a page of its own. */
 struct ring_memory {
 	alignas(4096) union {
 		struct vring_desc split[RING_SIZE];
@@ -61,7 +61,7 @@ unsigned int ring_base(const struct ring *ring);
 /* Make @n more buffers of @len bytes available. */
 void ring_give(struct ring *ring, unsigned int n, unsigned int len, bool write);
 
-/* How many of the buffers given have been used, before one that was not. */
+/* Returns how many buffers have been used, up to the first one that has not. */
 unsigned int ring_take(struct ring *ring);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a buffer costs vhost, by the layout of the virtqueue.
+ * The cost of a buffer in vhost, by virtqueue layout
  *
  * usage: vhost_perf [-a | -l] [-p PREFIX] [PATTERN]...
  *
@@ -42,12 +42,12 @@
 #include "devices.h"
 #include "ring.h"
 
-/* Enough for a figure to be the same to 0.1 % in each run */
+/* Enough for figures that repeat to 0.1 % */
 #define BUFFERS		32768
 #define MAX_BATCHES	16384
 #define WARM_UP		256
 
-/* A lap of the ring */
+/* One lap of the ring */
 #define COUNTED		RING_SIZE
 
 static const struct layout layouts[] = {
@@ -81,7 +81,7 @@ static void xioctl(int fd, unsigned long request, void *arg, const char *what)
 
 #define VHOST(bench, request, arg) xioctl((bench)->vhost, request, arg, #request)
 
-/* It is a thread of ours: the only other one. */
+/* It is the only other thread of this process. */
 static pid_t find_worker(void)
 {
 	DIR *dir = opendir("/proc/self/task");
@@ -103,7 +103,7 @@ static pid_t find_worker(void)
 
 static uint64_t worker_time(const struct bench *bench)
 {
-	/* As pthread_getcpuclockid() makes it, but that wants a thread of its own library */
+	/* What pthread_getcpuclockid() would return, which works only for pthreads */
 	clockid_t clock = ~(clockid_t)bench->worker << 3 | 6;
 	struct timespec t;
 
@@ -112,7 +112,7 @@ static uint64_t worker_time(const struct bench *bench)
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
-/* Returns whether vhost has this layout. */
+/* Returns whether vhost offers this layout. */
 static bool set_up(struct bench *bench, const struct device *device, const struct layout *layout)
 {
 	const struct sched_param param = { .sched_priority = 1 };
@@ -188,7 +188,7 @@ static void kick(struct bench *bench)
 		err(1, "kick");
 }
 
-/* Returns what it took the worker. */
+/* Returns the cost for the worker. */
 static uint64_t idle(struct bench *bench, unsigned int n)
 {
 	uint64_t start = worker_time(bench);
@@ -198,7 +198,7 @@ static uint64_t idle(struct bench *bench, unsigned int n)
 	return worker_time(bench) - start;
 }
 
-/* The same of @n batches. */
+/* The same for @n batches. */
 static uint64_t run(struct bench *bench, unsigned int n)
 {
 	const struct device *device = bench->device;
@@ -301,7 +301,7 @@ int main(int argc, char **argv)
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 
-	/* The worker inherits it */
+	/* The worker inherits the affinity. */
 	CPU_ZERO(&cpu);
 	CPU_SET(0, &cpu);
 	if (sched_setaffinity(0, sizeof(cpu), &cpu))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The device's side of a virtqueue that virtio_ring.c drives in the same program. It knows what the
- * specification says and looks at nothing but the rings.
+ * The device's side of a virtqueue, whose driver is virtio_ring.c in the same program. It relies
+ * on the specification and looks at nothing but the rings.
  */
 #ifndef RING_DEVICE_H
 #define RING_DEVICE_H
@@ -13,7 +13,7 @@
 
 #define MAX_PIECES 8
 
-/* The wrap counter in a packed ring's position; the rest is the index of a descriptor */
+/* The wrap counter in a position in the packed ring; the rest is a descriptor's index */
 #define WRAP BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
 
 struct layout {
@@ -27,14 +27,14 @@ struct layout {
 /* What the device finds of a buffer */
 struct chain {
 	u16 id;
-	/* where it begins, and how many descriptors of the ring it takes */
+	/* first descriptor, and number of descriptors in the ring */
 	u16 head;
 	u16 descs;
-	/* bit n: the ring's descriptor n is part of it; only for small rings */
+	/* bit n: descriptor n of the ring is part of it; for small rings only */
 	u64 slots;
 	bool indirect;
 	unsigned int pieces;
-	/* what a device writes that uses all of it */
+	/* total length of the writable segments */
 	u32 writable;
 	struct piece {
 		u64 addr;
@@ -58,21 +58,21 @@ struct ring_device {
 			struct vring_packed_desc_event *device;
 		} packed;
 	};
-	/* Where the next buffer comes, and where the next used element goes */
+	/* Where the next available buffer is expected, and where the next used element goes */
 	u16 next_avail;
 	u16 next_used;
 	/* with VIRTIO_F_IN_ORDER: the first descriptor of the next buffer */
 	u16 next_head;
 };
 
-/* The features that stand for @layout */
+/* Feature bits of @layout */
 u64 layout_features(const struct layout *layout);
 
-/* A device that has seen nothing, on a new virtqueue */
+/* Initialise the device of a new virtqueue. */
 void device_init(struct ring_device *device, const struct layout *layout,
 		 const struct virtqueue *vq);
 
-/* Whether there is a buffer that the device has not taken */
+/* Is there a buffer that the device has not taken? */
 bool device_has_avail(const struct ring_device *device);
 
 /* Take the next buffer. Returns what is wrong with it, or NULL. */
@@ -81,15 +81,15 @@ const char *device_take(struct ring_device *device, struct chain *chain);
 /* Use @n buffers in the order in which they were taken, with an element each. */
 void device_use_each(struct ring_device *device, const struct chain *chains, unsigned int n);
 
-/* The same with one element for all, as VIRTIO_F_IN_ORDER allows: @len is of the last. */
+/* The same with one element for all, as VIRTIO_F_IN_ORDER allows; @len belongs to the last. */
 void device_use_batch(struct ring_device *device, const struct chain *chains, unsigned int n,
 		      u32 len);
 
-/* Write a used element that names @id and says that @bufs buffers, @descs descriptors, are used. */
+/* Write a used element with @id, for @bufs buffers with @descs descriptors. */
 void device_write_used(struct ring_device *device, u32 id, u32 len, unsigned int bufs,
 		       unsigned int descs);
 
-/* Whether the driver wants an interrupt for what was used since next_used was @old */
+/* Does the driver want an interrupt for what was used since next_used was @old? */
 bool device_interrupts(const struct ring_device *device, u16 old);
 
 /* Where the driver wants an interrupt, with VIRTIO_RING_F_EVENT_IDX */
@@ -99,7 +99,7 @@ u16 device_event(const struct ring_device *device);
 void device_enable_kicks(struct ring_device *device);
 void device_disable_kicks(struct ring_device *device);
 
-/* The packed ring's position @n descriptors after one */
+/* The position in the packed ring @n descriptors after this one */
 u16 packed_after(u16 position, unsigned int n, unsigned int num);
 
 #endif /* RING_DEVICE_H */

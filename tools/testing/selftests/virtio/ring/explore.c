@@ -12,7 +12,7 @@
 
 struct world world;
 
-/* What tokens point to. Pieces begin so that no two have the same address. */
+/* Tokens point here. No two segments have the same address. */
 static char buffers[TOKENS][256] __aligned(256);
 
 static bool notify(struct virtqueue *vq)
@@ -121,7 +121,7 @@ unsigned int free_descs(void)
 	return descs;
 }
 
-/* The descriptors of the ring, which both layouts have and are of the same size */
+/* Descriptors of the ring, which have the same size in both layouts */
 static const char *ring_descs(void)
 {
 	return world.device.layout.packed ? (char *)world.device.packed.desc :
@@ -199,7 +199,7 @@ static const char *step_add(unsigned int out, unsigned int in)
 	return NULL;
 }
 
-/* The device raises an interrupt, if the driver wants one, for what came since @old. */
+/* The device interrupts for what it used since @old, if the driver wants that. */
 static const char *may_interrupt(u16 old, bool had_used)
 {
 	bool wanted = device_interrupts(&world.device, old);
@@ -232,7 +232,7 @@ static void move_to_used(unsigned int i, bool skipped)
 	memset(&model->held_buf[model->held], 0, sizeof(model->held_buf[0]));
 }
 
-/* What the device writes to a buffer of its own accord: less than all, where it can be less */
+/* Used length of a buffer that is not skipped: less than all, if possible */
 u32 used_len(const struct buf *buf)
 {
 	return writable(buf) / 2;
@@ -284,7 +284,7 @@ static const char *step_get(void)
 	memmove(&model->used_buf[0], &model->used_buf[1],
 		model->used * sizeof(model->used_buf[0]));
 	memset(&model->used_buf[model->used], 0, sizeof(model->used_buf[0]));
-	/* Who takes a buffer asks for an interrupt at the next, sooner or later than was put off */
+	/* Taking a buffer asks for an interrupt at the next one, which ends the delay. */
 	if (model->callbacks == CALLBACKS_DELAYED) {
 		model->callbacks = CALLBACKS_ON;
 		model->owed = false;
@@ -318,7 +318,7 @@ static const char *step_enable_cb_delayed(void)
 	return NULL;
 }
 
-/* Pieces and tables that the device may have */
+/* Segments and tables that are mapped */
 static unsigned int mappings_of(const struct buf *buf)
 {
 	unsigned int pieces = buf->out + buf->in;
@@ -339,7 +339,7 @@ static unsigned int expected_mappings(void)
 	return n;
 }
 
-/* What holds in every state */
+/* Invariants */
 static const char *check_state(void)
 {
 	if (world.vq->num_free != free_descs())
@@ -350,7 +350,7 @@ static const char *check_state(void)
 		return "a piece is still mapped, or was unmapped in another way";
 	if (!world.model.used && vring_interrupt(0, world.vq) != IRQ_NONE)
 		return "an interrupt without used buffers is taken for ours";
-	/* with EVENT_IDX the driver would remember that there was one */
+	/* with EVENT_IDX the driver would remember the interrupt */
 	if (world.model.used && !world.device.layout.event_idx &&
 	    vring_interrupt(0, world.vq) != IRQ_HANDLED)
 		return "an interrupt with used buffers is not taken for ours";
@@ -387,8 +387,8 @@ const char *do_step(struct step step)
 }
 
 /*
- * The states that were visited, by a hash of 64 bits. Of a million states, two that differ would
- * be taken for one with a probability of 1 to 10^7.
+ * Hashes of the visited states. They have 64 bits: among a million states, the probability of a
+ * collision is 1 in 10^7.
  */
 static u64 *visited;
 static unsigned long visited_size, visited_num;
@@ -459,7 +459,7 @@ static bool first_visit(bool exact)
 	return true;
 }
 
-/* How the state came to be */
+/* The steps that lead to the current state */
 static struct step path[MAX_DEPTH];
 
 static const char *describe(const struct exploration *e, unsigned int depth, const char *wrong)
@@ -483,7 +483,7 @@ static const char *describe(const struct exploration *e, unsigned int depth, con
 	return text;
 }
 
-/* The device reads all pieces, or writes all, or all but the first. */
+/* All segments readable, all writable, or all but the first one */
 static struct step add_in_direction(unsigned int pieces, unsigned int direction)
 {
 	unsigned int out = direction == 0 ? pieces : direction == 1 ? 0 : 1;
@@ -491,13 +491,13 @@ static struct step add_in_direction(unsigned int pieces, unsigned int direction)
 	return (struct step){ STEP_ADD, out, pieces - out };
 }
 
-/* All steps that are possible now. Returns their number. */
+/* List the steps that are possible now. Returns their number. */
 static unsigned int possible_steps(const struct exploration *e, struct step *steps)
 {
 	const struct model *model = &world.model;
 	unsigned int i, direction, n = 0;
 
-	/* A table is one descriptor, whatever is in it: not all, or states would be many more */
+	/* Limit tables, which take one descriptor anyway, or there would be far more states */
 	unsigned int longest = e->layout.indirect ? 3 : world.num;
 
 	for (i = 1; i <= longest && model->added + descs_of(i) <= e->max_added; i++) {
@@ -505,7 +505,7 @@ static unsigned int possible_steps(const struct exploration *e, struct step *ste
 			if (e->directions || direction == (model->added + i) % 3)
 				steps[n++] = add_in_direction(i, direction);
 		}
-		/* one that does not fit is enough */
+		/* one buffer that does not fit is enough */
 		if (descs_of(i) > free_descs())
 			break;
 	}

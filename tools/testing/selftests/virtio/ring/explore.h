@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Every sequence of what a driver and its device can do with a small virtqueue, on the code of
- * virtio_ring.c itself, with a plain model in lockstep
+ * Tries every sequence of steps of a driver and its device on a small virtqueue, with the code of
+ * virtio_ring.c itself, in lockstep with a simple model
  *
- * Such a world consists of few bytes: the memory that virtio_ring.c allocated, the device and the
- * model. They are copied before each step and put back after it, so that all that can come next is
- * tried in every state, and each state is visited once.
+ * The state of such a world has few bytes: the memory that virtio_ring.c allocated, the device, and
+ * the model. It is copied before each step and restored afterwards. So every possible step is tried
+ * in each state, and each state is visited once.
  */
 #ifndef RING_EXPLORE_H
 #define RING_EXPLORE_H
@@ -14,10 +14,10 @@
 #include "fake_kernel.h"
 
 #define MAX_RING 8
-/* More than buffers can be outstanding: each descriptor that is added has its own in its turn */
+/* More than there can be outstanding buffers. Descriptors take tokens in turn. */
 #define TOKENS 16
 
-/* A buffer that the driver added: all of its pieces are of one byte, but see piece_len(). */
+/* A buffer that the driver added; piece_len() says how long its segments are. */
 struct buf {
 	u8 token;
 	u8 descs;
@@ -28,13 +28,13 @@ struct buf {
 enum callbacks {
 	CALLBACKS_ON,
 	CALLBACKS_OFF,
-	/* by virtqueue_enable_cb_delayed(), which may let some buffers pass */
+	/* by virtqueue_enable_cb_delayed(), which may skip some buffers */
 	CALLBACKS_DELAYED,
 };
 
-/* What there should be: only bytes, so that equal models have equal bytes */
+/* The expected state. It has no padding, so that equal models have equal bytes. */
 struct model {
-	/* with the device, in the order in which they were added */
+	/* held by the device, in the order in which they were added */
 	u8 held;
 	struct {
 		struct buf buf;
@@ -45,13 +45,13 @@ struct model {
 	u8 used;
 	struct {
 		struct buf buf;
-		/* one element is for this buffer and for the next */
+		/* this buffer is returned by the element of the next one */
 		u8 skipped;
 	} used_buf[MAX_RING];
 	u8 callbacks;
 	/* the last virtqueue_enable_cb_delayed() promised an interrupt */
 	u8 owed;
-	/* descriptors that were ever added */
+	/* descriptors added so far */
 	u16 added;
 };
 
@@ -61,14 +61,14 @@ struct world {
 	struct ring_device device;
 	struct model model;
 	unsigned int num;
-	/* how often a callback came */
+	/* number of callbacks */
 	unsigned int callbacks;
 	unsigned int notifications;
 };
 
 enum step_kind {
-	STEP_ADD,		/* a: pieces that are read, b: that are written */
-	STEP_USE,		/* a: in order: how many at once; otherwise: which */
+	STEP_ADD,		/* a: readable segments, b: writable ones */
+	STEP_USE,		/* a: in order, how many at once; otherwise, which one */
 	STEP_GET,
 	STEP_DISABLE_CB,
 	STEP_ENABLE_CB,
@@ -85,30 +85,30 @@ struct step {
 struct exploration {
 	struct layout layout;
 	unsigned int num;
-	/* add no more descriptors than these, in all */
+	/* total number of descriptors to add */
 	unsigned int max_added;
-	/* each buffer to read, to write, and mixed; not only one of these, as it comes */
+	/* try each buffer as readable, writable and mixed, and not only as one of these */
 	bool directions;
-	/* not in order: the device may use any buffer, not only the oldest */
+	/* out of order: the device may use any buffer, and not only the oldest one */
 	bool any_order;
-	/* also the steps that are about callbacks */
+	/* include the steps that enable and disable callbacks */
 	bool callbacks;
-	/* states are the same if their bytes are, not only if model and device are the same */
+	/* compare all bytes of a state, and not only model and device */
 	bool exact;
-	/* called in each state, which it may change; NULL, or what is wrong */
+	/* called in each state, which it may change. Returns NULL, or what is wrong. */
 	const char *(*at_state)(void);
 
-	/* how much was seen */
+	/* statistics */
 	unsigned long states;
 	unsigned long steps;
 };
 
 extern struct world world;
 
-/* A new virtqueue; false: virtio_ring.c made none */
+/* Make a virtqueue. Returns false if virtio_ring.c fails to. */
 bool world_init(const struct layout *layout, unsigned int num);
 
-/* All of it, to be put back */
+/* A copy of the whole state, to restore it */
 struct copy {
 	struct world world;
 	struct fake_copy fake;
@@ -117,29 +117,29 @@ struct copy {
 void world_save(struct copy *copy);
 void world_restore(const struct copy *copy);
 
-/* Do one step, if it is possible now, and check what came of it: NULL, or what is wrong. */
+/* Do one step if it is possible, and check the result. Returns NULL, or what is wrong. */
 const char *do_step(struct step step);
 
-/* Without the model: add a buffer; and what virtqueue_get_buf() returned, or -1 */
+/* Without the model: add a buffer, and get one. The latter returns its token or -1. */
 int world_add(const struct buf *buf);
 int token_of(const void *data);
 
-/* What the device finds is what the driver gave: NULL, or what is different. */
+/* Compare what the device finds with what the driver added. Returns NULL, or the difference. */
 const char *check_chain(const struct chain *chain, const struct buf *buf);
 
-/* Descriptors that neither the device nor the driver has to give back */
+/* Number of free descriptors */
 unsigned int free_descs(void);
 
-/* A buffer that could come next: of @pieces, of which the device reads @out */
+/* The next buffer to add, with @out readable and @in writable segments */
 struct buf new_buf(unsigned int out, unsigned int in);
 
-/* How long the piece of a buffer is, and where; what it takes, and what the device writes */
+/* Length and address of a segment; size of a buffer in descriptors; used length */
 u32 piece_len(unsigned int piece);
 void *piece_memory(unsigned int token, unsigned int piece);
 u32 writable(const struct buf *buf);
 u32 used_len(const struct buf *buf);
 
-/* Try everything. NULL, or what is wrong and how it came to be. */
+/* Explore all states. Returns NULL, or what is wrong and how to get there. */
 const char *explore(struct exploration *exploration);
 
 #endif /* RING_EXPLORE_H */

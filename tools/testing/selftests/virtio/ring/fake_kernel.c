@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the kernel is to virtio_ring.c: see fake_kernel.h.
+ * The kernel for virtio_ring.c: see fake_kernel.h.
  *
- * Memory comes from one array and from the same place in it each time, so that a copy of the array
- * is a copy of everything that virtio_ring.c knows.
+ * Memory is allocated from one array, in the same order each time, so that a copy of the array is a
+ * copy of the complete state of virtio_ring.c.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,10 +24,10 @@
 
 struct fake_kernel fake_kernel;
 
-/* tools/virtio's own kmalloc(), which is not used here, wants them */
+/* needed to link tools/virtio's own kmalloc(), which is not used here */
 void *__kmalloc_fake, *__kfree_ignore_start, *__kfree_ignore_end;
 
-/* Before each piece of memory */
+/* Header of each allocation */
 struct block {
 	u32 size;
 	bool used;
@@ -54,7 +54,7 @@ void *fake_memory(size_t *size)
 void fake_kernel_save(struct fake_copy *copy)
 {
 	if (memory_end > sizeof(copy->memory)) {
-		fprintf(stderr, "%zu bytes are too many for a copy\n", memory_end);
+		fprintf(stderr, "%zu bytes do not fit a copy\n", memory_end);
 		exit(1);
 	}
 	copy->kernel = fake_kernel;
@@ -73,7 +73,7 @@ void fake_kernel_restore(const struct fake_copy *copy)
 	memory_end = copy->size;
 }
 
-/* Whether this is the one that is to fail */
+/* Is this the call that has to fail? */
 static bool due(unsigned int *countdown)
 {
 	return *countdown && !--*countdown;
@@ -123,7 +123,7 @@ void fake_kfree(void *freed)
 	if (!freed)
 		return;
 	if ((char *)block < memory || (char *)freed >= memory + memory_end || !block->used) {
-		fprintf(stderr, "kfree() of what was not allocated\n");
+		fprintf(stderr, "kfree() of memory that is not allocated\n");
 		abort();
 	}
 	memset(freed, FREED, block->size);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the kernel is to virtio_ring.c: memory, the DMA API and a log. All of them can be looked
- * at, and what may fail fails when it is told to.
+ * The kernel for virtio_ring.c: memory, the DMA API and a log. Their state can be inspected, and
+ * allocations and mappings can be made to fail.
  */
 #ifndef RING_FAKE_KERNEL_H
 #define RING_FAKE_KERNEL_H
@@ -10,31 +10,31 @@
 #include <linux/kernel.h>
 
 struct fake_kernel {
-	/* The n-th allocation or mapping from now on fails; 0: none does */
+	/* Fail the n-th allocation or mapping from now on; 0: none */
 	unsigned int fail_kmalloc;
 	unsigned int fail_dma_map;
 
-	/* How many are allocated or mapped now */
+	/* Number of current allocations and mappings */
 	unsigned int allocated;
 	unsigned int mapped;
 
-	/* How often something was unmapped that was not mapped in this way */
+	/* Number of unmappings that did not match their mapping */
 	unsigned int wrong_unmaps;
 
-	/* dev_err(), and what it said last */
+	/* Number of calls of dev_err(), and its last message */
 	unsigned int messages;
 	char message[128];
 };
 
 extern struct fake_kernel fake_kernel;
 
-/* Nothing is allocated, mapped, said or about to fail any more. */
+/* Forget all allocations, mappings, messages and requested failures. */
 void fake_kernel_reset(void);
 
-/* All memory that was ever handed out since the reset: the state of whatever lives in it */
+/* All memory that was allocated since the reset */
 void *fake_memory(size_t *size);
 
-/* Everything, to be put back */
+/* A copy of everything, to restore it */
 #define FAKE_MAPPINGS 128
 
 struct fake_mapping {
@@ -53,7 +53,7 @@ struct fake_copy {
 void fake_kernel_save(struct fake_copy *copy);
 void fake_kernel_restore(const struct fake_copy *copy);
 
-/* What a device finds at a DMA address */
+/* Memory at a DMA address */
 void *fake_dma_memory(dma_addr_t addr);
 
 #endif /* RING_FAKE_KERNEL_H */

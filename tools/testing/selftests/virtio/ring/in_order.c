@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Upstream's tests in order: they call this for vring_new_virtqueue().
+ * Upstream's tests with in-order virtqueues: they call this instead of vring_new_virtqueue().
  *
- * Only the driver's side may hear of VIRTIO_F_IN_ORDER. vringh and vhost do not know it, and refuse
- * it, but use buffers in order all the same, one used element for each. There is nothing like this
- * for the packed ring: vring_new_virtqueue() makes none, and neither vringh nor vhost knows it.
+ * Only the driver's side is told about VIRTIO_F_IN_ORDER. vringh and upstream's vhost do not
+ * support it, and refuse it, but they use buffers in order nevertheless, with a used element for
+ * each. This is not possible for packed rings: vring_new_virtqueue() makes split ones only.
  */
 #include <linux/virtio.h>
 #include <linux/virtio_ring.h>
@@ -22,9 +22,9 @@ struct virtqueue *vring_new_virtqueue_in_order(unsigned int index, unsigned int 
 	struct vring vring;
 
 	/*
-	 * vringh_test --indirect makes its last virtqueue where its first was, and its device reads
-	 * the third entry there: it was 0 then, because the other driver takes the descriptor again
-	 * that it got back last. So it is if the memory is as new.
+	 * vringh_test --indirect reuses the memory of its first virtqueue for its last one, and its
+	 * device reads the third available entry. That is 0 out of order, because the driver always
+	 * reuses the descriptor that came back last. Clear it, so that it is 0 in order as well.
 	 */
 	vring_init(&vring, num, pages, vring_align);
 	memset(vring.avail->ring, 0, num * sizeof(vring.avail->ring[0]));

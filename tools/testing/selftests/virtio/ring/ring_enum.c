@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * virtio_ring.c at ring sizes 2 to 8, exhaustively: see explore.h
+ * Exhaustive tests of virtio_ring.c with rings of 2 to 8 descriptors: see explore.h
  *
- * The tests that are named kani_N carry over to a driver, to both layouts and to VIRTIO_F_IN_ORDER
- * what Firecracker proves of its split device queue with Kani (devices/virtio/queue.rs, mod
- * verification). What the device does there the driver does here: its add is their add_used, its
- * get is their pop.
+ * The tests kani_N transfer what Firecracker proves about its split device queue with Kani
+ * (devices/virtio/queue.rs, mod verification) to a driver, to both layouts and to in-order use. The
+ * driver takes the part of the device there: its add is their add_used, its get is their pop.
  *
  *  1 verify_spec_2_6_7_2			kani_1_notifies_as_specified
  *  2 verify_prepare_kick			kani_2_prepare_kick
@@ -27,10 +26,10 @@
  *
  * verify_read_from_iovec and verify_write_to_iovec copy data between buffers. A driver does not.
  *
- * How far: until RING_ENUM_LAPS times as many descriptors were added as the ring has, and one more
- * (2). Layouts without in-order, which this repository does not change, up to RING_ENUM_SIZE
- * descriptors (4): there the device may use buffers in any order, of which there are many. So are
- * the states of a split ring with EVENT_IDX, which ends there, too. RING_ENUM_SIZE=8 has all.
+ * Limits: histories end when RING_ENUM_LAPS (2) times the ring's size and one more descriptor have
+ * been added. Out-of-order layouts are tried up to RING_ENUM_SIZE (4) descriptors: they are not
+ * changed here, and the device may use buffers in any order, which leads to many states. A split
+ * ring with EVENT_IDX has many as well and is limited in the same way. RING_ENUM_SIZE=8 tries all.
  */
 #include <stdlib.h>
 #include "explore.h"
@@ -45,7 +44,7 @@ static unsigned int parameter(const char *name, unsigned int otherwise)
 	return value ? atoi(value) : otherwise;
 }
 
-/* The next size of ring that this layout may have, or 0 */
+/* The next larger ring size of this layout, or 0 */
 static unsigned int next_size(const struct layout *layout, unsigned int num, unsigned int max)
 {
 	unsigned int most = layout->in_order ? MAX_RING : parameter("RING_ENUM_SIZE", 4);
@@ -78,13 +77,13 @@ FIXTURE_TEARDOWN(ring)
 {
 }
 
-/* What do_explore() is told besides layout and size */
+/* Options of do_explore() */
 #define CALLBACKS 1
 #define EXACT 2
 
 static unsigned long states;
 
-/* NULL, or what is wrong at any size up to @max */
+/* Explore all sizes up to @max. Returns NULL, or what is wrong. */
 static const char *do_explore(struct layout layout, unsigned int max, unsigned int flags,
 			      const char *(*at_state)(void))
 {
@@ -120,8 +119,8 @@ static const char *do_explore(struct layout layout, unsigned int max, unsigned i
 } while (0)
 
 /*
- * In lockstep with the model. Bytes that no one should look at, such as what is left of a former
- * chain, make states differ only in the first of these: then every history is tried.
+ * In lockstep with the model. The first test compares all bytes of a state, including those that
+ * nobody should look at, such as remains of an earlier chain: so it tries every history.
  */
 TEST_F_TIMEOUT(ring, every_history, TIMEOUT)
 {
@@ -180,7 +179,7 @@ static const char *pump(unsigned int n)
 		wrong = do_step(step);
 		if (wrong)
 			return wrong;
-		/* it counts what is to be added, not all laps */
+		/* it limits what is added, and must not count these laps */
 		world.model.added %= TOKENS;
 	}
 	return NULL;
@@ -198,7 +197,7 @@ static const char *add_unkicked(unsigned int n)
 	return NULL;
 }
 
-/* Where the device says that it waits for a buffer */
+/* Set the event at which the device wants a kick. */
 static void wait_for(u16 position)
 {
 	if (world.device.layout.packed) {
@@ -210,8 +209,8 @@ static void wait_for(u16 position)
 }
 
 /*
- * After @n buffers, which came at @old: a kick if and only if the device waits for one of them. All
- * positions that there are.
+ * @n buffers were added at @old: there must be a kick if and only if the device waits for one of
+ * them. Tries all positions.
  */
 static const char *check_windows(u16 old, unsigned int n)
 {
@@ -277,7 +276,7 @@ TEST_F_TIMEOUT(ring, kani_2_prepare_kick, TIMEOUT)
 	} else {
 		for (num = 2; num <= 4; num *= 2) {
 			ASSERT_EQ(NULL, check_kicks_from(&self->layout, num, 1));
-			/* where the index wraps */
+			/* where the index overflows */
 			ASSERT_EQ(NULL, check_kicks_from(&self->layout, num, (1 << 16) - 2));
 		}
 	}
@@ -288,7 +287,7 @@ TEST_F_TIMEOUT(ring, kani_1_notifies_as_specified, TIMEOUT)
 	unsigned int start;
 
 	for (start = 0; start <= 8; start++) {
-		/* without the feature: unless told not to */
+		/* without the feature: kicks, unless disabled */
 		self->layout.event_idx = false;
 		ASSERT_TRUE(world_init(&self->layout, 4));
 		ASSERT_EQ(NULL, pump(start));
@@ -299,7 +298,7 @@ TEST_F_TIMEOUT(ring, kani_1_notifies_as_specified, TIMEOUT)
 		ASSERT_EQ(NULL, add_unkicked(1));
 		ASSERT_FALSE(virtqueue_kick_prepare(world.vq));
 
-		/* with it: where the last buffer was added */
+		/* with it: a kick at the last buffer that was added */
 		self->layout.event_idx = true;
 		ASSERT_TRUE(world_init(&self->layout, 4));
 		ASSERT_EQ(NULL, pump(start));
@@ -310,7 +309,7 @@ TEST_F_TIMEOUT(ring, kani_1_notifies_as_specified, TIMEOUT)
 	}
 }
 
-/* Where the driver adds next, as it tells devices with VIRTIO_F_NOTIFICATION_DATA */
+/* The driver's next position, as VIRTIO_F_NOTIFICATION_DATA passes it to devices */
 static u16 driver_position(void)
 {
 	return vring_notification_data(world.vq) >> 16;
@@ -399,7 +398,7 @@ TEST_F_TIMEOUT(ring, kani_5_initialize, TIMEOUT)
 	}
 }
 
-/* What the driver has to leave as it is */
+/* Memory that the driver must not change */
 struct forbidden {
 	struct range {
 		const char *first;
@@ -408,7 +407,7 @@ struct forbidden {
 	} range[2];
 };
 
-/* From the end of what was asked for to that of its page: zero, and to stay so */
+/* The rest of the last page of an allocation, which must stay zero */
 static struct range rest_of_page(const void *first, size_t size)
 {
 	return (struct range){ (const char *)first + size, -size % PAGE_SIZE };
@@ -487,7 +486,7 @@ static const char *event_is_position(void)
 		return "the position is not where the device writes next";
 	if (!world.model.held)
 		return NULL;
-	/* The driver may ask later, with what it was given before */
+	/* The driver may poll later, with the opaque value that it got before. */
 	device_write_used(&world.device, world.model.held_buf[0].id, 0, 1,
 			  world.model.held_buf[0].buf.descs);
 	return virtqueue_poll(world.vq, position) ? NULL :
@@ -523,7 +522,7 @@ TEST_F_TIMEOUT(ring, kani_12_get, TIMEOUT)
 	EXPECT_RIGHT(do_explore(self->layout, 6, 0, get_moves_by_one));
 }
 
-/* The device has everything used, and the driver takes it. */
+/* The device uses everything, and the driver takes it back. */
 static const char *drain(void)
 {
 	const char *wrong = NULL;
@@ -535,7 +534,7 @@ static const char *drain(void)
 	return wrong;
 }
 
-/* A buffer of @pieces was not added: all that can come next is as if nobody had tried. */
+/* Adding a buffer of @pieces segments failed: everything continues as if it had not been tried. */
 static const char *goes_on(unsigned int pieces)
 {
 	static struct copy copy;
@@ -556,7 +555,7 @@ static const char *goes_on(unsigned int pieces)
 	return NULL;
 }
 
-/* @countdown: what is to fail, at each of its calls in turn */
+/* Let each call in turn fail that @countdown counts. */
 static const char *fail_each(unsigned int *countdown)
 {
 	static struct copy copy;
@@ -564,7 +563,7 @@ static const char *fail_each(unsigned int *countdown)
 
 	world_save(&copy);
 	for (pieces = 1; pieces <= free_descs(); pieces++) {
-		/* all pieces and a table */
+		/* all segments and a table */
 		for (n = 1; n <= pieces + 1; n++) {
 			struct buf buf = new_buf(1, pieces - 1);
 			unsigned int mapped = fake_kernel.mapped;
@@ -576,13 +575,13 @@ static const char *fail_each(unsigned int *countdown)
 			*countdown = n;
 			err = world_add(&buf);
 			if (!err && *countdown) {
-				/* there were not so many calls */
+				/* there were fewer calls */
 				world_restore(&copy);
 				break;
 			}
 			*countdown = 0;
 			if (!err) {
-				/* without a table it takes as many descriptors as pieces */
+				/* without a table, it takes a descriptor for each segment */
 				buf.descs = pieces;
 				wrong = device_take(&world.device, &chain);
 				if (!wrong)
@@ -638,7 +637,7 @@ TEST_F_TIMEOUT(ring, kani_14_enable_cb, TIMEOUT)
 	EXPECT_RIGHT(do_explore(self->layout, 5, CALLBACKS, enable_cb_sees_all));
 }
 
-/* The buffer that is the @i-th oldest of all that are outstanding, in order */
+/* The @i-th oldest of all outstanding buffers, in order */
 static const struct buf *outstanding(unsigned int i)
 {
 	const struct model *model = &world.model;
@@ -647,7 +646,7 @@ static const struct buf *outstanding(unsigned int i)
 				 &model->held_buf[i - model->used].buf;
 }
 
-/* The lie was found out: said once, and nothing goes any more. */
+/* The bogus element was detected: logged once, and the virtqueue is broken. */
 static const char *check_broken(void)
 {
 	struct buf buf = new_buf(1, 0);
@@ -667,9 +666,9 @@ static const char *check_broken(void)
 #define LIE_LEN 77
 
 /*
- * The device writes an element with @id, and moves its index by @moves, of which only split rings
- * know. The driver takes what it gets. It must be all that the device may return in this way, or
- * the virtqueue is broken; and never is there a buffer twice, or one more than are outstanding.
+ * The device writes an element with @id and, if the ring is split, moves its index by @moves. The
+ * driver takes what it gets: either exactly what such an element may return, or the virtqueue
+ * breaks. It never gets a buffer twice, nor more buffers than are outstanding.
  */
 static const char *try_lie(u32 id, u16 moves)
 {
@@ -697,11 +696,11 @@ static const char *try_lie(u32 id, u16 moves)
 	if (!packed && !moves)
 		return got == model->used && !virtqueue_is_broken(world.vq) ? NULL :
 			"an element is believed that the index does not expose";
-	/* split: back to what was not taken yet, or to what was in the lap before */
+	/* split: back to buffers that have not been taken, or into the lap before */
 	if (!packed && ((u16)(model->used + moves) <= model->used ||
 			(!in_order && moves > model->held)))
 		return virtqueue_is_broken(world.vq) ? check_broken() : NULL;
-	/* split: perhaps before what is true is taken, because the index is read once for all */
+	/* split: perhaps before the correct elements are taken, as the index is read once */
 	if (!packed && moves > model->held)
 		return check_broken();
 
@@ -712,7 +711,7 @@ static const char *try_lie(u32 id, u16 moves)
 	if (last == model->held || (!packed && in_order && last >= moves))
 		return got == model->used ? check_broken() : "a buffer is returned by a lie";
 
-	/* not a lie, as far as it goes; then there may be elements of the lap before */
+	/* a correct element, perhaps followed by elements of the lap before */
 	if (packed || moves == (in_order ? last + 1 : 1)) {
 		if (virtqueue_is_broken(world.vq))
 			return "the truth is taken for a lie";
@@ -737,7 +736,7 @@ static const char *no_lie_is_believed(void)
 	static struct copy copy;
 	unsigned int i, k;
 
-	/* There must be room for it beside what is true */
+	/* There must be room for it in addition to the correct elements. */
 	for (i = 0, k = 0; i < world.model.used; i++)
 		k += packed ? world.model.used_buf[i].buf.descs : 1;
 	if (k == world.num)
@@ -764,7 +763,7 @@ TEST_F_TIMEOUT(ring, kani_15_checks_ids, TIMEOUT)
 	EXPECT_RIGHT(do_explore(self->layout, variant->packed ? 6 : 4, 0, no_lie_is_believed));
 }
 
-/* Buffers that the driver was given back */
+/* Number of buffers that the driver got back */
 static unsigned int recycled;
 static const char *recycled_wrong;
 
@@ -825,7 +824,7 @@ static const struct virtio_config_ops config = {
 	.enable_vq_after_reset = accept,
 };
 
-/* The virtqueue is as a new one. */
+/* The virtqueue is as good as new. */
 static const char *starts_anew(void)
 {
 	const struct layout layout = world.device.layout;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a buffer costs in virtio_ring.c: the program that ring_perf.sh runs under valgrind
+ * The cost of a buffer in virtio_ring.c: the program that ring_perf.sh runs under valgrind
  *
- * A driver that works as one with NAPI does: it adds a batch of buffers and kicks once; the device
- * uses them and raises one interrupt, which turns the callbacks off; the driver takes buffers until
- * there are no more, and turns callbacks on again. VIRTIO_RING_F_EVENT_IDX is on, indirect
- * descriptors and the DMA API are off.
+ * The driver works as one with NAPI does. It adds a batch of buffers and kicks once. The device
+ * uses them and raises one interrupt, which disables callbacks. The driver then takes buffers until
+ * there are none left, and enables callbacks again. VIRTIO_RING_F_EVENT_IDX is negotiated; indirect
+ * descriptors and the DMA API are not used.
  *
- * Only what is said to be measured is: with callgrind its collection is turned on there, and for
- * lackey, which shows all accesses to memory, one to a mark of its own comes before and after.
+ * Only the operation under test is counted: callgrind's collection is enabled for it, and for
+ * lackey, which traces all accesses to memory, it is enclosed in accesses to marks.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@
 #define MAX_BATCH 32
 #define ALIGN 64
 
-/* As many buffers as let every ring come to where it was, whatever batch and chain */
+/* A number of buffers after which every ring is where it began, for all batches and chains */
 #define BUFFERS RING_SIZE
 
 enum op {
@@ -37,9 +37,9 @@ struct load {
 	const char *name;
 	unsigned int batch;
 	unsigned int pieces;
-	/* in order, and the device writes an element for each buffer nevertheless */
+	/* in order, but the device writes an element for each buffer */
 	bool unbatched;
-	/* callbacks stay on, as in a driver without NAPI: each get asks for the next interrupt */
+	/* callbacks stay enabled, as without NAPI: each get asks for the next interrupt */
 	bool armed;
 };
 
@@ -50,8 +50,7 @@ static struct scatterlist sg[MAX_PIECES];
 static char buffers[MAX_BATCH][64];
 
 /*
- * What is looked for in the trace: where a load begins, and between which marks accesses are to be
- * counted.
+ * Marks in the trace: the beginning of a load, and the beginning and end of what has to be counted
  */
 static int load_mark, begin_mark, end_mark;
 
@@ -121,7 +120,7 @@ static void get(const struct load *load)
 
 	for (i = 0; i < load->batch; i++) {
 		if (virtqueue_get_buf(vq, &len) != buffers[i]) {
-			fprintf(stderr, "%s: not the buffer that was expected\n", load->name);
+			fprintf(stderr, "%s: unexpected buffer\n", load->name);
 			exit(1);
 		}
 	}
@@ -132,14 +131,14 @@ static void finish(void)
 	unsigned int len;
 
 	if (virtqueue_get_buf(vq, &len)) {
-		fprintf(stderr, "a buffer too many\n");
+		fprintf(stderr, "one buffer too many\n");
 		exit(1);
 	}
 	if (!armed)
 		virtqueue_poll(vq, virtqueue_enable_cb_prepare(vq));
 }
 
-/* Measure @op, or nothing if there is no such one. */
+/* Measure @op, or nothing if there is no such operation. */
 static void run(const struct load *load, enum op op, unsigned int num)
 {
 	unsigned int n;
@@ -175,7 +174,7 @@ static void show_range(const char *what, const void *first, size_t size)
 	printf("%s %08lx %08lx\n", what, (unsigned long)first, (unsigned long)first + size);
 }
 
-/* For the trace: where the accesses that count are */
+/* Print the addresses of the accesses that count, for the trace. */
 static void show_rings(void)
 {
 	if (device.layout.packed) {
@@ -207,7 +206,7 @@ static void measure(const struct load *load, enum op op)
 	vq = vring_create_virtqueue(0, RING_SIZE, ALIGN, &vdev, true, false, false, notify,
 				    callback, "ring_perf");
 	if (!vq) {
-		fprintf(stderr, "%s: no virtqueue\n", load->name);
+		fprintf(stderr, "%s: cannot make the virtqueue\n", load->name);
 		exit(1);
 	}
 	device_init(&device, &load->layout, vq);
@@ -221,14 +220,14 @@ static void measure(const struct load *load, enum op op)
 	show_rings();
 
 	mark(&load_mark);
-	/* The first batch is not like the others: callbacks were never turned off */
+	/* The first batch differs: callbacks were never disabled before */
 	run(load, OPS, load->batch);
 	run(load, op, BUFFERS);
 	CALLGRIND_DUMP_STATS_AT(name);
 	vring_del_virtqueue(vq);
 }
 
-/* The loads of a layout: batches of one and of many, and many that the device does not batch */
+/* The loads of a layout: single buffers, batches, and batches that the device does not batch */
 static void measure_layout(const char *name, const struct layout *layout)
 {
 	static const struct load loads[] = {
@@ -255,7 +254,7 @@ static void measure_layout(const char *name, const struct layout *layout)
 	}
 }
 
-/* With an argument: only the layouts that a virtio_ring.c without the hooks has */
+/* With an argument: only the layouts of virtio_ring.c without the hooks */
 int main(int argc, char *argv[])
 {
 	static const struct layout split = { .event_idx = true };

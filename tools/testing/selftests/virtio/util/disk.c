@@ -53,7 +53,7 @@ void disk_close(struct disk *disk)
 	close(disk->fd);
 }
 
-/* Every word says where it belongs. */
+/* Every word contains its position. */
 static uint64_t word(unsigned int sector, uint32_t generation, unsigned int i)
 {
 	if (!generation)
@@ -88,7 +88,7 @@ static int one_request(struct worker *worker, bool write)
 	unsigned int first = worker->first + rand_r(&worker->seed) % (worker->sectors - sectors);
 	off_t offset = (off_t)first * DISK_SECTOR;
 	ssize_t length = sectors * DISK_SECTOR, done;
-	/* Anywhere in the first page, so that requests have elements of many sizes */
+	/* Anywhere in the first page, so that requests have segments of many sizes */
 	uint32_t generation;
 	uint64_t *data = worker->data + rand_r(&worker->seed) % (ALIGNMENT / DISK_SECTOR) * WORDS;
 
@@ -118,7 +118,7 @@ static void *work(void *argument)
 	struct worker *worker = argument;
 
 	for (unsigned int i = 0; i < worker->rounds; i++) {
-		/* A read now and then, or of nothing but zeroes at first */
+		/* Sometimes a read, which at first returns only zeroes */
 		worker->result = one_request(worker, rand_r(&worker->seed) % 5 < 3);
 		if (worker->result)
 			break;
@@ -178,13 +178,13 @@ int disk_work_until(struct disk *disk, unsigned int workers, unsigned int most,
 	struct crew crew;
 	int result = start(&crew, disk, workers, FOR_EVER, most);
 
-	/* so that all are at work */
+	/* so that all threads are at work */
 	nanosleep(&(struct timespec) { .tv_nsec = 200000000 }, NULL);
 	__atomic_store_n(&disk->removed, true, __ATOMIC_RELAXED);
 	if (remove(argument))
 		result = complain("removal", "failed");
 	if (finish(&crew) != workers)
-		result = complain("removal", "not all saw it");
+		result = complain("removal", "not all threads noticed it");
 	return result;
 }
 
@@ -202,7 +202,7 @@ int disk_compare(const struct disk *disk, const char *path)
 		count = disk->sectors - i < COMPARED ? disk->sectors - i : COMPARED;
 		length = count * DISK_SECTOR;
 		if (pread(fd, data, length, (off_t)i * DISK_SECTOR) != length)
-			result = complain(path, "short");
+			result = complain(path, "too short");
 		else
 			result = check(disk, data, i, count);
 	}

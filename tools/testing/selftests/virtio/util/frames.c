@@ -17,7 +17,7 @@
 #define ETHERTYPE	0x88b5		/* for experiments */
 #define BURST		256
 #define CHUNK		32
-#define PATTERN		4096		/* a frame's data begins somewhere in so many bytes */
+#define PATTERN		4096		/* the data of frames is a part of this many bytes */
 #define TIMEOUT_S	5
 #define QUIET_MS	300
 
@@ -65,7 +65,7 @@ static int open_interface(const char *name)
 	struct timeval timeout = { .tv_sec = TIMEOUT_S };
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), size = 32 << 20, one = 1;
 
-	/* Both sides are in one machine: what is sent here must not be received here */
+	/* Both sides are on one machine: do not receive what is sent here. */
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) ||
@@ -104,7 +104,7 @@ static size_t size_of(uint32_t number, size_t least, size_t most)
 	return least + number % (most - least + 1);
 }
 
-/* To all: the receiver has to have no address of its own */
+/* Broadcast, so that the receiver needs no address */
 static void make(struct frame *frame, uint32_t number, size_t size)
 {
 	memset(frame->ethernet.h_dest, 0xff, ETH_ALEN);
@@ -120,7 +120,7 @@ static int check(const struct frame *frame, size_t length, uint32_t number, size
 	if (length == size && frame->number == number && frame->size == size &&
 	    !memcmp(frame->data, data_of(number), size - FRAME_HEADER))
 		return 0;
-	fprintf(stderr, "# frame %u of %zu bytes: got %zu bytes, it says number %u, size %u%s\n",
+	fprintf(stderr, "# frame %u of %zu bytes: got %zu bytes with number %u, size %u%s\n",
 		number, size, length, frame->number, frame->size,
 		length == size && frame->number == number ? ", other data" : "");
 	return -1;
@@ -169,7 +169,7 @@ static int receive_frames(struct frames *frames, size_t least, size_t most)
 			prepare(i, sizeof(frame[i]));
 		done = recvmmsg(frames->to, messages, chunk, MSG_WAITFORONE, NULL);
 		if (done < 0) {
-			fprintf(stderr, "# frame %u of %u did not come\n", frames->received,
+			fprintf(stderr, "# frame %u of %u has not arrived\n", frames->received,
 				frames->sent);
 			return complain("receive");
 		}
@@ -191,7 +191,7 @@ int frames_pass(struct frames *frames, uint32_t count, unsigned int burst, size_
 
 	if (burst > BURST) {
 		errno = EINVAL;
-		return complain("a burst");
+		return complain("burst too large");
 	}
 	while (count) {
 		unsigned int now = count < burst ? count : burst;
@@ -200,10 +200,10 @@ int frames_pass(struct frames *frames, uint32_t count, unsigned int burst, size_
 			return -1;
 		count -= now;
 	}
-	/* and none twice */
+	/* and none must come twice */
 	if (recv(frames->to, &one_more, sizeof(one_more), MSG_DONTWAIT) >= 0) {
 		errno = EEXIST;
-		return complain("one frame too many");
+		return complain("unexpected frame");
 	}
 	return 0;
 }

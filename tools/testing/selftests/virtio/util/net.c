@@ -12,7 +12,7 @@
 #include "sysfs.h"
 
 #define TAP		"vdusetap"
-/* Room for a VLAN tag is in the driver's buffers */
+/* The driver's buffers have room for a VLAN tag. */
 #define MTU		1504
 #define BIG_MTU		9000
 #define REMOVE_AFTER_US	300000
@@ -29,7 +29,7 @@ static int start_traffic(struct net *net)
 
 	if (path_match(net->interface, sizeof(net->interface),
 		       "/sys/bus/virtio/devices/%s/net/*", net->task.virtio))
-		return complain(net, "the driver has no interface for it");
+		return complain(net, "the driver has not created an interface");
 	if (interface_up(net->interface, mtu) || interface_up(TAP, mtu))
 		return -1;
 	return frames_open(&net->rx, TAP, net->interface) ||
@@ -82,7 +82,7 @@ static int check_queue(const struct net *net, unsigned int index)
 	struct queue_statistics is;
 
 	if (virtio_queue_statistics(net->task.virtio, index, &is))
-		return complain(net, "no statistics of a queue");
+		return complain(net, "no statistics for a queue");
 	if (is.packed == kind->packed && is.in_order == kind->in_order &&
 	    is.size == (kind->queue_size ?: RING_SIZE))
 		return 0;
@@ -138,7 +138,7 @@ static int unbind_and_bind(struct net *net)
 
 	if (file_write(virtio, "/sys/bus/virtio/drivers/virtio_net/unbind") ||
 	    file_write(virtio, "/sys/bus/virtio/drivers/virtio_net/bind"))
-		return complain(net, "the driver does not go and come");
+		return complain(net, "the driver cannot be unbound and bound");
 	end_traffic(net);
 	return start_traffic(net);
 }
@@ -175,7 +175,7 @@ int net_remove(struct net *net)
 	for (unsigned int i = RX; i <= TX; i++) {
 		kill(pids[i], SIGKILL);
 		if (waitpid(pids[i], NULL, 0) != pids[i])
-			return complain(net, "a process that floods is not there");
+			return complain(net, "cannot start the flooding process");
 	}
 	frames_settle(&net->rx);
 	frames_settle(&net->tx);

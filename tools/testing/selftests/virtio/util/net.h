@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The virtio-net driver on a device task whose other end is a tap */
+/* The virtio-net driver on a device whose other side is a tap device */
 #ifndef VIRTIO_TEST_NET_H
 #define VIRTIO_TEST_NET_H
 
@@ -9,7 +9,7 @@
 /* The queues */
 enum { RX, TX };
 
-/* A frame that fills the driver's buffer to the last byte, without mergeable buffers */
+/* Without mergeable buffers, this frame fills the driver's buffer completely. */
 #define FULL_FRAME	(14 + 1504)
 
 struct net {
@@ -19,25 +19,25 @@ struct net {
 	struct frames rx, tx;	/* as the driver sees them */
 };
 
-/* With a device of type @type. All return 0 or, having said why, -1. */
+/* Start with a device of type @type. All functions print a message and return -1 on failure. */
 int net_start(struct net *net, const struct ring_kind *kind, const char *type);
 
-/* Nothing if that failed */
+/* Does nothing if net_start() failed. */
 int net_stop(struct net *net);
 
-/* What was offered, the driver took, and the kernel says so. */
+/* The driver has accepted what was offered, and the kernel reports that. */
 int net_check_negotiated(const struct net *net);
 
-/* As frames_pass(), with the driver's reception first, then its transmission. */
+/* frames_pass() in both directions, the driver's reception first */
 int net_pass(struct net *net, uint32_t count, unsigned int burst, size_t least, size_t most);
 
-/* All sizes there are, in bursts of different lengths; fewer of them with mergeable buffers. */
+/* All frame sizes, in bursts of different lengths; fewer of them with mergeable buffers. */
 int net_pass_sizes(struct net *net);
 
-/* The driver goes while frames are on their way in both directions, and comes back. */
+/* Remove the driver while frames are on their way in both directions, and bring it back. */
 int net_remove(struct net *net);
 
-/* Both ways at the same time, large ones if there are, and @meanwhile until they are through */
+/* Pass frames in both directions, large ones if possible; call @meanwhile until all are there. */
 int net_pass_while(struct net *net, uint32_t count, unsigned int burst,
 		   int (*meanwhile)(struct task *task));
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The kinds of virtqueue that the tests of a fixture are run with. Its variants must have
- * a struct ring_kind "kind"; RING_KINDS_OF is its name.
+ * Variants of a fixture, one for each kind of virtqueue that its tests are to run with. The
+ * variant must have a struct ring_kind "kind". RING_KINDS_OF is the name of the fixture.
  *
- * In order, the device returns as many buffers as it may with a used element; a "single"
- * one does not. A "plain" one has neither indirect tables nor event indexes. An "odd" one
- * has a size that is not a power of two, as packed ones may.
+ * In order, the device returns as many buffers with a used element as possible, except for
+ * "single". "plain" has neither indirect tables nor event indices. "odd" has a size that is
+ * not a power of two, which is allowed for packed rings.
  */
 #include "task.h"
 

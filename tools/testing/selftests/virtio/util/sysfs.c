@@ -136,7 +136,7 @@ int load_modules(const char *names)
 
 bool virtio_knows_in_order(void)
 {
-	/* Its parameters are there when it is loaded, or built in */
+	/* The parameters exist only if it is loaded or built in. */
 	load_modules("virtio_ring");
 	return !access(IN_ORDER_PARAMETER, F_OK);
 }

@@ -36,7 +36,7 @@ static void sleep_ms(unsigned int ms)
 	nanosleep(&(struct timespec) { .tv_nsec = ms * 1000000L }, NULL);
 }
 
-/* The task's stderr from @offset on; returns its length. */
+/* Read the task's stderr from @offset on. Returns the length. */
 static size_t read_log(const struct task *task, off_t offset, char *text)
 {
 	ssize_t length = pread(task->log, text, LOG_SIZE - 1, offset);
@@ -58,7 +58,7 @@ static void show_log(const struct task *task)
 			fprintf(stderr, "# vduse_task: %s\n", line);
 }
 
-/* Wait until the log, from @offset on, has @count times @what. */
+/* Wait until the log contains @what @count times, from @offset on. */
 static int wait_log(const struct task *task, off_t offset, const char *what, unsigned int count)
 {
 	char text[LOG_SIZE];
@@ -76,7 +76,7 @@ static int wait_log(const struct task *task, off_t offset, const char *what, uns
 		sleep_ms(5);
 	}
 	show_log(task);
-	return complain(task, "the task does not say what it should");
+	return complain(task, "the expected line is missing in the output of the task");
 }
 
 static void execute(const struct task *task, const struct ring_kind *kind, const char *type,
@@ -121,7 +121,7 @@ static void execute(const struct task *task, const struct ring_kind *kind, const
 	_exit(127);
 }
 
-/* A test that failed may have left its device, whose task is dead. */
+/* A failed test may have left its device behind, without its task. */
 static void detach_others(void)
 {
 	struct dirent *entry;
@@ -140,7 +140,7 @@ int task_start(struct task *task, const struct ring_kind *kind, const char *type
 	memset(task, 0, sizeof(*task));
 	snprintf(task->name, sizeof(task->name), "%s%d", type, getpid());
 	if (load_modules("vduse virtio_vdpa virtio_blk virtio_net tun"))
-		return complain(task, "the modules do not load");
+		return complain(task, "cannot load the modules");
 	detach_others();
 	task->log = memfd_create("vduse_task", MFD_CLOEXEC);
 	if (task->log < 0 || fcntl(task->log, F_SETFL, O_APPEND))
@@ -169,7 +169,7 @@ int task_attach(struct task *task)
 		return complain(task, strerror(-error));
 	if (path_match(task->virtio, sizeof(task->virtio),
 		       "/sys/bus/vdpa/devices/%s/virtio[0-9]*", task->name))
-		return complain(task, "there is no virtio device for it");
+		return complain(task, "no virtio device has appeared");
 	return 0;
 }
 
@@ -196,7 +196,7 @@ static int parse(const char *line, struct task_report *report)
 	return 0;
 }
 
-/* The task's answer to a signal: @count lines that end with @end */
+/* Send a signal and wait for the task's answer: @count lines that end with @end. */
 static int ask(struct task *task, int signal, const char *end, unsigned int count, char *text)
 {
 	off_t offset = lseek(task->log, 0, SEEK_END);
@@ -226,7 +226,7 @@ int task_report(struct task *task, unsigned int queues, struct task_report *repo
 		return -1;
 	for (unsigned int i = 0; i < queues; i++)
 		if (parse(take_line(task, &rest), &reports[i]))
-			return complain(task, "a report that is none");
+			return complain(task, "malformed report");
 	return 0;
 }
 
@@ -242,7 +242,7 @@ int task_vhost_report(struct task *task, unsigned int queues, struct vhost_repor
 
 		if (sscanf(take_line(task, &rest), VHOST_REPORT, &index, &report->size,
 			   &report->base, &report->interrupts, &report->misses) != 5)
-			return complain(task, "a report that is none");
+			return complain(task, "malformed report");
 	}
 	return 0;
 }

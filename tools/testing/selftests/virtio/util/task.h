@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A vduse_task in a process of its own, and the kernel's device for it */
+/* A vduse_task in its own process, and the kernel's device for it */
 #ifndef VIRTIO_TEST_TASK_H
 #define VIRTIO_TEST_TASK_H
 
@@ -25,14 +25,14 @@ struct task {
 	char virtio[32];		/* such as "virtio0"; empty if it is not attached */
 };
 
-/* What the device task says of a queue */
+/* What the device task reports about a queue */
 struct task_report {
 	bool packed, in_order;
 	unsigned int size, largest_batch;
 	unsigned long buffers, elements, notified, suppressed, kicks;
 };
 
-/* And if vhost works on it */
+/* The same if vhost works on the queue */
 struct vhost_report {
 	unsigned int size;
 	uint32_t base;			/* VHOST_GET_VRING_BASE */
@@ -40,8 +40,8 @@ struct vhost_report {
 };
 
 /*
- * Start the program next to ours with a device of type @type on @backend, and attach it.
- * All return 0 or, having said why, -1.
+ * Start vduse_task, which is next to this program, with a device of type @type on @backend, and
+ * attach it. All functions print a message and return -1 on failure, else 0.
  */
 int task_start(struct task *task, const struct ring_kind *kind, const char *type,
 	       const char *backend);
@@ -50,10 +50,10 @@ int task_detach(struct task *task);
 int task_report(struct task *task, unsigned int queues, struct task_report *reports);
 int task_vhost_report(struct task *task, unsigned int queues, struct vhost_report *reports);
 
-/* The driver's memory is somewhere else to vhost from now on. */
+/* Let vhost see the driver's memory at other addresses from now on. */
 int task_move(struct task *task);
 
-/* Detach and end it. Also -1 if the task found fault with the driver. */
+/* Detach the device and end the task. Returns -1 also if the task complained about the driver. */
 int task_stop(struct task *task);
 
 #endif

@@ -36,7 +36,7 @@ static void add_string(struct message *message, uint16_t type, const char *value
 				    NLA_ALIGN(attribute->nla_len);
 }
 
-/* The id of a family, in the answer to CTRL_CMD_GETFAMILY */
+/* ID of the family in the answer to CTRL_CMD_GETFAMILY */
 static int family_id(const struct nlmsghdr *header)
 {
 	const char *end = (const char *)header + header->nlmsg_len;
@@ -52,7 +52,7 @@ static int family_id(const struct nlmsghdr *header)
 	return -ENOENT;
 }
 
-/* Returns the id of a family if the answer has one, or 0, or a negative errno. */
+/* Returns the ID of the family if the answer has one, 0 if not, or a negative errno. */
 static int ask(int fd, const struct message *message)
 {
 	struct nlmsghdr answer[8192 / sizeof(struct nlmsghdr)];

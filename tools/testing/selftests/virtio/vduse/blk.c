@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* virtio-blk on a file: requests are served one after the other, in their order */
+/* virtio-blk on a file, which serves requests one at a time and in order */
 #include <endian.h>
 #include <err.h>
 #include <errno.h>
@@ -35,7 +35,7 @@ static void blk_open(struct device *device, const char *path)
 	if (blk->fd < 0 || fstat(blk->fd, &stat))
 		err(1, "%s", path);
 	blk->sectors = stat.st_size >> SECTOR_SHIFT;
-	/* Header and status have to be in the ring too if it is without indirect tables */
+	/* Without indirect tables, header and status take descriptors of the ring as well. */
 	if (segments > device->queue_size - 2)
 		segments = device->queue_size - 2;
 	blk->config.capacity = htole64(blk->sectors);
@@ -47,8 +47,8 @@ static void blk_open(struct device *device, const char *path)
 }
 
 /*
- * Moves the data of @iov: true if it was all of it. What is in the file now, not what
- * was when we opened it, decides: a test cuts it off to see requests fail.
+ * Transfer the data of @iov. Returns false if the file is too short, which is checked each time,
+ * because a test truncates the file to let requests fail.
  */
 static bool transfer(struct blk *blk, bool write, struct iovec *iov, unsigned int count,
 		     uint64_t sector)
@@ -79,7 +79,7 @@ static bool transfer(struct blk *blk, bool write, struct iovec *iov, unsigned in
 	return true;
 }
 
-/* Returns how many bytes from the start of the writable part were written. */
+/* Returns the number of bytes written, from the start of the writable part. */
 static size_t serve_request(struct blk *blk, struct ring_buffer *buffer)
 {
 	struct iovec *in = &buffer->iov[buffer->num_out], data[RING_MAX_IOV];
@@ -123,7 +123,7 @@ static size_t serve_request(struct blk *blk, struct ring_buffer *buffer)
 	}
 
 	iov_write(in, buffer->num_in, room, &status, sizeof(status));
-	/* The status is the last byte: it counts if all before it was written */
+	/* The status is the last byte. It counts only if everything before it was written. */
 	return written == room ? written + 1 : written;
 }
 

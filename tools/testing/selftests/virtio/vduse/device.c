@@ -119,7 +119,7 @@ void device_interrupt(struct device *device, unsigned int index)
 	queue->interrupt = !vduse_interrupt(&device->vduse, index);
 }
 
-/* Again, where that was too early; returns how long to sleep at most: -1 for ever */
+/* Retry interrupts that came too early. Returns how long to sleep; -1: no limit. */
 static int interrupt_again(struct device *device)
 {
 	int patience = -1;
@@ -152,7 +152,7 @@ static int signal_file(void)
 	return fd;
 }
 
-/* Returns false at the end. */
+/* Returns false if the task has to end. */
 static bool take_signal(struct device *device, int fd)
 {
 	struct signalfd_siginfo info;
@@ -203,10 +203,10 @@ int device_run(struct device *device)
 		if (poll(fds, WORKER + files, patience) < 0 && errno != EINTR)
 			err(1, "poll");
 		if (fds[MESSAGE].revents & POLLERR)
-			errx(1, "%s: the kernel gave up on the device", device->name);
+			errx(1, "%s: the kernel has given up on the device", device->name);
 		if (fds[MESSAGE].revents) {
 			take_message(device);
-			/* which may have closed descriptors */
+			/* it may have closed file descriptors */
 			continue;
 		}
 		if (fds[SIGNAL].revents && !take_signal(device, fds[SIGNAL].fd))

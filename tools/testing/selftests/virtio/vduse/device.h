@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A virtio device from its creation to its end, whatever its type */
+/* A virtio device of any type, from its creation to its end */
 #ifndef VIRTIO_TEST_VDUSE_DEVICE_H
 #define VIRTIO_TEST_VDUSE_DEVICE_H
 
@@ -14,20 +14,20 @@
 
 struct device;
 
-/* Who works on the virtqueues when the driver has started them: this task, or vhost */
+/* Works on the virtqueues once the driver has started them: this task, or vhost */
 struct queue_worker {
-	/* May be NULL. The driver has set DRIVER_OK, its queues come next. */
+	/* May be NULL. The driver has set DRIVER_OK; its queues are started next. */
 	void (*begin)(struct device *device);
 	void (*start)(struct device *device, unsigned int index, const struct vduse_vq_info *info);
-	/* The driver has reset the device: on return nothing of the queue is used any more. */
+	/* The driver has reset the device. On return, the queue is not accessed any more. */
 	void (*stop)(struct device *device, unsigned int index);
-	/* May be NULL, if that cannot be. From @start to @last the memory may be elsewhere. */
+	/* May be NULL. The memory from @start to @last may have moved. */
 	void (*moved)(struct device *device, uint64_t start, uint64_t last);
-	/* How far queue @index is */
+	/* Get the state of queue @index. */
 	void (*state)(struct device *device, unsigned int index, struct vduse_vq_state *state);
-	/* One line to stderr; the tests read it. */
+	/* Print one line to stderr, which the tests read. */
 	void (*report)(struct device *device, unsigned int index);
-	/* What to wait for, WORKER_FILES at most: how many. Not at all if *@patience is set 0. */
+	/* Fill in up to WORKER_FILES files to wait for. *@patience = 0: do not wait. */
 	unsigned int (*wait)(struct device *device, struct pollfd *fds, int *patience);
 	void (*work)(struct device *device, const struct pollfd *fds);
 };
@@ -36,22 +36,22 @@ struct queue_worker {
 
 extern const struct queue_worker task_worker;
 
-/* What the types differ in: the command line's arguments come to them as they are. */
+/* A type of device. It gets the arguments of the command line unchanged. */
 struct device_type {
 	const char *name;
 	uint32_t id;
 	unsigned int queues;
 	const struct queue_worker *worker;
-	/* Opens @path, fills in device->config, adds to device->features. */
+	/* Open @path, fill in device->config, and add to device->features. */
 	void (*open)(struct device *device, const char *path);
-	/* May be NULL. The driver has reset the device: its buffers are not there any more. */
+	/* May be NULL. The driver has reset the device: its buffers are gone. */
 	void (*reset)(struct device *device);
 	/*
-	 * The rest is for task_worker. Serve queue @index as long as there is something to
-	 * do, but not for ever. Returns whether there may be more.
+	 * The rest is for task_worker. Serve queue @index as long as there is something to do,
+	 * with a limit. Returns whether there may be more.
 	 */
 	bool (*serve)(struct device *device, unsigned int index);
-	/* May be NULL. What to serve @polled_queue for besides its kicks: a descriptor, or -1. */
+	/* May be NULL. Returns a file to wait for, besides kicks, to serve @polled_queue; or -1. */
 	int (*poll)(struct device *device);
 	unsigned int polled_queue;
 };
@@ -62,9 +62,9 @@ extern const struct device_type vhost_net_type, vhost_net_iotlb_type;
 
 struct device_queue {
 	bool running;
-	bool interrupt;		/* is due */
+	bool interrupt;		/* an interrupt is due */
 	int kick;		/* eventfd */
-	/* Of task_worker */
+	/* For task_worker */
 	struct device_ring ring;
 	bool kicked;
 };
@@ -76,7 +76,7 @@ struct device {
 	unsigned int queue_size, max_batch;
 	void *config;
 	size_t config_size;
-	void *state;		/* the type's own */
+	void *state;		/* private to the type */
 
 	struct vduse vduse;
 	struct device_queue queues[DEVICE_MAX_QUEUES];
@@ -89,12 +89,12 @@ int device_run(struct device *device);
 /* Interrupt the driver, for queue @index. */
 void device_interrupt(struct device *device, unsigned int index);
 
-/* Copy between memory and the bytes of @iov from @offset on; how many there were. */
+/* Copy between memory and @iov, from @offset on. Returns the number of bytes. */
 size_t iov_read(const struct iovec *iov, unsigned int count, size_t offset, void *to, size_t len);
 size_t iov_write(const struct iovec *iov, unsigned int count, size_t offset, const void *from,
 		 size_t len);
 
-/* Leave out the first @skip bytes, and what comes after @len more; returns the new count. */
+/* Keep @len bytes after the first @skip ones. Returns the new count. */
 unsigned int iov_trim(struct iovec *iov, unsigned int count, size_t skip, size_t len);
 size_t iov_length(const struct iovec *iov, unsigned int count);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What the layouts of a virtqueue have in common */
+/* The parts that do not depend on the layout of the virtqueue */
 #include <stdio.h>
 #include <string.h>
 #include <linux/virtio_config.h>
@@ -42,16 +42,16 @@ int ring_add_element(struct device_ring *ring, struct ring_buffer *buffer, uint6
 	struct iovec *iov = &buffer->iov[buffer->num_out + buffer->num_in];
 
 	if (buffer->num_out + buffer->num_in == RING_MAX_IOV)
-		return ring_complain(ring, "a buffer of too many elements");
+		return ring_complain(ring, "a buffer of too many segments");
 	if (!len)
-		return ring_complain(ring, "an element of no bytes");
+		return ring_complain(ring, "an empty segment");
 	if (!write && buffer->num_in)
-		return ring_complain(ring, "an element to read after one to write");
+		return ring_complain(ring, "a readable segment after a writable one");
 
 	iov->iov_base = ring_at(ring, iova, len);
 	iov->iov_len = len;
 	if (!iov->iov_base)
-		return ring_complain(ring, "an element where no memory is");
+		return ring_complain(ring, "a segment that is not mapped");
 	if (write) {
 		buffer->num_in++;
 		buffer->writable += len;
@@ -89,8 +89,8 @@ void ring_complete(struct device_ring *ring, const struct ring_buffer *buffer, s
 	struct ring_used *batch = &ring->batch;
 
 	/*
-	 * The driver takes a buffer that is skipped for one that was written completely,
-	 * so only such a one may have others after it. One without anything to write is.
+	 * The driver assumes that a skipped buffer was written completely. So a batch can go on
+	 * only after such a buffer, or one with nothing to write.
 	 */
 	if (batch->buffers &&
 	    (!ring->in_order || !batch->complete || batch->buffers >= ring->config.max_batch))
@@ -113,7 +113,7 @@ bool ring_publish(struct device_ring *ring)
 
 	ring->layout->publish(ring);
 	ring->unpublished = false;
-	/* What the driver wants must not be read before it can see the elements */
+	/* Make the elements visible before reading what the driver wants. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!ring->layout->wants_interrupt(ring)) {
 		ring->statistics.suppressed++;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The device's side of a virtqueue: takes the buffers that the driver has made
- * available, and gives them back, one used element for each or for a batch of them.
+ * The device's side of a virtqueue: takes the buffers that the driver has made available, and
+ * returns them with a used element for each or for a batch.
  *
- * What is common is in device_ring.c; split_ring.c and packed_ring.c know the layouts.
+ * device_ring.c has what is common to the layouts in split_ring.c and packed_ring.c.
  */
 #ifndef VIRTIO_TEST_VDUSE_DEVICE_RING_H
 #define VIRTIO_TEST_VDUSE_DEVICE_RING_H
@@ -14,10 +14,10 @@
 #include <sys/uio.h>
 
 #define RING_MAX_SIZE	1024
-/* Elements of a buffer; more are the driver's fault. */
+/* Maximum number of segments of a buffer; more are an error of the driver. */
 #define RING_MAX_IOV	1024
 
-/* Where the device sees the driver's memory; NULL where there is none */
+/* Access to the driver's memory; returns NULL where there is none */
 struct ring_memory {
 	void *(*at)(void *owner, uint64_t iova, uint64_t len);
 	void *owner;
@@ -27,28 +27,28 @@ struct ring_config {
 	unsigned int index;
 	unsigned int size;
 	uint64_t features;		/* negotiated */
-	unsigned int max_batch;		/* buffers for one used element */
+	unsigned int max_batch;		/* maximum number of buffers per used element */
 	uint64_t desc, driver, device;	/* I/O virtual addresses of the three areas */
 	struct ring_memory memory;
 };
 
 /* A buffer that the device has taken. */
 struct ring_buffer {
-	unsigned int id;		/* what its used element has to say */
-	unsigned int slots;		/* how far it moves the place of the next used element */
-	unsigned int num_out, num_in;	/* elements to read, and then to write */
-	size_t writable;		/* bytes of the latter */
+	unsigned int id;		/* ID for its used element */
+	unsigned int slots;		/* how far it advances the next used element */
+	unsigned int num_out, num_in;	/* readable segments, then writable ones */
+	size_t writable;		/* bytes of the writable ones */
 	struct iovec iov[RING_MAX_IOV];
 };
 
-/* Buffers that go back with one used element: the id and length of the last. */
+/* Buffers that are returned with one used element, with ID and length of the last one. */
 struct ring_used {
 	unsigned int id;
 	uint32_t len;
 	unsigned int slots;
 	unsigned int buffers;
-	bool writable;			/* the last one has elements to write */
-	bool complete;			/* and all of their bytes were written */
+	bool writable;			/* the last one has writable segments */
+	bool complete;			/* and they were written completely */
 };
 
 struct ring_statistics {
@@ -63,18 +63,18 @@ struct device_ring;
 
 struct ring_layout {
 	const char *name;
-	/* false: the memory is not there. */
+	/* Returns false if the memory is not mapped. */
 	bool (*begin)(struct device_ring *ring);
-	/* The next buffer: 1, or 0 if there is none, or -1 if the driver broke the rules. */
+	/* Take the next buffer. Returns 1, 0 if there is none, or -1 if the driver is wrong. */
 	int (*take)(struct device_ring *ring, struct ring_buffer *buffer);
-	/* Write a used element that the driver does not see yet. */
+	/* Write a used element that is not visible to the driver yet. */
 	void (*put)(struct device_ring *ring, const struct ring_used *used);
-	/* Let it see all that were put. */
+	/* Make all of them visible. */
 	void (*publish)(struct device_ring *ring);
-	/* After that: does the driver want an interrupt? */
+	/* Does the driver want an interrupt for these? */
 	bool (*wants_interrupt)(struct device_ring *ring);
 	void (*disable_kicks)(struct device_ring *ring);
-	/* Returns whether there are buffers already, whose kick may have been suppressed. */
+	/* Returns whether there are already buffers, for which no kick may have come. */
 	bool (*enable_kicks)(struct device_ring *ring);
 };
 
@@ -89,7 +89,7 @@ struct split_ring {
 	uint16_t next_head;		/* in order: where the next buffer must begin */
 	uint16_t next_used;
 	uint16_t published;		/* used index that the driver sees */
-	uint16_t judged;		/* and the one at the last look at what it wants */
+	uint16_t judged;		/* used index at the last decision on an interrupt */
 };
 
 struct packed_ring {
@@ -98,9 +98,9 @@ struct packed_ring {
 	struct vring_packed_desc_event *device;
 	uint16_t next_avail;
 	bool avail_wrap;
-	/* Descriptors since the start, so that they tell laps apart */
+	/* Descriptors since the start, so that laps can be told apart */
 	uint64_t next_used, published, judged;
-	uint16_t first_flags;		/* of the first element that was put: written last */
+	uint16_t first_flags;		/* of the first element, which is written last */
 };
 
 struct device_ring {
@@ -110,7 +110,7 @@ struct device_ring {
 	struct ring_used batch;		/* not put yet */
 	bool unpublished;
 	struct ring_statistics statistics;
-	const char *complaint;		/* what the driver did, if it broke the rules */
+	const char *complaint;		/* what the driver did wrong, if it broke the rules */
 	union {
 		struct split_ring split;
 		struct packed_ring packed;
@@ -119,13 +119,13 @@ struct device_ring {
 
 bool ring_start(struct device_ring *ring, const struct ring_config *config);
 
-/* As @take above. Nothing more is taken from a driver that broke the rules. */
+/* See @take. Nothing more is taken from a driver that broke the rules. */
 int ring_take(struct device_ring *ring, struct ring_buffer *buffer);
 
-/* The device is done with the buffer, and has written its first @len bytes. */
+/* The device has finished with the buffer, and has written its first @len bytes. */
 void ring_complete(struct device_ring *ring, const struct ring_buffer *buffer, size_t len);
 
-/* Give back what is complete; returns whether the driver has to be interrupted. */
+/* Return completed buffers. Returns whether the driver has to be interrupted. */
 bool ring_publish(struct device_ring *ring);
 
 static inline void ring_disable_kicks(struct device_ring *ring)
@@ -142,12 +142,12 @@ static inline bool ring_enable_kicks(struct device_ring *ring)
  * For the layouts
  */
 
-/* Says what the driver did, once. Returns -1. */
+/* Print once what the driver did wrong. Returns -1. */
 int ring_complain(struct device_ring *ring, const char *what);
 
 void *ring_at(struct device_ring *ring, uint64_t iova, uint64_t len);
 
-/* Appends an element; 0, or -1 with a complaint. */
+/* Append a segment. Returns 0, or -1 after complaining. */
 int ring_add_element(struct device_ring *ring, struct ring_buffer *buffer, uint64_t iova,
 		     uint32_t len, bool write);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The bytes that a list of elements describes, wherever one ends and the next begins */
+/* Access to the bytes of an iovec array, across its elements */
 #include <string.h>
 #include "device.h"
 

@@ -2,10 +2,9 @@
 /*
  * vduse_task: a virtio-blk or virtio-net device in user space, behind VDUSE
  *
- * With VIRTIO_F_IN_ORDER it returns as many buffers with one used element as the
- * specification allows, or at most as many as it is told. The virtqueues of vhost-net
- * devices are left to /dev/vhost-net, which knows all of the driver's memory, or asks
- * for it as it goes.
+ * With VIRTIO_F_IN_ORDER, it returns as many buffers with one used element as the specification
+ * allows, or at most as many as requested. The virtqueues of vhost-net devices are passed to
+ * /dev/vhost-net, which is told about all of the driver's memory, or asks for it on demand.
  */
 #include <err.h>
 #include <getopt.h>
@@ -50,7 +49,7 @@ static unsigned int to_number(const char *text)
 	unsigned long value = strtoul(text, &end, 0);
 
 	if (!*text || *end || !value || value > INT_MAX)
-		errx(2, "%s: no number that is of use here", text);
+		errx(2, "%s: not a valid number", text);
 	return value;
 }
 
@@ -63,7 +62,7 @@ static const struct device_type *type_of(const char *name)
 	for (const struct device_type **type = types; *type; type++)
 		if (!strcmp(name, (*type)->name))
 			return *type;
-	errx(2, "%s: not a device that I have", name);
+	errx(2, "%s: unknown device type", name);
 }
 
 int main(int argc, char **argv)
@@ -112,7 +111,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (device.queue_size < 4 || device.queue_size > RING_MAX_SIZE)
-		errx(2, "a queue of %u: at least 4, at most %u", device.queue_size, RING_MAX_SIZE);
+		errx(2, "queue size %u: must be 4 to %u", device.queue_size, RING_MAX_SIZE);
 
 	device.name = argv[optind];
 	device.type = type_of(argv[optind + 1]);

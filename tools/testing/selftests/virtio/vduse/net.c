@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* virtio-net on a tap: one queue for each direction */
+/* virtio-net on a tap device, with one queue for each direction */
 #include <err.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 #include "net.h"
 
 #define FRAME_MAX	65536
-/* Buffers for one frame, if they may be several */
+/* Maximum number of buffers for one frame */
 #define RX_BUFFERS	64
 #define HEADER		sizeof(struct virtio_net_hdr_v1)
 
@@ -22,10 +22,10 @@ struct net {
 	struct virtio_net_config config;
 	struct ring_buffer buffer;
 
-	/* A frame that is on its way to the driver, behind the header */
+	/* A header and a frame that is on its way to the driver */
 	uint8_t frame[HEADER + FRAME_MAX];
 	size_t length;			/* 0: there is none */
-	/* and the buffers for it, as far as the driver has given them */
+	/* and the buffers for it that the driver has provided so far */
 	struct ring_buffer rx[RX_BUFFERS];
 	unsigned int rx_count;
 	size_t rx_room;
@@ -42,7 +42,7 @@ static void net_open(struct device *device, const char *name)
 	device->state = net;
 }
 
-/* One frame to the tap for each buffer. */
+/* Send a frame to the tap device for each buffer. */
 static bool serve_tx(struct device *device)
 {
 	struct device_ring *ring = &device->queues[TX].ring;
@@ -55,12 +55,12 @@ static bool serve_tx(struct device *device)
 		if (ring_take(ring, buffer) <= 0)
 			return false;
 		if (buffer->num_in) {
-			ring_complain(ring, "a frame that is to be written");
+			ring_complain(ring, "a writable transmit buffer");
 			return false;
 		}
 		count = iov_trim(buffer->iov, buffer->num_out, HEADER, SIZE_MAX);
 		if (writev(net->tap, buffer->iov, count) < 0)
-			warn("a frame to the tap");
+			warn("write to the tap device");
 		ring_complete(ring, buffer, 0);
 	}
 	return true;
@@ -78,13 +78,13 @@ static bool take_rx_buffers(struct net *net, struct device_ring *ring)
 		struct ring_buffer *buffer = &net->rx[net->rx_count];
 
 		if (net->rx_count == (mergeable(ring) ? RX_BUFFERS : 1)) {
-			ring_complain(ring, "buffers too small for a frame");
+			ring_complain(ring, "receive buffers too small for a frame");
 			return false;
 		}
 		if (ring_take(ring, buffer) <= 0)
 			return false;
 		if (buffer->num_out) {
-			ring_complain(ring, "a buffer for frames with elements to read");
+			ring_complain(ring, "a receive buffer with readable segments");
 			return false;
 		}
 		net->rx_count++;
@@ -124,7 +124,7 @@ static bool serve_rx(struct device *device)
 			if (length < 0 && errno == EAGAIN)
 				return false;
 			if (length <= 0)
-				err(1, "a frame from the tap");
+				err(1, "read from the tap device");
 			net->length = length;
 		}
 		if (!take_rx_buffers(net, ring))
@@ -148,7 +148,7 @@ static void net_reset(struct device *device)
 	net->rx_room = 0;
 }
 
-/* A frame that waits for buffers waits for a kick */
+/* A frame that waits for buffers waits for a kick. */
 static int net_poll(struct device *device)
 {
 	struct net *net = device->state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the kinds of virtio-net device have in common */
+/* The common part of both virtio-net devices */
 #ifndef VIRTIO_TEST_VDUSE_NET_H
 #define VIRTIO_TEST_VDUSE_NET_H
 
@@ -9,10 +9,10 @@
 /* The queues */
 enum { RX, TX };
 
-/* Each frame has @header bytes of struct virtio_net_hdr_v1 before it, all or none. */
+/* Frames have a header of @header bytes: struct virtio_net_hdr_v1, or none. */
 int tap_open(const char *name, int header);
 
-/* A device that has this configuration */
+/* Set the configuration of the device. */
 void net_config(struct device *device, struct virtio_net_config *config);
 
 #endif

@@ -64,14 +64,14 @@ static int take_indirect(struct device_ring *ring, struct ring_buffer *buffer,
 	const struct vring_packed_desc *table;
 
 	if (!ring->indirect)
-		return ring_complain(ring, "an indirect table that was not negotiated");
+		return ring_complain(ring, "an indirect table without the feature");
 	if (desc->flags & VRING_DESC_F_NEXT)
-		return ring_complain(ring, "an indirect table and a next descriptor");
+		return ring_complain(ring, "both INDIRECT and NEXT in a descriptor");
 	if (!size || desc->len % sizeof(*desc))
-		return ring_complain(ring, "an indirect table of a wrong size");
+		return ring_complain(ring, "an indirect table of an invalid size");
 	table = ring_at(ring, desc->addr, desc->len);
 	if (!table)
-		return ring_complain(ring, "an indirect table where no memory is");
+		return ring_complain(ring, "an indirect table that is not mapped");
 
 	for (unsigned int i = 0; i < size; i++) {
 		struct vring_packed_desc element = load_desc(&table[i]);
@@ -101,7 +101,7 @@ static int packed_take(struct device_ring *ring, struct ring_buffer *buffer)
 			return ring_complain(ring, "a chain that is not all available");
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			if (count > 1)
-				return ring_complain(ring, "a chain and an indirect table");
+				return ring_complain(ring, "an indirect table in a chain");
 			if (take_indirect(ring, buffer, &desc))
 				return -1;
 		} else if (ring_add_element(ring, buffer, desc.addr, desc.len,
@@ -121,7 +121,7 @@ static int packed_take(struct device_ring *ring, struct ring_buffer *buffer)
 
 static uint16_t used_flags(struct device_ring *ring, uint64_t position)
 {
-	/* The wrap counter starts with 1 */
+	/* The wrap counter starts with 1. */
 	return position / ring->config.size % 2 ? 0 : AVAIL_FLAG | USED_FLAG;
 }
 
@@ -135,7 +135,7 @@ static void packed_put(struct device_ring *ring, const struct ring_used *used)
 		flags |= VRING_DESC_F_WRITE;
 	__atomic_store_n(&desc->id, htole16(used->id), __ATOMIC_RELAXED);
 	__atomic_store_n(&desc->len, htole32(used->len), __ATOMIC_RELAXED);
-	/* The driver stops at the first one, so that all appear with it */
+	/* The driver stops at the first one, so that all become visible with it. */
 	if (packed->next_used == packed->published)
 		packed->first_flags = flags;
 	else
@@ -162,11 +162,11 @@ static bool packed_wants_interrupt(struct device_ring *ring)
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !ring->event_idx)
 		return flags != VRING_PACKED_EVENT_FLAG_DISABLE;
 
-	/* The driver writes where it waits before it says so */
+	/* The driver writes the offset before the flags. */
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	where = load16(&packed->driver->off_wrap);
 
-	/* Of this lap and the one before, it means the one with its wrap counter */
+	/* It means this lap or the one before, whichever has its wrap counter. */
 	lap = packed->published / size;
 	if (lap % 2 != !(where >> VRING_PACKED_EVENT_F_WRAP_CTR)) {
 		if (!lap)

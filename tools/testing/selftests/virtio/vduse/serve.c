@@ -35,12 +35,12 @@ static void serve_start(struct device *device, unsigned int index,
 	};
 
 	if (!ring_start(&queue->ring, &config))
-		errx(1, "queue %u: no ring of %u descriptors is there", index, info->num);
-	/* What came before the eventfd, it is told as well; to look once does not hurt */
+		errx(1, "queue %u: no memory for a ring of %u descriptors", index, info->num);
+	/* There may be kicks from before the eventfd was set; looking once does no harm. */
 	queue->kicked = true;
 }
 
-/* Between calls of serve_work() nothing is under way. */
+/* Nothing is in progress between calls of serve_work(). */
 static void serve_stop(struct device *device, unsigned int index)
 {
 	device->queues[index].kicked = false;
@@ -69,7 +69,7 @@ static void serve(struct device *device, unsigned int index)
 	queue->kicked = device->type->serve(device, index);
 	if (ring_publish(&queue->ring))
 		device_interrupt(device, index);
-	/* Buffers that came in between may have been without a kick */
+	/* Buffers may have been added without a kick meanwhile. */
 	if (!queue->kicked && ring_enable_kicks(&queue->ring))
 		queue->kicked = true;
 	if (queue->ring.complaint) {

@@ -4,7 +4,7 @@
 #include <linux/virtio_ring.h>
 #include "device_ring.h"
 
-/* With the event index at the end */
+/* Including the event index at the end */
 #define AVAIL_BYTES(size)	(offsetof(struct vring_avail, ring) + \
 				 (size) * sizeof(__virtio16) + sizeof(__virtio16))
 #define USED_BYTES(size)	(offsetof(struct vring_used, ring) + \
@@ -31,7 +31,7 @@ static struct vring_desc load_desc(const struct vring_desc *desc)
 	};
 }
 
-/* After the rings: what index the other side waits for */
+/* The event indices, which follow the rings */
 static __virtio16 *used_event(struct device_ring *ring)
 {
 	return &ring->split.avail->ring[ring->config.size];
@@ -61,8 +61,8 @@ static bool available(struct device_ring *ring)
 }
 
 /*
- * Take the chain of @table that begins at @index, in which no descriptor may come
- * twice. Returns how many it has, or -1; @end is the last one.
+ * Take the chain in @table that begins at @index; no descriptor may occur twice. Returns the number
+ * of descriptors, or -1. @end is set to the last one.
  */
 static int take_chain(struct device_ring *ring, struct ring_buffer *buffer,
 		      const struct vring_desc *table, unsigned int size, unsigned int index,
@@ -75,7 +75,7 @@ static int take_chain(struct device_ring *ring, struct ring_buffer *buffer,
 		unsigned int after = index + 1;
 
 		if (index >= size)
-			return ring_complain(ring, "a descriptor that there is not");
+			return ring_complain(ring, "a descriptor index out of range");
 		if (count++ == size)
 			return ring_complain(ring, "a chain that does not end");
 
@@ -89,11 +89,11 @@ static int take_chain(struct device_ring *ring, struct ring_buffer *buffer,
 		if (!(desc.flags & VRING_DESC_F_NEXT))
 			return count;
 
-		/* In order, the ring's chains wrap; an indirect table is used from its start */
+		/* In order, chains wrap around; an indirect table is used from its start. */
 		if (table == ring->split.desc && after == size)
 			after = 0;
 		if (ring->in_order && desc.next != after)
-			return ring_complain(ring, "in order, and a next that is not the next");
+			return ring_complain(ring, "in order, next is not the next descriptor");
 		index = desc.next;
 	}
 }
@@ -106,14 +106,14 @@ static int take_indirect(struct device_ring *ring, struct ring_buffer *buffer,
 	struct vring_desc end;
 
 	if (!ring->indirect)
-		return ring_complain(ring, "an indirect table that was not negotiated");
+		return ring_complain(ring, "an indirect table without the feature");
 	if (desc->flags & VRING_DESC_F_NEXT)
-		return ring_complain(ring, "an indirect table and a next descriptor");
+		return ring_complain(ring, "both INDIRECT and NEXT in a descriptor");
 	if (!size || desc->len % sizeof(struct vring_desc))
-		return ring_complain(ring, "an indirect table of a wrong size");
+		return ring_complain(ring, "an indirect table of an invalid size");
 	table = ring_at(ring, desc->addr, desc->len);
 	if (!table)
-		return ring_complain(ring, "an indirect table where no memory is");
+		return ring_complain(ring, "an indirect table that is not mapped");
 	if (take_chain(ring, buffer, table, size, 0, &end) < 0)
 		return -1;
 	if (end.flags & VRING_DESC_F_INDIRECT)
@@ -137,7 +137,7 @@ static int split_take(struct device_ring *ring, struct ring_buffer *buffer)
 
 	head = load16(&split->avail->ring[split->next_avail % size]);
 	if (ring->in_order && head != split->next_head)
-		return ring_complain(ring, "in order, and a head that is not the next descriptor");
+		return ring_complain(ring, "in order, the head is not the next descriptor");
 	count = take_chain(ring, buffer, split->desc, size, head, &end);
 	if (count < 0)
 		return -1;
@@ -180,7 +180,7 @@ static bool split_wants_interrupt(struct device_ring *ring)
 	return !(load16(&split->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
-/* With event indexes, one that is in the past does. */
+/* With event indices, an index in the past is enough. */
 static void split_disable_kicks(struct device_ring *ring)
 {
 	if (!ring->event_idx)

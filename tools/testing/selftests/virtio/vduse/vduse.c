@@ -17,7 +17,7 @@ void vduse_create(struct vduse *vduse, const struct vduse_setup *setup)
 	uint64_t version = VDUSE_API_VERSION;
 
 	if (!config)
-		err(1, "a device's configuration");
+		err(1, "device configuration");
 	memset(vduse, 0, sizeof(*vduse));
 	snprintf(vduse->name, sizeof(vduse->name), "%s", setup->name);
 	vduse->control = open("/dev/vduse/control", O_RDWR | O_CLOEXEC);
@@ -97,9 +97,9 @@ bool vduse_read(struct vduse *vduse, struct vduse_dev_request *request)
 
 void vduse_answer(struct vduse *vduse, const struct vduse_dev_response *response)
 {
-	/* The kernel does not wait for ever: it may have given up on this one */
+	/* The kernel has a timeout, and may have given up on this message. */
 	if (write(vduse->fd, response, sizeof(*response)) != sizeof(*response))
-		warn("answer to a VDUSE message");
+		warn("response to a VDUSE message");
 }
 
 bool vduse_interrupt(struct vduse *vduse, unsigned int index)
@@ -113,7 +113,7 @@ bool vduse_interrupt(struct vduse *vduse, unsigned int index)
 	return false;
 }
 
-/* The first piece of memory that has a part from @start to @last */
+/* The first region that overlaps @start to @last */
 static struct vduse_mapping *map(struct vduse *vduse, uint64_t start, uint64_t last)
 {
 	struct vduse_iotlb_entry entry = { .start = start, .last = last };
@@ -133,7 +133,7 @@ static struct vduse_mapping *map(struct vduse *vduse, uint64_t start, uint64_t l
 
 	mapping = malloc(sizeof(*mapping));
 	if (!mapping)
-		err(1, "a mapping");
+		err(1, "malloc");
 	mapping->start = entry.start;
 	mapping->last = entry.last;
 	mapping->perm = entry.perm;

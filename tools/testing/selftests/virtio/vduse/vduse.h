@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A VDUSE device's files: its making and end, the driver's memory, messages */
+/* The files of a VDUSE device: creation and end, the driver's memory, messages */
 #ifndef VIRTIO_TEST_VDUSE_VDUSE_H
 #define VIRTIO_TEST_VDUSE_VDUSE_H
 
@@ -30,7 +30,7 @@ struct vduse_setup {
 	size_t config_size;
 };
 
-/* These end the program with a message if the kernel does not do what they ask. */
+/* These functions end the program with a message if the kernel reports an error. */
 void vduse_create(struct vduse *vduse, const struct vduse_setup *setup);
 void vduse_destroy(struct vduse *vduse);
 uint64_t vduse_features(struct vduse *vduse);
@@ -39,17 +39,17 @@ void vduse_set_kick(struct vduse *vduse, unsigned int index, int eventfd);
 bool vduse_read(struct vduse *vduse, struct vduse_dev_request *request);
 void vduse_answer(struct vduse *vduse, const struct vduse_dev_response *response);
 
-/* False: the kernel has not made the driver's DRIVER_OK its own yet. */
+/* Returns false if the kernel has not processed DRIVER_OK yet. */
 bool vduse_interrupt(struct vduse *vduse, unsigned int index);
 
-/* The driver's memory, until it is unmapped; NULL if it is not all in one piece. */
+/* The driver's memory, valid until it is unmapped. Returns NULL if it is not in one region. */
 void *vduse_at(void *vduse, uint64_t iova, uint64_t len);
 void vduse_unmap(struct vduse *vduse, uint64_t start, uint64_t last);
 
-/* The piece that an address is in; NULL if there is none. */
+/* The region that contains an address, or NULL */
 const struct vduse_mapping *vduse_mapping(struct vduse *vduse, uint64_t iova);
 
-/* Map all that there is, elsewhere than before. Returns what was mapped; it still is. */
+/* Map everything at other addresses. Returns the old mappings, which stay valid. */
 struct vduse_mapping *vduse_map_anew(struct vduse *vduse);
 void vduse_free(struct vduse_mapping *mappings);
 

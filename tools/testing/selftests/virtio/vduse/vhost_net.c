@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * virtio-net whose virtqueues vhost-net works on: this task tells it where they are in
- * the driver's memory, and carries its interrupts.
+ * virtio-net whose virtqueues are processed by vhost-net: this task tells vhost where in the
+ * driver's memory they are, and passes its interrupts on.
  *
- * vhost gets a table of all the memory, or, as an IOTLB, what it asks for.
+ * vhost gets either a table of all the memory or, with an IOTLB, what it asks for.
  */
 #include <err.h>
 #include <errno.h>
@@ -20,8 +20,8 @@
 #include "net.h"
 
 #define BIT(n)		(1ULL << (n))
-#define REGIONS		64	/* as many as vhost takes */
-#define WINDOW		0x4000	/* of the memory for which a miss is answered; it has several */
+#define REGIONS		64	/* as many as vhost accepts */
+#define WINDOW		0x4000	/* memory mapped per miss; small, so that there are several */
 
 struct vhost_queue {
 	struct vduse_vq_info info;
@@ -39,7 +39,7 @@ struct vhost_net {
 	struct vhost_queue queues[2];
 };
 
-/* vhost has nothing to do with these */
+/* Features that do not concern vhost */
 #define NOT_OF_VHOST	(BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_CSUM))
 
 #define tell(vhost, request, argument) do { \
@@ -77,11 +77,11 @@ static void vhost_open(struct device *device, const char *name)
 		tell(vhost, VHOST_SET_BACKEND_FEATURES, &backend);
 	device->state = vhost;
 	net_config(device, &vhost->config);
-	/* The tap takes what it says in a frame's header; the driver sends large ones in pieces */
+	/* The tap device takes offloads from the header; the driver sends chains. */
 	device->features |= BIT(VIRTIO_NET_F_CSUM);
 }
 
-/* Addresses are the driver's if vhost has an IOTLB, else ours. */
+/* With an IOTLB, vhost gets the driver's addresses, else ours. */
 static void set_addresses(struct device *device, unsigned int index)
 {
 	struct vhost_net *vhost = device->state;
@@ -102,7 +102,7 @@ static void set_addresses(struct device *device, unsigned int index)
 	tell(vhost, VHOST_SET_VRING_ADDR, &address);
 }
 
-/* Queues that vhost works on move while it does. */
+/* Running queues move as well. */
 static void set_memory(struct device *device)
 {
 	struct vduse_mapping *before = vduse_map_anew(&device->vduse);
@@ -116,7 +116,7 @@ static void set_memory(struct device *device)
 
 	for (; mapping; mapping = mapping->next) {
 		if (n == REGIONS)
-			errx(1, "the driver's memory is in more than %u pieces", REGIONS);
+			errx(1, "the driver's memory has more than %u regions", REGIONS);
 		table.regions[n++] = (struct vhost_memory_region) {
 			.guest_phys_addr = mapping->start,
 			.memory_size = mapping->last - mapping->start + 1,
@@ -139,7 +139,7 @@ static void send_message(struct vhost_net *vhost, const struct vhost_iotlb_msg *
 		err(1, "IOTLB message %u", iotlb->type);
 }
 
-/* Tell vhost of a window of memory. False: there is none at the address. */
+/* Tell vhost about a window of memory. Returns false if the address is not mapped. */
 static bool update_iotlb(struct device *device, uint64_t iova)
 {
 	const struct vduse_mapping *mapping = vduse_mapping(&device->vduse, iova);
@@ -166,7 +166,7 @@ static void invalidate_iotlb(struct vhost_net *vhost, uint64_t start, uint64_t l
 	send_message(vhost, &(struct vhost_iotlb_msg) {
 			.type = VHOST_IOTLB_INVALIDATE,
 			.iova = start,
-			/* All there is would be 0 */
+			/* The size of the whole address space would be 0. */
 			.size = last - start + (last - start != UINT64_MAX),
 		});
 }
@@ -180,10 +180,10 @@ static void take_miss(struct device *device)
 	if (size < 0 && errno == EAGAIN)
 		return;
 	if (size != sizeof(message) || message.iotlb.type != VHOST_IOTLB_MISS)
-		errx(1, "vhost says %zd bytes that are no miss", size);
+		errx(1, "vhost sent %zd bytes that are not a miss", size);
 	vhost->misses++;
 	if (!update_iotlb(device, message.iotlb.iova)) {
-		warnx("vhost asks for 0x%llx, where no memory is", message.iotlb.iova);
+		warnx("vhost asks for 0x%llx, which is not mapped", message.iotlb.iova);
 		device->complained = true;
 	}
 }
@@ -197,7 +197,7 @@ static void vhost_begin(struct device *device)
 	if (!vhost->iotlb)
 		features &= ~BIT(VIRTIO_F_ACCESS_PLATFORM);
 	tell(vhost, VHOST_SET_FEATURES, &features);
-	/* It wants a table even if it does not look there */
+	/* vhost needs a table even if it does not use it. */
 	if (vhost->iotlb)
 		tell(vhost, VHOST_SET_MEM_TABLE, &none);
 }
@@ -224,8 +224,8 @@ static bool is_packed(struct device *device)
 }
 
 /*
- * The driver has kicked for the first time. Before that there was no need for what the
- * buffers are in, so it was not known of.
+ * The driver has kicked for the first time. Before that, the memory of its buffers might not have
+ * been mapped yet.
  */
 static void give(struct device *device, unsigned int index)
 {
@@ -233,7 +233,7 @@ static void give(struct device *device, unsigned int index)
 	struct vhost_queue *queue = &vhost->queues[index];
 	struct vhost_vring_state num = { index, queue->info.num };
 	struct vhost_vring_state base = { index, to_base(&queue->info, is_packed(device)) };
-	/* It sees that there was a kick */
+	/* vhost finds the kick in the eventfd. */
 	struct vhost_vring_file kick = { index, device->queues[index].kick };
 	struct vhost_vring_file call = { index, queue->call };
 	struct vhost_vring_file error = { index, vhost->error };
@@ -242,8 +242,8 @@ static void give(struct device *device, unsigned int index)
 	if (!vhost->iotlb)
 		set_memory(device);
 	else if (!update_iotlb(device, queue->info.device_addr))
-		/* vhost wants it at once, all else when it works */
-		errx(1, "queue %u is not there", index);
+		/* vhost needs this immediately, and everything else once it runs */
+		errx(1, "queue %u: the ring is not mapped", index);
 	tell(vhost, VHOST_SET_VRING_NUM, &num);
 	tell(vhost, VHOST_SET_VRING_BASE, &base);
 	set_addresses(device, index);
@@ -259,7 +259,7 @@ static void vhost_stop(struct device *device, unsigned int index)
 	struct vhost_net *vhost = device->state;
 	struct vhost_vring_file none = { index, VHOST_FILE_UNBIND };
 
-	/* It forgets what it has asked for */
+	/* vhost forgets its outstanding misses. */
 	tell(vhost, VHOST_NET_SET_BACKEND, &none);
 	close(vhost->queues[index].call);
 	vhost->queues[index].given = false;
@@ -347,7 +347,7 @@ static void vhost_work(struct device *device, const struct pollfd *fds)
 		}
 	}
 	if (fds[queues].revents && read(vhost->error, &count, sizeof(count)) > 0) {
-		warnx("%lu errors of vhost", count);
+		warnx("vhost reported %lu errors", count);
 		device->complained = true;
 	}
 	if (vhost->iotlb && fds[queues + 1].revents)

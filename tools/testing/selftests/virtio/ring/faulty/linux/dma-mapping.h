@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A DMA API whose mappings are counted, checked, and made to fail (fake_kernel.c), in the place of
- * tools/virtio's, where nothing can go wrong.
+ * A DMA API whose mappings are counted and checked and can be made to fail (fake_kernel.c), instead
+ * of that of tools/virtio, which never fails.
  */
 #ifndef RING_FAULTY_LINUX_DMA_MAPPING_H
 #define RING_FAULTY_LINUX_DMA_MAPPING_H
