@@ -8,6 +8,11 @@
  * is returned together with the next one that is used: what has been used follows from the
  * handle, not from a count of buffers.
  *
+ * Instead of a handle, which is never negative, vhost_get_vq_desc() returns the size of the
+ * ring if there is no buffer, -EINVAL or -EFAULT if the driver is at fault, -ENOBUFS if the
+ * buffer has too many segments for the caller, and -EAGAIN if userspace has been asked for an
+ * address that is missing in the IOTLB.
+ *
  * "2.7.9" and the like, here and in the other ring headers, are sections of VIRTIO 1.2, in
  * which 2.7 is the split and 2.8 the packed layout.
  */
