@@ -301,7 +301,10 @@ static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 off_
 	user_write_access_end();
 
 	if (unlikely(vq->log_used)) {
-		/* Log what was written only after writing it */
+		/*
+		 * Write the ring before the log. Pairs with the barrier of a VMM between
+		 * reading the log and reading the ring.
+		 */
 		smp_wmb();
 		log_write_hva(vq, (uintptr_t)to + from, sizeof(*to) - from);
 	}
@@ -494,7 +497,10 @@ static int vhost_packed_write_event(struct vhost_virtqueue *vq, u16 off_wrap, u1
 		return -EFAULT;
 	}
 	if (unlikely(vq->log_used)) {
-		/* Log what was written only after writing it */
+		/*
+		 * Write the ring before the log. Pairs with the barrier of a VMM between
+		 * reading the log and reading the ring.
+		 */
 		smp_wmb();
 		log_used(vq, 0, sizeof(__le32));
 		if (vq->log_ctx)

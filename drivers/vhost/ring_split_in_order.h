@@ -182,7 +182,10 @@ static int vhost_split_in_order_write_used(struct vhost_virtqueue *vq, unsigned 
 	if (unlikely(vhost_put_used(vq, &elem, index, 1)))
 		return -EFAULT;
 	if (unlikely(vq->log_used)) {
-		/* Log what was written only after writing it */
+		/*
+		 * Write the ring before the log. Pairs with the barrier of a VMM between
+		 * reading the log and reading the ring.
+		 */
 		smp_wmb();
 		log_used(vq, offsetof(struct vring_used, ring[index]), sizeof(elem));
 	}
@@ -197,7 +200,10 @@ static int vhost_split_in_order_write_used_idx(struct vhost_virtqueue *vq)
 	if (unlikely(vhost_put_used_idx(vq)))
 		return -EFAULT;
 	if (unlikely(vq->log_used)) {
-		/* Log what was written only after writing it */
+		/*
+		 * Write the ring before the log. Pairs with the barrier of a VMM between
+		 * reading the log and reading the ring.
+		 */
 		smp_wmb();
 		log_used(vq, offsetof(struct vring_used, idx), sizeof(vq->used->idx));
 		if (vq->log_ctx)
