@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The device task of README.md, word for word: "make check" compares. */
+#include <linux/ioregionfd.h>
+#include <unistd.h>
+
+int main(void)
+{
+	struct ioregionfd_resp resp = {};
+	struct ioregionfd_cmd cmd;
+	__u64 count = 0;
+
+	/* The VMM gave us what KVM_CREATE_IOREGIONFD returned, or a socket, as fd 0. */
+	while (read(0, &cmd, sizeof(cmd)) == sizeof(cmd)) {
+		if (cmd.cmd == IOREGIONFD_CMD_READ)
+			resp.data = count++;
+		else
+			count = cmd.data;
+		if (cmd.resp && write(0, &resp, sizeof(resp)) != sizeof(resp))
+			return 1;
+	}
+	return 0;
+}
