@@ -64,26 +64,21 @@ measure dev "$dev" -k "$dev/modules" & first=$!
 measure stock "$stock" -k "$stock/modules" & both $first $!
 measure dev-without "$dev" & first=$!
 measure stock-without "$stock" & both $first $!
-cat $work/{dev,dev-without,stock,stock-without}.figures >$figures
+{
+	cat $work/{dev,dev-without,stock,stock-without}.figures
+	sed 's/ / none /' $work/ring.figures
+	sed 's/ / stock /' $work/vhost.figures
+} >$figures
 
-# "NAME INSTRUCTIONS", and perhaps "NAME-loads NUMBER" and the like
-jq -Rn --rawfile ring $work/ring.figures --rawfile vhost $work/vhost.figures '
-	def counts($kernel):
-		"-(loads|stores|accesses(-data)?)$" as $more
-		| [split("\n")[] | select(. != "") | split(" ")
-			| {name: .[0], value: (.[1] | tonumber)}]
-		| (map({key: .name, value}) | from_entries) as $all
-		| .[] | select(.name | test($more) | not)
-		| .name as $name
-		| {name, kernel: $kernel, instructions: .value}
+# "NAME-loads" and the like belong to NAME
+jq -Rn '
+	"-(loads|stores|accesses(-data)?)$" as $more
+	| [inputs | split(" ") | {name: .[0], kernel: .[1], value: (.[2] | tonumber)}] as $all
+	| ($all | map({key: "\(.name) \(.kernel)", value}) | from_entries) as $value
+	| [$all[] | select(.name | test($more) | not) | . as {$name, $kernel}
+		| {name, kernel, instructions: .value}
 		+ (["loads", "stores", "accesses", "accesses-data"]
-			| map({key: ., value: $all[$name + "-" + .]} | select(.value)) | from_entries);
-	[inputs | split(" ") | {name: .[0], kernel: .[1], instructions: (.[2] | tonumber)}]
-	+ [$ring | counts("none")] + [$vhost | counts("stock")]' \
-	<$figures >build/bench.json.new
+			| map({key: ., value: $value["\($name)-\(.) \($kernel)"]} | select(.value))
+			| from_entries)]' <$figures >build/bench.json.new
 mv build/bench.json.new build/bench.json
-failed=0
-awk -f tools/testing/vm/bench.awk $figures || failed=1
-awk -f tools/testing/vm/bench-ring.awk $work/ring.figures || failed=1
-awk -f tools/testing/vm/bench-vhost.awk $work/vhost.figures || failed=1
-exit $failed
+awk -f tools/testing/vm/bench.awk $figures
