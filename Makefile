@@ -12,7 +12,6 @@ endif
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
-comma := ,
 vm := tools/testing/vm
 
 help:
@@ -35,6 +34,22 @@ help:
 	@echo 'make deps     install the Debian packages that all this needs'
 	@echo 'make clean, make distclean: without, with what was downloaded'
 
+#
+# Machines: what boots for the tests. Each is on one host CPU, so they run side by side.
+#
+machines := demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
+	peers-dpdk peers-qemu
+debug-machines := selftests-debug virtio-debug vhost-debug
+kcsan-machines := selftests-kcsan vhost-kcsan
+
+tested := $(machines) ring
+
+# All that will boot
+goals := $(MAKECMDGOALS)
+booted := $(patsubst in-vm-%,%,$(filter in-vm-%,$(goals))) $(if $(filter test,$(goals)),$(tested)) \
+	$(if $(filter test-debug,$(goals)),$(debug-machines)) \
+	$(if $(filter test-kcsan,$(goals)),$(kcsan-machines))
+
 # Some names say in which release of Debian they are; gcc-* is what its kernel was built with
 debian := $(shell . /etc/os-release && echo $$VERSION_ID)
 packages-12 := gcc-12 libelf1 libssl3
@@ -44,30 +59,21 @@ dpdk-13 := librte-net-virtio25 librte-mempool-ring25
 
 packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 	qemu-system-x86 rsync xz-utils $(packages-$(debian))
-ifneq ($(filter check export,$(MAKECMDGOALS)),)
-packages += clang g++ git musl-tools shellcheck sparse
-endif
-ifneq ($(filter kernel test test-debug test-kcsan bench,$(MAKECMDGOALS)),)
-packages += bc bison flex libelf-dev libssl-dev
-endif
-ifneq ($(filter bench,$(MAKECMDGOALS)),)
-packages += jq
-endif
-ifneq ($(filter test in-vm-peers-%,$(MAKECMDGOALS)),)
-packages += dpdk-dev $(dpdk-$(debian))
-endif
-ifneq ($(filter test in-vm-peers-% profile,$(MAKECMDGOALS)),)
-packages += socat
-endif
-ifneq ($(filter test test-debug test-kcsan bench,$(MAKECMDGOALS)),)
-packages += e2fsprogs fio liburing-dev valgrind
-endif
-ifneq ($(filter test test-debug test-kcsan tools,$(MAKECMDGOALS)),)
-packages += bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev
-endif
+# needed GOAL... PACKAGES: those packages, if one of these goals is one, or of these machines
+needed = $(if $(filter $1,$(goals) $(booted)),$2)
+packages += $(call needed,check export,git)
+packages += $(call needed,check,clang g++ musl-tools shellcheck sparse)
+packages += $(call needed,kernel bench virtio virtio-real peers-% %-debug %-kcsan, \
+	bc bison flex libelf-dev libssl-dev)
+packages += $(call needed,bench,jq valgrind)
+packages += $(call needed,peers-%,dpdk-dev $(dpdk-$(debian)))
+packages += $(call needed,peers-% profile,socat)
+packages += $(call needed,bench tools selftests% upstream%, \
+	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
+packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
 
 deps:
-	@$(vm)/packages.sh $(packages)
+	@$(vm)/debian.sh packages $(sort $(packages))
 
 #
 # Which kernel: KVER and DEBVER, its release and the version of its packages
@@ -88,8 +94,8 @@ endif
 
 build/kernel-%.mk: | deps
 	@mkdir -p build
-	@$(vm)/security-suite.sh
-	@$(vm)/version.sh $(filter-out newest,$*) >$@.new && mv $@.new $@
+	@$(vm)/debian.sh suite
+	@$(vm)/debian.sh version $(filter-out newest,$*) >$@.new && mv $@.new $@
 
 kdir := build/$(KVER)
 
@@ -102,12 +108,12 @@ hooked := build/linux/.hooked-$(DEBVER)
 source := build/linux/.laid
 uapi := build/linux/usr/include/.exported
 
-$(hooked): $(wildcard hooks/6.12/*) $(vm)/source.sh | deps
-	@$(vm)/source.sh $(DEBVER)
+$(hooked): $(wildcard hooks/6.12/*.patch hooks/6.12/series) $(vm)/debian.sh | deps
+	@$(vm)/debian.sh source $(DEBVER)
 	@touch $@
 
 $(source): $(hooked) FORCE
-	@$(vm)/overlay.sh $(ours)
+	@$(vm)/modules.sh overlay $(ours)
 
 $(uapi): $(source)
 	+@. $(vm)/lib.sh && logged headers $(MAKE) -C build/linux headers
@@ -123,19 +129,19 @@ source: $(source)
 option := $(if $(filter n,$(IOREGIONFD)),n,y)
 modules := $(kdir)/modules$(if $(filter n,$(option)),-n)
 
-$(kdir)/headers/.unpacked: $(vm)/headers.sh | deps
-	@$(vm)/headers.sh $(KVER) $(DEBVER) $(@D)
+$(kdir)/headers/.unpacked: $(vm)/debian.sh | deps
+	@$(vm)/debian.sh headers $(KVER) $(DEBVER) $(@D)
 	@touch $@
 
 $(modules)/.built: $(source) $(kdir)/headers/.unpacked \
-		$(addprefix $(vm)/,modules.sh modtree.sh Kbuild.modules)
-	+@$(vm)/modules.sh $(KVER) $(option) $(@D)
+		$(vm)/modules.sh $(vm)/Kbuild.modules
+	+@$(vm)/modules.sh kvm $(KVER) $(option) $(@D)
 	@touch $@
 
 # vhost likewise
 vhost := $(kdir)/vhost/modules
-$(vhost)/.built: $(source) $(kdir)/headers/.unpacked $(vm)/vhost.sh $(vm)/Kbuild.vhost
-	+@$(vm)/vhost.sh $(KVER) $(@D)
+$(vhost)/.built: $(source) $(kdir)/headers/.unpacked $(vm)/modules.sh $(vm)/Kbuild.vhost
+	+@$(vm)/modules.sh vhost $(KVER) $(@D)
 	@touch $@
 
 modules: $(modules)/.built $(vhost)/.built
@@ -165,8 +171,8 @@ kcsan := $(own)-kcsan
 #
 # The VM, and what runs in it
 #
-$(kdir)/image/.unpacked: $(vm)/image.sh | deps
-	@$(vm)/image.sh $(KVER) $(DEBVER) $(@D)
+$(kdir)/image/.unpacked: $(vm)/debian.sh | deps
+	@$(vm)/debian.sh image $(KVER) $(DEBVER) $(@D)
 	@touch $@
 
 # Which modules, is said here
@@ -187,26 +193,24 @@ run: vm demo
 	@$(vm)/boot.sh -i -k $(modules) -p build/demo demo $(kdir) 'cd /payload && ./demo.sh'
 
 #
-# Tests. Each machine is on one host CPU, so they run side by side.
+# Tests
 #
-selftests := $(patsubst tools/testing/selftests/kvm/%.c,%,$(wildcard $(addprefix \
-	tools/testing/selftests/kvm/,*_test.c x86_64/*_test.c)))
+# The names of a directory's kselftests, from the Makefile that builds them
+kselftests = $(patsubst ./%,%,$(shell MAKEFLAGS= $(MAKE) -s -C build/linux/tools/testing/selftests/$1 \
+	OUTPUT=. --eval='names: ; @echo $$($2)' names))
+kvm-tests = $(call kselftests,kvm,IOREGIONFD_TESTS)
+virtio-tests = $(call kselftests,virtio,TEST_GEN_PROGS)
+vhost-tests = $(call kselftests,vhost,TEST_GEN_PROGS)
+# What the kvm-tests run
+kvm-programs := x86_64/ioregionstat x86_64/readme_device
 # Those that race, wait and exhaust have a machine of their own
-hard := $(filter $(foreach t,limits nomem once recover restart socket stop,%/ioregionfd_$t_test),$(selftests))
+hard := $(foreach t,limits nomem once recover restart socket stop,%/ioregionfd_$t_test)
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
-machines := demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
-	peers-dpdk peers-qemu
-debug-machines := selftests-debug virtio-debug vhost-debug
-kcsan-machines := selftests-kcsan vhost-kcsan
 
-build/selftests/.built: $(source) $(uapi) README.md \
-		$(wildcard tools/ioregionstat/* tools/lib/ioregionfd/*) \
-		$(addprefix $(vm)/,selftests.sh run-selftests upstream-tests)
-	+@$(vm)/selftests.sh $(@D) $(selftests) $(upstream)
-	+@. $(vm)/lib.sh && logged libioregionfd-test $(MAKE) -C tools/lib/ioregionfd \
-		O=$(CURDIR)/$(@D)/libioregionfd KHDR=$(CURDIR)/build/linux/usr/include \
-		KSELFTEST=$(CURDIR)/build/linux/tools/testing/selftests test
-	@install -s -D -t $(@D)/payload/libioregionfd $(@D)/libioregionfd/{test,example}
+build/selftests/.built: $(source) $(uapi) $(wildcard tools/lib/ioregionfd/*) \
+		$(addprefix $(vm)/,payload.sh run-selftests upstream-tests)
+	+@$(vm)/payload.sh kvm $(@D) $(kvm-tests) $(kvm-programs) $(upstream)
+	+@$(vm)/payload.sh lib $(@D)
 	@touch $@
 
 in-vm-demo: demo
@@ -214,16 +218,16 @@ in-vm-demo: vm-options = -i -k $(modules) -p build/demo
 in-vm-demo: command = cd /payload && ./demo.sh
 in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: build/selftests/.built
 in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p build/selftests/payload
-in-vm-selftests: command = cd /payload && \
-	./run-selftests -t 600 $(filter-out $(hard),$(selftests)) libioregionfd/test
-in-vm-selftests-hard: command = cd /payload && ./run-selftests -t 600 $(hard)
+in-vm-selftests: command = cd /payload && ./run-selftests -t 600 $(filter-out $(hard),$(kvm-tests)) \
+	libioregionfd/test
+in-vm-selftests-hard: command = cd /payload && ./run-selftests -t 600 $(filter $(hard),$(kvm-tests))
 in-vm-upstream-stock: vm-options = -i -m 3G -t 900 -p build/selftests/payload
 in-vm-upstream: vm-options = -i -m 3G -t 900 -k $(modules) -p build/selftests/payload
 in-vm-upstream-stock in-vm-upstream: command = cd /payload && ./run-selftests $(upstream)
 
 # The virtqueue core, in a kernel of our own: alone, and with real drivers and devices
-build/virtio/.built: $(source) $(uapi) $(vm)/virtio-tests.sh $(vm)/run-selftests
-	+@$(vm)/virtio-tests.sh $(@D)
+build/virtio/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests
+	+@$(vm)/payload.sh virtio $(@D)
 	@touch $@
 
 in-vm-virtio in-vm-virtio-real: build/virtio/.built $(dev)/initramfs.cpio
@@ -232,30 +236,25 @@ in-vm-virtio: vm-options = -c 1 -t 1200 -p build/virtio/payload
 in-vm-virtio: command = cd /payload && ./run-selftests -t 900 kunit.sh
 in-vm-virtio-real: vm-options = -m 2G -t 1200 -p build/virtio/payload \
 	-q "$$(cat build/virtio/devices.arguments)"
-in-vm-virtio-real: command = cd /payload && ./run-selftests -t 600 vduse_blk_test \
-	vduse_net_test vduse_vhost_test qemu_devices_test
+in-vm-virtio-real: command = cd /payload && ./run-selftests -t 600 $(virtio-tests)
 
 # vhost, with rings of user space, and upstream's tests of it
-build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/vhost-tests.sh
-	+@$(vm)/vhost-tests.sh $(vhost) build/virtio/payload $(@D)
+build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/payload.sh
+	+@$(vm)/payload.sh vhost $(@D) $(vhost) build/virtio/payload
 	@touch $@
 
-vhost-tests = cd /payload && sh vhost.sh . $(vhost-parameters) && ./run-selftests -t 400 \
-	vhost_test_test vhost_net_test vhost_vsock_test vhost_scsi_test vhost_hostile_test \
-	"upstream/upstream.sh upstream vhost"
+vhost-command = cd /payload && sh vhost.sh . $(vhost-parameters) && ./run-selftests -t 400 \
+	$(vhost-tests) "upstream/upstream.sh upstream vhost"
 in-vm-vhost in-vm-vhost-zcopy: build/vhost/.built
 in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 1200 -p build/vhost/payload
-in-vm-vhost in-vm-vhost-zcopy: command = $(vhost-tests)
+in-vm-vhost in-vm-vhost-zcopy: command = $(vhost-command)
 # Sent without a copy, unless the driver wants its buffers back in order
 in-vm-vhost-zcopy: vhost-parameters = experimental_zcopytx=1
 
 # vhost and those who use it elsewhere
-build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/run-selftests \
-		$(wildcard $(vm)/peers/*) tools/testing/selftests/virtio/payload.sh
-	@rm -rf $(@D)
-	@$(vm)/peers/payload.sh $(@D)/payload $(dev)
-	@install -D -t $(@D)/payload/mod $(vhost)/*.ko
-	@cp $(vm)/run-selftests $(@D)/payload/
+build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/payload.sh $(vm)/run-selftests \
+		$(wildcard $(vm)/peers/*)
+	@$(vm)/payload.sh peers $(@D) $(vhost) $(dev)
 	@touch $@
 
 in-vm-peers-dpdk in-vm-peers-qemu: build/peers/.built
@@ -273,18 +272,23 @@ in-user-space: build/virtio/.built
 		tee build/vm/ring/console | sed -u 's/^/[ring] /'
 	@echo ok >build/vm/ring/verdict
 
+in-vm-ring: in-user-space
+
 $(addprefix in-vm-,$(machines)): machine ?= $(kdir)
 $(addprefix in-vm-,$(machines)): vm
 $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u 's/^/[$*] /'
 
-test: vm demo build/selftests/.built build/virtio/.built build/vhost/.built build/peers/.built \
+# counted MACHINE...: the summary
+counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
+
+test: vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers)) \
 		$(dev)/initramfs.cpio
 	@rm -rf build/vm
-	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(machines)'
-	+@$(MAKE) -k $(addprefix in-vm-,$(machines)) in-user-space || true
-	@awk -f $(vm)/count.awk build/vm/{$(subst $() $(),$(comma),$(machines) ring)}/{console,verdict}
+	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
+	+@$(MAKE) -k $(addprefix in-vm-,$(tested)) || true
+	@$(call counted,$(tested))
 
 kernel: $(own)-dev/initramfs.cpio
 
@@ -292,29 +296,29 @@ kernel: $(own)-dev/initramfs.cpio
 # The tests once more, on a kernel that watches itself
 #
 $(checking:%=$(own)-%/vhost/modules/.built): $(own)-%/vhost/modules/.built: \
-		$(own)-%/image/.built $(vm)/vhost.sh $(vm)/Kbuild.vhost
+		$(own)-%/image/.built $(vm)/modules.sh $(vm)/Kbuild.vhost
 	@mkdir -p $(own)-$*/headers
 	@ln -sfn ../../$* $(own)-$*/headers/build
-	+@$(vm)/vhost.sh $(notdir $(own))-$* $(@D)
+	+@$(vm)/modules.sh vhost $(notdir $(own))-$* $(@D)
 	@touch $@
 
 $(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
-		$(own)-%/vhost/modules/.built build/virtio/.built $(vm)/vhost-tests.sh
-	+@$(vm)/vhost-tests.sh $(own)-$*/vhost/modules build/virtio/payload $(@D)
+		$(own)-%/vhost/modules/.built build/virtio/.built $(vm)/payload.sh
+	+@$(vm)/payload.sh vhost $(@D) $(own)-$*/vhost/modules build/virtio/payload
 	@touch $@
 
 # Slower, so all has more time, by a clock that does not run on while others have the CPU
-debug-tests := $(selftests) libioregionfd/test
-kvm-tests = cd /payload && ./run-selftests -t 1500 $(debug-tests)
+debug-tests = $(kvm-tests) libioregionfd/test
+kvm-command = cd /payload && ./run-selftests -t 1500 $(debug-tests)
 in-vm-selftests-debug in-vm-selftests-kcsan: build/selftests/.built
-in-vm-selftests-debug: command = $(kvm-tests)
+in-vm-selftests-debug: command = $(kvm-command)
 in-vm-selftests-debug: vm-options = -i -c 2 -m 2G -t 3000 -p build/selftests/payload
 in-vm-virtio-debug: build/virtio/.built
 in-vm-virtio-debug: vm-options = -i -m 2G -t 3000 -p build/virtio/payload
 in-vm-virtio-debug: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"
 in-vm-vhost-debug: build/vhost-debug/.built
 in-vm-vhost-debug: vm-options = -i -m 2G -t 6000 -p build/vhost-debug/payload
-in-vm-vhost-debug: command = $(subst -t 400,-t 3000,$(vhost-tests))
+in-vm-vhost-debug: command = $(subst -t 400,-t 3000,$(vhost-command))
 
 $(addprefix in-vm-,$(debug-machines)): machine = $(debug)
 $(addprefix in-vm-,$(debug-machines)): $(debug)/initramfs.cpio
@@ -324,14 +328,14 @@ test-debug: $(debug)/initramfs.cpio
 	@rm -rf $(addprefix build/vm/,$(debug-machines))
 	@echo '==> boot Linux $(notdir $(debug)): $(debug-machines)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(debug-machines)) || true
-	@awk -f $(vm)/count.awk $(foreach m,$(debug-machines),build/vm/$m/console build/vm/$m/verdict)
+	@$(call counted,$(debug-machines))
 
 # Both CPUs at once, or there is little to see. So one machine after the other.
 in-vm-selftests-kcsan: vm-options = -j -m 2G -t 3000 -p build/selftests/payload
-in-vm-selftests-kcsan: command = $(kvm-tests) && cat /sys/kernel/debug/kcsan
+in-vm-selftests-kcsan: command = $(kvm-command) && cat /sys/kernel/debug/kcsan
 in-vm-vhost-kcsan: build/vhost-kcsan/.built
 in-vm-vhost-kcsan: vm-options = -j -m 2G -t 3000 -p build/vhost-kcsan/payload
-in-vm-vhost-kcsan: command = $(subst -t 400,-t 3000,$(vhost-tests)) && cat /sys/kernel/debug/kcsan
+in-vm-vhost-kcsan: command = $(subst -t 400,-t 3000,$(vhost-command)) && cat /sys/kernel/debug/kcsan
 
 $(addprefix in-vm-,$(kcsan-machines)): machine = $(kcsan)
 $(addprefix in-vm-,$(kcsan-machines)): $(kcsan)/initramfs.cpio
@@ -341,25 +345,25 @@ test-kcsan: $(kcsan)/initramfs.cpio
 	@echo '==> boot Linux $(notdir $(kcsan)): $(kcsan-machines)'
 	+@for machine in $(kcsan-machines); do $(MAKE) in-vm-$$machine || true; done
 	@$(vm)/kcsan.sh $(kcsan) build/kcsan $(kcsan-machines)
-	@awk -f $(vm)/count.awk $(foreach m,$(kcsan-machines),build/vm/$m/console build/vm/$m/verdict)
+	@$(call counted,$(kcsan-machines))
 
 #
 # What an access costs
 #
 # modules.sh finds here what to build against, as it does for Debian's kernel
 $(dev)/modules/.built: $(dev)/image/.built \
-		$(addprefix $(vm)/,modules.sh modtree.sh Kbuild.modules)
+		$(vm)/modules.sh $(vm)/Kbuild.modules
 	@mkdir -p $(dev)/headers
 	@ln -sfn ../../dev $(dev)/headers/build
-	+@$(vm)/modules.sh $(notdir $(dev)) y $(@D)
+	+@$(vm)/modules.sh kvm $(notdir $(dev)) y $(@D)
 	@touch $@
 
-build/bench/.built: $(source) $(uapi) $(vm)/selftests.sh
-	+@$(vm)/selftests.sh $(@D) x86_64/ioregionfd_perf
+build/bench/.built: $(source) $(uapi) $(vm)/payload.sh
+	+@$(vm)/payload.sh kvm $(@D) x86_64/ioregionfd_perf
 	@touch $@
 
-build/bench/vhost/.built: $(vhost)/.built $(uapi) $(vm)/vhost-bench.sh
-	+@$(vm)/vhost-bench.sh $(KVER) $(vhost) $(@D)
+build/bench/vhost/.built: $(vhost)/.built $(uapi) $(vm)/payload.sh
+	+@$(vm)/payload.sh vhost-bench $(@D) $(vhost) $(KVER)
 	@touch $@
 
 bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built build/bench/.built build/bench/vhost/.built
@@ -390,5 +394,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run kernel test test-debug test-kcsan bench profile tools check export clean distclean \
-	in-user-space $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))
+.PHONY: FORCE help deps source modules vm demo run kernel test test-debug test-kcsan bench profile \
+	tools check export clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

@@ -131,7 +131,7 @@ kbuild() {
 
 sparse() {
 	local objects
-	tools/testing/vm/modtree.sh "$kdir/kvm-y"
+	tools/testing/vm/modules.sh tree "$kdir/kvm-y"
 	mapfile -t objects < <(cd virt/kvm && find ioregionfd -name '*.c' | sed 's/c$/o/')
 	kbuild "$kdir/kvm-y" y C=2 CF=-D__CHECK_ENDIAN__ \
 		"${objects[@]/#/arch/x86/kvm/../../../virt/kvm/}" 2>&1 | tee build/check/sparse
@@ -171,8 +171,8 @@ sparse_vhost() {
 unchanged() {
 	local tree dir object
 	local objects=(kvm_main.o x86.o svm.o vmx.o)
-	tools/testing/vm/modtree.sh "$kdir/check-hooked"
-	tools/testing/vm/modtree.sh "$kdir/check-pristine" pristine
+	tools/testing/vm/modules.sh tree "$kdir/check-hooked"
+	tools/testing/vm/modules.sh tree "$kdir/check-pristine" pristine
 	for tree in hooked pristine; do
 		dir=$kdir/check-$tree
 		# __FILE__ must not tell

@@ -1,20 +1,68 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# modules.sh KVER y|n OUT: build the KVM modules for kernel KVER, with or without
-# CONFIG_KVM_IOREGIONFD, and put stripped copies in OUT
+# modules.sh COMMAND...: our files over the kernel's source, and external modules from that
+#   overlay FILE...       lay files of ours over build/linux
+#   tree DIR [pristine]   copy what KVM's modules are built from to DIR, with the hooks and
+#                         our files, or as it was before them
+#   kvm KVER y|n OUT      build KVM's modules for kernel KVER, with or without
+#                         CONFIG_KVM_IOREGIONFD, and put stripped copies in OUT
+#   vhost KVER OUT        likewise vhost's modules
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
-kver=$1 option=$2 out=$3
-dir=build/$kver/kvm-$option
+overlay() { printf '%s\n' "$@" | lay . build/linux; }
 
-tools/testing/vm/modtree.sh "$dir"
-logged "modules-$kver-$option" make -C "build/$kver/headers/build" M="$PWD/$dir" \
-	CONFIG_KVM_IOREGIONFD="$option" modules
+kvm_files() { (cd build/linux && find arch/x86/kvm virt/kvm -type f); }
 
-mkdir -p "$out"
-for ko in "$dir"/arch/x86/kvm/*.ko; do
-	# debug information is ten times the code
-	strip -g -o "$out/${ko##*/}" "$ko"
-done
-say "$(cd "$out" && echo *.ko | sed 's/ /, /g') for $kver$([ "$option" = y ] || echo ', without KVM_IOREGIONFD')"
+tree() {
+	local dir=$1
+	if [ "${2-}" = pristine ]; then
+		kvm_files | grep -vxF -f build/pristine/.files | lay build/linux "$dir"
+		rsync -c --files-from=build/pristine/.files build/pristine/ "$dir/"
+	else
+		# and the headers that must hide the installed ones
+		{ kvm_files; grep -h '^include/' build/pristine/.files build/linux/.laid; } |
+			lay build/linux "$dir"
+	fi
+	cp tools/testing/vm/Kbuild.modules "$dir/Kbuild"
+	# $(srctree) is the headers' tree here
+	sed -i "s|\$(srctree)|\$(KBUILD_EXTMOD)|" "$dir/arch/x86/kvm/Makefile"
+}
+
+# stripped OUT MODULE...: debug information is ten times the code
+stripped() {
+	local out=$1 ko
+	shift
+	mkdir -p "$out"
+	for ko; do
+		strip -g -o "$out/${ko##*/}" "$ko"
+	done
+}
+
+# built OUT WHAT: says so
+built() { say "$(cd "$1" && echo *.ko | sed 's/ /, /g') for $2"; }
+
+kvm() {
+	local kver=$1 option=$2 out=$3 dir=build/$1/kvm-$2
+	tree "$dir"
+	logged "modules-$kver-$option" make -C "build/$kver/headers/build" M="$PWD/$dir" \
+		CONFIG_KVM_IOREGIONFD="$option" modules
+	stripped "$out" "$dir"/arch/x86/kvm/*.ko
+	built "$out" "$kver$([ "$option" = y ] || echo ', without KVM_IOREGIONFD')"
+}
+
+vhost() {
+	local kver=$1 out=$2 dir=build/$1/vhost
+	(cd build/linux/drivers/vhost && find . -name '*.[ch]') | lay build/linux/drivers/vhost "$dir"
+	cp tools/testing/vm/Kbuild.vhost "$dir/Kbuild"
+	logged "vhost-$kver" make -C "build/$kver/headers/build" M="$PWD/$dir" modules
+	stripped "$out" "$dir"/*.ko
+	built "$out" "$kver"
+}
+
+command=$1
+shift
+case $command in
+overlay | tree | kvm | vhost) "$command" "$@" ;;
+*) die "no command $command" ;;
+esac

@@ -1,0 +1,214 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# debian.sh COMMAND...: what comes from Debian
+#   packages PACKAGE...      install those that are missing
+#   suite                    have apt know a 6.12 kernel
+#   version [KVER]           print, as make variables, for which kernel to build: its
+#                            release KVER, and the version DEBVER of its packages. The
+#                            newest that apt has with its source, if not told otherwise
+#   source DEBVER            build/linux: the kernel's source, with the hooks applied. The
+#                            files that they change are as they were in build/pristine
+#   headers KVER DEBVER DIR  what external modules are built with, at DIR/build
+#   image KVER DEBVER DIR    the kernel and its modules, unpacked in DIR
+set -euo pipefail
+. tools/testing/vm/lib.sh
+
+packages() {
+	local installed missing
+	installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null |
+		awk '$2 == "installed" { print $1 }') || true
+	missing=$(printf '%s\n' "$@" | grep -vxF "$installed") || return 0
+	mapfile -t missing <<<"$missing"
+
+	[ "$(id -u)" = 0 ] || die "run as root, or install first: ${missing[*]}"
+	say "packages: ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	logged apt-update apt-get -q update
+	logged apt-install apt-get -qy install --no-install-recommends "${missing[@]}"
+}
+
+has_source() {
+	[ -n "$(apt-cache madison linux-source-6.12 2>/dev/null)" ]
+}
+
+# Debian 12 has 6.12 kernels in its security suite. Every installed system has that among
+# apt's sources; a root made with debootstrap has not.
+suite() {
+	local help list mirror
+	has_source && return
+	dpkg-query -W linux-source-6.12 >/dev/null 2>&1 && return
+
+	help="no linux-source-6.12: add Debian's bookworm-security to /etc/apt/sources.list, then apt-get update"
+	[ "$(id -u)" = 0 ] || die "$help"
+	logged apt-update apt-get -q update
+	has_source && return
+
+	list=/etc/apt/sources.list.d/bookworm-security.list
+	# shellcheck disable=SC2016 # this is apt's $()
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' |
+		head -n 1)
+	if [ -z "$mirror" ] || [ -e $list ]; then
+		die "$help"
+	fi
+	say "apt has no 6.12 kernel: add the security suite, in $list"
+	echo "deb ${mirror%/}-security bookworm-security main" >$list
+	logged apt-update apt-get -q update
+	has_source || die "$help"
+}
+
+# Package versions that apt knows or that are installed: lines "name version"
+versions() {
+	apt-cache madison "$@" 2>/dev/null | awk -F'|' '/Packages$/ { print $1 $2 }'
+	dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\n' "$@" 2>/dev/null |
+		awk '$3 == "installed"' || true
+}
+
+source_versions() { versions linux-source-6.12 | awk '{ print $2 }' | sort -u; }
+
+image_versions() {
+	local names
+	mapfile -t names < <(apt-cache pkgnames linux-image-6.12. |
+		grep -xE 'linux-image-6\.12\.[0-9]+\+deb[0-9]+-amd64')
+	[ ${#names[@]} = 0 ] || versions "${names[@]}"
+}
+
+# With both image and source
+newest() {
+	local deb name ver
+	for deb in $(source_versions | sort -rV); do
+		while read -r name ver; do
+			[ "$ver" = "$deb" ] && echo "${name#linux-image-}" "$deb" && return
+		done < <(image_versions)
+	done
+	return 1
+}
+
+# version_of KVER: a running kernel is taken at its word, then installed headers
+version_of() {
+	local kver=$1 debver headers
+	if [ "$kver" = "$(uname -r)" ]; then
+		debver=$(uname -v | sed -n 's/.* Debian \([^ ]*\) .*/\1/p')
+	else
+		debver=$(versions "linux-headers-$kver" | awk '{ v = $2 } END { print v }')
+	fi
+	[ -n "$debver" ] ||
+		die "neither this machine nor apt has linux-headers-$kver: name another kernel with KVER="
+	source_versions | grep -qxF "$debver" ||
+		die "kernel $kver is of version $debver, but linux-source-6.12 is only available in" \
+			"$(source_versions | paste -sd ' '): install linux-image, linux-headers and" \
+			"linux-source-6.12 of one version"
+	if [ -e "/lib/modules/$kver/build" ]; then
+		headers=$(dpkg-query -W -f '${Version}' "linux-headers-$kver" 2>/dev/null || true)
+		[ "$headers" = "$debver" ] ||
+			die "kernel $kver is of version $debver, its headers of ${headers:-no package}:" \
+				"install linux-headers-$kver=$debver"
+	fi
+	echo "$kver $debver"
+}
+
+version() {
+	local found kver debver
+	if [ $# = 0 ]; then
+		found=$(newest) ||
+			die 'apt has no linux-image-6.12 of the same version as a linux-source-6.12: apt-get update'
+	else
+		found=$(version_of "$1")
+	fi
+	read -r kver debver <<<"$found"
+	printf 'KVER := %s\nDEBVER := %s\n' "$kver" "$debver"
+}
+
+# fetch PACKAGE VERSION: prints the path of the package's .deb, downloaded into build/debs.
+# Not installed: a linux-image would build an initramfs nobody needs.
+fetch() {
+	local package=$1 version=$2 debs
+	shopt -s nullglob
+	debs=("build/debs/${package}_${version}"_*.deb)
+	if [ ${#debs[@]} = 0 ]; then
+		say "download $package $version" >&2
+		mkdir -p build/debs/part
+		(
+			cd build/debs/part
+			# apt's own sandbox user could not write here
+			get() { apt-get -qq -o APT::Sandbox::User=root download "$package=$version" >&2; }
+			get 2>/dev/null || { [ "$(id -u)" = 0 ] && apt-get -qq update >&2 && get; } ||
+				die "$package $version is no longer available: make distclean, and" \
+					"start with a newer one"
+			mv "${package}_${version}"_*.deb ..
+		) || exit
+		debs=("build/debs/${package}_${version}"_*.deb)
+	fi
+	echo "${debs[0]}"
+}
+
+tarball() {
+	local debver=$1 deb
+	# installed, if it is of the right version: apt may not have that one any more
+	if [ "$(dpkg-query -W -f '${Version}' linux-source-6.12 2>/dev/null)" = "$debver" ]; then
+		xz -dcT0 /usr/src/linux-source-6.12.tar.xz
+	else
+		deb=$(fetch linux-source-6.12 "$debver")
+		dpkg-deb --fsys-tarfile "$deb" |
+			tar -xO ./usr/src/linux-source-6.12.tar.xz | xz -dcT0
+	fi
+}
+
+source_tree() {
+	local debver=$1 hooks=hooks/6.12 patches p
+	rm -rf build/linux build/pristine
+	mkdir -p build/linux build/pristine
+	tarball "$debver" | tar -x -C build/linux --strip-components=1
+	say "linux-source-6.12 $debver unpacked"
+
+	mapfile -t patches <$hooks/series
+	for p in "${patches[@]}"; do
+		sed -n 's|^--- a/||p' "$hooks/$p"
+	done | sort -u >build/pristine/.files
+	(cd build/linux && xargs -r cp --parents -t ../pristine) <build/pristine/.files
+	for p in "${patches[@]}"; do
+		patch -d build/linux -p1 -F0 -s --no-backup-if-mismatch <"$hooks/$p" ||
+			die "$hooks/$p does not apply to linux-source-6.12 $debver"
+	done
+	say "${#patches[@]} hooks applied"
+}
+
+headers() {
+	local kver=$1 debver=$2 dir=$3 abi p deb
+	abi=${kver%-amd64}
+
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	if [ -e "/lib/modules/$kver/build" ]; then
+		ln -s "/lib/modules/$kver/build" "$dir/build"
+		return
+	fi
+	for p in "linux-headers-$kver" "linux-headers-$abi-common" "linux-kbuild-$abi"; do
+		deb=$(fetch "$p" "$debver")
+		dpkg-deb -x "$deb" "$dir"
+	done
+	ln -s "usr/src/linux-headers-$kver" "$dir/build"
+	# says include /usr/src/...
+	sed -i "s|^include /|include $PWD/$dir/|" "$dir/build/Makefile"
+}
+
+image() {
+	local kver=$1 debver=$2 dir=$3 deb
+	deb=$(fetch "linux-image-$kver" "$debver")
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	# Since Debian 13 they are in /usr/lib
+	dpkg-deb --fsys-tarfile "$deb" |
+		tar -x -C "$dir" --transform 's|^\./usr/lib/|./lib/|' ./boot \
+			--wildcards './*lib/modules/*/modules.*' \
+			'./*lib/modules/*/kernel/'{arch/x86,fs/configfs,net,virt} \
+			'./*lib/modules/*/kernel/drivers/'{crypto,net,scsi/scsi_common.ko.xz,target,vhost}
+	depmod -b "$dir" "$kver"
+}
+
+command=$1
+shift
+case $command in
+source) source_tree "$@" ;;
+packages | suite | version | headers | image) "$command" "$@" ;;
+*) die "no command $command" ;;
+esac

@@ -1,0 +1,149 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# payload.sh COMMAND...: build below DIR what a VM is to run, and put it in DIR/payload.
+# The kselftests are built by their own Makefiles, which alone know their names.
+#   kvm DIR PROGRAM...           these of KVM's selftests
+#   lib DIR                      the test of libioregionfd, beside those
+#   virtio DIR                   the tests of the virtqueue core, and those of tools/virtio;
+#                                DIR/devices is for QEMU, started with DIR/devices.arguments
+#   vhost DIR MODULES VIRTIO     the tests of vhost, these modules, and tools/virtio's tests
+#                                from the payload VIRTIO
+#   peers DIR MODULES KDIR       these modules and who else uses vhost: DPDK, and QEMU with
+#                                the kernel of KDIR as its guest
+#   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
+#                                belongs to kernel KVER, which Debian does not build
+set -euo pipefail
+. tools/testing/vm/lib.sh
+
+selftests=tools/testing/selftests
+headers=$PWD/build/linux/usr/include
+
+# kselftest DIRECTORY ARGUMENT...: make there; static, as the VM has no libc
+kselftest() {
+	make -C "build/linux/$selftests/$1" USERLDFLAGS=-static KHDR_INCLUDES="-isystem $headers" "${@:2}"
+}
+
+# installed DIRECTORY DIR: all that its Makefile says, in DIR/payload
+installed() {
+	mkdir -p "$2/bin"
+	logged "kselftest-$1" kselftest "$1" OUTPUT="$PWD/$2/bin" INSTALL_PATH="$PWD/$2/payload" install
+	stripped "$2"/payload/*
+}
+
+# stripped FILE...: those that are programs
+stripped() {
+	local file
+	for file; do
+		[[ $(head -c 4 "$file" 2>/dev/null | tr -d '\0') != $'\x7fELF' ]] || strip "$file"
+	done
+}
+
+# with_libraries DIR PROGRAM...: copies of installed programs that run where there is no
+# libc: in DIR/bin, with their libraries in DIR/lib
+with_libraries() {
+	local dir=$1 name program
+	shift
+	mkdir -p "$dir/bin" "$dir/lib"
+	for name; do
+		program=$(PATH=$PATH:/usr/sbin:/sbin command -v "$name")
+		# lines "name => path (address)", and the loader's "path (address)"
+		ldd "$program" | awk '$2 == "=>" { print $3 } $1 ~ "^/" { print $1 }' |
+			xargs -r cp -Lut "$dir/lib"
+		cp -L "$program" "$dir/lib/$name"
+		cat >"$dir/bin/$name" <<-'END'
+			#!/bin/sh
+			lib=${0%/*}/../lib
+			exec "$lib/ld-linux-x86-64.so.2" --library-path "$lib" "$lib/${0##*/}" "$@"
+		END
+		chmod +x "$dir/bin/$name"
+	done
+}
+
+kvm() {
+	local dir=$1 program
+	shift
+	logged "kselftest-${dir##*/}" kselftest kvm OUTPUT="$PWD/$dir" "${@/#/$PWD/$dir/}"
+	rm -rf "$dir/payload"
+	for program; do
+		install -D -s -t "$dir/payload/$(dirname "$program")" "$dir/$program"
+	done
+	say "$# programs of KVM's selftests"
+}
+
+lib() {
+	local dir=$1
+	logged libioregionfd-test make -C tools/lib/ioregionfd O="$PWD/$dir/libioregionfd" \
+		KHDR="$headers" KSELFTEST="$PWD/build/linux/$selftests" test
+	install -s -D -t "$dir/payload/libioregionfd" "$dir"/libioregionfd/{test,example}
+}
+
+virtio() {
+	local dir=$1 ring=$selftests/virtio/ring
+	rm -rf "$dir/payload"
+	installed virtio "$dir"
+	logged virtio-ring make -C $ring OUTPUT="$PWD/$dir/ring" KERNEL="$PWD/build/linux" \
+		PRISTINE="$PWD/build/pristine"
+	install -D -t "$dir/payload/ring" $ring/upstream.sh "$dir/ring/ring_enum" \
+		"$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order}
+	stripped "$dir"/payload/ring/*
+	with_libraries "$dir/payload" fio mkfs.ext4
+	$selftests/virtio/qemu-devices.sh "$PWD/$dir/devices" >"$dir/devices.arguments"
+	say 'tests of the virtqueue core'
+}
+
+vhost() {
+	local dir=$1 modules=$2 virtio=$3
+	rm -rf "$dir/payload"
+	installed vhost "$dir"
+	install -t "$dir/payload" "$modules"/*.ko
+	install -D -t "$dir/payload/upstream" "$virtio"/ring/{upstream.sh,virtio_test,vhost_net_test}*
+	say 'tests of vhost'
+}
+
+peers() {
+	local dir=$1 modules=$2 kdir=$3 payload=$1/payload here=tools/testing/vm/peers driver so
+	rm -rf "$dir"
+	mkdir -p "$payload"
+	cp $here/{dpdk,qemu}.sh $selftests/vhost/vhost.sh "$payload/"
+	install -D -t "$payload/mod" "$modules"/*.ko
+	gcc -static -O2 -Wall -D_GNU_SOURCE -I $selftests/virtio/util -o "$payload/echo" \
+		$here/echo.c $selftests/virtio/util/frames.c
+	gcc -static -O2 -Wall -D_GNU_SOURCE -o "$payload/bounce" $here/bounce.c
+
+	with_libraries "$payload/qemu" qemu-system-x86_64
+	install -D -t "$payload/qemu/firmware" /usr/share/seabios/bios-256k.bin \
+		/usr/share/qemu/{kvmvapic,linuxboot_dma}.bin
+	cp "$kdir"/image/boot/vmlinuz-* "$payload/qemu/vmlinuz"
+	with_libraries "$dir/root/socat" socat
+	cp $here/qemu-guest-init "$dir/root/init"
+	(cd "$dir/root" && find . | cpio -o -H newc --quiet) |
+		cat "$kdir/initramfs.cpio" - >"$payload/qemu/initrd"
+
+	with_libraries "$payload/dpdk" dpdk-testpmd
+	for driver in bus_vdev mempool_ring net_virtio; do
+		so=$(echo /usr/lib/*/dpdk/pmds-*/librte_$driver.so.??)
+		cp -L "$so" "$payload/dpdk/lib/"
+		ldd "$so" | awk '$2 == "=>" { print $3 }' | xargs cp -Lut "$payload/dpdk/lib"
+	done
+	say 'QEMU and DPDK, for the VM'
+}
+
+vhost-bench() {
+	local dir=$1 modules=$2 kver=$3 stock=$1/stock
+	rm -rf "$dir/payload"
+	installed vhost/perf "$dir"
+	mkdir -p "$stock" "$dir/payload/stock"
+	cp build/pristine/drivers/vhost/{test.c,vhost.h} build/linux/drivers/vhost/test.h "$stock/"
+	printf 'obj-m := vhost_test.o\nvhost_test-y := test.o\n' >"$stock/Kbuild"
+	logged vhost-stock make -C "build/$kver/headers/build" M="$PWD/$stock" modules
+	install -t "$dir/payload" "$modules"/vhost{,_net,_test}.ko
+	strip -g -o "$dir/payload/stock/vhost_test.ko" "$stock/vhost_test.ko"
+}
+
+command=$1 dir=$2
+shift
+case $command in
+kvm | lib | virtio | vhost | peers | vhost-bench) "$command" "$@" ;;
+*) die "no command $command" ;;
+esac
+cp tools/testing/vm/run-selftests "$dir/payload/"
