@@ -38,7 +38,7 @@ help:
 # Machines: what boots for the tests. Each is on one host CPU, so they run side by side.
 #
 machines := demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
-	peers-dpdk peers-qemu
+	kselftest peers-dpdk peers-qemu
 debug-machines := selftests-debug virtio-debug vhost-debug
 kcsan-machines := selftests-kcsan vhost-kcsan
 
@@ -61,14 +61,14 @@ packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 	qemu-system-x86 rsync xz-utils $(packages-$(debian))
 # needed GOAL... PACKAGES: those packages, if one of these goals is one, or of these machines
 needed = $(if $(filter $1,$(goals) $(booted)),$2)
-packages += $(call needed,check export,git)
+packages += $(call needed,check export kselftest,git)
 packages += $(call needed,check,clang g++ musl-tools shellcheck sparse)
-packages += $(call needed,kernel bench virtio virtio-real peers-% %-debug %-kcsan, \
+packages += $(call needed,kernel bench virtio virtio-real kselftest peers-% %-debug %-kcsan, \
 	bc bison flex libelf-dev libssl-dev)
 packages += $(call needed,bench,jq valgrind)
 packages += $(call needed,peers-%,dpdk-dev $(dpdk-$(debian)))
 packages += $(call needed,peers-% profile,socat)
-packages += $(call needed,bench tools selftests% upstream%, \
+packages += $(call needed,bench tools selftests% upstream% kselftest, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
 
@@ -251,6 +251,22 @@ in-vm-vhost in-vm-vhost-zcopy: command = $(vhost-command)
 # Sent without a copy, unless the driver wants its buffers back in order
 in-vm-vhost-zcopy: vhost-parameters = experimental_zcopytx=1
 
+# The kselftests as everybody has them who applies the exported series
+build/kselftest/.built: $(source) $(vm)/payload.sh $(vm)/export.sh
+	@$(vm)/export.sh $(ours)
+	+@$(vm)/payload.sh kselftest $(@D)
+	@touch $@
+
+in-vm-kselftest: build/kselftest/.built $(dev)/initramfs.cpio $(dev)/modules/.built
+in-vm-kselftest: machine = $(dev)
+in-vm-kselftest: vm-options = -t 600 -k $(dev)/modules -p build/kselftest/payload
+# One kind of virtqueue is enough here. Results are marked as a comment of the collection's.
+in-vm-kselftest: command = modprobe vhost_vsock && cd /payload && set -o pipefail && \
+	export KSELFTEST_VDUSE_NET_TEST_ARGS="-v packed_in_order" && \
+	export KSELFTEST_VHOST_VSOCK_TEST_ARGS="-v packed_in_order" && \
+	./run_kselftest.sh -t kvm:ioregionfd_args_test -t virtio:vduse_net_test \
+		-t vhost:vhost_vsock_test | sed "/^\# selftests: /!s/^\# //"
+
 # vhost and those who use it elsewhere
 build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/payload.sh $(vm)/run-selftests \
 		$(wildcard $(vm)/peers/*)
@@ -283,8 +299,8 @@ $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
 
-test: vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers)) \
-		$(dev)/initramfs.cpio
+test: vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers kselftest)) \
+		$(dev)/initramfs.cpio $(dev)/modules/.built
 	@rm -rf build/vm
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(tested)) || true

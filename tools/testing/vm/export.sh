@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # export.sh FILE...: build/export/*.patch, the series for a 6.12 git tree: first our
-# files, which nothing uses yet, then the hooks, then our tests
+# files and tests, which nothing uses yet, then the hooks
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -63,8 +63,6 @@ spends its time on.
 Nothing calls this yet.
 
 MESSAGE
-sed "s|^|$top/hooks/6.12/|" hooks/6.12/series | xargs git -C $repo am -q
-
 add '^tools/(ioregionstat|lib|testing/selftests/kvm)/' <<'MESSAGE'
 KVM: selftests: test ioregionfd
 
@@ -79,5 +77,7 @@ Real drivers on a device task behind VDUSE and on QEMU's devices, the core in
 user space, and rings of user space on vhost's devices.
 
 MESSAGE
+
+sed "s|^|$top/hooks/6.12/|" hooks/6.12/series | xargs git -C $repo am -q
 git -C $repo format-patch -q --zero-commit -o "$top/$out" "$(git -C $repo rev-list --max-parents=0 HEAD)"
 say "$out: $(cd $out && echo *.patch)"

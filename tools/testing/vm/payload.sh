@@ -12,6 +12,8 @@
 #                                the kernel of KDIR as its guest
 #   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
 #                                belongs to kernel KVER, which Debian does not build
+#   kselftest DIR                a kernel tree with the exported series, and the kselftests
+#                                that it installs
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -140,10 +142,52 @@ vhost-bench() {
 	strip -g -o "$dir/payload/stock/vhost_test.ko" "$stock/vhost_test.ko"
 }
 
+# series_tree TREE: the kernel's source as it was, and on it the exported series. Nothing is
+# written to a file that build/linux has too: they are links.
+series_tree() {
+	local tree=$1 git=(git -C "$1" -c user.name=rig -c user.email=rig@localhost)
+	rm -rf "$tree"
+	mkdir -p "${tree%/*}"
+	cp -al build/linux "$tree"
+	(cd "$tree" && xargs rm) <build/linux/.laid
+	cp -r --remove-destination build/pristine/. "$tree/"
+	rm -r "$tree"/.{files,hooked-*,laid*} "$tree"/usr/include/{[a-z]*/,.exported}
+	"${git[@]}" init -q
+	"${git[@]}" add -f --pathspec-from-file=- <build/pristine/.files
+	"${git[@]}" commit -qm base
+	"${git[@]}" am -q "$PWD"/build/export/*.patch
+}
+
+kselftest_series() {
+	local dir=$1 tree=$1/linux obj=$PWD/$1/obj all=$1/all payload=$1/payload collection source
+	series_tree "$tree"
+	logged kselftest-headers make -C "$tree" O="$obj" headers
+	logged kselftest-series make -C "$tree/$selftests" O="$obj" TARGETS='kvm virtio vhost' \
+		FORCE_TARGETS=1 USERLDFLAGS=-static KSFT_INSTALL_PATH="$PWD/$all" install
+	# All that we have are in the list, and what the list names is there
+	for source in "$selftests"/{kvm/x86_64,virtio,vhost}/*_test.c; do
+		collection=${source#"$selftests/"}
+		grep -qxF "${collection%%/*}:$(basename "$source" .c)" "$all/kselftest-list.txt" ||
+			die "$source is not in the list of the installed kselftests"
+	done
+	while IFS=: read -r collection source; do
+		[ -x "$all/$collection/$source" ] || die "$collection:$source is not installed"
+	done <"$all/kselftest-list.txt"
+
+	# Of KVM's, which are many, the smallest of ours goes to the VM
+	rm -rf "$payload"
+	mkdir -p "$payload/kvm"
+	cp -r "$all"/{kselftest,kselftest-list.txt,run_kselftest.sh,virtio,vhost} "$payload/"
+	cp "$all/kvm/ioregionfd_args_test" "$payload/kvm/"
+	stripped "$payload"/*/*
+	say "$(wc -l <"$all/kselftest-list.txt") kselftests built and installed from the exported series"
+}
+
 command=$1 dir=$2
 shift
 case $command in
 kvm | lib | virtio | vhost | peers | vhost-bench) "$command" "$@" ;;
+kselftest) kselftest_series "$@" ;;
 *) die "no command $command" ;;
 esac
 cp tools/testing/vm/run-selftests "$dir/payload/"
