@@ -18,8 +18,14 @@ help:
 	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
 	@echo '              whose serial port lives in another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
+	@echo 'make test T=  some of them: a machine, or DIRECTORY/NAME, where a * stands for anything,'
+	@echo '              as in T=kvm/ioregionfd_signal_test, T='\''vhost/*'\''. The machines are'
+	@printf '              %s\n' '$(wordlist 1,6,$(machines))' '$(wordlist 7,99,$(machines) ring)'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
 	@echo 'make test-kcsan  our tests on a kernel that looks for data races'
+	@echo 'make shell    a shell in the VM where the tests of KVM are; T= as above, for another one;'
+	@echo '              QEMU= for more arguments, such as QEMU=-s for gdb'
+	@echo 'make kunit    the KUnit tests of the virtqueue core, with kunit.py'
 	@echo 'make bench    what an access costs in each of the ways to serve it: a table, and'
 	@echo '              build/bench.json'
 	@echo 'make profile  in which functions the instructions of a packet are that vhost-net sends'
@@ -31,8 +37,10 @@ help:
 	@echo 'make tools    libioregionfd and ioregionstat, in build/tools'
 	@echo 'make export   the hooks and our files as a patch series for 6.12, in build/export'
 	@echo 'make source   the patched kernel source, in build/linux'
+	@echo 'make hooks    the hooks for quilt, in build/hooks'
 	@echo 'make deps     install the Debian packages that all this needs'
 	@echo 'make clean, make distclean: without, with what was downloaded'
+	@echo 'HACKING.md says how to change and to test what.'
 
 #
 # Machines: what boots for the tests. Each is on one host CPU, so they run side by side.
@@ -42,11 +50,28 @@ machines := demo selftests selftests-hard upstream-stock upstream virtio virtio-
 debug-machines := selftests-debug virtio-debug vhost-debug
 kcsan-machines := selftests-kcsan vhost-kcsan
 
-tested := $(machines) ring
+# T=MACHINE, or T=DIRECTORY/PATTERN: the kselftests of that directory whose names match
+ifneq ($(T),)
+machine-kvm := selftests
+machine-virtio := virtio-real
+machine-vhost := vhost
+only := $(if $(findstring /,$(T)),$(subst *,%,$(notdir $(T))))
+chosen := $(if $(only),$(machine-$(patsubst %/,%,$(dir $(T)))),$(T))
+ifeq ($(filter $(machines) $(debug-machines) $(kcsan-machines) ring,$(chosen)),)
+$(error T=$(T) is neither a machine nor a test: see make help)
+endif
+# these two are compared
+ifneq ($(filter upstream%,$(chosen)),)
+chosen := upstream-stock upstream
+endif
+endif
+tested := $(or $(chosen),$(machines) ring)
+shell-in := $(or $(lastword $(chosen)),selftests)
 
 # All that will boot
 goals := $(MAKECMDGOALS)
 booted := $(patsubst in-vm-%,%,$(filter in-vm-%,$(goals))) $(if $(filter test,$(goals)),$(tested)) \
+	$(if $(filter shell,$(goals)),$(shell-in)) \
 	$(if $(filter test-debug,$(goals)),$(debug-machines)) \
 	$(if $(filter test-kcsan,$(goals)),$(kcsan-machines))
 
@@ -62,9 +87,11 @@ packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 # needed GOAL... PACKAGES: those packages, if one of these goals is one, or of these machines
 needed = $(if $(filter $1,$(goals) $(booted)),$2)
 packages += $(call needed,check export kselftest,git)
-packages += $(call needed,check,clang g++ musl-tools shellcheck sparse)
-packages += $(call needed,kernel bench virtio virtio-real kselftest peers-% %-debug %-kcsan, \
+packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck sparse)
+packages += $(call needed,kernel bench kunit virtio virtio-real kselftest peers-% %-debug %-kcsan, \
 	bc bison flex libelf-dev libssl-dev)
+packages += $(call needed,kunit,python3)
+packages += $(call needed,hooks,quilt)
 packages += $(call needed,bench,jq valgrind)
 packages += $(call needed,peers-%,dpdk-dev $(dpdk-$(debian)))
 packages += $(call needed,peers-% profile,socat)
@@ -103,7 +130,7 @@ kdir := build/$(KVER)
 # The source. Laid over it by content, every time: what changes is new, and only that.
 #
 ours := $(shell find Documentation drivers include virt tools/ioregionstat tools/lib \
-	tools/testing/selftests -type f ! -name '.*' 2>/dev/null)
+	tools/testing/selftests -type f '(' ! -name '.*' -o -name .kunitconfig ')' 2>/dev/null)
 hooked := build/linux/.hooked-$(DEBVER)
 source := build/linux/.laid
 uapi := build/linux/usr/include/.exported
@@ -207,6 +234,10 @@ kvm-programs := x86_64/ioregionstat x86_64/readme_device
 hard := $(foreach t,limits nomem once recover restart socket stop,%/ioregionfd_$t_test)
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
 
+# Those that T= names, of a list; or all
+matching = $(strip $(foreach t,$1,$(if $(filter $(only),$(notdir $t)),$t)))
+those = $(if $(only),$(or $(call matching,$1),$(error There is no test $(T))),$1)
+
 build/selftests/.built: $(source) $(uapi) $(wildcard tools/lib/ioregionfd/*) \
 		$(addprefix $(vm)/,payload.sh run-selftests upstream-tests)
 	+@$(vm)/payload.sh kvm $(@D) $(kvm-tests) $(kvm-programs) $(upstream)
@@ -218,8 +249,8 @@ in-vm-demo: vm-options = -i -k $(modules) -p build/demo
 in-vm-demo: command = cd /payload && ./demo.sh
 in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: build/selftests/.built
 in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p build/selftests/payload
-in-vm-selftests: command = cd /payload && ./run-selftests -t 600 $(filter-out $(hard),$(kvm-tests)) \
-	libioregionfd/test
+in-vm-selftests: command = cd /payload && ./run-selftests -t 600 $(call those, \
+	$(filter-out $(if $(only),,$(hard)),$(kvm-tests)) libioregionfd/test)
 in-vm-selftests-hard: command = cd /payload && ./run-selftests -t 600 $(filter $(hard),$(kvm-tests))
 in-vm-upstream-stock: vm-options = -i -m 3G -t 900 -p build/selftests/payload
 in-vm-upstream: vm-options = -i -m 3G -t 900 -k $(modules) -p build/selftests/payload
@@ -236,7 +267,7 @@ in-vm-virtio: vm-options = -c 1 -t 1200 -p build/virtio/payload
 in-vm-virtio: command = cd /payload && ./run-selftests -t 900 kunit.sh
 in-vm-virtio-real: vm-options = -m 2G -t 1200 -p build/virtio/payload \
 	-q "$$(cat build/virtio/devices.arguments)"
-in-vm-virtio-real: command = cd /payload && ./run-selftests -t 600 $(virtio-tests)
+in-vm-virtio-real: command = cd /payload && ./run-selftests -t 600 $(call those,$(virtio-tests))
 
 # vhost, with rings of user space, and upstream's tests of it
 build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/payload.sh
@@ -244,7 +275,7 @@ build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/payload.sh
 	@touch $@
 
 vhost-command = cd /payload && sh vhost.sh . $(vhost-parameters) && ./run-selftests -t 400 \
-	$(vhost-tests) "upstream/upstream.sh upstream vhost"
+	$(call those,$(vhost-tests)) $(if $(only),,"upstream/upstream.sh upstream vhost")
 in-vm-vhost in-vm-vhost-zcopy: build/vhost/.built
 in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 1200 -p build/vhost/payload
 in-vm-vhost in-vm-vhost-zcopy: command = $(vhost-command)
@@ -293,18 +324,30 @@ in-vm-ring: in-user-space
 $(addprefix in-vm-,$(machines)): machine ?= $(kdir)
 $(addprefix in-vm-,$(machines)): vm
 $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
+ifeq ($(interactive),)
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u 's/^/[$*] /'
+else
+	@$(vm)/boot.sh $(vm-options) -x -q '$(QEMU)' shell $(machine) '$(command)'
+endif
 
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
 
-test: vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers kselftest)) \
-		$(dev)/initramfs.cpio $(dev)/modules/.built
-	@rm -rf build/vm
+test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers kselftest)) \
+		$(dev)/initramfs.cpio $(dev)/modules/.built)
+	@rm -rf $(if $(T),$(addprefix build/vm/,$(tested)),build/vm)
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(tested)) || true
 	@$(call counted,$(tested))
+
+# A shell, where the tests would run
+shell:
+	+@$(MAKE) in-vm-$(shell-in) interactive=y
+
+kunit: $(source)
+	@MAKEFLAGS= build/linux/tools/testing/kunit/kunit.py run --arch=x86_64 --jobs=$(JOBS) --timeout=900 \
+		--build_dir=$(CURDIR)/build/kunit --kunitconfig=drivers/virtio $(KUNIT)
 
 kernel: $(own)-dev/initramfs.cpio
 
@@ -402,6 +445,15 @@ check: $(uapi) $(kdir)/headers/.unpacked
 export: $(source)
 	@$(vm)/export.sh $(ours)
 
+# The files that the hooks change, with all hooks applied by quilt: what it refreshes there is
+# the patch in hooks/
+hooks: $(hooked)
+	@rm -rf build/hooks
+	@mkdir -p build/hooks
+	@cp -r build/pristine/. build/hooks/
+	@ln -s ../../hooks/6.12 build/hooks/patches
+	@cd build/hooks && quilt --quiltrc ../../hooks/quiltrc push -aq
+
 FORCE:
 
 clean:
@@ -410,5 +462,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run kernel test test-debug test-kcsan bench profile \
-	tools check export clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))
+.PHONY: FORCE help deps source modules vm demo run kernel test test-debug test-kcsan shell kunit bench \
+	profile tools check export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

@@ -16,11 +16,12 @@
 #   -m MEMORY    (1G)
 #   -t SECONDS   time limit (300)
 #   -q ARGS      more arguments for QEMU
+#   -x           a shell, without a time limit; COMMAND is in the VM as /test
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
-modules='' payload='' cpus='' icount='' threads=single seed=1 memory=1G limit=300 more=()
-while getopts k:p:c:ijs:m:t:q: option; do
+modules='' payload='' cpus='' icount='' threads=single seed=1 memory=1G limit=300 more=() shell=''
+while getopts k:p:c:ijs:m:t:q:x option; do
 	case $option in
 	k) modules=$OPTARG ;;
 	p) payload=$OPTARG ;;
@@ -30,7 +31,8 @@ while getopts k:p:c:ijs:m:t:q: option; do
 	s) seed=$OPTARG ;;
 	m) memory=$OPTARG ;;
 	t) limit=$OPTARG ;;
-	q) read -ra more <<<"$OPTARG" ;;
+	q) read -ra words <<<"$OPTARG" && more+=("${words[@]}") ;;
+	x) shell=y ;;
 	*) exit 2 ;;
 	esac
 done
@@ -43,6 +45,13 @@ mkdir -p "$work/root"
 kver=$(basename "$kdir")
 
 # The kernel unpacks one archive after the other, so ours overlays the common one
+console=stdio,id=console,logfile=$work/console
+if [ -n "$shell" ]; then
+	# 0: none; and ^C is for the shell
+	limit=0 console+=,signal=off
+	echo "$command" >"$work/root/test"
+	command='echo "sh /test: what would be run here; exit: the end"; cd /payload; setsid -c sh -i'
+fi
 echo "$command" >"$work/root/command"
 [ -z "$payload" ] || cp -rL "$payload" "$work/root/payload"
 [ -z "$modules" ] || install -D -m 644 -t "$work/root/lib/modules/$kver/kernel/arch/x86/kvm" "$modules"/*.ko
@@ -67,7 +76,7 @@ timeout --foreground -k 5 "$limit" qemu-system-x86_64 -nodefaults -no-user-confi
 	-display none "${accel[@]}" -smp "${cpus:-2}" -m "$memory" "${more[@]}" \
 	-kernel "$kdir/image/boot/vmlinuz-$kver" -initrd "$work/initrd" \
 	-append "console=ttyS0 loglevel=5 panic=-1 no_timer_check" -serial "file:$work/kernel" \
-	-chardev "stdio,id=console,logfile=$work/console" -serial chardev:console || rc=$?
+	-chardev "$console" -serial chardev:console || rc=$?
 rm "$work/initrd"
 
 # What was said before the begin is about the machine, unless nothing came after
