@@ -62,12 +62,17 @@ checkpatch_hooks() {
 hooks_size() {
 	local arch
 	patches | xargs cat | awk '
-		/^\+\+\+ b\// { area = /virtio/ ? "drivers/virtio" : /vhost/ ? "drivers/vhost" : "KVM" }
+		/^\+\+\+ b\// {
+			area = /virtio/ ? "drivers/virtio" : /vhost/ ? "drivers/vhost" : "KVM"
+			if (/tools\/testing|MAINTAINERS/)
+				area = "tests and MAINTAINERS"
+		}
 		/^[-+]([^-+]|$)/ { lines[area]++ }
 		END {
 			at_most["KVM"] = 70
 			at_most["drivers/virtio"] = 120
 			at_most["drivers/vhost"] = 260
+			at_most["tests and MAINTAINERS"] = 20
 			for (area in at_most) {
 				printf "%s: %d changed lines of at most %d\n", area, lines[area], at_most[area]
 				if (lines[area] > at_most[area])
@@ -93,6 +98,37 @@ hooks_git_am() {
 		grep -q '^Signed-off-by: ' "$p" || { echo "$p: no Signed-off-by"; return 1; }
 		git -C "$repo" -c user.name=check -c user.email=check@localhost am -q "$top/$p"
 	done < <(patches)
+}
+
+# In the Makefile beside it, or nobody builds it; and in the map of HACKING.md
+registered() {
+	local source dir name rc=0
+	for source in tools/testing/selftests/{kvm/x86_64,virtio,vhost}/*_test.c; do
+		dir=${source%/*}
+		name=$(basename "$source" .c)
+		grep -qw "$name" "${dir%/x86_64}"/Makefile* || { echo "$name: in no Makefile"; rc=1; }
+		grep -q "^| .$name. |" HACKING.md || { echo "$name: not in HACKING.md"; rc=1; }
+	done
+	return "$rc"
+}
+
+# The device task that README.md shows, and that ioregionfd_readme_test runs
+readme() {
+	diff <(awk '/^```c$/ { c = 1; next } /^```/ { c = 0 } c' README.md) \
+		<(tail -n +3 tools/testing/selftests/kvm/x86_64/readme_device.c)
+}
+
+# A tree that sources Kconfig has all of our options
+kconfig() {
+	local work=$top/build/check/kconfig options
+	make -s -C build/linux O="$work" allnoconfig
+	{
+		printf 'config %s\n\tdef_bool y\n' X86_64 UNIX KVM VIRTIO KUNIT
+		echo 'source "Kconfig"'
+	} >"$work/tree"
+	(cd "$work" && srctree=$top KCONFIG_CONFIG=all scripts/kconfig/conf --allyesconfig tree)
+	options=$(find virt drivers -name 'Kconfig*' -exec sed -n 's/^config /CONFIG_/p' {} + | sort)
+	grep -oE '^CONFIG_[A-Z0-9_]+' "$work/all" | grep -xF "$options" | sort | diff - <(echo "$options")
 }
 
 # compiles COMPILER OPTION...: our headers do, without a word. Others' are the system's.
@@ -197,7 +233,11 @@ check 'source: kernel-doc' build/linux/scripts/kernel-doc -none -Werror include/
 check 'source: sparse' sparse
 check 'source: sparse, drivers/virtio' sparse_virtio
 check 'source: sparse, drivers/vhost' sparse_vhost
+check 'source: Kconfig' kconfig
+check 'tests: each in a Makefile and in HACKING.md' registered
+check 'tests: the device task of README.md' readme
 check 'ABI: numbers, sizes, offsets' abi
 check 'option off: the same code as without the hooks' unchanged
-check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/*.sh tools/testing/vm/{init,run-selftests} tools/vmm/demo.sh
+check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
+	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh tools/vmm/demo.sh
 exit "$failed"
