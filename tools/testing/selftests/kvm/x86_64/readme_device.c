@@ -15,7 +15,7 @@ int main(void)
 			resp.data = count++;
 		else
 			count = cmd.data;
-		if (cmd.resp && write(0, &resp, sizeof(resp)) != sizeof(resp))
+		if ((cmd.flags & IOREGIONFD_CMD_F_RESP) && write(0, &resp, sizeof(resp)) != sizeof(resp))
 			return 1;
 	}
 	return 0;
