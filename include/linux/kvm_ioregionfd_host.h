@@ -82,8 +82,8 @@ static inline bool kvm_vcpu_ioctl_busy(struct kvm_vcpu *vcpu, unsigned int ioctl
  * Return: 0 if a device task has carried it out, else @r: to leave the emulator.
  */
 static inline int kvm_io_bus_unhandled(struct kvm_vcpu *vcpu, enum kvm_bus bus,
-				     gpa_t addr, int len, const void *val,
-				     bool write, int r)
+				       gpa_t addr, int len, const void *val,
+				       bool write, int r)
 {
 	if (likely(!READ_ONCE(vcpu->kvm->ioregionfd)) || bus != KVM_MMIO_BUS)
 		return r;
@@ -105,8 +105,8 @@ static inline bool kvm_vcpu_ioctl_busy(struct kvm_vcpu *vcpu, unsigned int ioctl
 }
 
 static inline int kvm_io_bus_unhandled(struct kvm_vcpu *vcpu, enum kvm_bus bus,
-				     gpa_t addr, int len, const void *val,
-				     bool write, int r)
+				       gpa_t addr, int len, const void *val,
+				       bool write, int r)
 {
 	return r;
 }

@@ -397,7 +397,8 @@ int ioregionfd_channel_open(struct ioregionfd_task *task, unsigned int flags)
 	if (mapping == MAP_FAILED)
 		return -errno;
 	channel->control = (struct ioregionfd_control *)mapping;
-	channel->mailboxes = (struct ioregionfd_mailbox *)(mapping + channel->info.mailboxes_offset);
+	channel->mailboxes = (struct ioregionfd_mailbox *)
+		(mapping + channel->info.mailboxes_offset);
 	channel->posted = (struct ioregionfd_cmd *)(mapping + channel->info.posted_offset);
 
 	if ((flags & IOREGIONFD_OPEN_RECOVER) && ioctl(task->read_fd, IOREGIONFD_RECOVER)) {

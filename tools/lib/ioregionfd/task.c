@@ -192,7 +192,8 @@ void ioregionfd_set_poll_limit(struct ioregionfd_task *task, uint64_t ns)
 
 static bool valid_vcpu(const struct ioregionfd_task *task, uint32_t vcpu)
 {
-	return vcpu == IOREGIONFD_ANY || (task->is_channel && vcpu < task->channel.info.nr_mailboxes);
+	return vcpu == IOREGIONFD_ANY ||
+	       (task->is_channel && vcpu < task->channel.info.nr_mailboxes);
 }
 
 /*

@@ -717,7 +717,8 @@ FIXTURE_TEARDOWN(channel)
 	munmap(model.mapping, sizeof(*model.mapping));
 }
 
-static void mailbox_post(struct ioregionfd_mailbox *mailbox, struct ioregionfd_cmd cmd, uint32_t extra)
+static void mailbox_post(struct ioregionfd_mailbox *mailbox, struct ioregionfd_cmd cmd,
+			 uint32_t extra)
 {
 	uint32_t number = (mailbox->state >> IOREGIONFD_MAILBOX_SHIFT) + 1;
 
@@ -768,7 +769,8 @@ TEST_F(channel, polls_without_system_calls)
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
 	WAIT_UNTIL(load(&self->control->polling));
 	for (i = 0; i < 100; i++) {
-		mailbox_post(&self->mailboxes[i % MAILBOXES], command(IOREGIONFD_CMD_READ, 0, i, 0), 0);
+		mailbox_post(&self->mailboxes[i % MAILBOXES], command(IOREGIONFD_CMD_READ, 0, i, 0),
+			     0);
 		WAIT_UNTIL(mailbox_done(&self->mailboxes[i % MAILBOXES]));
 		ASSERT_EQ(mailbox_value(&self->mailboxes[i % MAILBOXES]), 0x1122334455667788 + i);
 	}
@@ -810,7 +812,8 @@ TEST_F(channel, wakes_a_vcpu_that_sleeps)
 	uint64_t id;
 
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
-	mailbox_post(&self->mailboxes[3], command(IOREGIONFD_CMD_READ, 0, 0, 0), IOREGIONFD_MAILBOX_WAITING);
+	mailbox_post(&self->mailboxes[3], command(IOREGIONFD_CMD_READ, 0, 0, 0),
+		     IOREGIONFD_MAILBOX_WAITING);
 	WAIT_UNTIL(mailbox_done(&self->mailboxes[3]));
 	id = ioregionfd_cmd_id(3, self->mailboxes[3].state);
 	ASSERT_EQ(load(&model.called), 1);
@@ -845,7 +848,8 @@ static void be_recovered(struct device *device)
 	(void)device;
 	/* The command, again, but not as this task has taken it. */
 	__atomic_fetch_xor(&model.mapping->mailboxes[0].state,
-			   IOREGIONFD_MAILBOX_FETCHED ^ IOREGIONFD_MAILBOX_PENDING, __ATOMIC_SEQ_CST);
+			   IOREGIONFD_MAILBOX_FETCHED ^ IOREGIONFD_MAILBOX_PENDING,
+			   __ATOMIC_SEQ_CST);
 	/* Nor is the posted write still its own. */
 	__atomic_fetch_and(&model.mapping->control.posted_tail, ~1, __ATOMIC_SEQ_CST);
 }
@@ -873,7 +877,8 @@ static void be_recovered_and_completed(struct device *device)
 	/* The command has another number, and another task is about to have answered it. */
 	mailbox_number(mailbox, 2);
 	mailbox->data[0] |= 0x600d;
-	__atomic_store_n(&mailbox->state, 2 << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_COMPLETE,
+	__atomic_store_n(&mailbox->state,
+			 2 << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_COMPLETE,
 			 __ATOMIC_SEQ_CST);
 }
 

@@ -185,7 +185,7 @@ static __always_inline void store_value(void *bytes, unsigned int size, u64 valu
 }
 
 static void fragment_done(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
-		       u64 value)
+			  u64 value)
 {
 	struct ioregionfd_access *a = &v->access[0];
 
@@ -309,7 +309,7 @@ static int access_resolve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 }
 
 static struct ioregionfd_req *command_new(struct kvm_vcpu *vcpu,
-					   struct ioregionfd_vcpu *v)
+					  struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_access *a = &v->access[0];
 	struct ioregionfd_region *region = v->region;

@@ -288,7 +288,7 @@ static int mailbox_req_try(struct ioregionfd_region *region,
 
 /* As mailbox_req_try(), from outside of kvm->srcu, and without waiting. */
 static bool mailbox_req_start(struct ioregionfd_region *region,
-			   struct ioregionfd_req *req, struct kvm_vcpu *vcpu)
+			      struct ioregionfd_req *req, struct kvm_vcpu *vcpu)
 {
 	struct mailbox *m = container_of(req, struct mailbox, req);
 	struct native_channel *ch = native_of(region);
@@ -308,7 +308,7 @@ static bool mailbox_req_start(struct ioregionfd_region *region,
 
 static int mailbox_req_run(struct ioregionfd_region *region,
 			   struct ioregionfd_req *req, struct kvm_vcpu *vcpu,
-			  bool wait)
+			   bool wait)
 {
 	struct mailbox *m = container_of(req, struct mailbox, req);
 	struct native_channel *ch = native_of(region);
@@ -342,7 +342,7 @@ static int mailbox_req_run(struct ioregionfd_region *region,
 }
 
 static bool mailbox_req_done(struct ioregionfd_region *region,
-			   struct ioregionfd_req *req)
+			     struct ioregionfd_req *req)
 {
 	struct mailbox *m = container_of(req, struct mailbox, req);
 
@@ -366,10 +366,11 @@ static u8 mailbox_abandon(struct mailbox *m)
 				return KVM_IOREGIONFD_SENT_NONE;
 		} else if ((word & ~IOREGIONFD_MAILBOX_WAITING) ==
 			   mailbox_word(m, IOREGIONFD_MAILBOX_FETCHED)) {
-			m->abandoned = try_cmpxchg(&m->shared->state, &word,
-					mailbox_word(m, IOREGIONFD_MAILBOX_ABANDONED));
-			if (m->abandoned)
+			if (try_cmpxchg(&m->shared->state, &word,
+					mailbox_word(m, IOREGIONFD_MAILBOX_ABANDONED))) {
+				m->abandoned = true;
 				break;
+			}
 		} else {
 			break;
 		}

@@ -336,7 +336,7 @@ static int channel_send(struct socket_channel *ch, struct socket_req *sr)
  * -EINPROGRESS: it is to be sent. With @take the wire is the caller's then.
  */
 static int request_look(struct socket_channel *ch, struct ioregionfd_region *region,
-		     struct socket_req *sr, bool take)
+			struct socket_req *sr, bool take)
 {
 	struct sk_buff *skb;
 	int r = -EAGAIN;
@@ -378,7 +378,7 @@ static struct ioregionfd_req *socket_req_new(struct ioregionfd_region *region,
 
 static int socket_req_run(struct ioregionfd_region *region,
 			  struct ioregionfd_req *req, struct kvm_vcpu *vcpu,
-			   bool wait)
+			  bool wait)
 {
 	struct socket_req *sr = container_of(req, struct socket_req, req);
 	struct socket_channel *ch = channel_of(region);

@@ -68,7 +68,7 @@ static int set_region(struct kvm_vm *vm, struct channel *ch, uint64_t addr, uint
 }
 
 /* It is served: a read of the guest gets its answer. */
-static void expect_served(FIXTURE_DATA(bind) *self, int i)
+static void expect_served(struct _test_data_bind *self, int i)
 {
 	struct guest_op *op = op_read(self->vcpus[i], 8, REGION);
 

@@ -137,7 +137,7 @@ static bool servers_all_served(struct server_thread *servers, unsigned int nr)
 }
 
 /* Whether each task gets something sooner or later: nobody is woken while another polls. */
-static bool ways_are_fair(const FIXTURE_VARIANT(ways) *variant)
+static bool ways_are_fair(const struct _fixture_variant_ways *variant)
 {
 	unsigned int i;
 

@@ -77,7 +77,7 @@ FIXTURE_TEARDOWN(status)
 
 /* Waits for the next command, which has to be @want. */
 #define fetch_cmd(self, want) __fetch_cmd(self, want, __LINE__)
-static void __fetch_cmd(FIXTURE_DATA(status) *self, struct ioregionfd_cmd want, int line)
+static void __fetch_cmd(struct _test_data_status *self, struct ioregionfd_cmd want, int line)
 {
 	uint64_t begin = now_ms();
 
@@ -101,15 +101,16 @@ static void __fetch_cmd(FIXTURE_DATA(status) *self, struct ioregionfd_cmd want, 
 	__expect_cmd(self->arg.cmd, want, line);
 }
 
-static void respond_in_mapping(FIXTURE_DATA(status) *self, uint64_t value, uint16_t status)
+static void respond_in_mapping(struct _test_data_status *self, uint64_t value, uint16_t status)
 {
 	uint32_t number = self->arg.id;
 	uint32_t state = number << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED;
+	uint32_t complete = number << IOREGIONFD_MAILBOX_SHIFT |
+			    (IOREGIONFD_MAILBOX_COMPLETE + status);
 	struct ioregionfd_mailbox *mailbox = &self->map.mailboxes[0];
 
 	if (mailbox_store_data(mailbox, number, value) &&
-	    __atomic_compare_exchange_n(&mailbox->state, &state, number << IOREGIONFD_MAILBOX_SHIFT |
-					(IOREGIONFD_MAILBOX_COMPLETE + status), false,
+	    __atomic_compare_exchange_n(&mailbox->state, &state, complete, false,
 					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return;
 	self->arg.data = value;
@@ -119,7 +120,7 @@ static void respond_in_mapping(FIXTURE_DATA(status) *self, uint64_t value, uint1
 		    "errno %d", errno);
 }
 
-static void respond(FIXTURE_DATA(status) *self, uint64_t value, uint16_t status)
+static void respond(struct _test_data_status *self, uint64_t value, uint16_t status)
 {
 	struct ioregionfd_resp resp = { .data = value, .status = status };
 
