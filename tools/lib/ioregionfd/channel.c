@@ -15,7 +15,7 @@
 /* Posted writes handled before others see that they are retired. */
 #define POSTED_BATCH	32
 
-/* Adaptive polling: what a window begins with, in ns. */
+/* Adaptive polling: the first window, in ns. */
 #define FIRST_WINDOW	10000
 
 /* Looking at the clock costs more than looking at the mailboxes. */
@@ -23,7 +23,7 @@
 
 #define NO_END		UINT64_MAX
 
-/* In posted_tail: somebody has fetched what it points at. */
+/* In posted_tail: somebody has fetched the entry that it points at. */
 #define TAIL_FETCHED	1
 
 /* The guest does not have the response: see struct ioregionfd_ops */
@@ -32,7 +32,7 @@
 /**
  * struct server - one thread's ioregionfd_run()
  * @task: the handle
- * @fetch: argument of IOREGIONFD_COMMIT_AND_FETCH. id: what the last call has brought, if
+ * @fetch: argument of IOREGIONFD_COMMIT_AND_FETCH. id: what the last call has fetched, if
  *	it has been handled and not been completed yet; else 0. vcpu: whose commands to serve
  */
 struct server {
@@ -40,7 +40,7 @@ struct server {
 	struct ioregionfd_fetch fetch;
 };
 
-/* Returns 0, ABANDONED, or a negative error; -ESTALE: another task has taken over. */
+/* Returns 0, ABANDONED, or a negative error; -ESTALE: another task has recovered the channel. */
 static int commit_and_fetch(struct ioregionfd_task *task, struct ioregionfd_fetch *fetch)
 {
 	if (!ioctl(task->read_fd, IOREGIONFD_COMMIT_AND_FETCH, fetch))
@@ -74,7 +74,7 @@ int ioregionfd_channel_commit_only(struct ioregionfd_task *task,
 	return 0;
 }
 
-/* Store one half of a value, unless the mailbox is not the command's any more. */
+/* Store one half of a value, unless the mailbox holds another command by now. */
 static bool store_half(struct ioregionfd_mailbox *mailbox, uint32_t number, int half,
 		       uint64_t data)
 {
@@ -89,8 +89,8 @@ static bool store_half(struct ioregionfd_mailbox *mailbox, uint32_t number, int 
 
 /*
  * Complete the command of mailbox @index, whose state became @state when it was fetched.
- * If the vCPU sleeps, or anything has changed for whatever reason, it is for kvm.ko to
- * find out what the response is good for.
+ * If the vCPU sleeps, or anything has changed for whatever reason, leave it to kvm.ko to
+ * find out what to do with the response.
  */
 static int complete(struct ioregionfd_task *task, uint32_t index, uint32_t state,
 		    struct ioregionfd_fetch *fetch)
@@ -113,7 +113,7 @@ static int complete(struct ioregionfd_task *task, uint32_t index, uint32_t state
 	return ioregionfd_channel_commit_only(task, fetch);
 }
 
-/* Complete what IOREGIONFD_COMMIT_AND_FETCH has brought, without asking for more. */
+/* Complete what IOREGIONFD_COMMIT_AND_FETCH has fetched, without fetching more. */
 static int complete_fetched(struct server *s)
 {
 	uint64_t id = s->fetch.id;
@@ -149,8 +149,8 @@ static int look_at_mailbox(struct ioregionfd_task *task, uint32_t index)
 
 	/*
 	 * Acquire: pairs with the release in look_at_posted(): the handlers of the posted
-	 * writes that come before this command have run. Indexes count modulo 2^31. The
-	 * tail may be beyond, when other vCPUs have posted more since.
+	 * writes that come before this command have run. Indexes count modulo 2^31. The tail
+	 * may have gone past posted_before, if more posted writes have been retired since.
 	 */
 	tail = __atomic_load_n(&task->channel.control->posted_tail, __ATOMIC_ACQUIRE);
 	if ((int32_t)((tail & ~TAIL_FETCHED) - (mailbox->posted_before << 1)) < 0)
@@ -202,7 +202,7 @@ static int look_at_posted(struct ioregionfd_task *task)
 	}
 
 	/*
-	 * An exchange, because another task may have taken over. Release: pairs with the
+	 * An exchange, because another task may have recovered the channel. Release: pairs with the
 	 * acquire of posted_tail above and in look_at_mailbox(), and with kvm.ko's, which
 	 * then reuses the entries.
 	 */
@@ -255,9 +255,9 @@ static void relax(void)
 }
 
 /*
- * Look until there has been nothing for @window ns, or it is time to end. @polling
- * tells kvm.ko; any thread that stops polling clears it. Relaxed: until kvm.ko sees
- * it, it wakes somebody for nothing.
+ * Look until there has been nothing for @window ns, or until ioregionfd_stop(). @polling
+ * tells kvm.ko that somebody looks; any thread that stops polling clears it, so it is set
+ * anew each time. Relaxed: until kvm.ko sees it, it wakes somebody for nothing.
  */
 static int look_for(struct server *s, uint64_t window, uint32_t *polling)
 {
@@ -290,7 +290,7 @@ static int look_for(struct server *s, uint64_t window, uint32_t *polling)
 	return 0;
 }
 
-/* Poll until there has been nothing for @window ns, and still is not. */
+/* Poll until there has been nothing for @window ns, and look once more after that. */
 static int poll_mapping(struct server *s, uint64_t window)
 {
 	struct channel *channel = &s->task->channel;
@@ -332,14 +332,14 @@ static int sleep_for_command(struct server *s)
 	case -EAGAIN:
 	case -ECANCELED:
 	case -EINTR:
-		return 0;	/* id says whether the response has been given */
+		return 0;	/* id is 0 if the command has been completed */
 	}
 	return ret;
 }
 
 /*
- * A sleep that took no longer than we might poll could have been saved; one that took
- * longer shows that polling before it was for nothing.
+ * A sleep that was no longer than @limit could have been avoided by polling longer. A
+ * longer one shows that polling before it was for nothing.
  */
 static uint64_t next_window(uint64_t window, uint64_t slept, uint64_t limit)
 {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR BSD-3-Clause
 /*
- * A device: a register that counts how often it has been read. The VMM starts
- * this with the channel, or a socket, as its stdin, and has registered a region
- * with user_data 0.
+ * A device: a register that counts how often it has been read. The VMM starts this with
+ * the channel as its stdin, and has added a region with user_data 0.
  */
 #include <ioregionfd.h>
 

@@ -3,12 +3,12 @@
  * What the parts of libioregionfd share:
  *
  *	vmm.c		what a VMM needs
- *	task.c		handles, regions, and the functions that are for all kinds
- *	channel.c	channels made by KVM_CREATE_IOREGIONFD
+ *	task.c		handles, regions, and what is common to both kinds of channels
+ *	channel.c	native channels
  *	socket.c	sockets
  *
- * Internal functions return 0, or a negative errno value; -ENODEV stands for the
- * end of the VM or of the socket, which is none for the library's user.
+ * Internal functions return 0 or a negative errno value. -ENODEV stands for the end of
+ * the VM or of the socket, which is no error for users of the library.
  */
 #ifndef IOREGIONFD_INTERNAL_H
 #define IOREGIONFD_INTERNAL_H
@@ -22,7 +22,7 @@
 
 #define BUCKETS	64	/* a power of two */
 
-/* All but @next is constant once it is in the table. */
+/* Once it is in the table, nothing but @next changes. */
 struct region {
 	struct region *next;
 	uint64_t user_data;
@@ -34,8 +34,8 @@ struct region {
  * struct sock - a socket
  * @lock: held by the thread that serves; protects the rest
  * @stop_fd: eventfd, readable from ioregionfd_stop() to ioregionfd_restart()
- * @resp: the response that is going out
- * @unsent: it has not been sent
+ * @resp: the response to the last command
+ * @unsent: it has not been sent yet
  */
 struct sock {
 	pthread_mutex_t lock;
@@ -45,11 +45,11 @@ struct sock {
 };
 
 /**
- * struct channel - one that KVM_CREATE_IOREGIONFD has made
- * @info: its layout
- * @control: the mapping
- * @mailboxes: those in the mapping
- * @posted: the ring in the mapping
+ * struct channel - a native channel
+ * @info: the layout of the mapping
+ * @control: start of the mapping
+ * @mailboxes: the mailboxes in the mapping
+ * @posted: the ring of posted writes in the mapping
  */
 struct channel {
 	struct ioregionfd_info info;
@@ -62,17 +62,18 @@ struct channel {
  * struct ioregionfd_task - handle
  * @read_fd: where commands come from
  * @write_fd: where responses go: the same, or a duplicate
- * @is_channel: it was made by KVM_CREATE_IOREGIONFD
+ * @is_channel: it is a native channel, not a socket
  * @stopped: ioregionfd_stop() was called
  * @running: threads in ioregionfd_run()
  * @poll_limit: in ns, for IOREGIONFD_ADAPTIVE
- * @channel: if it is a channel
- * @sock: if not
- * @regions: hash table by user_data; lists grow at the head, looked up without lock
+ * @channel: if it is a native channel
+ * @sock: if it is a socket
+ * @regions: hash table by user_data. Its lists grow at the head, and are searched without
+ *	a lock
  * @regions_lock: for changes of @regions
- * @unknown: callback, may be NULL
- * @unknown_opaque: for it
- * @unknown_count: commands without a region
+ * @unknown: called for commands without a region, may be NULL
+ * @unknown_opaque: passed to @unknown
+ * @unknown_count: how many commands had no region
  */
 struct ioregionfd_task {
 	int read_fd;

@@ -10,13 +10,14 @@
  *	ioregionfd_run(task, IOREGIONFD_ADAPTIVE, IOREGIONFD_ANY);
  *	ioregionfd_close(task);
  *
- * The descriptor may be one that KVM_CREATE_IOREGIONFD made, or an AF_UNIX socket
- * of type SOCK_SEQPACKET. For io_uring see ioregionfd_uring.h. The first functions below
- * are for the VMM.
+ * The descriptor is that of a native channel, which KVM_CREATE_IOREGIONFD made, or an
+ * AF_UNIX socket of type SOCK_SEQPACKET. For io_uring see ioregionfd_uring.h. The first
+ * functions below are for the VMM. The terms are those of the glossary in
+ * Documentation/virt/kvm/ioregionfd.rst.
  *
- * Functions that can fail return a negative errno value then, and leave errno
- * undefined. Those of the same task may be called by several threads at once
- * unless their description says otherwise.
+ * A function that fails returns a negative errno value; errno itself is undefined
+ * afterwards. Several threads may call functions for the same task at once, unless the
+ * description of a function says otherwise.
  */
 #ifndef IOREGIONFD_H
 #define IOREGIONFD_H
@@ -33,27 +34,28 @@ extern "C" {
 #pragma GCC visibility push(default)
 
 /**
- * ioregionfd_create() - make a channel for device tasks
- * @vm_fd: file descriptor of the VM; or of /dev/kvm: the channel is for the VM to which
- *	ioregionfd_add_region() adds its first region
- * @args: how many mailboxes, for vCPU ids below that number, and posted writes it is to have
+ * ioregionfd_create() - make a native channel
+ * @vm_fd: file descriptor of the VM. Or that of /dev/kvm: the channel is then for the VM of
+ *	the first ioregionfd_add_region() that succeeds with it
+ * @args: how many mailboxes it has, one for each vCPU id below that number, and how many
+ *	posted writes can wait
  *
- * The channel fails when the last copy of its descriptor is closed, so a VMM
- * that wants to replace a device task that is gone keeps one.
+ * The channel fails when the last copy of its descriptor is closed. So a VMM keeps one if
+ * it wants to be able to replace the device task.
  *
  * Return: a file descriptor, close-on-exec, or the negative error of
- * KVM_CREATE_IOREGIONFD; -ENOTTY if the kernel does not have that.
+ * KVM_CREATE_IOREGIONFD; -ENOTTY if the kernel does not have that ioctl.
  */
 int ioregionfd_create(int vm_fd, const struct kvm_create_ioregionfd *args);
 
 /**
- * ioregionfd_add_region() - let a device task serve a range of guest addresses
+ * ioregionfd_add_region() - hand a range of guest addresses to a device task
  * @vm_fd: file descriptor of the VM
- * @region: the range, its user_data, and the channel or socket as read_fd
- *	and write_fd; without KVM_IOREGION_DEASSIGN
+ * @region: the range, its user_data, and the channel as read_fd and write_fd; without
+ *	KVM_IOREGION_DEASSIGN
  *
  * Return: 0, or the negative error of KVM_SET_IOREGIONFD; -ENOTTY if the kernel
- * does not have that; -EINVAL for KVM_IOREGION_DEASSIGN.
+ * does not have that ioctl; -EINVAL if KVM_IOREGION_DEASSIGN is set.
  */
 int ioregionfd_add_region(int vm_fd, const struct kvm_ioregionfd *region);
 
@@ -63,7 +65,8 @@ int ioregionfd_add_region(int vm_fd, const struct kvm_ioregionfd *region);
  * @region: as it was added; only guest_paddr, memory_size and KVM_IOREGION_PIO
  *	in flags matter
  *
- * When this returns, no command for the region is begun any more.
+ * After this returns no new command for the region begins. Posted writes that are in the
+ * ring of a native channel are still delivered.
  *
  * Return: 0, or the negative error of KVM_SET_IOREGIONFD, -ENOENT if there is no
  * such region.
@@ -77,8 +80,8 @@ int ioregionfd_remove_region(int vm_fd, const struct kvm_ioregionfd *region);
  *
  * Sends one byte along with it. Raises no SIGPIPE.
  *
- * Return: 0 or a negative error of sendmsg(), such as -EPIPE, -EINTR if a signal
- * came before the socket had room, or -EAGAIN if it is non-blocking.
+ * Return: 0, or a negative error of sendmsg(), such as -EPIPE; -EINTR if a signal came
+ * before the socket had room; or -EAGAIN if the socket is non-blocking and has no room.
  */
 int ioregionfd_send_fd(int sock, int fd);
 
@@ -86,69 +89,66 @@ int ioregionfd_send_fd(int sock, int fd);
  * ioregionfd_recv_fd() - get a file descriptor from ioregionfd_send_fd()
  * @sock: a connected AF_UNIX socket
  *
- * Return: the descriptor, close-on-exec, or a negative error of recvmsg(), and:
- * -ECONNRESET: the other side has closed the socket; -ENOMSG: a message without
- * a descriptor; -E2BIG: one with several, all closed again; -EMFILE: this process
- * has too many open files to receive it.
+ * Return: the descriptor, close-on-exec, or a negative error of recvmsg(). Or
+ * -ECONNRESET: the other side has closed the socket; -ENOMSG: the message had no
+ * descriptor; -E2BIG: it had several, which are closed again; -EMFILE: this process has
+ * too many open files to receive it.
  */
 int ioregionfd_recv_fd(int sock);
 
-/* A device task's handle on its file descriptors. */
+/* A device task's handle for its channel. */
 struct ioregionfd_task;
 
 /* Flag of ioregionfd_open(): replace a device task that is gone. */
 #define IOREGIONFD_OPEN_RECOVER	1
 
 /**
- * ioregionfd_open() - begin to be a device task
+ * ioregionfd_open() - become the device task of a channel
  * @task: where to store the handle
  * @read_fd: where commands come from
- * @write_fd: where answers go to: the same, or a duplicate of it
+ * @write_fd: where responses go: the same; or a duplicate of it, if it is a socket
  * @flags: IOREGIONFD_OPEN_RECOVER or 0
  *
- * Finds out by itself whether it is a channel of KVM_CREATE_IOREGIONFD or a socket.
- * The descriptors belong to the handle if this succeeds, and are left alone if it
- * fails.
+ * Finds out whether it is a native channel or a socket. If this succeeds the descriptors
+ * belong to the handle; if it fails they are left alone.
  *
  * With IOREGIONFD_OPEN_RECOVER, what another task has fetched from the channel and not
- * completed is delivered again, with IOREGIONFD_CMD_F_REDELIVERED; responses that the
- * other task still gives are refused.
+ * completed is redelivered, with IOREGIONFD_CMD_F_REDELIVERED set. Late responses of that
+ * task are refused.
  *
  * Return: 0, or a negative error: -EINVAL: the descriptors are neither of these,
- * or an unknown flag; -EOPNOTSUPP: nothing can be taken over from a socket;
- * -ENODEV: the VM is gone; -EBADF, -ENOMEM, -EMFILE.
+ * or an unknown flag; -EOPNOTSUPP: a socket cannot be recovered; -EBADF, -ENOMEM, -EMFILE.
  */
 int ioregionfd_open(struct ioregionfd_task **task, int read_fd, int write_fd, unsigned int flags);
 
 /**
- * ioregionfd_close() - end being a device task
+ * ioregionfd_close() - stop being a device task
  * @task: the handle, or NULL
  *
- * Closes the file descriptors and frees everything. Answers nothing: what was
- * taken by an ioregionfd_request and not finished is left for another task to
- * take over, if somebody still has the channel. No other function may be running
- * on @task or be called any more.
+ * Closes the file descriptors and frees everything. Completes nothing: what an
+ * ioregionfd_request has fetched and not finished is left for another task to recover, if
+ * somebody still has the channel. No other function may be running for @task, or be
+ * called for it afterwards.
  */
 void ioregionfd_close(struct ioregionfd_task *task);
 
 /**
  * struct ioregionfd_ops - what a region does
- * @read: returns what is read at @offset, of which the low @size bytes count;
- *	NULL: no register can be read
- * @write: takes what is written, zero-extended; NULL: no register can be written
- * @command: instead of @read and @write, if not NULL: gets the command as it came.
- *	Stores what is read in *@value, and returns IOREGIONFD_STATUS_*
- * @abandoned: told of a command that has been handled, but too late: the access has ended
- *	without its response, and what it has done may be asked for again. NULL: it does
- *	not matter
+ * @read: returns the value at @offset, of which the low @size bytes are used. NULL: no
+ *	register can be read
+ * @write: writes @value, which is zero-extended. NULL: no register can be written
+ * @command: called instead of @read and @write if it is not NULL: handles the command as
+ *	it came, stores the value of a read in *@value, and returns IOREGIONFD_STATUS_*
+ * @abandoned: called for a command that was handled too late: the access has ended without
+ *	its response, and the VMM may have it retried. NULL: nothing is called
  *
- * Where there is no register (IOREGIONFD_STATUS_UNMAPPED) the guest reads all ones, and what
- * it writes is ignored.
+ * If there is no register (IOREGIONFD_STATUS_UNMAPPED) the guest reads all ones, and its
+ * writes are ignored.
  *
- * @offset is from the start of the region and @size 1, 2, 4 or 8 bytes; an access
- * lies inside the region if the VMM told its true size. The functions are called
- * by the thread that serves, by several at once if several do. They may not call
- * ioregionfd_unregister() or ioregionfd_close() of their task.
+ * @offset is from the start of the region, and @size is 1, 2, 4 or 8 bytes. An access
+ * lies inside the region if the VMM told the device task the region's true size. The
+ * functions are called by the thread that serves, or by several at once if several serve.
+ * They may not call ioregionfd_unregister() or ioregionfd_close() for their task.
  */
 struct ioregionfd_ops {
 	uint64_t (*read)(void *opaque, uint64_t offset, unsigned int size);
@@ -162,7 +162,7 @@ struct ioregionfd_ops {
  * @task: the handle
  * @user_data: what the VMM gave as the region's user_data
  * @ops: what it does; must stay valid
- * @opaque: for @ops
+ * @opaque: passed to the functions of @ops
  *
  * May be called while other threads serve.
  *
@@ -172,7 +172,7 @@ int ioregionfd_register(struct ioregionfd_task *task, uint64_t user_data,
 			const struct ioregionfd_ops *ops, void *opaque);
 
 /**
- * ioregionfd_unregister() - emulate a region no longer
+ * ioregionfd_unregister() - stop emulating a region
  * @task: the handle
  * @user_data: as registered
  *
@@ -184,21 +184,20 @@ int ioregionfd_register(struct ioregionfd_task *task, uint64_t user_data,
 int ioregionfd_unregister(struct ioregionfd_task *task, uint64_t user_data);
 
 /**
- * ioregionfd_set_unknown() - be told of commands that nothing is registered for
+ * ioregionfd_set_unknown() - be told of commands for regions that are not registered
  * @task: the handle
- * @unknown: called for each such command; NULL: none
- * @opaque: for @unknown
+ * @unknown: called for each such command; NULL: nothing is called
+ * @opaque: passed to @unknown
  *
- * The response to such a command, or one that is malformed, is
- * IOREGIONFD_STATUS_UNMAPPED. May not be
- * called while a thread serves @task.
+ * The response to such a command, or to a malformed one, is IOREGIONFD_STATUS_UNMAPPED.
+ * May not be called while a thread serves @task.
  */
 void ioregionfd_set_unknown(struct ioregionfd_task *task,
 			    void (*unknown)(void *opaque, const struct ioregionfd_cmd *cmd),
 			    void *opaque);
 
 /**
- * ioregionfd_unknown_count() - how many commands nothing was registered for
+ * ioregionfd_unknown_count() - how many commands were for regions that are not registered
  * @task: the handle
  *
  * Return: the number since ioregionfd_open().
@@ -207,13 +206,13 @@ uint64_t ioregionfd_unknown_count(const struct ioregionfd_task *task);
 
 /**
  * enum ioregionfd_mode - what a thread does when there is no command
- * @IOREGIONFD_SLEEP: it sleeps; one system call answers a command and gets the next
- * @IOREGIONFD_POLL: it looks again; no system calls as long as the vCPU does the
- *	same, and one CPU always busy
- * @IOREGIONFD_ADAPTIVE: it looks again for a while, then sleeps. The while grows
- *	when sleeps turn out short and shrinks when they turn out long
+ * @IOREGIONFD_SLEEP: it sleeps; one system call completes a command and fetches the next
+ * @IOREGIONFD_POLL: it polls the mapping; there are no system calls as long as the vCPU
+ *	spins, and one CPU is always busy
+ * @IOREGIONFD_ADAPTIVE: it polls for a while and then sleeps. The polling window doubles
+ *	after a sleep that was shorter than the poll limit, and halves after a longer one
  *
- * Sockets are always slept on.
+ * On a socket a thread always sleeps.
  */
 enum ioregionfd_mode {
 	IOREGIONFD_SLEEP,
@@ -222,12 +221,12 @@ enum ioregionfd_mode {
 };
 
 /**
- * ioregionfd_set_poll_limit() - bound the polling of IOREGIONFD_ADAPTIVE
+ * ioregionfd_set_poll_limit() - limit the polling of IOREGIONFD_ADAPTIVE
  * @task: the handle
  * @ns: longest time without a command before a thread sleeps, in nanoseconds;
- *	0: sleep at once. It is 200000 if not set
+ *	0: sleep at once. The default is 200000
  *
- * For calls of ioregionfd_run() that begin later.
+ * Takes effect for calls of ioregionfd_run() that begin later.
  */
 void ioregionfd_set_poll_limit(struct ioregionfd_task *task, uint64_t ns);
 
@@ -235,24 +234,24 @@ void ioregionfd_set_poll_limit(struct ioregionfd_task *task, uint64_t ns);
  * ioregionfd_run() - serve commands
  * @task: the handle
  * @mode: what to do when there is none
- * @vcpu: whose: the id of a vCPU, or IOREGIONFD_ANY. Must be IOREGIONFD_ANY on sockets
+ * @vcpu: the id of the vCPU to serve, or IOREGIONFD_ANY. Must be IOREGIONFD_ANY on sockets
  *
- * Several threads may be in here for the same task, with modes and vCPUs of their
- * own. Two handlers then run at the same time for different vCPUs, while the
- * commands of one vCPU, and all posted writes, are handled one after the other.
- * On a socket, where commands come one by one, one thread serves at a time.
+ * Several threads may run this for the same task, each with its own mode and vCPU. Handlers
+ * then run at the same time for different vCPUs, while the commands of one vCPU are
+ * handled one after the other, and so are all posted writes. On a socket, where commands
+ * come one by one, one thread serves at a time.
  *
- * Posted writes are handled by any thread, also if that is to serve one vCPU. While
- * a thread that polls is in a handler, none that sleeps is woken for what it will look
- * at next.
+ * Any thread handles posted writes, even one that serves a single vCPU. While a thread
+ * that polls is in a handler, no sleeping thread is woken for commands that the polling one
+ * will look at next.
  *
- * Signals do not end this, unless the handler calls ioregionfd_stop(). What has been
- * handled is answered before it returns, unless that is not possible. No SIGPIPE is raised.
+ * Signals do not end this, unless the signal handler calls ioregionfd_stop(). Whatever has
+ * been handled is completed before this returns, if that is possible. No SIGPIPE is raised.
  *
- * Return: 0 when the VM is gone, the other side has hung up, or after
- * ioregionfd_stop(). Else a negative error: -EINVAL: @vcpu or @mode; -ESTALE: another
- * task has taken over; -EPROTO: the socket brought something that is no command; or
- * one of the descriptors' own.
+ * Return: 0 when the VM is gone, when the other side has hung up, or after
+ * ioregionfd_stop(). Otherwise a negative error: -EINVAL: @vcpu or @mode is wrong; -ESTALE:
+ * another task has recovered the channel; -EPROTO: something other than a command came
+ * from the socket; or an error of the file descriptors.
  */
 int ioregionfd_run(struct ioregionfd_task *task, enum ioregionfd_mode mode, uint32_t vcpu);
 
@@ -260,9 +259,9 @@ int ioregionfd_run(struct ioregionfd_task *task, enum ioregionfd_mode mode, uint
  * ioregionfd_stop() - end ioregionfd_run()
  * @task: the handle
  *
- * Makes all calls that are under way return after the handler they are in, and all
- * later ones at once, until ioregionfd_restart(). May be called by any thread and by
- * signal handlers; leaves errno alone.
+ * Makes all calls that are under way return after the handler that they are in, and later
+ * calls return at once, until ioregionfd_restart(). May be called by any thread and by
+ * signal handlers. Does not change errno.
  */
 void ioregionfd_stop(struct ioregionfd_task *task);
 
@@ -275,14 +274,14 @@ void ioregionfd_stop(struct ioregionfd_task *task);
 void ioregionfd_restart(struct ioregionfd_task *task);
 
 /**
- * struct ioregionfd_request - commands served one after the other, asynchronously
- * @fetch: what the kernel is asked, and answers
+ * struct ioregionfd_request - serves commands one after the other, asynchronously
+ * @fetch: argument of IOREGIONFD_COMMIT_AND_FETCH
  * @task: the handle
  * @fd: of the handle
  *
- * For loops of the caller's own, above all io_uring: see ioregionfd_uring.h. All
- * members are the library's. It must stay where it is while the kernel has it; it
- * may then be used by one thread at a time.
+ * For loops of the caller's own, above all with io_uring: see ioregionfd_uring.h. All
+ * members are for the library alone. The struct must not move while the kernel has it, and
+ * only one thread at a time may use it.
  */
 struct ioregionfd_request {
 	struct ioregionfd_fetch fetch;
@@ -296,7 +295,7 @@ struct ioregionfd_request {
  * @task: the handle
  * @vcpu: as for ioregionfd_run()
  *
- * To serve several vCPUs at the same time takes as many requests.
+ * To serve several vCPUs at the same time, use as many requests.
  *
  * Return: 0, -EINVAL if there is no such vCPU, -EOPNOTSUPP for sockets.
  */
@@ -304,25 +303,25 @@ int ioregionfd_request_init(struct ioregionfd_request *request, struct ioregionf
 			    uint32_t vcpu);
 
 /**
- * ioregionfd_request_complete() - handle what a request has brought
+ * ioregionfd_request_complete() - handle what a request has fetched
  * @request: the request
- * @res: 0 or the negative error that IOREGIONFD_COMMIT_AND_FETCH ended with: io_uring_cqe.res
+ * @res: io_uring_cqe.res: 0, or the negative error of IOREGIONFD_COMMIT_AND_FETCH
  *
- * Calls the handler. The answer goes out with the next use of the request, or
+ * Calls the handler. The response is sent with the next use of the request, or by
  * ioregionfd_request_finish().
  *
  * Return: 1 if the request is to be used again; 0 if the VM is gone; or a negative
- * error: -ECANCELED: the caller has cancelled it; -ESTALE: another task has
- * taken over; or another @res.
+ * error: -ECANCELED: the caller has cancelled it; -ESTALE: another task has recovered the
+ * channel; or another @res.
  */
 int ioregionfd_request_complete(struct ioregionfd_request *request, int res);
 
 /**
- * ioregionfd_request_finish() - answer without asking for another command
+ * ioregionfd_request_finish() - complete a command without fetching another one
  * @request: the request, which the kernel must not have
  *
- * Return: 0, also if there is nothing to answer or the VM is gone; -ESTALE: another task
- * has taken over.
+ * Return: 0, also if there is nothing to complete or the VM is gone; -ESTALE: another task
+ * has recovered the channel.
  */
 int ioregionfd_request_finish(struct ioregionfd_request *request);
 

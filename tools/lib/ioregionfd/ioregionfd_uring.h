@@ -9,12 +9,12 @@
  *		io_uring_sqe_set_data(sqe, ...);
  *		io_uring_submit_and_wait(&ring, 1);
  *		io_uring_peek_cqe(&ring, &cqe);
- *		again = ioregionfd_request_complete(&request, cqe->res);
+ *		ret = ioregionfd_request_complete(&request, cqe->res);
  *		io_uring_cqe_seen(&ring, cqe);
- *	} while (again > 0);
+ *	} while (ret > 0);
  *
- * To end such a loop, cancel the request as any other of io_uring's, wait for
- * its completion, and call ioregionfd_request_finish().
+ * To end such a loop, cancel the request like any other io_uring request, wait for its
+ * completion, and call ioregionfd_request_finish().
  */
 #ifndef IOREGIONFD_URING_H
 #define IOREGIONFD_URING_H
@@ -23,13 +23,13 @@
 #include "ioregionfd.h"
 
 /**
- * ioregionfd_uring_prep() - prepare to answer and to get the next command
- * @sqe: a submission queue entry; its user_data is left to the caller
+ * ioregionfd_uring_prep() - prepare to complete a command and to fetch the next one
+ * @sqe: a submission queue entry, whose user_data is left to the caller
  * @request: the request, which belongs to the kernel from the submission to the
  *	completion
  *
- * The kernel's io_uring must have IORING_OP_URING_CMD (Linux 5.19); if it has not,
- * the completion's res is -EINVAL.
+ * The kernel's io_uring must have IORING_OP_URING_CMD (Linux 5.19). If it does not, the
+ * completion's res is -EINVAL.
  */
 static inline void ioregionfd_uring_prep(struct io_uring_sqe *sqe,
 					 struct ioregionfd_request *request)

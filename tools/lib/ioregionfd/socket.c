@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR BSD-3-Clause
 /*
- * Commands come one by one here, whoever is on the other side: another is sent only
- * when the one before has been answered. So one thread serves at a time; the others
- * wait for their turn, which comes when that one stops.
+ * On a socket commands come one by one, whoever is on the other side: the next one is
+ * sent only after the response to the last one. So one thread serves at a time; the others
+ * wait until that one stops.
  */
 #include "internal.h"
 
@@ -39,7 +39,7 @@ static int receive_command(struct ioregionfd_task *task)
 	struct ioregionfd_fetch fetch;
 	ssize_t n;
 
-	/* MSG_TRUNC: of a packet that is too long, tell the true length. */
+	/* MSG_TRUNC: return the true length of a packet that is too long. */
 	n = recv(task->read_fd, &fetch.cmd, sizeof(fetch.cmd), MSG_DONTWAIT | MSG_TRUNC);
 	if (n == sizeof(fetch.cmd)) {
 		ioregionfd_task_handle(task, &fetch);
@@ -50,13 +50,13 @@ static int receive_command(struct ioregionfd_task *task)
 	}
 	if (n > 0)
 		return -EPROTO;
-	/* ECONNRESET: the other side went without having read our response. */
+	/* ECONNRESET: the other side closed the socket with our response unread. */
 	if (!n || errno == ECONNRESET)
 		return -ENODEV;
 	return errno == EINTR || errno == EAGAIN ? 0 : -errno;
 }
 
-/* Wait until something can be done, or for ioregionfd_stop(), and do it. */
+/* Wait until there is something to send or receive, or for ioregionfd_stop(), and do it. */
 static int step(struct ioregionfd_task *task)
 {
 	bool sending = task->sock.unsent;
@@ -69,8 +69,8 @@ static int step(struct ioregionfd_task *task)
 	};
 
 	/*
-	 * A thread that slept in read() would also be woken, for nothing, when the other
-	 * side has taken the last response. That costs more than this system call.
+	 * A thread that sleeps in recv() would also be woken, for nothing, when the other
+	 * side has read the last response. That costs more than this system call.
 	 */
 	if (poll(p, 2, -1) < 0)
 		return errno == EINTR ? 0 : -errno;
@@ -95,7 +95,7 @@ void ioregionfd_socket_interrupt(struct ioregionfd_task *task)
 	uint64_t one = 1;
 	ssize_t n;
 
-	/* Fails only if it has been done so often that nothing can be added. */
+	/* Fails only if the counter is full, and then the eventfd is readable anyway. */
 	n = write(task->sock.stop_fd, &one, sizeof(one));
 	(void)n;
 }
@@ -110,7 +110,7 @@ void ioregionfd_socket_restart(struct ioregionfd_task *task)
 	(void)n;
 }
 
-/* kvm.ko takes this kind of socket, and no other. */
+/* kvm.ko accepts this kind of socket, and no other. */
 static int check_socket(int fd)
 {
 	int type, domain;

@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* As long as KVM itself polls for a vCPU that has halted. */
+/* As long as KVM polls by default for a vCPU that has halted. */
 #define DEFAULT_POLL_LIMIT	200000
 
 /* Which bits of user_data tell regions apart is up to the VMM, so all count. */
@@ -118,7 +118,7 @@ void ioregionfd_task_handle(struct ioregionfd_task *task, struct ioregionfd_fetc
 	fetch->data = value;
 }
 
-/* The guest does not have the response to @cmd. */
+/* Tell the device that the guest did not get the response to @cmd. */
 void ioregionfd_task_abandoned(struct ioregionfd_task *task, const struct ioregionfd_cmd *cmd)
 {
 	struct region *region = find_region(task, cmd->user_data);
@@ -270,7 +270,7 @@ int ioregionfd_request_complete(struct ioregionfd_request *request, int res)
 		ioregionfd_task_handle(request->task, &request->fetch);
 		return 1;
 	case -EAGAIN:
-		return 1;	/* id says whether the response has been given */
+		return 1;	/* id is 0 if the command has been completed */
 	case -ESTALE:
 		request->fetch.id = 0;
 		ioregionfd_task_abandoned(request->task, &request->fetch.cmd);

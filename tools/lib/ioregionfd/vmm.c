@@ -61,8 +61,8 @@ int ioregionfd_send_fd(int sock, int fd)
 int ioregionfd_recv_fd(int sock)
 {
 	/*
-	 * Room for all that can come, and for the sender's credentials, if the
-	 * caller has asked for these: so that only a lack of descriptors truncates.
+	 * Room for everything that can come, including the sender's credentials if the
+	 * caller has enabled them: so only a lack of free descriptors can truncate it.
 	 */
 	union {
 		char buf[CMSG_SPACE(SCM_MAX_FDS * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
