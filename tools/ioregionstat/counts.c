@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Reads what the BPF program counted, and takes the difference to the last time.
+ * Reads what the BPF program counted, and subtracts what it was the last time.
  */
 #include <assert.h>
 #include <err.h>
@@ -59,7 +59,7 @@ static int region_compare(const void *a, const void *b)
 	return k->base < l->base ? -1 : k->base > l->base;
 }
 
-/* The region of that key, which is new if need be. */
+/* Returns the region with that key, and makes it if there is none. */
 static struct region *region_get(struct counts *counts, const struct region_key *key)
 {
 	void *node = tfind(key, &counts->regions, region_compare);
@@ -84,7 +84,7 @@ static void region_remove(struct counts *counts, struct region *region)
 	free(region);
 }
 
-/* Takes over the new totals. Returns whether they are the old ones. */
+/* Stores the new totals. Returns whether they are the same as the old ones. */
 static bool region_update(struct region *region, const struct region_counts *total)
 {
 	const __u64 *new = (const __u64 *)total;
@@ -102,9 +102,9 @@ static bool region_update(struct region *region, const struct region_counts *tot
 }
 
 /*
- * What is called the pid of the VM's maker is that of the thread. If that ended
- * and others run the VM on, what they have counted may go while they are idle,
- * and is counted anew; in what was shown it is already.
+ * The pid of the VM's maker is that of a thread. If that thread has ended, and other
+ * threads go on running the VM, its regions are removed whenever they are idle, and
+ * counted from 0 afterwards. What was shown before stays true.
  */
 static bool vm_gone(__u32 vm)
 {
@@ -137,7 +137,7 @@ static void map_delete(int fd, const void *key, const char *what)
 		errx(1, "cannot drop one of the %s: %s", what, strerror(-r));
 }
 
-/* The next key is taken before an entry may go: it could not be found after. */
+/* Get the next key before an entry may be deleted: it could not be found afterwards. */
 
 static void collect_regions(struct counts *counts, int fd)
 {
@@ -175,7 +175,7 @@ static void collect_vcpus(struct counts *counts, int fd)
 			map_delete(fd, &key, "vCPUs");
 			continue;
 		}
-		/* There may have been no room for its region, or it is a moment younger. */
+		/* It may be missing for want of room, or because it is newer. */
 		node = tfind(&state.region, &counts->regions, region_compare);
 		if (state.since && node)
 			(*(struct region **)node)->waiting++;

@@ -17,7 +17,7 @@
  * @key: which
  * @total: since the beginning, when looked at last
  * @interval: how much @total grew in the interval
- * @waiting: vCPUs that waited for an answer at its end
+ * @waiting: vCPUs that waited for a response at its end
  */
 struct region {
 	struct region_key key;
@@ -27,8 +27,8 @@ struct region {
 };
 
 /**
- * struct counts - all that there is to show of an interval
- * @regions: the regions, in a tree for <search.h>, by VM, mmio before pio, base
+ * struct counts - everything that is shown of an interval
+ * @regions: the regions, in a tree of <search.h>, by VM, mmio before pio, then base
  * @nr_regions: how many
  * @ns: length of the interval
  * @not_counted: completed and failed commands that @regions does not have
@@ -49,7 +49,7 @@ void counts_for_each(const struct counts *counts,
 
 struct kind {
 	__u64 count;	/* completed */
-	__u64 in_place;	/* of these, answered before the vCPU left the exit */
+	__u64 in_place;	/* of these, completed without the vCPU going to sleep */
 	__u64 untimed;	/* of these, without a latency */
 };
 

@@ -3,19 +3,19 @@
  * Counts ioregionfd's trace events.
  *
  * These are classic tracepoint programs: they see an event's own fields, which
- * are made for being looked at. A tp_btf program would get pointers to kvm.ko's
- * private structures instead, and libbpf 1.1 would take the offsets in struct
- * kvm_vcpu from the kernel's BTF, which has one too, although kvm.ko's BTF has
- * another with more fields. The event structures are in kvm.ko's BTF alone.
- * The price is that the kernel skips such a program while it runs another one on
- * the same CPU; it counts that, and we report it.
+ * are meant for it. A tp_btf program would get pointers to kvm.ko's private
+ * structures instead. libbpf 1.1 would then use the offsets of struct kvm_vcpu in
+ * the kernel's BTF, although kvm.ko's BTF has a struct kvm_vcpu with more fields.
+ * The event structures are in kvm.ko's BTF alone. The price is that the kernel skips
+ * such a program while it runs another one on the same CPU; it counts how often, and
+ * we report that.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 #include "ioregionstat.h"
 
-/* Of kvm.ko's structures, the fields that are used here. */
+/* Those fields of kvm.ko's structures that are used here. */
 
 struct trace_event_raw_kvm_ioregionfd_command {
 	__u64 region;
@@ -34,7 +34,7 @@ struct trace_event_raw_kvm_ioregionfd_fail {
 	__u8 pio;
 } __attribute__((preserve_access_index));
 
-/* How many entries these have is for user space to say. */
+/* User space sets the number of entries. */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -53,7 +53,7 @@ struct {
 /* Set by user space: a VM, or 0 for all. */
 int only_vm;
 
-/* Read by it: completed and failed commands that are nowhere in the regions. */
+/* Read by user space: completed and failed commands that no region has counted. */
 __u64 no_room;
 
 static const struct region_counts none;
@@ -63,7 +63,7 @@ static __always_inline int is_wanted(int vm)
 	return !only_vm || vm == only_vm;
 }
 
-/* The region's entry, which is made if need be and there is room. */
+/* Returns the region's entry, and makes it if there is none and there is room. */
 static __always_inline struct region_counts *counts_of(const struct region_key *key)
 {
 	struct region_counts *counts = bpf_map_lookup_elem(&regions, key);
@@ -74,7 +74,7 @@ static __always_inline struct region_counts *counts_of(const struct region_key *
 	return bpf_map_lookup_elem(&regions, key);
 }
 
-/* The vCPU waits no longer. Returns since when it did, or 0 if that is not known. */
+/* The vCPU has stopped waiting. Returns since when it waited, or 0 if unknown. */
 static __always_inline __u64 vcpu_stop(int vm, unsigned int vcpu_id)
 {
 	struct vcpu_key key = { vm, vcpu_id };
@@ -113,9 +113,9 @@ int on_submit(struct trace_event_raw_kvm_ioregionfd_command *ctx)
 
 	if (!is_wanted(ctx->vm))
 		return 0;
-	/* So that a region whose first command never ends is seen. */
+	/* So that a region is shown even if its first command never ends. */
 	counts_of(&state.region);
-	/* Without room for one more vCPU its commands will be untimed. */
+	/* If there is no room for one more vCPU, its commands are untimed. */
 	bpf_map_update_elem(&vcpus, &key, &state, BPF_ANY);
 	return 0;
 }
@@ -152,7 +152,7 @@ int on_fail(struct trace_event_raw_kvm_ioregionfd_fail *ctx)
 	if (!is_wanted(ctx->vm))
 		return 0;
 	vcpu_stop(ctx->vm, ctx->vcpu_id);
-	/* So that what is compared below is the very register that is the index. */
+	/* So that the register that is compared below is the one used as the index. */
 	barrier_var(reason);
 	counts = counts_of(&key);
 	if (!counts)

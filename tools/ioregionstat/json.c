@@ -10,7 +10,7 @@
 
 #include "counts.h"
 
-/* What is NULL could not be made, for want of memory. */
+/* NULL means that there was no memory. */
 static json_object *have(json_object *value)
 {
 	if (!value)

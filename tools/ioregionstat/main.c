@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ioregionstat: shows what ioregionfd does, by VM and region, while it does it.
+ * ioregionstat: shows live, by VM and region, what ioregionfd does.
  */
 #include <err.h>
 #include <errno.h>
@@ -36,28 +36,29 @@ struct options {
 static void usage(FILE *f)
 {
 	fputs("Usage: " NAME " [OPTION]...\n"
-	      "Shows the guests' accesses that ioregionfd serves, by VM and region.\n\n"
-	      "  -i, --interval=SECONDS  between two tables (1)\n"
-	      "  -n, --count=N           end after N intervals\n"
+	      "Shows live the guest accesses that go to device tasks by ioregionfd.\n\n"
+	      "  -i, --interval=SECONDS  time between two tables (1)\n"
+	      "  -n, --count=N           stop after N intervals\n"
 	      "      --vm=PID            only VMs that this process made\n"
-	      "  -H, --histogram         with latency histograms\n"
-	      "      --json              a line of JSON for each interval, histograms included\n"
+	      "  -H, --histogram         add latency histograms\n"
+	      "      --json              a line of JSON for each interval, with histograms\n"
 	      "  -m, --max=N             room for N regions and N vCPUs (4096)\n"
-	      "  -h, --help\n\n"
-	      "All figures are of the last interval:\n"
+	      "  -h, --help              print this text\n\n"
+	      "All figures are those of the last interval:\n"
 	      "  VM        pid of the process that made the VM\n"
-	      "  REGION    memory or ports, and its first address\n"
-	      "  READS, WRITES  how many were completed\n"
-	      "  IN PLACE  the share of them that was answered before the vCPU left the exit\n"
-	      "  50% <, 99% <  so many of them took less than this, from begin to completion\n"
-	      "  WAITING   vCPUs that wait for an answer now\n"
-	      "  FAILED    how many could not be completed, and why\n"
+	      "  REGION    mmio or pio, and its first address\n"
+	      "  READS, WRITES  how many completed\n"
+	      "  IN PLACE  the share of them that completed without the vCPU going to sleep\n"
+	      "  50% <, 99% <  that share of them took less than this\n"
+	      "  WAITING   vCPUs that wait for a response now\n"
+	      "  FAILED    how many failed, by reason\n"
 	      "A region is shown from its first access until its VM is gone. Two VMs made by the\n"
 	      "same thread are shown as one.\n\n"
-	      "In JSON, read and write have a count, of which so many in_place; latency has those\n"
-	      "of from_ns up to twice that; untimed are those whose begin was not seen. Beside the\n"
-	      "regions, not_counted is what went to regions beyond --max, or what the kernel\n"
-	      "skipped. All lines added up are what happened from begin to end.\n\n"
+	      "In JSON, read and write have a count, and in_place says how many of it completed\n"
+	      "in place. A latency bucket counts those from from_ns up to twice that; untimed\n"
+	      "counts those whose start was not seen. not_counted, beside the regions, counts\n"
+	      "accesses to regions beyond --max and events that the kernel skipped. The sum of\n"
+	      "all lines is what happened from start to end.\n\n"
 	      "Needs root, a kernel with BPF and BTF, and tracefs.\n", f);
 }
 
@@ -80,7 +81,7 @@ static __u64 interval(const char *text)
 
 	s = strtod(text, &end);
 	if (end == text || *end || !(s >= 0.001 && s <= 1e9))
-		errx(1, "%s is not a number of seconds from 0.001 on", text);
+		errx(1, "%s is not a number of seconds of at least 0.001", text);
 	return s * NS_PER_SEC;
 }
 
@@ -128,11 +129,11 @@ static struct options parse(int argc, char **argv)
 		}
 	}
 	if (optind < argc)
-		errx(1, "%s is too much, see --help", argv[optind]);
+		errx(1, "unexpected argument %s, see --help", argv[optind]);
 	return o;
 }
 
-/* Whether BPF can be used at all: tries the smallest program of our kind. */
+/* Whether BPF can be used at all: loads the smallest program of our type. */
 static void require_bpf(void)
 {
 	const struct bpf_insn end[] = {
@@ -170,10 +171,10 @@ static void require_events(void)
 	if (!kernel)
 		err(1, "cannot read the kernel's BTF");
 	found = has_events(kernel);
-	/* What is built into the kernel has no state. */
+	/* Only a loadable module has a state. */
 	if (!found && !access("/sys/module/kvm/initstate", F_OK)) {
 		if (access("/sys/kernel/btf/kvm", R_OK))
-			errx(1, "kvm.ko has no BTF, or not for this kernel: see dmesg");
+			errx(1, "kvm.ko has no BTF, or BTF of another kernel: see dmesg");
 		kvm = btf__load_module_btf("kvm", kernel);
 		if (!kvm)
 			err(1, "cannot read kvm.ko's BTF");
@@ -206,7 +207,7 @@ static struct ioregionstat_bpf *start(const struct options *o)
 	return bpf;
 }
 
-/* How often the kernel did not run a program because it ran another. */
+/* How often the kernel skipped a program because it was running another one. */
 static __u64 prog_misses(const struct bpf_program *prog)
 {
 	struct bpf_prog_info info = { };
@@ -284,7 +285,7 @@ static void run(struct ioregionstat_bpf *bpf, const struct options *o, int signa
 	do {
 		n++;
 		more = wait_until(begin + o->interval, signals) && n != o->count;
-		/* Then what is shown at last is all that there was. */
+		/* Then the last interval shows everything that was counted. */
 		if (!more)
 			ioregionstat_bpf__detach(bpf);
 		end = now_ns();
@@ -296,7 +297,7 @@ static void run(struct ioregionstat_bpf *bpf, const struct options *o, int signa
 	counts_free(&counts);
 }
 
-/* SIGINT and SIGTERM become readable there, and do nothing else. */
+/* Returns a descriptor that SIGINT and SIGTERM make readable. They do nothing else. */
 static int catch_signals(void)
 {
 	sigset_t set;
@@ -316,10 +317,10 @@ int main(int argc, char **argv)
 	struct options o = parse(argc, argv);
 	struct ioregionstat_bpf *bpf;
 
-	/* Else the next file to be opened would be taken for it. */
+	/* Otherwise the next file that is opened would be used as stdout. */
 	if (fcntl(STDOUT_FILENO, F_GETFD) < 0)
 		errx(1, "stdout is closed");
-	/* That nobody reads it any more is an error of a write. */
+	/* If nobody reads stdout any more, the write fails instead. */
 	signal(SIGPIPE, SIG_IGN);
 
 	require_bpf();

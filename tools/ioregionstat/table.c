@@ -24,7 +24,7 @@ static const char *duration(char *buf, double ns)
 	return buf;
 }
 
-/* A latency that at least @percent of the region's commands stay below. */
+/* A latency below which are at least @percent of the region's commands. */
 static const char *below(char *buf, const struct region *region, unsigned int percent)
 {
 	const __u64 (*latency)[2][NR_BUCKETS] = region->interval.latency;
@@ -80,7 +80,7 @@ static void print_histogram(const struct region *region, bool write)
 	}
 	for (i = first; i <= last; i++) {
 		count = latency[0][i] + latency[1][i];
-		/* What there is at all shall be seen. */
+		/* Anything above zero gets at least one character. */
 		in_place = (latency[1][i] * BAR_WIDTH + most - 1) / most;
 		left = (latency[0][i] * BAR_WIDTH + most - 1) / most;
 		printf("%12s %7s .. %7s %9llu  ", i == first ? (write ? "writes" : "reads") : "",
@@ -125,18 +125,18 @@ void table_print(const struct counts *counts, bool histograms)
 	time_t now = time(NULL);
 	char clock[16];
 
-	/* On a terminal each interval takes the place of the one before. */
+	/* On a terminal each interval replaces the previous one. */
 	if (isatty(STDOUT_FILENO))
 		fputs("\033[H\033[J", stdout);
 	strftime(clock, sizeof(clock), "%H:%M:%S", localtime(&now));
 	printf("%s  %u regions, in %.2f s%s\n", clock, counts->nr_regions,
 	       (double)counts->ns / NS_PER_SEC,
-	       histograms ? "; ### answered in place, --- later" : "");
+	       histograms ? "; ### in place, --- after a sleep" : "");
 	printf("%7s  %-19s %9s %9s %8s %8s %8s %7s  %s\n", "VM", "REGION", "READS", "WRITES",
 	       "IN PLACE", "50% <", "99% <", "WAITING", "FAILED");
 	counts_for_each(counts, print_region, &table);
 	if (table.untimed)
-		printf("%llu without a latency, their begin was not seen\n", table.untimed);
+		printf("%llu without a latency: their start was not seen\n", table.untimed);
 	if (counts->not_counted)
 		printf("%llu not counted: regions beyond --max, or skipped by the kernel\n",
 		       counts->not_counted);

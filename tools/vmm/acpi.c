@@ -37,9 +37,8 @@
 #define SLP_TYP_S5	5	/* must be what \_S5 says, see dsdt_code */
 
 /*
- * Name (_S5, Package () { 5, 0, 0, 0 }): to switch off, write 5 to SLP_TYP.
- * There are no other objects; what the guest needs to know of the devices it
- * knows from the PC, or need not.
+ * Name (_S5, Package () { 5, 0, 0, 0 }): to power off, write 5 to SLP_TYP.
+ * There are no other objects: the guest knows the devices of a PC without them.
  */
 static const uint8_t dsdt_code[] = {
 	0x08,			/* NameOp */
@@ -51,7 +50,7 @@ static const uint8_t dsdt_code[] = {
 	0x00, 0x00, 0x00,	/* ZeroOp: PM1b_CNT (none), reserved */
 };
 
-/* A table in the making: where the next byte goes, and where that is. */
+/* A table that is being built: where it is, here and in the guest, and how long so far. */
 struct table {
 	uint8_t *start;
 	uint64_t addr;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What one access costs. The guest does nothing but accesses, the VMM looks at
- * the clock before the first and after the last. In a machine whose clock
- * counts instructions (qemu -icount shift=0), that is the cost in instructions.
+ * What one access costs. The guest does nothing but accesses, and the VMM reads
+ * the clock before the first and after the last. In a machine whose clock counts
+ * instructions (qemu -icount shift=0), that is the cost in instructions.
  */
 #include "bench.h"
 
@@ -19,8 +19,8 @@
 #define STR_(x)		#x
 
 /*
- * Each turn begins with a mark, upon which the VMM looks at the clock and
- * writes into COUNT_ADDR how many accesses the turn shall have.
+ * Each round begins with a mark. The VMM then reads the clock, and writes the
+ * number of accesses for the round to COUNT_ADDR.
  */
 asm("	.pushsection .rodata\n"
 	"bench_code:\n"

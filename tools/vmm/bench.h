@@ -11,7 +11,7 @@ extern const char bench_code[], bench_code_end[];
 void bench_load(struct vm *vm);
 
 /*
- * Let it do that @accesses times; @ns becomes the time that took. Returns
+ * Let it do that @accesses times, and store in @ns how long that took. Returns
  * RUN_POWEROFF if it worked, or why it did not.
  */
 enum run_end bench_run(struct vm *vm, struct uart *uart,

@@ -46,19 +46,19 @@ static const char usage[] =
 "  --cmdline=TEXT    its command line, default: " DEFAULT_CMDLINE "\n"
 "  --memory=MB       how much memory the guest has, default: 256\n"
 "  --uart=PATH       how accesses to the UART reach uart-task:\n"
-"                      ioregionfd  from kvm.ko, by a channel of its own (default)\n"
-"                      socket      from kvm.ko, by a socket\n"
-"                      forward     by way of this process, after an exit\n"
-"                                  to it, and a socket\n"
-"  --uart-task=FILE  the program, default: uart-task in the directory of vmm\n"
+"                      ioregionfd  kvm.ko sends them on a native channel (default)\n"
+"                      socket      kvm.ko sends them on a socket\n"
+"                      forward     they exit to this process, which forwards\n"
+"                                  them on a socket\n"
+"  --uart-task=FILE  the device task, default: uart-task in the directory of vmm\n"
 "  --bench=N         instead of booting, let a guest read the UART's line\n"
-"                    status N times, and print the nanoseconds for each\n"
-"  --stats=FILE      write counters to FILE, one name=value to a line\n"
-"  --help            this text\n"
+"                    status N times, and print the nanoseconds for each read\n"
+"  --stats=FILE      write counters to FILE, one name=value on each line\n"
+"  --help            print this text\n"
 "\n"
 "Exit status: 0 if the guest powered itself off (or the benchmark is done),\n"
 "1 if something failed, 2 for wrong options, 3 if the guest asked for a reset\n"
-"or crashed, 4 if the VMM was told to stop by SIGINT or SIGTERM.\n";
+"or crashed, 4 if SIGINT or SIGTERM stopped the VMM.\n";
 
 static void bad_usage(const char *what)
 {
@@ -172,8 +172,8 @@ static void restore_terminal(void)
 }
 
 /*
- * If someone sits at a terminal: every key goes to the guest at once, and it
- * is for the guest to echo it. Ctrl-C still ends the VMM.
+ * If stdin is a terminal: every key goes to the guest at once, and the guest
+ * has to echo it. Ctrl-C still ends the VMM.
  */
 static void set_terminal(void)
 {

@@ -31,7 +31,7 @@ bool run_stop_requested(void)
 
 void run_catch_signals(struct vm *vm)
 {
-	/* Without SA_RESTART: system calls that wait are to be interrupted. */
+	/* Without SA_RESTART: the signal must interrupt system calls that wait. */
 	struct sigaction action = { .sa_handler = request_stop };
 
 	current_run = vm->run;
@@ -69,8 +69,8 @@ static bool access_pm(unsigned int offset, unsigned int size, bool is_write,
 }
 
 /*
- * An "in" or "out", or the elements of an "ins" or "outs", which are in a row
- * in the page behind struct kvm_run.
+ * An "in" or "out", or the elements of an "ins" or "outs", which follow each
+ * other in the page behind struct kvm_run.
  */
 static bool handle_pio(struct kvm_run *run, struct uart *uart,
 		       struct run_counters *counters, enum run_end *end)
@@ -127,7 +127,7 @@ static const char *failure_reason(unsigned int reason)
 	case KVM_IOREGIONFD_FAIL_DEASSIGNED:
 		return "the region was removed";
 	case KVM_IOREGIONFD_FAIL_NO_MAILBOX:
-		return "the channel has no slot for this vCPU";
+		return "the channel has no mailbox for this vCPU";
 	}
 	return "unknown reason";
 }
@@ -144,8 +144,8 @@ static const char *failure_progress(unsigned int progress)
 }
 
 /*
- * A VMM that can start its devices anew would do so here and run on. This one
- * would lose the state of the UART, so it says what happened and ends.
+ * A VMM that can restart its devices would do so here and go on. This one would
+ * lose the state of the UART, so it says what happened and exits.
  */
 static void explain_ioregionfd(const struct kvm_ioregionfd_exit *f)
 {
@@ -176,7 +176,7 @@ static void explain_internal_error(const struct kvm_run *run)
 		      run->internal.data[i]);
 }
 
-/* An explanation is of little use without the place. */
+/* Where in the guest it happened. */
 static void explain_where(struct vm *vm)
 {
 	struct kvm_regs regs;
@@ -186,7 +186,7 @@ static void explain_where(struct vm *vm)
 		      regs.rip, regs.rflags);
 }
 
-/* Returns true if the guest cannot or shall not go on, with the reason. */
+/* Returns true if the guest cannot or must not go on, with the reason in @end. */
 static bool handle_exit(struct vm *vm, struct uart *uart,
 			struct run_counters *counters, enum run_end *end)
 {
@@ -197,7 +197,7 @@ static bool handle_exit(struct vm *vm, struct uart *uart,
 	case KVM_EXIT_IO:
 		return handle_pio(run, uart, counters, end);
 	case KVM_EXIT_MMIO:
-		/* Nothing there: writes vanish. */
+		/* No device is there: a write has no effect. */
 		counters->other_mmio++;
 		if (!run->mmio.is_write)
 			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The life of the vCPU: KVM_RUN, and what to do about each reason for which it
- * returns.
+ * Runs the vCPU: KVM_RUN, and what to do for each reason for which it returns.
  */
 #ifndef RUN_H
 #define RUN_H
@@ -11,11 +10,11 @@
 #include "vm.h"
 
 enum run_end {
-	RUN_POWEROFF,		/* the guest switched itself off */
-	RUN_RESET,		/* it asked for a reset, or crashed into one */
-	RUN_BENCH_MARK,		/* it wrote to BENCH_PORT; can be continued */
+	RUN_POWEROFF,		/* the guest powered itself off */
+	RUN_RESET,		/* it asked for a reset, or crashed */
+	RUN_BENCH_MARK,		/* it wrote to BENCH_PORT, and can go on */
 	RUN_STOPPED,		/* SIGINT or SIGTERM */
-	RUN_FAILED,		/* something that has been explained on stderr */
+	RUN_FAILED,		/* something failed, as stderr says */
 };
 
 /* How often KVM_RUN returned, by kind. The UART's are in struct uart. */
@@ -24,7 +23,7 @@ struct run_counters {
 	uint64_t other_mmio;
 };
 
-/* SIGINT and SIGTERM from now on end run_vcpu(), instead of the process. */
+/* From now on SIGINT and SIGTERM end run_vcpu() instead of the process. */
 void run_catch_signals(struct vm *vm);
 bool run_stop_requested(void);
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The device task: a process of its own that is a 16550A UART.
+ * The device task: a process of its own that emulates a 16550A UART.
  *
- * It knows nothing of KVM. Commands come in on a channel, be it one of kvm.ko's
- * making or a socket from kvm.ko or the VMM (which of them makes no difference
- * here), interrupts go out through an eventfd, characters through stdin and stdout.
+ * It knows nothing of KVM. Commands come in on a native channel, or on a socket from
+ * kvm.ko or the VMM, which makes no difference here. Interrupts go out through an
+ * eventfd, and characters go through stdin and stdout.
  */
 #include "uart-task.h"
 #include "uart16550.h"
@@ -23,9 +23,9 @@
 #include <ioregionfd.h>
 
 /*
- * Characters for stdout are gathered into lines, because a write(2) for each
- * would cost more than the access that brought it. What is no line yet, such
- * as a prompt, goes out after this time.
+ * Characters for stdout are collected into lines, because a write(2) for each of
+ * them would cost more than the access that brought it. An incomplete line, such
+ * as a prompt, is written after this time.
  */
 #define FLUSH_AFTER_MS	10
 
@@ -38,18 +38,18 @@ struct task {
 	size_t out_len;
 	bool stdin_eof, stdout_dead;
 
-	/* What the terminal's thread waits for: input, a time, or an eventfd. */
+	/* What the terminal's thread waits for: input, a timeout, or an eventfd. */
 	bool listening, flush_due;
 	int rouse_fd;
 
-	/* What is reported in the end; [n] is for accesses of 1 << n bytes. */
+	/* What is reported at the end; [n] is for accesses of 1 << n bytes. */
 	unsigned long reads[4], writes[4];
 	unsigned long refused, interrupts, sent, received;
 };
 
 /*
- * A broken stdout is no reason to take the guest's serial port away: the
- * cable has been pulled, so to speak. It is complained about once.
+ * A broken stdout is no reason to take the guest's serial port away: it is as if
+ * the cable had been pulled. One warning is enough.
  */
 static void flush_output(struct task *task)
 {
@@ -101,14 +101,14 @@ static bool can_receive(const struct task *task)
 	return !task->stdin_eof && uart16550_room(&task->uart);
 }
 
-/* If, after an access, the terminal's thread has more to wait for than it does. */
+/* Wake the terminal's thread if an access has given it something else to wait for. */
 static void rouse_terminal(struct task *task)
 {
 	uint64_t one = 1;
 
 	if (task->listening >= can_receive(task) && task->flush_due >= !!task->out_len)
 		return;
-	/* Once is enough. */
+	/* Until the thread has looked, no further wakeup is needed. */
 	task->listening = true;
 	task->flush_due = true;
 	if (write(task->rouse_fd, &one, sizeof(one)) != sizeof(one))
@@ -121,7 +121,7 @@ static void receive(struct task *task)
 	size_t room = uart16550_room(&task->uart);
 	ssize_t n;
 
-	/* The command served since poll() may have changed that. */
+	/* A command that was served since poll() may have filled the FIFO. */
 	if (!room)
 		return;
 
@@ -139,8 +139,8 @@ static void receive(struct task *task)
 
 /*
  * The registers are one byte wide; the bus splits a wider access into single
- * bytes, the one with the lowest address first. What goes beyond the last is
- * treated as a bus does when nothing answers.
+ * bytes, the one with the lowest address first. Bytes beyond the last register
+ * are treated as a bus does when no device responds.
  */
 static bool beyond_end(struct task *task, uint64_t offset, unsigned int size)
 {
@@ -184,7 +184,7 @@ static void bus_write(void *opaque, uint64_t offset, unsigned int size, uint64_t
 	pthread_mutex_unlock(&task->lock);
 }
 
-/* A thread of its own, so that the one that serves the guest can wait for that alone. */
+/* A thread of its own, so that the one that serves the guest waits for nothing else. */
 static void *terminal(void *arg)
 {
 	struct task *task = arg;
@@ -198,7 +198,7 @@ static void *terminal(void *arg)
 
 	pthread_mutex_lock(&task->lock);
 	for (;;) {
-		/* Without room in the FIFO, stdin would end every poll() at once. */
+		/* Without room in the FIFO, stdin would make every poll() return at once. */
 		listen = can_receive(task);
 		ms = task->out_len ? FLUSH_AFTER_MS : -1;
 		task->listening = listen;
@@ -252,7 +252,7 @@ static void catch_signals(void)
 	struct sigaction action = { .sa_handler = stop };
 	sigset_t term;
 
-	/* Broken pipes are told by the write; Ctrl-C is meant for the VMM. */
+	/* A broken pipe is an error of the write; Ctrl-C is meant for the VMM. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	sigemptyset(&term);
@@ -302,7 +302,7 @@ int main(void)
 	check(ioregionfd_run(task->ioregionfd, IOREGIONFD_SLEEP, IOREGIONFD_ANY),
 	      "cannot serve commands");
 
-	/* For good: the terminal's thread is at rest while its world ends. */
+	/* Not unlocked again: the terminal's thread does nothing while the process exits. */
 	pthread_mutex_lock(&task->lock);
 	flush_output(task);
 	task->refused += ioregionfd_unknown_count(task->ioregionfd);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the VMM and the device task have agreed on: the file descriptors that
- * the task is born with, besides stdin (characters to the guest), stdout
- * (characters from the guest) and stderr (its complaints).
+ * What the VMM and the device task have agreed on: the file descriptors that the
+ * task is started with, besides stdin (characters to the guest), stdout
+ * (characters from the guest) and stderr (error messages).
  */
 #ifndef UART_TASK_H
 #define UART_TASK_H
@@ -10,12 +10,12 @@
 #define UART_TASK_USER_DATA	0	/* of the region */
 
 enum {
-	UART_TASK_CHANNEL_FD = 3,	/* of kvm.ko's making, or a socket */
+	UART_TASK_CHANNEL_FD = 3,	/* a native channel, or a socket */
 	UART_TASK_IRQ_FD,		/* eventfd that pulses the interrupt */
 	/*
-	 * When it gets SIGTERM, or the channel comes to its end, the task writes
-	 * its counters here, one name=value to a line, and exits. It is born
-	 * with SIGTERM blocked.
+	 * On SIGTERM, or when the channel ends, the task writes its counters here,
+	 * one name=value on each line, and exits. It is started with SIGTERM
+	 * blocked.
 	 */
 	UART_TASK_REPORT_FD,
 	UART_TASK_NR_FDS

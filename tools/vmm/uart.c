@@ -26,15 +26,15 @@ static const struct kvm_ioregionfd uart_region = {
 };
 
 /*
- * The device task gets the descriptors that uart-task.h names and no other,
- * whatever is open here or was inherited by the VMM.
+ * The device task gets the descriptors that uart-task.h names and no others,
+ * whatever the VMM has opened or inherited.
  */
 static void exec_task(const char *program, const int *fds)
 {
 	int i, tmp[UART_TASK_NR_FDS];
 	sigset_t term;
 
-	/* First out of the way, as the old and the new numbers may overlap. */
+	/* First move them out of the way, as old and new numbers may overlap. */
 	for (i = UART_TASK_CHANNEL_FD; i < UART_TASK_NR_FDS; i++) {
 		tmp[i] = fcntl(fds[i], F_DUPFD, UART_TASK_NR_FDS);
 		if (tmp[i] < 0)
@@ -46,7 +46,7 @@ static void exec_task(const char *program, const int *fds)
 	}
 	if (close_range(UART_TASK_NR_FDS, ~0U, 0))
 		goto fail;
-	/* Until it can handle it. */
+	/* Blocked until the task can handle it. */
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	if (sigprocmask(SIG_BLOCK, &term, NULL))
@@ -81,7 +81,7 @@ static void start_task(struct uart *uart, const char *program, int channel, int 
 /* @ours: the VMM's end, for kvm.ko or itself; @theirs: the device task's. */
 static void make_channel(const struct uart *uart, const struct vm *vm, int *ours, int *theirs)
 {
-	/* Nothing is posted, but a ring there is. */
+	/* There are no posted writes, but the ring has to have an entry. */
 	struct kvm_create_ioregionfd args = { .nr_mailboxes = 1, .nr_posted = 1 };
 	int fds[2];
 
@@ -121,7 +121,7 @@ void uart_start(struct uart *uart, struct vm *vm, enum uart_path path,
 	if (path != UART_FORWARD &&
 	    ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_IOREGIONFD) <= 0)
 		errx(EXIT_FAILURE,
-		     "this kvm.ko has no KVM_CAP_IOREGIONFD; load one that has, or use --uart=forward");
+		     "this kvm.ko has no KVM_CAP_IOREGIONFD; load one that does, or use --uart=forward");
 
 	irq = eventfd(0, EFD_CLOEXEC);
 	if (irq < 0)
@@ -135,8 +135,8 @@ void uart_start(struct uart *uart, struct vm *vm, enum uart_path path,
 	close(irq);	/* KVM and the task have it */
 
 	/*
-	 * If the task's end stayed open here, nobody would notice its death. Of the
-	 * other end kvm.ko keeps what it needs.
+	 * If the task's end stayed open here, nobody would notice that the task has
+	 * died. kvm.ko keeps what it needs of the other end.
 	 */
 	if (theirs != ours)
 		close(theirs);
@@ -245,7 +245,7 @@ bool uart_stop(struct uart *uart, struct vm *vm, FILE *stats)
 		if (ret)
 			warnx("KVM_SET_IOREGIONFD (deassign): %s", strerror(-ret));
 	}
-	/* It would also end with its channel, but that lives as long as the VM may. */
+	/* It also ends with its channel, but that may live as long as the VM. */
 	kill(uart->pid, SIGTERM);
 	copy_report(uart, stats);
 	close(uart->report);

@@ -73,7 +73,7 @@ static void add_ram(struct vm *vm, size_t size)
 	if (vm->ram == MAP_FAILED)
 		err(EXIT_FAILURE, "cannot allocate %zu MiB for the guest",
 		    size >> 20);
-	/* A device task has no business with it, not even until its exec(). */
+	/* A device task must not have it, not even until its exec(). */
 	if (madvise(vm->ram, size, MADV_DONTFORK))
 		err(EXIT_FAILURE, "madvise(MADV_DONTFORK)");
 	/* Fewer faults; a kernel without huge pages refuses, which is fine. */
@@ -232,8 +232,8 @@ void vm_create(struct vm *vm, size_t ram_size)
 }
 
 /*
- * The mapping of struct kvm_run is left alone, a signal handler may be looking
- * at it. It keeps the vCPU, but nothing runs any more.
+ * The mapping of struct kvm_run stays, because a signal handler may be using it. It
+ * keeps the vCPU alive, but nothing runs any more.
  */
 void vm_destroy(struct vm *vm)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One virtual machine with one vCPU, made of what kvm.ko has to offer: memory,
- * the PC's interrupt controllers and its timer. Every function reports what
- * goes wrong and exits.
+ * One virtual machine with one vCPU, and the devices that kvm.ko provides: the
+ * PC's interrupt controllers and its timer. Every function exits with a message
+ * if something fails.
  */
 #ifndef VM_H
 #define VM_H
@@ -52,10 +52,10 @@ struct vm {
 void vm_create(struct vm *vm, size_t ram_size);
 void vm_destroy(struct vm *vm);
 
-/* Where @len bytes of guest memory at @addr are; exits if they are not RAM. */
+/* Returns where @len bytes of guest memory at @addr are; exits if they are not RAM. */
 void *vm_ram(const struct vm *vm, uint64_t addr, size_t len);
 
-/* The two states in which a vCPU may begin. */
+/* The two states in which a vCPU may start. */
 void vm_set_long_mode(struct vm *vm, uint64_t rip, uint64_t rsi);
 void vm_set_real_mode(struct vm *vm, uint16_t ip);
 
