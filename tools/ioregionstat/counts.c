@@ -25,7 +25,7 @@ const char *reason_name(unsigned int reason)
 		[KVM_IOREGIONFD_FAIL_IO] = "io",
 		[KVM_IOREGIONFD_FAIL_PROTOCOL] = "protocol",
 		[KVM_IOREGIONFD_FAIL_DEASSIGNED] = "deassigned",
-		[KVM_IOREGIONFD_FAIL_NO_MAILBOX] = "no_slot",
+		[KVM_IOREGIONFD_FAIL_NO_MAILBOX] = "no_mailbox",
 	};
 
 	return names[reason];

@@ -128,6 +128,10 @@ static const char *failure_reason(unsigned int reason)
 		return "the region was removed";
 	case KVM_IOREGIONFD_FAIL_NO_MAILBOX:
 		return "the channel has no mailbox for this vCPU";
+	case KVM_IOREGIONFD_FAIL_CANCELED:
+		return "the access was taken back";
+	case KVM_IOREGIONFD_FAIL_TO_VMM:
+		return "the device task leaves the rest of the access to the VMM";
 	}
 	return "unknown reason";
 }

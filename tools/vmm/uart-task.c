@@ -40,7 +40,7 @@ struct task {
 
 	/* What the terminal's thread waits for: input, a timeout, or an eventfd. */
 	bool listening, flush_due;
-	int rouse_fd;
+	int wake_fd;
 
 	/* What is reported at the end; [n] is for accesses of 1 << n bytes. */
 	unsigned long reads[4], writes[4];
@@ -102,7 +102,7 @@ static bool can_receive(const struct task *task)
 }
 
 /* Wake the terminal's thread if an access has given it something else to wait for. */
-static void rouse_terminal(struct task *task)
+static void wake_terminal(struct task *task)
 {
 	uint64_t one = 1;
 
@@ -111,7 +111,7 @@ static void rouse_terminal(struct task *task)
 	/* Until the thread has looked, no further wakeup is needed. */
 	task->listening = true;
 	task->flush_due = true;
-	if (write(task->rouse_fd, &one, sizeof(one)) != sizeof(one))
+	if (write(task->wake_fd, &one, sizeof(one)) != sizeof(one))
 		err(EXIT_FAILURE, "cannot write to an eventfd");
 }
 
@@ -163,7 +163,7 @@ static uint64_t bus_read(void *opaque, uint64_t offset, unsigned int size)
 		task->reads[__builtin_ctz(size)]++;
 		for (i = 0; i < size; i++)
 			data |= (uint64_t)uart16550_read(&task->uart, offset + i) << (8 * i);
-		rouse_terminal(task);
+		wake_terminal(task);
 	}
 	pthread_mutex_unlock(&task->lock);
 	return data;
@@ -179,7 +179,7 @@ static void bus_write(void *opaque, uint64_t offset, unsigned int size, uint64_t
 		task->writes[__builtin_ctz(size)]++;
 		for (i = 0; i < size; i++)
 			uart16550_write(&task->uart, offset + i, value >> (8 * i));
-		rouse_terminal(task);
+		wake_terminal(task);
 	}
 	pthread_mutex_unlock(&task->lock);
 }
@@ -189,7 +189,7 @@ static void *terminal(void *arg)
 {
 	struct task *task = arg;
 	struct pollfd p[] = {
-		{ .fd = task->rouse_fd, .events = POLLIN },
+		{ .fd = task->wake_fd, .events = POLLIN },
 		{ .fd = STDIN_FILENO, .events = POLLIN },
 	};
 	uint64_t count;
@@ -213,7 +213,7 @@ static void *terminal(void *arg)
 			flush_output(task);
 		if (n <= 0)
 			continue;
-		if (p[0].revents && read(task->rouse_fd, &count, sizeof(count)) < 0)
+		if (p[0].revents && read(task->wake_fd, &count, sizeof(count)) < 0)
 			err(EXIT_FAILURE, "cannot read an eventfd");
 		if (listen && p[1].revents)
 			receive(task);
@@ -289,8 +289,8 @@ int main(void)
 	}
 
 	uart16550_init(&task->uart, &chip_ops, task);
-	task->rouse_fd = eventfd(0, EFD_CLOEXEC);
-	if (task->rouse_fd < 0)
+	task->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (task->wake_fd < 0)
 		err(EXIT_FAILURE, "eventfd");
 	check(ioregionfd_open(&task->ioregionfd, UART_TASK_CHANNEL_FD, UART_TASK_CHANNEL_FD, 0),
 	      "cannot use the channel");

@@ -153,11 +153,11 @@ struct ioregionfd_info {
  *
  * Errors: EAGAIN: @timeout is 0 and there is nothing to fetch; ETIMEDOUT: nothing came
  * in that time; EINTR: a signal; ECANCELED: IOREGIONFD_INTERRUPT; ENODEV: the VM is gone;
- * EBUSY: too many wait already. With these, what was to be completed is. Without having
- * fetched anything: ENOENT: @id is no command that has been fetched, or it is not the
- * caller's any more since IOREGIONFD_RECOVER; ESTALE: the access has ended without this
- * response: the vCPU was told that it failed, and its effect may come again; EINVAL,
- * EFAULT: the argument.
+ * EBUSY: too many wait already. With these, what was to be completed is, and @id is 0.
+ * ESTALE: so it is, but the access has ended without this response: the VMM was told that
+ * it failed, and its effect may be asked for again. ENOENT: @id is no command that has been
+ * fetched, or it is not the caller's any more since IOREGIONFD_RECOVER. EINVAL, EFAULT: the
+ * argument.
  */
 struct ioregionfd_fetch {
 	__u64 id;

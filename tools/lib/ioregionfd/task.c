@@ -90,6 +90,7 @@ static uint16_t handle(struct ioregionfd_task *task, const struct ioregionfd_cmd
 	struct region *region = find_region(task, cmd->user_data);
 	unsigned int exponent = cmd->flags & IOREGIONFD_CMD_SIZE_MASK;
 	unsigned int size = 1U << exponent;
+	uint16_t status;
 
 	if (!region || cmd->cmd > IOREGIONFD_CMD_WRITE || exponent > IOREGIONFD_SIZE_64BIT) {
 		/* Relaxed: as in ioregionfd_unknown_count(). */
@@ -98,8 +99,11 @@ static uint16_t handle(struct ioregionfd_task *task, const struct ioregionfd_cmd
 			task->unknown(task->unknown_opaque, cmd);
 		return IOREGIONFD_STATUS_UNMAPPED;
 	}
-	if (region->ops->command)
-		return region->ops->command(region->opaque, cmd, value);
+	if (region->ops->command) {
+		status = region->ops->command(region->opaque, cmd, value);
+		/* It goes into a state word: not one that means something else. */
+		return status <= IOREGIONFD_STATUS_TO_VMM ? status : IOREGIONFD_STATUS_UNMAPPED;
+	}
 	if (cmd->cmd == IOREGIONFD_CMD_READ && region->ops->read)
 		*value = region->ops->read(region->opaque, cmd->offset, size);
 	else if (cmd->cmd == IOREGIONFD_CMD_WRITE && region->ops->write)

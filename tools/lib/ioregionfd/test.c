@@ -910,6 +910,12 @@ TEST_F(channel, statuses)
 		}
 	}
 	ASSERT_EQ(load(&model.called), 3);
+	/* What would be another state. */
+	self->device.status = IOREGIONFD_MAILBOX_WAITING - IOREGIONFD_MAILBOX_COMPLETE;
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
+	WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));
+	EXPECT_EQ(self->mailboxes[0].state & IOREGIONFD_MAILBOX_STATE,
+		  IOREGIONFD_MAILBOX_COMPLETE + IOREGIONFD_STATUS_UNMAPPED);
 	ioregionfd_stop(self->task);
 	EXPECT_EQ(runner_join(&self->runner), 0);
 }

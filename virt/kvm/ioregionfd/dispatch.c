@@ -609,7 +609,7 @@ static int access_find_region(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
  */
 static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u8 mode)
 {
-	struct ioregionfd_failure no_slot = { KVM_IOREGIONFD_FAIL_NO_MAILBOX, 0 };
+	struct ioregionfd_failure no_mailbox = { KVM_IOREGIONFD_FAIL_NO_MAILBOX, 0 };
 	bool wait = !mode || mode == KVM_RUN_IOREGIONFD_WAIT;
 	struct ioregionfd_req *req;
 	int r;
@@ -623,7 +623,7 @@ static int access_step(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u8 mode
 	if (!v->req) {
 		req = command_new(vcpu, v);
 		if (req == ERR_PTR(-ENXIO)) {
-			access_fail(vcpu, v, no_slot, KVM_IOREGIONFD_SENT_NONE);
+			access_fail(vcpu, v, no_mailbox, KVM_IOREGIONFD_SENT_NONE);
 			return 0;
 		}
 		if (IS_ERR(req))

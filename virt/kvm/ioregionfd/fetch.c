@@ -760,7 +760,7 @@ int commit_and_fetch(struct native_channel *ch, struct ioregionfd_fetch *arg,
 
 	r = fetch_commit(ch, arg);
 	if (r)
-		return r;
+		return r == -ESTALE ? fetch_store_none(user, r) : r;
 	if (arg->flags & IOREGIONFD_COMMIT_ONLY)
 		return fetch_store_none(user, 0);
 	r = fetch_wait(ch, arg, false);

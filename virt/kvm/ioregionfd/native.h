@@ -7,7 +7,7 @@
  * device task, which can change all of it at any time. For each vCPU it has a
  * word, ioregionfd_mailbox.state, that says how far the vCPU's command has come:
  *
- *   FREE      -> PENDING    the vCPU, mailbox_post()
+ *   FREE      -> PENDING    the vCPU, mailbox_post(); also from COMPLETE
  *   PENDING   -> FETCHED    the device task: fetch_mailbox(), or in the mapping
  *   FETCHED   -> COMPLETE   the device task: complete_mailbox(), or in the mapping
  *   PENDING   -> FREE       the vCPU takes the command back, mailbox_req_abandon()

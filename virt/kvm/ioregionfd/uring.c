@@ -196,6 +196,8 @@ int ioregionfd_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	if (IS_ERR(p))
 		return PTR_ERR(p);
 	r = fetch_commit(ch, &arg);
+	if (r == -ESTALE)
+		r = fetch_store_none(user, r);
 	if (r)
 		goto end;
 	/* What comes later is found once it is parked. */

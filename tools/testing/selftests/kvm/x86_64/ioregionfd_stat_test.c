@@ -260,7 +260,7 @@ static void __expect_counts(struct stat_tool *tool, struct region_id id, struct 
 		{ "/failed/io", 0 },
 		{ "/failed/protocol", 0 },
 		{ "/failed/deassigned", want.deassigned },
-		{ "/failed/no_slot", 0 },
+		{ "/failed/no_mailbox", 0 },
 		{ "/failed/other", 0 },
 	};
 	int i;
