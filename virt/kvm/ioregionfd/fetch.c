@@ -157,6 +157,7 @@ int fetch(struct native_channel *ch, u32 vcpu, struct ioregionfd_fetch *arg)
 static void requeue_mailbox(struct native_channel *ch, struct mailbox *m, u64 id)
 {
 	u32 i = m - ch->mailboxes;
+	unsigned int n;
 	bool over;
 	u32 word;
 
@@ -164,9 +165,11 @@ static void requeue_mailbox(struct native_channel *ch, struct mailbox *m, u64 id
 	spin_lock(&m->lock);
 	over = !READ_ONCE(m->sent);
 	word = READ_ONCE(m->shared->state);
-	while (ioregionfd_cmd_id(i, word) == id &&
-	       ((word & IOREGIONFD_MAILBOX_STATE) == IOREGIONFD_MAILBOX_FETCHED ||
-		(word & IOREGIONFD_MAILBOX_STATE) == IOREGIONFD_MAILBOX_ABANDONED)) {
+	for (n = 0; n < STATE_TRIES; n++) {
+		if (ioregionfd_cmd_id(i, word) != id ||
+		    ((word & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_FETCHED &&
+		     (word & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_ABANDONED))
+			break;
 		if (try_cmpxchg(&m->shared->state, &word, over ?
 				mailbox_word(m, IOREGIONFD_MAILBOX_FREE) :
 				(word & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_PENDING))
@@ -216,14 +219,11 @@ static bool complete_half(u64 *data, u32 number, int half, u64 value)
 /* The vCPU has given the command up. It may post the next one when this has been told. */
 static int complete_abandoned(struct mailbox *m, u32 word)
 {
-	do {
-		if (try_cmpxchg(&m->shared->state, &word,
-				(word & NUMBER_BITS) | IOREGIONFD_MAILBOX_FREE)) {
-			rcuwait_wake_up(&m->wait);
-			return -ESTALE;
-		}
-	} while ((word & IOREGIONFD_MAILBOX_STATE) == IOREGIONFD_MAILBOX_ABANDONED);
-	return -ENOENT;
+	if (!try_cmpxchg(&m->shared->state, &word,
+			 (word & NUMBER_BITS) | IOREGIONFD_MAILBOX_FREE))
+		return -ENOENT;
+	rcuwait_wake_up(&m->wait);
+	return -ESTALE;
 }
 
 static int complete_mailbox(struct native_channel *ch, u64 id, u64 data, u32 status)
@@ -231,6 +231,7 @@ static int complete_mailbox(struct native_channel *ch, u64 id, u64 data, u32 sta
 	u32 i = ioregionfd_id_vcpu(id);
 	struct ioregionfd_mailbox *shared;
 	struct mailbox *m;
+	unsigned int n;
 	u32 word;
 
 	if (i >= ch->nr_mailboxes)
@@ -248,8 +249,10 @@ static int complete_mailbox(struct native_channel *ch, u64 id, u64 data, u32 sta
 	     !complete_half(shared->data, (u32)id, 1, data)))
 		return -ENOENT;
 
-	while ((word & IOREGIONFD_MAILBOX_STATE) == IOREGIONFD_MAILBOX_FETCHED &&
-	       ioregionfd_cmd_id(i, word) == id) {
+	for (n = 0; n < STATE_TRIES; n++) {
+		if ((word & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_FETCHED ||
+		    ioregionfd_cmd_id(i, word) != id)
+			break;
 		/* A full barrier: pairs with the acquire in mailbox_is_complete(). */
 		if (try_cmpxchg(&shared->state, &word,
 				(word & NUMBER_BITS) | (IOREGIONFD_MAILBOX_COMPLETE + status))) {
