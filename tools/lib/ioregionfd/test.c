@@ -1098,7 +1098,7 @@ static void stop_now(struct device *device)
 	ioregionfd_stop(signal_task);
 }
 
-TEST_F(channel, answers_before_it_stops)
+TEST_F(channel, completes_before_it_stops)
 {
 	signal_task = self->task;
 	self->device.on_command = stop_now;
@@ -1501,7 +1501,7 @@ TEST_F(guest, ends_with_the_vm)
 		EXPECT_EQ(ioregionfd_run(self->m.task, modes[i], IOREGIONFD_ANY), 0);
 }
 
-static void stop_taking(struct ioregionfd_request *request, unsigned int commands)
+static void stop_fetching(struct ioregionfd_request *request, unsigned int commands)
 {
 	while (commands--) {
 		if (ioctl(request->fd, IOREGIONFD_COMMIT_AND_FETCH, &request->fetch))
@@ -1520,7 +1520,7 @@ TEST_F(guest, recover)
 
 	ASSERT_EQ(ioregionfd_request_init(&request, self->m.task, IOREGIONFD_ANY), 0);
 	start_guests(&self->m);
-	stop_taking(&request, 100);
+	stop_fetching(&request, 100);
 
 	ASSERT_EQ(ioregionfd_open(&other, dup(self->m.channel), dup(self->m.channel), 0), -EINVAL);
 	i = dup(self->m.channel);

@@ -39,7 +39,7 @@ FIXTURE_VARIANT(width)
 };
 
 FIXTURE_VARIANT_ADD(width, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(width, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(width, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(width, polled) { TR_POLLED };
 
 FIXTURE_SETUP(width)
@@ -185,7 +185,7 @@ FIXTURE_VARIANT(shape)
 };
 
 FIXTURE_VARIANT_ADD(shape, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(shape, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(shape, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(shape, polled) { TR_POLLED };
 
 FIXTURE_SETUP(shape)
@@ -201,7 +201,7 @@ FIXTURE_TEARDOWN(shape)
 }
 
 /* A register that gives another value each time. */
-static uint64_t answer_counter(struct device *dev, const struct ioregionfd_cmd *cmd)
+static uint64_t respond_counter(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
 	return pattern(dev->nr);
 }
@@ -213,7 +213,7 @@ static void check_ins(struct kvm_vm *vm, struct kvm_vcpu *vcpu, struct device *d
 	uint8_t *buf = vcpu_script(vcpu)->buf + 4096 - 10;
 	uint64_t want, got;
 
-	dev->answer = answer_counter;
+	dev->respond = respond_counter;
 	region_add(vm, &dev->ch, PORTS, PORTS_SIZE, PIO_DATA, KVM_IOREGION_PIO);
 	op_add(vcpu, (struct guest_op){
 		.kind = OP_INS,
@@ -254,7 +254,7 @@ TEST_F(shape, rep_insb_downwards)
 	uint8_t *buf = vcpu_script(self->vcpu)->buf;
 	uint32_t count = 40, i;
 
-	self->dev.answer = answer_counter;
+	self->dev.respond = respond_counter;
 	region_add(self->vm, &self->dev.ch, PORTS, PORTS_SIZE, PIO_DATA, KVM_IOREGION_PIO);
 	op_add(self->vcpu, (struct guest_op){
 		.kind = OP_INS,
@@ -432,7 +432,7 @@ TEST_F(shape, sse_half_outside)
 	});
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, REGION + REGION_SIZE, 8, false, 0);
-	answer_mmio(self->vcpu, pattern(9));
+	complete_mmio(self->vcpu, pattern(9));
 	run_done(self->vcpu);
 	expect_log(&self->dev, cmd_read(8, MMIO_DATA, REGION_SIZE - 8));
 	TEST_ASSERT_EQ(op->val, device_value(&self->dev, 0x100 + REGION_SIZE - 8, 8));
@@ -495,7 +495,7 @@ TEST_F(shape, byte_before_and_after)
 	op_write(self->vcpu, 1, REGION + REGION_SIZE, 0x77);
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, REGION - 1, 1, false, 0);
-	answer_mmio(self->vcpu, 0x99);
+	complete_mmio(self->vcpu, 0x99);
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, REGION + REGION_SIZE, 1, true, 0x77);
 	run_done(self->vcpu);
@@ -523,7 +523,7 @@ TEST_F(shape, begins_inside_ends_outside)
 	op_write(self->vcpu, 2, REGION + REGION_SIZE - 1, 0x1234);
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, REGION + REGION_SIZE - 7, 8, false, 0);
-	answer_mmio(self->vcpu, pattern(1));
+	complete_mmio(self->vcpu, pattern(1));
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, REGION + REGION_SIZE - 1, 2, true, 0x1234);
 	run_done(self->vcpu);
@@ -540,7 +540,7 @@ TEST_F(shape, begins_outside_ends_inside)
 	op_write(self->vcpu, 4, REGION - 3, 0x12345678);
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, REGION - 1, 8, false, 0);
-	answer_mmio(self->vcpu, pattern(2));
+	complete_mmio(self->vcpu, pattern(2));
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, REGION - 3, 4, true, 0x12345678);
 	run_done(self->vcpu);
@@ -606,7 +606,7 @@ TEST_F(shape, high_address_in_large_region)
 {
 	struct guest_op *op;
 
-	self->dev.answer = answer_counter;
+	self->dev.respond = respond_counter;
 	region_add(self->vm, &self->dev.ch, 0x80000000, 1ul << 35, ~0ul, 0);
 	virt_pg_map(self->vm, 0x500000000, 0x500000000);
 	op = op_read(self->vcpu, 4, 0x500000ffc);
@@ -662,8 +662,8 @@ FIXTURE_VARIANT(cross)
 
 FIXTURE_VARIANT_ADD(cross, read) { false, TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(cross, write) { true, TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(cross, read_made) { false, TR_NATIVE };
-FIXTURE_VARIANT_ADD(cross, write_made) { true, TR_NATIVE };
+FIXTURE_VARIANT_ADD(cross, read_native) { false, TR_NATIVE };
+FIXTURE_VARIANT_ADD(cross, write_native) { true, TR_NATIVE };
 FIXTURE_VARIANT_ADD(cross, read_polled) { false, TR_POLLED };
 FIXTURE_VARIANT_ADD(cross, write_polled) { true, TR_POLLED };
 
@@ -709,7 +709,7 @@ TEST_F(cross, first_page_only)
 		vcpu_run(vcpu);
 		expect_mmio(vcpu, PAGE2, 8 - first, variant->write, val >> (8 * first));
 		expect_split(&self->dev, self->cmds, self->nr);
-		answer_mmio(vcpu, pattern(6));
+		complete_mmio(vcpu, pattern(6));
 		run_done(vcpu);
 		expect_log(&self->dev);
 		if (!variant->write)
@@ -733,7 +733,7 @@ TEST_F(cross, second_page_only)
 		vcpu_run(vcpu);
 		expect_mmio(vcpu, PAGE2 - first, first, variant->write, low_bytes(val, first));
 		expect_log(&self->dev);
-		answer_mmio(vcpu, pattern(6));
+		complete_mmio(vcpu, pattern(6));
 		run_done(vcpu);
 		expect_split(&self->dev, self->cmds, self->nr);
 		if (!variant->write)
@@ -878,7 +878,7 @@ FIXTURE_VARIANT(precedence)
 };
 
 FIXTURE_VARIANT_ADD(precedence, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(precedence, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(precedence, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(precedence, polled) { TR_POLLED };
 
 FIXTURE_SETUP(precedence)
@@ -910,7 +910,7 @@ TEST_F(precedence, in_kernel_ports)
 	expect_log(&self->dev, cmd_read(1, USER_DATA(0), 0x22));
 }
 
-TEST_F(precedence, in_kernel_timer_made_later)
+TEST_F(precedence, in_kernel_timer_created_later)
 {
 	struct kvm_pit_config pit = { 0 };
 	struct guest_op *op;
@@ -1127,7 +1127,7 @@ TEST_F(precedence, vmm_gets_the_rest)
 	op_read(self->vcpu, 8, REGION + 8);
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, MMIO_GPA, 4, false, 0);
-	answer_mmio(self->vcpu, 0x11223344);
+	complete_mmio(self->vcpu, 0x11223344);
 	vcpu_run(self->vcpu);
 	expect_io(self->vcpu, PIO_BASE, 2, false, 0);
 	*(uint16_t *)io_data(self->vcpu) = 0x5566;

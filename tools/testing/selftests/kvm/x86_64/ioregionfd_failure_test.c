@@ -290,7 +290,7 @@ TEST_F(epipe, before_the_command)
 }
 
 /* It has taken the command, so it can still answer that. */
-TEST_F(epipe, before_the_answer)
+TEST_F(epipe, before_the_response)
 {
 	struct guest_op *op = vcpu_script(self->vcpu)->ops;
 
@@ -502,7 +502,7 @@ FIXTURE_TEARDOWN(packets)
 	guest_goes_on(self->vm, self->vcpu);
 }
 
-static void answer_with_packet(struct vcpu_thread *thread, struct channel *ch, size_t size)
+static void respond_with_packet(struct vcpu_thread *thread, struct channel *ch, size_t size)
 {
 	char packet[64] = { 1, 2, 3, 4 };
 
@@ -515,22 +515,22 @@ static void answer_with_packet(struct vcpu_thread *thread, struct channel *ch, s
 
 TEST_F(packets, one_byte)
 {
-	answer_with_packet(&self->thread, &self->ch, 1);
+	respond_with_packet(&self->thread, &self->ch, 1);
 }
 
 TEST_F(packets, one_byte_less)
 {
-	answer_with_packet(&self->thread, &self->ch, 31);
+	respond_with_packet(&self->thread, &self->ch, 31);
 }
 
 TEST_F(packets, one_byte_more)
 {
-	answer_with_packet(&self->thread, &self->ch, 33);
+	respond_with_packet(&self->thread, &self->ch, 33);
 }
 
-TEST_F(packets, two_answers_in_one)
+TEST_F(packets, two_responses_in_one)
 {
-	answer_with_packet(&self->thread, &self->ch, 64);
+	respond_with_packet(&self->thread, &self->ch, 64);
 }
 
 /* Not to be taken for the end, as which read() shows it. */
@@ -606,7 +606,7 @@ FIXTURE_VARIANT(vmm)
 };
 
 FIXTURE_VARIANT_ADD(vmm, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(vmm, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(vmm, native) { TR_NATIVE };
 
 FIXTURE_SETUP(vmm)
 {
@@ -741,7 +741,7 @@ TEST_F(vmm, retries_without_region)
 	regions_del(self->vm);
 	vcpu_run(vcpu);
 	expect_mmio(vcpu, REGION + 1, 8, false, 0);
-	answer_mmio(vcpu, DATA);
+	complete_mmio(vcpu, DATA);
 
 	self->ch = channel_attach(self->vm, variant->transport);
 	dies_with(&self->thread, &self->ch, cmd_write(2, MMIO_DATA, 2, 0xabcd),
@@ -1029,7 +1029,7 @@ TEST_F(vmm, retries_part_of_read_without_region)
 	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x6677);
 	vcpu_run(self->vcpu);
 	expect_mmio(self->vcpu, MMIO_GPA + 0x1000, 5, false, 0);
-	answer_mmio(self->vcpu, 0x1122334455);
+	complete_mmio(self->vcpu, 0x1122334455);
 	run_done(self->vcpu);
 	TEST_ASSERT_EQ(op->val, 0x1122334455667788);
 }
@@ -1053,7 +1053,7 @@ FIXTURE_VARIANT(many)
 };
 
 FIXTURE_VARIANT_ADD(many, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(many, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(many, native) { TR_NATIVE };
 
 FIXTURE_SETUP(many)
 {

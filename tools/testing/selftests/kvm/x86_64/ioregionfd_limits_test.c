@@ -41,7 +41,7 @@ FIXTURE_SETUP(waiters)
 	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
-	self->dev.answer = device_answer_mem;
+	self->dev.respond = device_respond_mem;
 	memset(self->dev.mem, 0x5a, sizeof(self->dev.mem));
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	region_add(self->vm, &self->ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
@@ -149,19 +149,19 @@ static void __expect_room(int fd, unsigned int nr, int line)
 	TEST_ASSERT(p.refused == 1, "line %d: there is room for more than %u", line, nr);
 	io_uring_queue_exit(&p.ring);
 	/* Nor do these end at once. */
-	for (i = 0; serve(fd, &arg) == -EBUSY && i < HANG_SECONDS * 1000; i++)
+	for (i = 0; commit_and_fetch(fd, &arg) == -EBUSY && i < HANG_SECONDS * 1000; i++)
 		usleep(1000);
 }
 
 /* A command that is there already needs no room. */
 static void serve_one(int fd, struct vcpu_thread *thread)
 {
-	struct ioregionfd_fetch arg = serve_arg(thread->vcpu->id);
+	struct ioregionfd_fetch arg = fetch_arg(thread->vcpu->id);
 	struct guest_op *op = op_read(thread->vcpu, 8, SYNC);
 
 	thread_start(thread);
 	thread_wait_asleep(thread);
-	TEST_ASSERT_EQ(serve(fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(fd, &arg), 0);
 	TEST_ASSERT_EQ(commit_only(fd, arg.id, 0x77), 0);
 	thread_join_done(thread);
 	TEST_ASSERT_EQ(op->val, 0x77);
@@ -172,20 +172,20 @@ static struct parker parker;
 static void parked_are_bounded(int fd, struct vcpu_thread *thread, unsigned int setup,
 			       unsigned int flags, unsigned int nr)
 {
-	struct ioregionfd_fetch arg = serve_arg(0);
+	struct ioregionfd_fetch arg = fetch_arg(0);
 
 	parker_open(&parker, setup);
 	parker_park(&parker, fd, 1, nr, flags);
 	parker_settle(&parker);
 
 	/* No room for who sleeps, either; nor for read(). */
-	TEST_ASSERT_EQ(serve(fd, &arg), -EBUSY);
+	TEST_ASSERT_EQ(commit_and_fetch(fd, &arg), -EBUSY);
 	TEST_ASSERT(read(fd, &arg.cmd, sizeof(arg.cmd)) < 0 && errno == EBUSY, "errno %d", errno);
 	/* But whoever need not wait is served as ever. */
 	serve_one(fd, thread);
-	arg = serve_arg(0);
+	arg = fetch_arg(0);
 	arg.timeout = 0;
-	TEST_ASSERT_EQ(serve(fd, &arg), -EAGAIN);
+	TEST_ASSERT_EQ(commit_and_fetch(fd, &arg), -EAGAIN);
 
 	io_uring_queue_exit(&parker.ring);
 	expect_room(fd, MAX_WAITERS);
@@ -216,7 +216,7 @@ TEST_F_TIMEOUT(waiters, parked_async, 120)
 TEST_F_TIMEOUT(waiters, of_all_kinds, 120)
 {
 	static struct parker other;
-	enum way ways[] = { WAY_IOCTL, WAY_READ, WAY_URING };
+	enum mode ways[] = { MODE_IOCTL, MODE_READ, MODE_URING };
 	unsigned int i, ended = 0, nr = 0;
 
 	parker_open(&parker, 0);
@@ -258,9 +258,9 @@ TEST_F_TIMEOUT(waiters, of_all_kinds, 120)
 }
 
 /* The answer of a call that finds no room is given all the same: it says so. */
-TEST_F(waiters, refused_after_the_answer)
+TEST_F(waiters, refused_after_the_response)
 {
-	struct ioregionfd_fetch arg = serve_arg(0);
+	struct ioregionfd_fetch arg = fetch_arg(0);
 	struct guest_op *op = op_read(self->vcpus[0], 8, SYNC);
 
 	parker_open(&parker, 0);
@@ -268,9 +268,9 @@ TEST_F(waiters, refused_after_the_answer)
 	TEST_ASSERT_EQ(parker.refused, 0);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	arg.data = 0x88;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -EBUSY);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EBUSY);
 	TEST_ASSERT_EQ(arg.id, 0);
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(op->val, 0x88);
@@ -279,8 +279,8 @@ TEST_F(waiters, refused_after_the_answer)
 	op = op_read(self->vcpus[0], 8, SYNC);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	arg = serve_arg(0);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	arg = fetch_arg(0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	arg.data = 0x99;
 	arg.timeout = -1;
 	uring_submit(&parker.ring, self->fd, &arg, 0);
@@ -302,14 +302,14 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 
 	for (i = 0; i < 4 * MAX_WAITERS; i++) {
 		arg = (struct ioregionfd_fetch){ .vcpu = i % MAX_VCPUS, .timeout = MS / 10 };
-		TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+		TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ETIMEDOUT);
 	}
 	expect_room(self->fd, MAX_WAITERS);
 
 	for (i = 0; i < 4 * MAX_WAITERS; i++) {
 		TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
-		arg = serve_arg(ANY);
-		TEST_ASSERT_EQ(serve(self->fd, &arg), -ECANCELED);
+		arg = fetch_arg(ANY);
+		TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ECANCELED);
 	}
 	expect_room(self->fd, MAX_WAITERS);
 
@@ -317,7 +317,7 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 	sigaction(SIGUSR2, &no_restart, NULL);
 	for (i = 0; i < 2 * MAX_WAITERS; i++) {
 		memset(server, 0, sizeof(*server));
-		server_start(server, &self->dev, self->fd, i & 1 ? WAY_READ : WAY_IOCTL, ANY);
+		server_start(server, &self->dev, self->fd, i & 1 ? MODE_READ : MODE_IOCTL, ANY);
 		server_wait_asleep(server);
 		pthread_kill(server->thread, SIGUSR2);
 		server_join(server, -EINTR);
@@ -368,21 +368,21 @@ FIXTURE(absent)
 FIXTURE_VARIANT(absent)
 {
 	uint32_t parked;	/* for this slot */
-	enum way way;		/* the other sleeps like this */
+	enum mode mode;		/* the other sleeps like this */
 	uint32_t vcpu;		/* for this slot */
 	bool stopped;		/* who has parked is stopped, not only away */
 };
 
-FIXTURE_VARIANT_ADD(absent, slot_slot) { 0, WAY_IOCTL, 0 };
-FIXTURE_VARIANT_ADD(absent, slot_any) { 0, WAY_IOCTL, ANY };
-FIXTURE_VARIANT_ADD(absent, slot_read) { 0, WAY_READ, ANY };
-FIXTURE_VARIANT_ADD(absent, any_slot) { ANY, WAY_IOCTL, 0 };
-FIXTURE_VARIANT_ADD(absent, any_any) { ANY, WAY_IOCTL, ANY };
-FIXTURE_VARIANT_ADD(absent, any_read) { ANY, WAY_READ, ANY };
-FIXTURE_VARIANT_ADD(absent, any_poll) { ANY, WAY_POLL, ANY };
-FIXTURE_VARIANT_ADD(absent, stopped_slot_any) { 0, WAY_IOCTL, ANY, true };
-FIXTURE_VARIANT_ADD(absent, stopped_any_slot) { ANY, WAY_IOCTL, 0, true };
-FIXTURE_VARIANT_ADD(absent, stopped_any_read) { ANY, WAY_READ, ANY, true };
+FIXTURE_VARIANT_ADD(absent, mailbox_mailbox) { 0, MODE_IOCTL, 0 };
+FIXTURE_VARIANT_ADD(absent, mailbox_any) { 0, MODE_IOCTL, ANY };
+FIXTURE_VARIANT_ADD(absent, mailbox_read) { 0, MODE_READ, ANY };
+FIXTURE_VARIANT_ADD(absent, any_mailbox) { ANY, MODE_IOCTL, 0 };
+FIXTURE_VARIANT_ADD(absent, any_any) { ANY, MODE_IOCTL, ANY };
+FIXTURE_VARIANT_ADD(absent, any_read) { ANY, MODE_READ, ANY };
+FIXTURE_VARIANT_ADD(absent, any_poll) { ANY, MODE_POLL, ANY };
+FIXTURE_VARIANT_ADD(absent, stopped_mailbox_any) { 0, MODE_IOCTL, ANY, true };
+FIXTURE_VARIANT_ADD(absent, stopped_any_mailbox) { ANY, MODE_IOCTL, 0, true };
+FIXTURE_VARIANT_ADD(absent, stopped_any_read) { ANY, MODE_READ, ANY, true };
 
 FIXTURE_SETUP(absent)
 {
@@ -391,7 +391,7 @@ FIXTURE_SETUP(absent)
 	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
-	self->dev.answer = device_answer_mem;
+	self->dev.respond = device_respond_mem;
 	memset(self->dev.mem, 0x5a, sizeof(self->dev.mem));
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	region_add(self->vm, &self->ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
@@ -458,7 +458,7 @@ TEST_F(absent, another_sleeps)
 	int i;
 
 	self->stopped = park_absent(self->fd, variant->parked, variant->stopped);
-	server_start(server, &self->dev, self->fd, variant->way, variant->vcpu);
+	server_start(server, &self->dev, self->fd, variant->mode, variant->vcpu);
 	for (i = 0; i < 3; i++) {
 		server_wait_asleep(server);
 		op = op_read(self->vcpus[0], 8, SYNC);
@@ -477,7 +477,7 @@ TEST_F(absent, another_slept_first)
 {
 	struct server_thread *server = self->servers;
 
-	server_start(server, &self->dev, self->fd, variant->way, variant->vcpu);
+	server_start(server, &self->dev, self->fd, variant->mode, variant->vcpu);
 	server_wait_asleep(server);
 	self->stopped = park_absent(self->fd, variant->parked, variant->stopped);
 	op_read(self->vcpus[0], 8, SYNC);
@@ -494,7 +494,7 @@ TEST_F(absent, several_sleep)
 
 	self->stopped = park_absent(self->fd, variant->parked, variant->stopped);
 	for (i = 0; i < 3; i++) {
-		server_start(&self->servers[i], &self->dev, self->fd, WAY_IOCTL, ANY);
+		server_start(&self->servers[i], &self->dev, self->fd, MODE_IOCTL, ANY);
 		server_wait_asleep(&self->servers[i]);
 	}
 	for (i = 0; i < 3; i++)
@@ -514,7 +514,7 @@ TEST_F(absent, another_comes_late)
 	op_read(self->vcpus[0], 8, SYNC);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	server_start(server, &self->dev, self->fd, variant->way, variant->vcpu);
+	server_start(server, &self->dev, self->fd, variant->mode, variant->vcpu);
 	thread_join_done(&self->threads[0]);
 	/* And the next command finds it asleep. */
 	server_wait_asleep(server);
@@ -533,13 +533,13 @@ TEST_F_TIMEOUT(waiters, gives_up_when_woken, 120)
 	struct ioregionfd_fetch arg;
 	int r;
 
-	server_start(parked, &self->dev, self->fd, WAY_URING, ANY);
+	server_start(parked, &self->dev, self->fd, MODE_URING, ANY);
 	for (turn = 0; turn < 200; turn++) {
 		server_wait_asleep(parked);
 		op_read(self->vcpus[0], 8, SYNC);
 		thread_start(&self->threads[0]);
 		arg = (struct ioregionfd_fetch){ .vcpu = ANY, .timeout = 1000 * turn + 1 };
-		r = serve(self->fd, &arg);
+		r = commit_and_fetch(self->fd, &arg);
 		if (!r) {
 			taken++;
 			TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
@@ -721,8 +721,8 @@ TEST_F_TIMEOUT(memory, closed_with_a_command, 120)
 		thread_start(&self->thread);
 		thread_wait_asleep(&self->thread);
 		if (i % 40) {
-			arg = serve_arg(0);
-			TEST_ASSERT_EQ(serve(chs[i].kvm_rd, &arg), 0);
+			arg = fetch_arg(0);
+			TEST_ASSERT_EQ(commit_and_fetch(chs[i].kvm_rd, &arg), 0);
 		}
 		close(chs[i].kvm_rd);
 		thread_join_exit(&self->thread);
@@ -846,16 +846,16 @@ FIXTURE(end)
 
 FIXTURE_VARIANT(end)
 {
-	enum way ways[4];
+	enum mode ways[4];
 	unsigned int nr;
 };
 
 #define MIX(...) { __VA_ARGS__ }
-FIXTURE_VARIANT_ADD(end, ioctl) { MIX(WAY_IOCTL), 1 };
-FIXTURE_VARIANT_ADD(end, read) { MIX(WAY_READ), 1 };
-FIXTURE_VARIANT_ADD(end, poll) { MIX(WAY_POLL, WAY_EPOLL), 2 };
-FIXTURE_VARIANT_ADD(end, uring) { MIX(WAY_URING, WAY_URING_ASYNC), 2 };
-FIXTURE_VARIANT_ADD(end, mixed) { MIX(WAY_IOCTL, WAY_READ, WAY_URING, WAY_EPOLL), 4 };
+FIXTURE_VARIANT_ADD(end, ioctl) { MIX(MODE_IOCTL), 1 };
+FIXTURE_VARIANT_ADD(end, read) { MIX(MODE_READ), 1 };
+FIXTURE_VARIANT_ADD(end, poll) { MIX(MODE_POLL, MODE_EPOLL), 2 };
+FIXTURE_VARIANT_ADD(end, uring) { MIX(MODE_URING, MODE_URING_ASYNC), 2 };
+FIXTURE_VARIANT_ADD(end, mixed) { MIX(MODE_IOCTL, MODE_READ, MODE_URING, MODE_EPOLL), 4 };
 
 FIXTURE_SETUP(end)
 {
@@ -863,7 +863,7 @@ FIXTURE_SETUP(end)
 
 	self->vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, self->vcpus);
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
-	self->dev.answer = device_answer_mem;
+	self->dev.respond = device_respond_mem;
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	vcpu_thread_init(&self->thread, self->vcpus[0]);
 	for (i = 0; i < ARRAY_SIZE(self->servers); i++) {

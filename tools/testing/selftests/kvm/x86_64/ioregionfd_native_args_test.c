@@ -197,7 +197,7 @@ FIXTURE_SETUP(calls)
 /* Whatever was refused: the channel works, with each command in its place. */
 FIXTURE_TEARDOWN(calls)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	struct guest_op *op;
 
 	if (!self->vm)
@@ -205,9 +205,9 @@ FIXTURE_TEARDOWN(calls)
 	op_write(self->vcpus[0], 4, MMIO_GPA + 0x1004, 0x99);
 	op = op_read(self->vcpus[0], 8, MMIO_GPA + 8);
 	thread_start(&self->thread);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_posted(4, USER_DATA(0x1000), 4, 0x99));
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(8, USER_DATA(0), 8));
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, DATA), 0);
 	thread_join_done(&self->thread);
@@ -306,8 +306,10 @@ TEST_F(calls, get_info)
 		TEST_ASSERT_EQ(info.features, 0);
 		TEST_ASSERT_EQ(info.size % 4096, 0);
 		TEST_ASSERT_EQ(info.mailboxes_offset % 64, 0);
-		TEST_ASSERT(info.mailboxes_offset >= sizeof(struct ioregionfd_control), "they overlap");
-		need = info.mailboxes_offset + info.nr_mailboxes * sizeof(struct ioregionfd_mailbox);
+		TEST_ASSERT(info.mailboxes_offset >= sizeof(struct ioregionfd_control),
+			    "they overlap");
+		need = info.mailboxes_offset +
+		       info.nr_mailboxes * sizeof(struct ioregionfd_mailbox);
 		TEST_ASSERT(info.posted_offset >= need, "they overlap");
 		need = info.posted_offset + info.nr_posted * sizeof(struct ioregionfd_cmd);
 		TEST_ASSERT(info.size >= need && info.size < need + 4096, "size %llu", info.size);
@@ -359,7 +361,7 @@ TEST_F(calls, mmap)
 	close(fd);
 }
 
-TEST_F(calls, serve_arguments)
+TEST_F(calls, fetch_arguments)
 {
 	struct bad_memory bad = bad_memory();
 	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
@@ -367,29 +369,29 @@ TEST_F(calls, serve_arguments)
 
 	for (bit = 1; bit < 16; bit++) {
 		arg.flags = BIT(bit);
-		TEST_ASSERT_EQ(serve(self->fd, &arg), -EINVAL);
+		TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EINVAL);
 	}
 	arg.flags = 0;
 	for (arg.status = 3; arg.status; arg.status++)
-		TEST_ASSERT_EQ(serve(self->fd, &arg), -EINVAL);
+		TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EINVAL);
 	arg.vcpu = MAX_VCPUS;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -EINVAL);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EINVAL);
 	arg.vcpu = IOREGIONFD_ANY - 1;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -EINVAL);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EINVAL);
 	arg.vcpu = MAX_VCPUS - 1;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
-	TEST_ASSERT_EQ(serve(self->fd, NULL), -EFAULT);
-	TEST_ASSERT_EQ(serve(self->fd, (void *)bad.none), -EFAULT);
-	TEST_ASSERT_EQ(serve(self->fd, (void *)bad.end - 8), -EFAULT);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, NULL), -EFAULT);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, (void *)bad.none), -EFAULT);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, (void *)bad.end - 8), -EFAULT);
 }
 
-TEST_F(calls, serve_ids)
+TEST_F(calls, fetch_ids)
 {
 	static const uint64_t ids[] = {
 		1, 0xffffffff, 1ul << 32, 1ul << 32 | 1, 5ul << 32 | 1, 0x7ffffffful << 32,
 		1ul << 63, 0xffffffff00000000, 0xffffffff00000001, ~0ul,
 	};
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	uint64_t id;
 	int i;
 
@@ -402,11 +404,11 @@ TEST_F(calls, serve_ids)
 	thread_wait_asleep(&self->thread);
 	for (i = 0; i < ARRAY_SIZE(ids); i++) {
 		arg.id = ids[i];
-		TEST_ASSERT_EQ(serve(self->fd, &arg), -ENOENT);
+		TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ENOENT);
 		TEST_ASSERT_EQ(arg.id, ids[i]);
 	}
 	arg.id = 0;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	id = arg.id;
 	for (i = 0; i < 64; i++)
 		TEST_ASSERT_EQ(commit_only(self->fd, id ^ BIT_ULL(i), 0), -ENOENT);
@@ -416,15 +418,15 @@ TEST_F(calls, serve_ids)
 }
 
 /* Also of a posted write. */
-TEST_F(calls, serve_ids_of_posted_writes)
+TEST_F(calls, fetch_ids_of_posted_writes)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	int i;
 
 	op_write(self->vcpus[0], 4, MMIO_GPA + 0x1000, 1);
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(commit_only(self->fd, (uint64_t)IOREGIONFD_ANY << 32, 0), -ENOENT);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	TEST_ASSERT_EQ(ioregionfd_id_vcpu(arg.id), IOREGIONFD_ANY);
 	for (i = 0; i < 64; i++)
 		TEST_ASSERT_EQ(commit_only(self->fd, arg.id ^ BIT_ULL(i), 0), -ENOENT);
@@ -433,7 +435,7 @@ TEST_F(calls, serve_ids_of_posted_writes)
 }
 
 /* What cannot be stored has not been taken. */
-TEST_F(calls, serve_efault_loses_nothing)
+TEST_F(calls, fetch_efault_loses_nothing)
 {
 	struct bad_memory bad = bad_memory();
 	struct ioregionfd_fetch *args[] = {
@@ -441,7 +443,7 @@ TEST_F(calls, serve_efault_loses_nothing)
 		(void *)bad.read_only,
 		(void *)bad.end - offsetof(struct ioregionfd_fetch, cmd),
 	};
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	struct guest_op *op;
 	int i;
 
@@ -450,16 +452,16 @@ TEST_F(calls, serve_efault_loses_nothing)
 	op = op_read(self->vcpus[0], 8, MMIO_GPA);
 	thread_start(&self->thread);
 	thread_wait_asleep(&self->thread);
-	TEST_ASSERT_EQ(serve(self->fd, args[1]), -EFAULT);
-	TEST_ASSERT_EQ(serve(self->fd, args[1]), -EFAULT);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, args[1]), -EFAULT);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, args[1]), -EFAULT);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_posted(4, USER_DATA(0x1000), 0, 7));
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 
 	for (i = 0; i < ARRAY_SIZE(args); i++)
-		TEST_ASSERT_EQ(serve(self->fd, args[i]), -EFAULT);
+		TEST_ASSERT_EQ(commit_and_fetch(self->fd, args[i]), -EFAULT);
 	arg.id = 0;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(8, USER_DATA(0), 0));
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, DATA), 0);
 	thread_join_done(&self->thread);
@@ -553,7 +555,7 @@ static int uring_result(struct io_uring *ring)
 	return r;
 }
 
-static int uring_serve(struct io_uring *ring, int fd, uint32_t op, struct ioregionfd_fetch *arg)
+static int uring_fetch(struct io_uring *ring, int fd, uint32_t op, struct ioregionfd_fetch *arg)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
@@ -571,34 +573,35 @@ TEST_F(calls, uring)
 	struct guest_op *op;
 
 	TEST_ASSERT(!io_uring_queue_init(4, &ring, 0), "no io_uring");
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EAGAIN);
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, 0, &arg), -ENOTTY);
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_RECOVER, &arg), -ENOTTY);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EAGAIN);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, 0, &arg), -ENOTTY);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_RECOVER, &arg), -ENOTTY);
 	arg.timeout = 1;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EINVAL);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EINVAL);
 	arg.timeout = 0;
 	arg.vcpu = MAX_VCPUS;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EINVAL);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EINVAL);
 	arg.vcpu = 0;
 	arg.flags = 2;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EINVAL);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -EINVAL);
 	arg.flags = 0;
 	arg.id = 1ul << 32 | 1;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -ENOENT);
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, NULL), -EFAULT);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -ENOENT);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, NULL), -EFAULT);
 
 	op = op_read(self->vcpus[0], 8, MMIO_GPA);
 	thread_start(&self->thread);
 	thread_wait_asleep(&self->thread);
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, (void *)bad.none), -EFAULT);
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, (void *)bad.read_only),
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, (void *)bad.none),
 		       -EFAULT);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH,
+				   (void *)bad.read_only), -EFAULT);
 	arg.id = 0;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), 0);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(8, USER_DATA(0), 0));
 	arg.data = DATA;
 	arg.flags = IOREGIONFD_COMMIT_ONLY;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), 0);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), 0);
 	TEST_ASSERT_EQ(arg.id, 0);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, DATA);
@@ -610,7 +613,7 @@ TEST_F(calls, uring_efault_while_parked)
 {
 	struct ioregionfd_fetch *arg = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 					    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct ioregionfd_fetch again = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch again = fetch_arg(IOREGIONFD_ANY);
 	struct io_uring_sqe *sqe;
 	struct io_uring ring;
 
@@ -626,7 +629,7 @@ TEST_F(calls, uring_efault_while_parked)
 	op_read(self->vcpus[0], 8, MMIO_GPA);
 	thread_start(&self->thread);
 	TEST_ASSERT_EQ(uring_result(&ring), -EFAULT);
-	TEST_ASSERT_EQ(serve(self->fd, &again), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &again), 0);
 	expect_cmd(again.cmd, cmd_read(8, USER_DATA(0), 0));
 	TEST_ASSERT_EQ(commit_only(self->fd, again.id, 0), 0);
 	thread_join_done(&self->thread);
@@ -638,8 +641,8 @@ TEST_F(calls, uring_efault_while_parked)
 /* Answers one read and ends. */
 static void serve_one(int fd)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
-	int r = serve(fd, &arg);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
+	int r = commit_and_fetch(fd, &arg);
 
 	if (!r)
 		r = commit_only(fd, arg.id, DATA);
@@ -720,7 +723,7 @@ TEST_F(calls, scm_rights)
 /* After the VM: nothing but the end. */
 TEST_F(calls, after_the_vm)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	struct mapping map = mapping_open(self->fd);
 	struct pollfd pfd = { .fd = self->fd, .events = POLLIN };
 	struct ioregionfd_info info;
@@ -739,15 +742,15 @@ TEST_F(calls, after_the_vm)
 	TEST_ASSERT_EQ(pfd.revents, POLLIN | POLLHUP);
 	TEST_ASSERT_EQ(read(self->fd, buf, 32), 0);
 	TEST_ASSERT(write(self->fd, buf, 32) < 0 && errno == ENOENT, "errno %d", errno);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ENODEV);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ENODEV);
 	arg.timeout = 0;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ENODEV);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ENODEV);
 	TEST_ASSERT_EQ(commit_only(self->fd, 1ul << 32 | 1, 0), -ENOENT);
 	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_GET_INFO, &info), "errno %d", errno);
 	recover(self->fd);
 	TEST_ASSERT(!io_uring_queue_init(4, &ring, 0), "no io_uring");
 	arg.timeout = -1;
-	TEST_ASSERT_EQ(uring_serve(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -ENODEV);
+	TEST_ASSERT_EQ(uring_fetch(&ring, self->fd, IOREGIONFD_COMMIT_AND_FETCH, &arg), -ENODEV);
 	io_uring_queue_exit(&ring);
 	mapping_close(&map);
 }

@@ -16,11 +16,11 @@
 
 enum point {
 	P_START,	/* before it takes over */
-	P_TAKEN_OVER,	/* before it takes a command */
-	P_TAKEN,	/* before it carries the command out */
+	P_RECOVERED,	/* before it takes a command */
+	P_FETCHED,	/* before it carries the command out */
 	P_CARRIED_OUT,	/* before it answers */
 	P_STORED,	/* with the answer half stored: in the mapping */
-	P_ANSWERED,	/* before it takes the next one */
+	P_COMPLETED,	/* before it takes the next one */
 	P_ANY_TIME,	/* wherever it is, asleep for one */
 	NR_POINTS,
 };
@@ -37,7 +37,7 @@ struct state {
 
 struct crash {
 	struct state *state;
-	enum way way;
+	enum mode mode;
 	int fd;
 	/* Of this process: where to die, after how many commands. */
 	enum point point;
@@ -55,14 +55,14 @@ FIXTURE(crash)
 
 FIXTURE_VARIANT(crash)
 {
-	enum way way;
+	enum mode mode;
 	unsigned int kills;
 };
 
-FIXTURE_VARIANT_ADD(crash, read) { WAY_READ, 2500 };
-FIXTURE_VARIANT_ADD(crash, ioctl) { WAY_IOCTL, 2500 };
-FIXTURE_VARIANT_ADD(crash, uring) { WAY_URING, 2500 };
-FIXTURE_VARIANT_ADD(crash, mapping) { WAY_MAPPING, 2500 };
+FIXTURE_VARIANT_ADD(crash, read) { MODE_READ, 2500 };
+FIXTURE_VARIANT_ADD(crash, ioctl) { MODE_IOCTL, 2500 };
+FIXTURE_VARIANT_ADD(crash, uring) { MODE_URING, 2500 };
+FIXTURE_VARIANT_ADD(crash, mapping) { MODE_MAPPING, 2500 };
 
 FIXTURE_SETUP(crash)
 {
@@ -72,7 +72,7 @@ FIXTURE_SETUP(crash)
 	write_guest_global(self->vm, seq_count, ~0u);
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	seq_regions_add(self->vm, &self->ch);
-	if (variant->way == WAY_READ) {
+	if (variant->mode == MODE_READ) {
 		/* A posted write is done with by being read: killed then, it is lost. */
 		region_del(self->vm, MMIO_GPA + 0x1000, 0x1000, 0);
 		region_add(self->vm, &self->ch, MMIO_GPA + 0x1000, 0x1000, SEQ_POSTED, 0);
@@ -83,7 +83,7 @@ FIXTURE_SETUP(crash)
 				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	TEST_ASSERT(self->crash.state != MAP_FAILED, "mmap() failed");
 	self->crash.state->wanted_kills = variant->kills;
-	self->crash.way = variant->way;
+	self->crash.mode = variant->mode;
 	self->crash.fd = self->ch.dev_rd;
 }
 
@@ -128,17 +128,17 @@ static uint64_t carry_out(struct state *state, struct ioregionfd_cmd cmd)
 			last = seq_cmd(id, seq - 1);
 			if (!memcmp(&cmd, &last, sizeof(cmd))) {
 				state->repeated++;
-				return seq_answer(id, seq - 1);
+				return seq_value(id, seq - 1);
 			}
 		}
 	}
 	expect_cmd(cmd, seq_cmd(id, seq));
 	WRITE_ONCE(state->seq[id], seq + 1);
-	return seq_answer(id, seq);
+	return seq_value(id, seq);
 }
 
 /* As mapping_complete(), step by step. */
-static void answer_in_mapping(struct crash *c, struct server *s)
+static void complete_in_mapping(struct crash *c, struct server *s)
 {
 	uint32_t i = ioregionfd_id_vcpu(s->arg.id), state;
 	struct ioregionfd_mailbox *mailbox = &s->map.mailboxes[i];
@@ -161,24 +161,24 @@ static void answer_in_mapping(struct crash *c, struct server *s)
 }
 
 /* Answers, and does not take the next one with the same call. */
-static void answer_only(struct crash *c, struct server *s)
+static void complete_only(struct crash *c, struct server *s)
 {
 	struct ioregionfd_resp resp = make_resp(s->arg.data);
 
 	if (!s->arg.id)
 		return;
-	switch (s->way) {
-	case WAY_READ:
+	switch (s->mode) {
+	case MODE_READ:
 		TEST_ASSERT(write(s->fd, &resp, sizeof(resp)) == sizeof(resp), "errno %d", errno);
 		break;
-	case WAY_URING:
+	case MODE_URING:
 		s->arg.flags = IOREGIONFD_COMMIT_ONLY;
 		uring_submit(&s->ring, s->fd, &s->arg, 0);
 		TEST_ASSERT_EQ(uring_wait(&s->ring, NULL), 0);
 		s->arg.flags = 0;
 		break;
-	case WAY_MAPPING:
-		answer_in_mapping(c, s);
+	case MODE_MAPPING:
+		complete_in_mapping(c, s);
 		break;
 	default:
 		TEST_ASSERT_EQ(commit_only(s->fd, s->arg.id, s->arg.data), 0);
@@ -194,18 +194,18 @@ static void device_process(struct crash *c)
 
 	die_at(c, P_START);
 	recover(c->fd);
-	die_at(c, P_TAKEN_OVER);
-	server_open(&s, c->fd, c->way, IOREGIONFD_ANY);
+	die_at(c, P_RECOVERED);
+	server_open(&s, c->fd, c->mode, IOREGIONFD_ANY);
 	while (!(r = server_next(&s))) {
-		die_at(c, P_TAKEN);
-		if (c->way == WAY_READ && s.arg.cmd.user_data == SEQ_POSTED)
+		die_at(c, P_FETCHED);
+		if (c->mode == MODE_READ && s.arg.cmd.user_data == SEQ_POSTED)
 			s.arg.cmd.flags &= ~IOREGIONFD_CMD_F_RESP;
 		s.arg.data = carry_out(c->state, s.arg.cmd);
 		die_at(c, P_CARRIED_OUT);
 		/* Often enough the answer goes with the call for the next command. */
-		if (c->point == P_STORED || c->point == P_ANSWERED)
-			answer_only(c, &s);
-		die_at(c, P_ANSWERED);
+		if (c->point == P_STORED || c->point == P_COMPLETED)
+			complete_only(c, &s);
+		die_at(c, P_COMPLETED);
 		c->commands -= !!c->commands;
 	}
 	TEST_FAIL("no next command: %d", r);
@@ -214,7 +214,7 @@ static void device_process(struct crash *c)
 /* A process that has nothing of the VM's but the channel, and all its children. */
 static void supervisor(struct crash *c)
 {
-	unsigned int seed = 1 + c->way;
+	unsigned int seed = 1 + c->mode;
 	int status;
 	pid_t pid;
 
@@ -223,9 +223,9 @@ static void supervisor(struct crash *c)
 	close_range(4, ~0u, 0);
 	while (c->state->kills < c->state->wanted_kills) {
 		c->point = rand_r(&seed) % NR_POINTS;
-		if (c->point == P_STORED && c->way != WAY_MAPPING)
+		if (c->point == P_STORED && c->mode != MODE_MAPPING)
 			continue;
-		c->commands = c->point <= P_TAKEN_OVER ? 0 : rand_r(&seed) % 6;
+		c->commands = c->point <= P_RECOVERED ? 0 : rand_r(&seed) % 6;
 		pid = fork();
 		TEST_ASSERT(pid >= 0, "fork() failed");
 		if (!pid) {
@@ -286,7 +286,7 @@ TEST_F_TIMEOUT(crash, each_access_once, 110)
 	       NR_VCPUS * end, state->again, state->repeated);
 	for (i = 0; i < NR_POINTS; i++) {
 		printf(" %u", state->at[i]);
-		TEST_ASSERT(state->at[i] || (i == P_STORED && variant->way != WAY_MAPPING),
+		TEST_ASSERT(state->at[i] || (i == P_STORED && variant->mode != MODE_MAPPING),
 			    "none at point %d", i);
 	}
 	printf("\n");

@@ -65,7 +65,7 @@ FIXTURE_SETUP(fails)
 	self->vm = ioregion_vm_create(2, guest_script_main, self->vcpus);
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
-	self->dev.answer = device_answer_mem;
+	self->dev.respond = device_respond_mem;
 	regions_add(self->vm, &self->ch);
 	for (i = 0; i < 2; i++)
 		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
@@ -123,13 +123,13 @@ TEST_F(fails, closed_with_the_command_waiting)
 	goes_on(self->vm, &self->threads[0], cmd_read(4, SYNC_DATA, 4));
 }
 
-TEST_F(fails, closed_with_the_command_taken)
+TEST_F(fails, closed_with_the_command_fetched)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
 	op_read(self->vcpus[0], 4, SYNC + 4);
 	thread_start(&self->threads[0]);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	close_all(&self->ch);
 	thread_join_exit(&self->threads[0]);
 	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, ALL, 4, SYNC + 4));
@@ -148,7 +148,7 @@ TEST_F(fails, closed_with_the_ring_full)
 	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
 	struct kvm_ioregionfd_exit exit;
 
-	op.count = MADE_POSTED + 1;
+	op.count = NR_POSTED + 1;
 	op_add(self->vcpus[0], op);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
@@ -158,18 +158,18 @@ TEST_F(fails, closed_with_the_ring_full)
 	exit.region_paddr = POSTED;
 	exit.user_data = POSTED_DATA;
 	exit.is_write = 1;
-	exit.data = MADE_POSTED;
+	exit.data = NR_POSTED;
 	expect_failure(self->vcpus[0], exit);
 }
 
 /* An answer that was there before the end is one. */
-TEST_F(fails, closed_after_the_answer)
+TEST_F(fails, closed_after_the_response)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
 
 	thread_start(&self->threads[0]);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	thread_interrupt(&self->threads[0]);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x77), 0);
 	close_all(&self->ch);
@@ -191,7 +191,8 @@ TEST_F(fails, not_while_mapped)
 	thread_wait_asleep(&self->threads[0]);
 	TEST_ASSERT(mapping_fetch(&map, IOREGIONFD_ANY, &arg), "nothing to take");
 	thread_interrupt(&self->threads[0]);
-	TEST_ASSERT(mailbox_store_data(&map.mailboxes[0], arg.id, 0x55), "another command is there");
+	TEST_ASSERT(mailbox_store_data(&map.mailboxes[0], arg.id, 0x55),
+		    "another command is there");
 	map.mailboxes[0].state = mailbox_completed(map.mailboxes[0].state);
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(op->val, 0x55);
@@ -204,7 +205,7 @@ TEST_F(fails, not_while_mapped)
 	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, NONE, 4, SYNC + 4));
 }
 
-TEST_F(fails, no_slot)
+TEST_F(fails, no_mailbox)
 {
 	struct channel ch = { TR_NATIVE };
 	struct guest_op *op;
@@ -236,7 +237,7 @@ TEST_F(fails, no_slot)
 }
 
 /* The VMM can also do without, as on any channel. */
-TEST_F(fails, no_slot_and_completed)
+TEST_F(fails, no_mailbox_and_completed)
 {
 	struct channel ch = { TR_NATIVE };
 	struct guest_op *op;
@@ -247,7 +248,8 @@ TEST_F(fails, no_slot_and_completed)
 	regions_add(self->vm, &ch);
 	op = op_read(self->vcpus[1], 4, SYNC + 4);
 	vcpu_run(self->vcpus[1]);
-	expect_failure(self->vcpus[1], exit_read(KVM_IOREGIONFD_FAIL_NO_MAILBOX, NONE, 4, SYNC + 4));
+	expect_failure(self->vcpus[1],
+		       exit_read(KVM_IOREGIONFD_FAIL_NO_MAILBOX, NONE, 4, SYNC + 4));
 	self->vcpus[1]->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
 	self->vcpus[1]->run->ioregionfd.data = 0x1234;
 	run_done(self->vcpus[1]);
@@ -256,7 +258,7 @@ TEST_F(fails, no_slot_and_completed)
 
 /* A region goes. */
 
-TEST_F(fails, deassign_while_it_waits_to_be_taken)
+TEST_F(fails, deassign_while_it_waits_to_be_fetched)
 {
 	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 
@@ -267,18 +269,18 @@ TEST_F(fails, deassign_while_it_waits_to_be_taken)
 	thread_join_exit(&self->threads[0]);
 	expect_mmio(self->vcpus[0], SYNC + 4, 4, false, 0);
 	run_done(self->vcpus[0]);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
 }
 
 /* vCPU 0's command is taken, and its region goes. The id is that of the taker. */
-static uint64_t deassign_taken(struct kvm_vm *vm, struct vcpu_thread *thread, int fd)
+static uint64_t deassign_fetched(struct kvm_vm *vm, struct vcpu_thread *thread, int fd)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	int r;
 
 	op_read(thread->vcpu, 4, SYNC + 4);
 	thread_start(thread);
-	r = serve(fd, &arg);
+	r = commit_and_fetch(fd, &arg);
 	TEST_ASSERT_EQ(r, 0);
 	region_del(vm, SYNC, SIZE, 0);
 	thread_join_exit(thread);
@@ -288,10 +290,10 @@ static uint64_t deassign_taken(struct kvm_vm *vm, struct vcpu_thread *thread, in
 	return arg.id;
 }
 
-TEST_F(fails, late_answer_is_dropped)
+TEST_F(fails, late_response_is_dropped)
 {
-	uint64_t id = deassign_taken(self->vm, &self->threads[0], self->fd);
-	struct ioregionfd_fetch arg = serve_arg(0);
+	uint64_t id = deassign_fetched(self->vm, &self->threads[0], self->fd);
+	struct ioregionfd_fetch arg = fetch_arg(0);
 	struct guest_op *op;
 
 	region_add(self->vm, &self->ch, SYNC, SIZE, SYNC_DATA, 0);
@@ -300,7 +302,7 @@ TEST_F(fails, late_answer_is_dropped)
 	thread_wait_asleep(&self->threads[0]);
 	/* The slot is not free yet; other vCPUs' are. */
 	arg.timeout = 0;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
 	op_read(self->vcpus[1], 4, SYNC + 12);
 	thread_start(&self->threads[1]);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SYNC_DATA, 12));
@@ -308,11 +310,11 @@ TEST_F(fails, late_answer_is_dropped)
 	thread_join_done(&self->threads[1]);
 
 	/* The task is told that it was for nothing: the VMM may have it done once more. */
-	arg = serve_arg(IOREGIONFD_ANY);
+	arg = fetch_arg(IOREGIONFD_ANY);
 	arg.id = id;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ESTALE);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ESTALE);
 	TEST_ASSERT_EQ(arg.id, 0);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 8));
 	TEST_ASSERT_EQ(commit_only(self->fd, id, 0x22222222), -ENOENT);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x33333333), 0);
@@ -320,9 +322,9 @@ TEST_F(fails, late_answer_is_dropped)
 	TEST_ASSERT_EQ(op->val, 0x33333333);
 }
 
-TEST_F(fails, no_answer_but_another_device_task)
+TEST_F(fails, no_response_but_another_device_task)
 {
-	uint64_t id = deassign_taken(self->vm, &self->threads[0], self->fd);
+	uint64_t id = deassign_fetched(self->vm, &self->threads[0], self->fd);
 	struct guest_op *op;
 
 	region_add(self->vm, &self->ch, SYNC, SIZE, SYNC_DATA, 0);
@@ -341,21 +343,21 @@ TEST_F(fails, no_answer_but_another_device_task)
 
 /* Another device task. */
 
-TEST_F(fails, taken_over)
+TEST_F(fails, recovered)
 {
-	struct ioregionfd_fetch old = serve_arg(IOREGIONFD_ANY), new = old;
+	struct ioregionfd_fetch old = fetch_arg(IOREGIONFD_ANY), new = old;
 	struct ioregionfd_cmd want = cmd_write(4, SYNC_DATA, 4, 0x1234);
 	struct mapping map = mapping_open(self->fd);
 
 	op_write(self->vcpus[0], 4, SYNC + 4, 0x1234);
 	thread_start(&self->threads[0]);
-	TEST_ASSERT_EQ(serve(self->fd, &old), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &old), 0);
 	expect_cmd(old.cmd, want);
 	recover(self->fd);
 	want.flags |= IOREGIONFD_CMD_F_REDELIVERED;
 	expect_cmd(map.mailboxes[0].cmd, want);
 	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), -ENOENT);
-	TEST_ASSERT_EQ(serve(self->fd, &new), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &new), 0);
 	expect_cmd(new.cmd, want);
 	/* It is not the former task's any more. */
 	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), -ENOENT);
@@ -377,7 +379,7 @@ TEST_F(fails, taken_over)
 }
 
 /* What was read, and the write() that the former task owes. */
-TEST_F(fails, taken_over_after_read)
+TEST_F(fails, recovered_after_read)
 {
 	struct ioregionfd_resp resp = make_resp(0);
 	struct ioregionfd_cmd want = cmd_read(4, SYNC_DATA, 4);
@@ -396,16 +398,16 @@ TEST_F(fails, taken_over_after_read)
 }
 
 /* What was answered, and what nobody had taken, does not come again. */
-TEST_F(fails, taken_over_at_other_times)
+TEST_F(fails, recovered_at_other_times)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
 
 	recover(self->fd);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
 	recover(self->fd);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 4));
 	thread_interrupt(&self->threads[0]);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x31), 0);
@@ -416,7 +418,7 @@ TEST_F(fails, taken_over_at_other_times)
 }
 
 /* The former task was polling, and does not any more. */
-TEST_F(fails, taken_over_while_polling)
+TEST_F(fails, recovered_while_polling)
 {
 	struct mapping map = mapping_open(self->fd);
 
@@ -430,7 +432,7 @@ TEST_F(fails, taken_over_while_polling)
 	dev_send(&self->ch, 0);
 	thread_join_done(&self->threads[0]);
 
-	server_start(&self->server, &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	server_start(&self->server, &self->dev, self->fd, MODE_IOCTL, IOREGIONFD_ANY);
 	server_wait_asleep(&self->server);
 	op_read(self->vcpus[0], 4, SYNC + 4);
 	run_done(self->vcpus[0]);
@@ -438,7 +440,7 @@ TEST_F(fails, taken_over_while_polling)
 }
 
 /* While the vCPU is away, and asleep in another KVM_RUN. */
-TEST_F(fails, taken_over_while_interrupted)
+TEST_F(fails, recovered_while_interrupted)
 {
 	struct ioregionfd_cmd want = cmd_read(4, SYNC_DATA, 4);
 	struct guest_op *op = op_read(self->vcpus[0], 4, SYNC + 4);
@@ -525,14 +527,14 @@ FIXTURE(vmm_killed)
 
 FIXTURE_VARIANT(vmm_killed)
 {
-	enum way way;
+	enum mode mode;
 };
 
-FIXTURE_VARIANT_ADD(vmm_killed, read) { WAY_READ };
-FIXTURE_VARIANT_ADD(vmm_killed, poll) { WAY_POLL };
-FIXTURE_VARIANT_ADD(vmm_killed, ioctl) { WAY_IOCTL };
-FIXTURE_VARIANT_ADD(vmm_killed, uring) { WAY_URING };
-FIXTURE_VARIANT_ADD(vmm_killed, mapping) { WAY_MAPPING };
+FIXTURE_VARIANT_ADD(vmm_killed, read) { MODE_READ };
+FIXTURE_VARIANT_ADD(vmm_killed, poll) { MODE_POLL };
+FIXTURE_VARIANT_ADD(vmm_killed, ioctl) { MODE_IOCTL };
+FIXTURE_VARIANT_ADD(vmm_killed, uring) { MODE_URING };
+FIXTURE_VARIANT_ADD(vmm_killed, mapping) { MODE_MAPPING };
 
 static void send_fd(int sock, int fd)
 {
@@ -599,7 +601,7 @@ FIXTURE_SETUP(vmm_killed)
 	if (!self->pid)
 		vmm_process(self->socks[0]);
 	self->fd = recv_fd(self->socks[1]);
-	self->dev.answer = device_answer_mem;
+	self->dev.respond = device_respond_mem;
 }
 
 FIXTURE_TEARDOWN(vmm_killed)
@@ -615,7 +617,7 @@ FIXTURE_TEARDOWN(vmm_killed)
 
 TEST_F(vmm_killed, while_it_serves)
 {
-	server_start(&self->server, &self->dev, self->fd, variant->way, IOREGIONFD_ANY);
+	server_start(&self->server, &self->dev, self->fd, variant->mode, IOREGIONFD_ANY);
 	while (READ_ONCE(self->server.nr) < 500)
 		usleep(1000);
 }
@@ -623,10 +625,10 @@ TEST_F(vmm_killed, while_it_serves)
 /* Somebody else has the command, and there is no other. */
 TEST_F(vmm_killed, while_it_sleeps)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
-	server_start(&self->server, &self->dev, self->fd, variant->way, IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
+	server_start(&self->server, &self->dev, self->fd, variant->mode, IOREGIONFD_ANY);
 	server_wait_asleep(&self->server);
 	TEST_ASSERT_EQ(self->server.nr, 0);
 }
@@ -652,8 +654,8 @@ TEST(sync_wake)
 	TEST_ASSERT(ch.kvm_rd >= 0, "errno %d", errno);
 	ch.kvm_wr = ch.kvm_rd;
 	seq_regions_add(vm, &ch);
-	dev.answer = device_answer_seq;
-	server_start(&server, &dev, ch.kvm_rd, WAY_IOCTL, IOREGIONFD_ANY);
+	dev.respond = device_respond_seq;
+	server_start(&server, &dev, ch.kvm_rd, MODE_IOCTL, IOREGIONFD_ANY);
 	for (i = 0; i < 2; i++) {
 		vcpu_thread_init(&threads[i], vcpus[i]);
 		thread_start(&threads[i]);

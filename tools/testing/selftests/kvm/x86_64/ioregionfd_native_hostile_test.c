@@ -20,7 +20,7 @@
 
 static bool guest_calm;
 
-static uint64_t answer_of(uint64_t offset)
+static uint64_t value_of(uint64_t offset)
 {
 	return (offset + 1) * 0x9e3779b97f4a7c15ul;
 }
@@ -42,9 +42,9 @@ static void guest_bad_main(uint64_t id)
 	}
 	for (i = 0; i < 200; i++) {
 		offset = id * 0x100 + i % 32 * 8;
-		WRITE_ONCE(*(uint64_t *)(BAD_POSTED + offset), answer_of(offset));
+		WRITE_ONCE(*(uint64_t *)(BAD_POSTED + offset), value_of(offset));
 		val = READ_ONCE(*(uint64_t *)(BAD + offset));
-		__GUEST_ASSERT(val == answer_of(offset), "vCPU %lu access %lu got %lx", id, i, val);
+		__GUEST_ASSERT(val == value_of(offset), "vCPU %lu access %lu got %lx", id, i, val);
 	}
 	outl(DONE_PORT, 0);
 }
@@ -56,7 +56,7 @@ static void guest_good_main(uint64_t id)
 	for (i = 0; !READ_ONCE(guest_calm); i++) {
 		offset = i % 256 * 8;
 		val = READ_ONCE(*(uint64_t *)(GOOD + offset));
-		__GUEST_ASSERT(val == answer_of(offset), "access %lu got %lx", i, val);
+		__GUEST_ASSERT(val == value_of(offset), "access %lu got %lx", i, val);
 	}
 	outl(DONE_PORT, 0);
 }
@@ -73,9 +73,9 @@ FIXTURE(hostile)
 	bool calm;
 };
 
-static uint64_t device_answer(struct device *dev, const struct ioregionfd_cmd *cmd)
+static uint64_t device_respond(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
-	return answer_of(cmd->offset);
+	return value_of(cmd->offset);
 }
 
 FIXTURE_SETUP(hostile)
@@ -100,8 +100,8 @@ FIXTURE_SETUP(hostile)
 	region_add(self->vm, &bad, BAD_POSTED, 0x1000, BAD_DATA, KVM_IOREGION_POSTED_WRITES);
 	region_add(self->vm, &bad, PIO_BASE, 0x100, BAD_DATA, KVM_IOREGION_PIO);
 	region_add(self->vm, &good, GOOD, 0x1000, GOOD_DATA, 0);
-	self->dev.answer = device_answer;
-	server_start(&self->good_server, &self->dev, self->good, WAY_IOCTL, IOREGIONFD_ANY);
+	self->dev.respond = device_respond;
+	server_start(&self->good_server, &self->dev, self->good, MODE_IOCTL, IOREGIONFD_ANY);
 }
 
 FIXTURE_TEARDOWN(hostile)
@@ -145,7 +145,7 @@ struct hostile {
 	struct mapping *map;
 	bool *calm;
 	unsigned int seed;
-	enum way way;
+	enum mode mode;
 	unsigned int nr;
 };
 
@@ -174,7 +174,7 @@ static void *scribble(void *arg)
 {
 	struct hostile *h = arg;
 	struct mapping *map = h->map;
-	uint32_t *words = (uint32_t *)map->control, i;
+	uint32_t *words = (uint32_t *)map->control, i, vcpu;
 
 	while (!READ_ONCE(*h->calm)) {
 		for (i = 0; i < 20; i++) {
@@ -194,7 +194,8 @@ static void *scribble(void *arg)
 				/* Commands that want a response, or none, of any size. */
 				((uint8_t *)map->posted)[rand_r(&h->seed) % (8 * 32)] ^=
 					1 << rand_r(&h->seed) % 8;
-				WRITE_ONCE(map->mailboxes[rand_r(&h->seed) % NR_HOSTILE].posted_before,
+				vcpu = rand_r(&h->seed) % NR_HOSTILE;
+				WRITE_ONCE(map->mailboxes[vcpu].posted_before,
 					   chosen_tail(map, &h->seed) >> 1);
 			}
 		}
@@ -217,27 +218,28 @@ static void *serve_somehow(void *arg)
 	struct io_uring_cqe *cqe;
 	int fd = h->map->fd;
 
-	if (h->way == WAY_URING)
+	if (h->mode == MODE_URING)
 		TEST_ASSERT(!io_uring_queue_init(4, &ring, 0), "no io_uring");
 	while (!READ_ONCE(*h->calm)) {
 		args.vcpu = rand_r(&h->seed) % 3 ? IOREGIONFD_ANY : rand_r(&h->seed) % NR_HOSTILE;
-		args.data = answer_of(args.cmd.offset);
-		switch (h->way) {
-		case WAY_READ:
+		args.data = value_of(args.cmd.offset);
+		switch (h->mode) {
+		case MODE_READ:
 			if (!fd_poll(fd, POLLIN, 5))
 				break;
 			/* What poll() saw may be gone, so let read() not wait. */
-			if (read(fd, &cmd, sizeof(cmd)) == sizeof(cmd) && (cmd.flags & IOREGIONFD_CMD_F_RESP))
+			if (read(fd, &cmd, sizeof(cmd)) == sizeof(cmd) &&
+			    (cmd.flags & IOREGIONFD_CMD_F_RESP))
 				h->nr += write(fd, &resp, sizeof(resp)) == sizeof(resp);
 			break;
-		case WAY_IOCTL:
+		case MODE_IOCTL:
 			args.timeout = 5000000;
-			if (serve(fd, &args))
+			if (commit_and_fetch(fd, &args))
 				args.id = 0;
 			else
 				h->nr++;
 			break;
-		case WAY_URING:
+		case MODE_URING:
 			args.timeout = -1;
 			sqe = io_uring_get_sqe(&ring);
 			io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, &args, 0, 0);
@@ -260,15 +262,17 @@ static void *serve_somehow(void *arg)
 			h->nr++;
 		}
 	}
-	if (h->way == WAY_URING)
+	if (h->mode == MODE_URING)
 		io_uring_queue_exit(&ring);
 	return NULL;
 }
 
 TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
 {
-	static const enum way ways[] = { WAY_READ, WAY_IOCTL, WAY_IOCTL, WAY_URING, WAY_MAPPING };
-	struct hostile hostiles[2 + ARRAY_SIZE(ways)] = { 0 };
+	static const enum mode modes[] = {
+		MODE_READ, MODE_IOCTL, MODE_IOCTL, MODE_URING, MODE_MAPPING
+	};
+	struct hostile hostiles[2 + ARRAY_SIZE(modes)] = { 0 };
 	pthread_t threads[ARRAY_SIZE(hostiles)];
 	struct server_thread server = { 0 };
 	unsigned int nr, before, i;
@@ -280,7 +284,7 @@ TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
 	for (i = 0; i < ARRAY_SIZE(hostiles); i++) {
 		hostiles[i] = (struct hostile){ &self->map, &self->calm, i + 1 };
 		if (i >= 2)
-			hostiles[i].way = ways[i - 2];
+			hostiles[i].mode = modes[i - 2];
 		TEST_ASSERT(!pthread_create(&threads[i], NULL, i < 2 ? scribble : serve_somehow,
 					    &hostiles[i]), "pthread_create() failed");
 	}
@@ -313,7 +317,7 @@ TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
 	/* A fresh device task, that knows nothing of what the former one did. */
 	write_guest_global(self->vm, guest_calm, true);
 	recover(self->bad);
-	server_start(&server, &self->dev, self->bad, WAY_IOCTL, IOREGIONFD_ANY);
+	server_start(&server, &self->dev, self->bad, MODE_IOCTL, IOREGIONFD_ANY);
 	for (i = 0; i < NR_VCPUS; i++) {
 		TEST_ASSERT_EQ(thread_join_timeout(&self->threads[i], 20), 0);
 		while (to_vmm(self->vcpus[i])) {

@@ -56,7 +56,7 @@ static uint64_t exits(struct kvm_vcpu *vcpu)
 	return vcpu_stat(vcpu, "mmio_exits");
 }
 
-TEST_F(place, answered_while_it_spins)
+TEST_F(place, completed_while_it_spins)
 {
 	uint64_t before = exits(self->vcpu), in_place;
 
@@ -73,16 +73,16 @@ TEST_F(place, answered_while_it_spins)
 	expect_nr(&self->dev, ACCESSES);
 }
 
-static uint64_t answer_slowly(struct device *dev, const struct ioregionfd_cmd *cmd)
+static uint64_t respond_slowly(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
 	usleep(2000);
-	return device_answer_mem(dev, cmd);
+	return device_respond_mem(dev, cmd);
 }
 
 TEST_F(place, spin_of_none)
 {
 	set_spin_ns(0);
-	self->dev.answer = answer_slowly;
+	self->dev.respond = respond_slowly;
 	run_reads(self->vcpu, 100);
 	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_spin_ns"), 0);
 	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_in_place"), 0);
@@ -95,7 +95,7 @@ TEST_F(place, spin_adapts)
 	uint64_t spun, in_place;
 
 	set_spin_ns(SPIN_DEFAULT);
-	self->dev.answer = answer_slowly;
+	self->dev.respond = respond_slowly;
 	run_reads(self->vcpu, 100);
 	spun = vcpu_stat(self->vcpu, "ioregionfd_spin_ns");
 	in_place = vcpu_stat(self->vcpu, "ioregionfd_in_place");
@@ -207,14 +207,14 @@ TEST_F(early, posted_writes)
 	uint64_t before = exits(self->vcpu);
 
 	set_spin_ns(0);
-	op.count = MADE_POSTED;
+	op.count = NR_POSTED;
 	op_add(self->vcpu, op);
 	run_done(self->vcpu);
 	set_spin_ns(SPIN_DEFAULT);
-	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_in_place"), MADE_POSTED);
+	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_in_place"), NR_POSTED);
 	/* But for the first: it made the vCPU one that has regions. */
 	TEST_ASSERT(exits(self->vcpu) - before <= 1, "%lu exits", exits(self->vcpu) - before);
-	TEST_ASSERT_EQ(self->map.control->posted_head, MADE_POSTED);
+	TEST_ASSERT_EQ(self->map.control->posted_head, NR_POSTED);
 }
 
 /* What was begun in place and not answered is the one command, not a second one. */
@@ -232,8 +232,8 @@ TEST_F(early, sent_once)
 		thread_wait_asleep(&self->thread);
 		number = self->map.mailboxes[0].state >> IOREGIONFD_MAILBOX_SHIFT;
 		TEST_ASSERT_EQ(number, i + 1);
-		arg = serve_arg(IOREGIONFD_ANY);
-		TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
+		arg = fetch_arg(IOREGIONFD_ANY);
+		TEST_ASSERT_EQ(commit_and_fetch(self->ch.dev_rd, &arg), 0);
 		expect_cmd(arg.cmd, cmd_write(sizes[i], SYNC_DATA, 8 * i,
 					      low_bytes(0x1122334455667788, sizes[i])));
 		TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0), 0);
@@ -251,8 +251,8 @@ TEST_F(early, sent_once_of_several)
 		.kind = OP_LOAD16,
 		.addr = SYNC + 0x1000 - 11,
 	});
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
-	struct { uint32_t size, offset; } pieces[] = {
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
+	struct { uint32_t size, offset; } fragments[] = {
 		{ 8, 0xff5 }, { 1, 0xffd }, { 2, 0xffe }, { 4, 0x1000 }, { 1, 0x1004 },
 	};
 	int i;
@@ -264,11 +264,11 @@ TEST_F(early, sent_once_of_several)
 	thread_start(&self->thread);
 	thread_interrupt(&self->thread);
 	thread_start(&self->thread);
-	for (i = 0; i < ARRAY_SIZE(pieces); i++) {
+	for (i = 0; i < ARRAY_SIZE(fragments); i++) {
 		thread_wait_asleep(&self->thread);
 		TEST_ASSERT_EQ(self->map.mailboxes[0].state >> IOREGIONFD_MAILBOX_SHIFT, i + 1);
-		TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
-		expect_cmd(arg.cmd, cmd_read(pieces[i].size, SYNC_DATA, pieces[i].offset));
+		TEST_ASSERT_EQ(commit_and_fetch(self->ch.dev_rd, &arg), 0);
+		expect_cmd(arg.cmd, cmd_read(fragments[i].size, SYNC_DATA, fragments[i].offset));
 		TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0x1111111111111111ul * i), 0);
 		arg.id = 0;
 	}

@@ -37,17 +37,17 @@ static void vm_teardown(struct kvm_vm *vm, struct channel *ch)
 {
 	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 
-	TEST_ASSERT_EQ(serve(ch->dev_rd, &arg), -EAGAIN);
+	TEST_ASSERT_EQ(commit_and_fetch(ch->dev_rd, &arg), -EAGAIN);
 	kvm_vm_free(vm);
 	channel_close_kvm(ch);
 	expect_released(ch);
 }
 
-#define take_posted(...) __take_posted(__VA_ARGS__, __LINE__)
-static struct ioregionfd_fetch __take_posted(int fd, struct ioregionfd_cmd want, int line)
+#define fetch_posted(...) __fetch_posted(__VA_ARGS__, __LINE__)
+static struct ioregionfd_fetch __fetch_posted(int fd, struct ioregionfd_cmd want, int line)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
-	int r = serve(fd, &arg);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
+	int r = commit_and_fetch(fd, &arg);
 
 	TEST_ASSERT(!r, "line %d: no command: %d", line, r);
 	TEST_ASSERT(ioregionfd_id_vcpu(arg.id) == IOREGIONFD_ANY, "line %d: not posted", line);
@@ -97,7 +97,7 @@ static bool ring_filled(struct vcpu_thread *thread)
 TEST_F_TIMEOUT(full, waits_and_drops_nothing, 60)
 {
 	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	uint32_t seq = 0, sleeps = 0, used, i;
 
 	op.count = 400;
@@ -109,7 +109,7 @@ TEST_F_TIMEOUT(full, waits_and_drops_nothing, 60)
 		used = self->map.control->posted_head - seq;
 		TEST_ASSERT(used <= variant->posted, "%u in a ring of %u", used, variant->posted);
 		for (i = 0; i <= seq % 7 && seq < op.count; i++, seq++) {
-			TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
+			TEST_ASSERT_EQ(commit_and_fetch(self->ch.dev_rd, &arg), 0);
 			expect_cmd(arg.cmd, cmd_posted(8, POSTED_DATA, 8, seq));
 		}
 	}
@@ -154,7 +154,7 @@ TEST_F_TIMEOUT(full, batches_in_the_mapping, 60)
 TEST_F_TIMEOUT(full, interrupted, 60)
 {
 	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	uint32_t seq;
 
 	op.count = variant->posted + 30;
@@ -169,7 +169,7 @@ TEST_F_TIMEOUT(full, interrupted, 60)
 			TEST_ASSERT_EQ(self->map.control->posted_head, seq + variant->posted);
 			thread_start(&self->threads[0]);
 		}
-		TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
+		TEST_ASSERT_EQ(commit_and_fetch(self->ch.dev_rd, &arg), 0);
 		expect_cmd(arg.cmd, cmd_posted(8, POSTED_DATA, 8, seq));
 		TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0), 0);
 		arg.id = 0;
@@ -185,7 +185,7 @@ TEST_F_TIMEOUT(full, interrupted, 60)
 TEST_F_TIMEOUT(full, two_vcpus, 60)
 {
 	struct guest_op op = { OP_WRITE, 8 };
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	uint64_t next[2] = { 0 };
 	int i, vcpu;
 
@@ -196,7 +196,7 @@ TEST_F_TIMEOUT(full, two_vcpus, 60)
 		thread_start(&self->threads[i]);
 	}
 	for (i = 0; i < 600; i++) {
-		TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
+		TEST_ASSERT_EQ(commit_and_fetch(self->ch.dev_rd, &arg), 0);
 		vcpu = arg.cmd.offset / 8;
 		expect_cmd(arg.cmd, cmd_posted(8, POSTED_DATA, 8 * vcpu, next[vcpu]++));
 	}
@@ -245,7 +245,7 @@ FIXTURE_SETUP(order)
 {
 	vm_setup(&self->vm, self->vcpus, self->threads, &self->ch, &self->map, 16);
 	self->fd = self->ch.dev_rd;
-	self->dev.answer = device_answer_mem;
+	self->dev.respond = device_respond_mem;
 }
 
 FIXTURE_TEARDOWN(order)
@@ -267,16 +267,16 @@ static void expect_read_behind(struct mapping *map, struct vcpu_thread *thread, 
 
 	TEST_ASSERT_EQ(map->mailboxes[vcpu].posted_before, nr);
 	for (i = 0; i < nr; i++) {
-		arg = take_posted(map->fd, posted(i));
-		none = serve_arg(i & 1 ? vcpu : IOREGIONFD_ANY);
+		arg = fetch_posted(map->fd, posted(i));
+		none = fetch_arg(i & 1 ? vcpu : IOREGIONFD_ANY);
 		none.timeout = 50 * MS;
-		TEST_ASSERT_EQ(serve(map->fd, &none), -ETIMEDOUT);
+		TEST_ASSERT_EQ(commit_and_fetch(map->fd, &none), -ETIMEDOUT);
 		TEST_ASSERT(!fd_poll(map->fd, POLLIN, 0), "poll() says it can be read");
 		TEST_ASSERT(!mapping_fetch_mailbox(map, vcpu, &none), "the order is wrong");
 		TEST_ASSERT_EQ(commit_only(map->fd, arg.id, 0), 0);
 	}
-	arg = serve_arg(vcpu);
-	TEST_ASSERT_EQ(serve(map->fd, &arg), 0);
+	arg = fetch_arg(vcpu);
+	TEST_ASSERT_EQ(commit_and_fetch(map->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 8));
 	TEST_ASSERT_EQ(commit_only(map->fd, arg.id, 0x4321), 0);
 	thread_join_done(thread);
@@ -313,7 +313,7 @@ TEST_F(order, across_vcpus)
 /* But not what comes later: that holds up nobody. */
 TEST_F(order, of_what_comes_later)
 {
-	struct ioregionfd_fetch arg = serve_arg(1);
+	struct ioregionfd_fetch arg = fetch_arg(1);
 
 	op_read(self->vcpus[1], 4, SYNC + 8);
 	thread_start(&self->threads[1]);
@@ -321,7 +321,7 @@ TEST_F(order, of_what_comes_later)
 	op_write(self->vcpus[0], 4, POSTED + 4, 7);
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(self->map.mailboxes[1].posted_before, 0);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(4, SYNC_DATA, 8));
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 	thread_join_done(&self->threads[1]);
@@ -354,20 +354,20 @@ TEST_F(order, tail_beyond)
 /* Of memory and ports alike. */
 TEST_F(order, of_both_buses)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
 	op_write(self->vcpus[0], 4, POSTED + 4, 1);
 	op_out(self->vcpus[0], 2, PIO_BASE + 6, 2);
 	op_write(self->vcpus[0], 1, POSTED + 8, 3);
 	op_in(self->vcpus[0], 1, PIO_BASE);
 	thread_start(&self->threads[0]);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, posted(1));
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_posted(2, PIO_DATA, 6, 2));
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_posted(1, POSTED_DATA, 8, 3));
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, cmd_read(1, PIO_DATA, 0));
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 	thread_join_done(&self->threads[0]);
@@ -376,17 +376,17 @@ TEST_F(order, of_both_buses)
 /* One that sleeps for what comes next is told when the one before is done with. */
 static void sleeper_goes_on(struct kvm_vcpu **vcpus, struct vcpu_thread *threads,
 			    struct server_thread *server, struct device *dev, struct mapping *map,
-			    enum way way, uint32_t vcpu, bool in_mapping)
+			    enum mode mode, uint32_t vcpu, bool in_mapping)
 {
 	struct ioregionfd_fetch arg;
 
 	op_write(vcpus[0], 4, POSTED + 4, 0x55);
 	run_done(vcpus[0]);
-	arg = take_posted(map->fd, posted(0x55));
+	arg = fetch_posted(map->fd, posted(0x55));
 	op_read(vcpus[0], 4, SYNC + 4);
 	thread_start(&threads[0]);
 	thread_wait_asleep(&threads[0]);
-	server_start(server, dev, map->fd, way, vcpu);
+	server_start(server, dev, map->fd, mode, vcpu);
 	server_wait_asleep(server);
 	TEST_ASSERT_EQ(server->nr, 0);
 	if (in_mapping)
@@ -403,20 +403,20 @@ TEST_F(order, name)								\
 			&self->map, __VA_ARGS__);				\
 }
 
-TEST_SLEEPER(read_goes_on, WAY_READ, IOREGIONFD_ANY, false)
-TEST_SLEEPER(poll_goes_on, WAY_POLL, IOREGIONFD_ANY, false)
-TEST_SLEEPER(ioctl_goes_on, WAY_IOCTL, IOREGIONFD_ANY, false)
-TEST_SLEEPER(ioctl_of_one_goes_on, WAY_IOCTL, 0, false)
-TEST_SLEEPER(uring_goes_on, WAY_URING, IOREGIONFD_ANY, false)
-TEST_SLEEPER(uring_of_one_goes_on, WAY_URING, 0, false)
-TEST_SLEEPER(mapping_goes_on, WAY_MAPPING, 0, false)
-TEST_SLEEPER(read_goes_on_after_mapping, WAY_READ, IOREGIONFD_ANY, true)
-TEST_SLEEPER(poll_goes_on_after_mapping, WAY_POLL, IOREGIONFD_ANY, true)
-TEST_SLEEPER(ioctl_goes_on_after_mapping, WAY_IOCTL, IOREGIONFD_ANY, true)
-TEST_SLEEPER(uring_of_one_goes_on_after_mapping, WAY_URING, 0, true)
+TEST_SLEEPER(read_goes_on, MODE_READ, IOREGIONFD_ANY, false)
+TEST_SLEEPER(poll_goes_on, MODE_POLL, IOREGIONFD_ANY, false)
+TEST_SLEEPER(ioctl_goes_on, MODE_IOCTL, IOREGIONFD_ANY, false)
+TEST_SLEEPER(ioctl_of_one_goes_on, MODE_IOCTL, 0, false)
+TEST_SLEEPER(uring_goes_on, MODE_URING, IOREGIONFD_ANY, false)
+TEST_SLEEPER(uring_of_one_goes_on, MODE_URING, 0, false)
+TEST_SLEEPER(mapping_goes_on, MODE_MAPPING, 0, false)
+TEST_SLEEPER(read_goes_on_after_mapping, MODE_READ, IOREGIONFD_ANY, true)
+TEST_SLEEPER(poll_goes_on_after_mapping, MODE_POLL, IOREGIONFD_ANY, true)
+TEST_SLEEPER(ioctl_goes_on_after_mapping, MODE_IOCTL, IOREGIONFD_ANY, true)
+TEST_SLEEPER(uring_of_one_goes_on_after_mapping, MODE_URING, 0, true)
 
 /* What the one that is gone may have carried out comes again, and says so. */
-TEST_F(order, taken_over)
+TEST_F(order, recovered)
 {
 	struct ioregionfd_fetch old, new;
 	int i;
@@ -424,21 +424,21 @@ TEST_F(order, taken_over)
 	for (i = 0; i < 3; i++)
 		op_write(self->vcpus[0], 4, POSTED + 4, i);
 	run_done(self->vcpus[0]);
-	old = take_posted(self->fd, posted(0));
+	old = fetch_posted(self->fd, posted(0));
 	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), 0);
-	old = take_posted(self->fd, posted(1));
+	old = fetch_posted(self->fd, posted(1));
 	recover(self->fd);
 	/* Too late to say that it was. */
 	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), -ENOENT);
 
-	new = serve_arg(IOREGIONFD_ANY);
-	TEST_ASSERT_EQ(serve(self->fd, &new), 0);
-	TEST_ASSERT((new.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED), "it does not say so");
+	new = fetch_arg(IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &new), 0);
+	TEST_ASSERT(new.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED, "not flagged as redelivered");
 	new.cmd.flags &= ~IOREGIONFD_CMD_F_REDELIVERED;
 	expect_cmd(new.cmd, posted(1));
 	TEST_ASSERT_EQ(commit_only(self->fd, new.id, 0), 0);
-	new = serve_arg(IOREGIONFD_ANY);
-	TEST_ASSERT_EQ(serve(self->fd, &new), 0);
+	new = fetch_arg(IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &new), 0);
 	/* A batch may have been under way, so this one may say so too. */
 	new.cmd.flags &= ~IOREGIONFD_CMD_F_REDELIVERED;
 	expect_cmd(new.cmd, posted(2));
@@ -446,7 +446,7 @@ TEST_F(order, taken_over)
 }
 
 /* Nothing was taken: nothing comes again. */
-TEST_F(order, taken_over_idle)
+TEST_F(order, recovered_idle)
 {
 	struct ioregionfd_fetch arg;
 
@@ -455,7 +455,7 @@ TEST_F(order, taken_over_idle)
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
 	recover(self->fd);
-	arg = take_posted(self->fd, posted(1));
+	arg = fetch_posted(self->fd, posted(1));
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 	recover(self->fd);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SYNC_DATA, 8));
@@ -464,7 +464,7 @@ TEST_F(order, taken_over_idle)
 }
 
 /* A posted write that was read is done with by that. */
-TEST_F(order, taken_over_after_read)
+TEST_F(order, recovered_after_read)
 {
 	op_write(self->vcpus[0], 4, POSTED + 4, 1);
 	run_done(self->vcpus[0]);

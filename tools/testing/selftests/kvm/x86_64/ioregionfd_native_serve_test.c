@@ -30,49 +30,49 @@ FIXTURE(ways)
 
 FIXTURE_VARIANT(ways)
 {
-	enum way ways[MAX_SERVERS];
+	enum mode ways[MAX_SERVERS];
 	unsigned int nr;
 	bool own;	/* each serves the vCPU of its number */
 };
 
 #define MIX(...) { __VA_ARGS__ }
-FIXTURE_VARIANT_ADD(ways, read) { MIX(WAY_READ), 1 };
-FIXTURE_VARIANT_ADD(ways, poll) { MIX(WAY_POLL), 1 };
-FIXTURE_VARIANT_ADD(ways, epoll) { MIX(WAY_EPOLL), 1 };
-FIXTURE_VARIANT_ADD(ways, ioctl) { MIX(WAY_IOCTL), 1 };
-FIXTURE_VARIANT_ADD(ways, uring) { MIX(WAY_URING), 1 };
-FIXTURE_VARIANT_ADD(ways, uring_async) { MIX(WAY_URING_ASYNC), 1 };
-FIXTURE_VARIANT_ADD(ways, mapping) { MIX(WAY_MAPPING), 1 };
-FIXTURE_VARIANT_ADD(ways, two_read) { MIX(WAY_READ, WAY_READ), 2 };
-FIXTURE_VARIANT_ADD(ways, two_ioctl) { MIX(WAY_IOCTL, WAY_IOCTL), 2 };
-FIXTURE_VARIANT_ADD(ways, two_uring) { MIX(WAY_URING, WAY_URING), 2 };
-FIXTURE_VARIANT_ADD(ways, two_uring_async) { MIX(WAY_URING_ASYNC, WAY_URING_ASYNC), 2 };
-FIXTURE_VARIANT_ADD(ways, two_mapping) { MIX(WAY_MAPPING, WAY_MAPPING), 2 };
-FIXTURE_VARIANT_ADD(ways, read_and_ioctl) { MIX(WAY_READ, WAY_IOCTL), 2 };
-FIXTURE_VARIANT_ADD(ways, poll_and_uring) { MIX(WAY_POLL, WAY_URING), 2 };
-FIXTURE_VARIANT_ADD(ways, ioctl_and_mapping) { MIX(WAY_IOCTL, WAY_MAPPING), 2 };
-FIXTURE_VARIANT_ADD(ways, all) { MIX(WAY_READ, WAY_IOCTL, WAY_URING, WAY_MAPPING), 4 };
+FIXTURE_VARIANT_ADD(ways, read) { MIX(MODE_READ), 1 };
+FIXTURE_VARIANT_ADD(ways, poll) { MIX(MODE_POLL), 1 };
+FIXTURE_VARIANT_ADD(ways, epoll) { MIX(MODE_EPOLL), 1 };
+FIXTURE_VARIANT_ADD(ways, ioctl) { MIX(MODE_IOCTL), 1 };
+FIXTURE_VARIANT_ADD(ways, uring) { MIX(MODE_URING), 1 };
+FIXTURE_VARIANT_ADD(ways, uring_async) { MIX(MODE_URING_ASYNC), 1 };
+FIXTURE_VARIANT_ADD(ways, mapping) { MIX(MODE_MAPPING), 1 };
+FIXTURE_VARIANT_ADD(ways, two_read) { MIX(MODE_READ, MODE_READ), 2 };
+FIXTURE_VARIANT_ADD(ways, two_ioctl) { MIX(MODE_IOCTL, MODE_IOCTL), 2 };
+FIXTURE_VARIANT_ADD(ways, two_uring) { MIX(MODE_URING, MODE_URING), 2 };
+FIXTURE_VARIANT_ADD(ways, two_uring_async) { MIX(MODE_URING_ASYNC, MODE_URING_ASYNC), 2 };
+FIXTURE_VARIANT_ADD(ways, two_mapping) { MIX(MODE_MAPPING, MODE_MAPPING), 2 };
+FIXTURE_VARIANT_ADD(ways, read_and_ioctl) { MIX(MODE_READ, MODE_IOCTL), 2 };
+FIXTURE_VARIANT_ADD(ways, poll_and_uring) { MIX(MODE_POLL, MODE_URING), 2 };
+FIXTURE_VARIANT_ADD(ways, ioctl_and_mapping) { MIX(MODE_IOCTL, MODE_MAPPING), 2 };
+FIXTURE_VARIANT_ADD(ways, all) { MIX(MODE_READ, MODE_IOCTL, MODE_URING, MODE_MAPPING), 4 };
 FIXTURE_VARIANT_ADD(ways, own_ioctl)
-	{ MIX(WAY_IOCTL, WAY_IOCTL, WAY_IOCTL, WAY_IOCTL), 4, true };
+	{ MIX(MODE_IOCTL, MODE_IOCTL, MODE_IOCTL, MODE_IOCTL), 4, true };
 FIXTURE_VARIANT_ADD(ways, own_uring)
-	{ MIX(WAY_URING, WAY_URING, WAY_URING, WAY_URING), 4, true };
+	{ MIX(MODE_URING, MODE_URING, MODE_URING, MODE_URING), 4, true };
 FIXTURE_VARIANT_ADD(ways, own_mapping)
-	{ MIX(WAY_MAPPING, WAY_MAPPING, WAY_MAPPING, WAY_MAPPING), 4, true };
+	{ MIX(MODE_MAPPING, MODE_MAPPING, MODE_MAPPING, MODE_MAPPING), 4, true };
 FIXTURE_VARIANT_ADD(ways, own_mixed)
-	{ MIX(WAY_IOCTL, WAY_URING_ASYNC, WAY_MAPPING, WAY_IOCTL), 4, true };
+	{ MIX(MODE_IOCTL, MODE_URING_ASYNC, MODE_MAPPING, MODE_IOCTL), 4, true };
 
 /*
  * What was read() counts as done with: what comes after a posted write may be taken
  * by another task at once. So that the order is known, let nothing be posted.
  */
-static uint64_t device_answer_seq_sync(struct device *dev, const struct ioregionfd_cmd *cmd)
+static uint64_t device_respond_seq_sync(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
 	struct ioregionfd_cmd posted = *cmd;
 
-	TEST_ASSERT((cmd->flags & IOREGIONFD_CMD_F_RESP), "it wants no response");
+	TEST_ASSERT(cmd->flags & IOREGIONFD_CMD_F_RESP, "it wants no response");
 	if (cmd->user_data == SEQ_POSTED)
 		posted.flags &= ~IOREGIONFD_CMD_F_RESP;
-	return device_answer_seq(dev, &posted);
+	return device_respond_seq(dev, &posted);
 }
 
 static void regions_add(struct kvm_vm *vm, struct channel *ch, bool sync)
@@ -91,8 +91,8 @@ FIXTURE_SETUP(ways)
 	self->vm = ioregion_vm_create(MAX_VCPUS, guest_seq_main, self->vcpus);
 	write_guest_global(self->vm, seq_count, 600);
 	for (i = 0; i < variant->nr; i++)
-		self->sync |= variant->nr > 1 && variant->ways[i] <= WAY_EPOLL;
-	self->dev.answer = self->sync ? device_answer_seq_sync : device_answer_seq;
+		self->sync |= variant->nr > 1 && variant->ways[i] <= MODE_EPOLL;
+	self->dev.respond = self->sync ? device_respond_seq_sync : device_respond_seq;
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	regions_add(self->vm, &self->ch, self->sync);
 	for (i = 0; i < MAX_VCPUS; i++)
@@ -142,7 +142,7 @@ static bool ways_are_fair(const struct _fixture_variant_ways *variant)
 	unsigned int i;
 
 	for (i = 0; i < variant->nr; i++)
-		if (variant->ways[i] == WAY_MAPPING && variant->nr > 1 && !variant->own)
+		if (variant->ways[i] == MODE_MAPPING && variant->nr > 1 && !variant->own)
 			return false;
 	return true;
 }
@@ -224,7 +224,7 @@ FIXTURE_SETUP(calls)
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	self->fd = self->ch.dev_rd;
 	self->map = mapping_open(self->fd);
-	self->dev.answer = device_answer_mem;
+	self->dev.respond = device_respond_mem;
 	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
 	region_add(self->vm, &self->ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
 	for (i = 0; i < MAX_VCPUS; i++)
@@ -235,7 +235,7 @@ FIXTURE_TEARDOWN(calls)
 {
 	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 
-	TEST_ASSERT_EQ(serve(self->fd, &arg), self->vm ? -EAGAIN : -ENODEV);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), self->vm ? -EAGAIN : -ENODEV);
 	if (self->vm)
 		kvm_vm_free(self->vm);
 	channel_close_kvm(&self->ch);
@@ -243,7 +243,7 @@ FIXTURE_TEARDOWN(calls)
 }
 
 /* What vCPU @i is to ask, and what it is to get. */
-static uint64_t answer_of(int i)
+static uint64_t value_of(int i)
 {
 	return 0x1111111111111111 * (i + 1);
 }
@@ -276,8 +276,8 @@ TEST_F(calls, any_vcpu)
 	for (i = 0; i < MAX_VCPUS; i++)
 		self->ops[i] = vcpu_waits(self->threads, i);
 	for (i = 0; i < MAX_VCPUS; i++) {
-		args[i] = serve_arg(IOREGIONFD_ANY);
-		TEST_ASSERT_EQ(serve(self->fd, &args[i]), 0);
+		args[i] = fetch_arg(IOREGIONFD_ANY);
+		TEST_ASSERT_EQ(commit_and_fetch(self->fd, &args[i]), 0);
 		vcpu = ioregionfd_id_vcpu(args[i].id);
 		TEST_ASSERT(vcpu < MAX_VCPUS && !(seen & BIT(vcpu)), "vCPU %u again", vcpu);
 		seen |= BIT(vcpu);
@@ -287,39 +287,39 @@ TEST_F(calls, any_vcpu)
 	/* In another order. */
 	for (i = MAX_VCPUS - 1; i >= 0; i--) {
 		vcpu = ioregionfd_id_vcpu(args[i].id);
-		TEST_ASSERT_EQ(commit_only(self->fd, args[i].id, answer_of(vcpu)), 0);
+		TEST_ASSERT_EQ(commit_only(self->fd, args[i].id, value_of(vcpu)), 0);
 		thread_join_done(&self->threads[vcpu]);
-		TEST_ASSERT_EQ(self->ops[vcpu]->val, answer_of(vcpu));
+		TEST_ASSERT_EQ(self->ops[vcpu]->val, value_of(vcpu));
 	}
 }
 
 TEST_F(calls, one_vcpu)
 {
-	struct ioregionfd_fetch arg = serve_arg(2);
+	struct ioregionfd_fetch arg = fetch_arg(2);
 
 	self->ops[1] = vcpu_waits(self->threads, 1);
 	self->ops[2] = vcpu_waits(self->threads, 2);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd_of(&arg, 2);
-	arg.data = answer_of(2);
+	arg.data = value_of(2);
 	arg.timeout = 100 * MS;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ETIMEDOUT);
 	TEST_ASSERT_EQ(arg.id, 0);
 	thread_join_done(&self->threads[2]);
-	TEST_ASSERT_EQ(self->ops[2]->val, answer_of(2));
+	TEST_ASSERT_EQ(self->ops[2]->val, value_of(2));
 
-	arg = serve_arg(1);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	arg = fetch_arg(1);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd_of(&arg, 1);
-	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, answer_of(1)), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, value_of(1)), 0);
 	thread_join_done(&self->threads[1]);
-	TEST_ASSERT_EQ(self->ops[1]->val, answer_of(1));
+	TEST_ASSERT_EQ(self->ops[1]->val, value_of(1));
 }
 
 /* None is forgotten while another is quick to come back. */
 TEST_F(calls, each_vcpu_gets_its_turn)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	struct guest_op op = { OP_READ, 8, SYNC };
 	unsigned int nr[2] = { 0 };
 	int i;
@@ -331,7 +331,7 @@ TEST_F(calls, each_vcpu_gets_its_turn)
 		thread_wait_asleep(&self->threads[i]);
 	}
 	for (i = 0; i < 100; i++) {
-		TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+		TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 		nr[ioregionfd_id_vcpu(arg.id)]++;
 		/* Both are there each time. */
 		TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
@@ -350,32 +350,32 @@ TEST_F(calls, timeout)
 	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY, .timeout = 300 * MS };
 	uint64_t begin = now_ms(), took;
 
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ETIMEDOUT);
 	took = now_ms() - begin;
 	TEST_ASSERT(took >= 300 && took < 5000, "it took %lu ms", took);
 
 	arg.timeout = 0;
 	begin = now_ms();
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
 	TEST_ASSERT(now_ms() - begin < 200, "it took %lu ms", now_ms() - begin);
 }
 
-TEST_F(calls, answer_only)
+TEST_F(calls, commit_only)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
 	self->ops[0] = vcpu_waits(self->threads, 0);
 	self->ops[1] = vcpu_waits(self->threads, 1);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	arg.flags = IOREGIONFD_COMMIT_ONLY;
 	arg.data = 1;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	TEST_ASSERT_EQ(arg.id, 0);
 	/* The other one is there still. */
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	TEST_ASSERT_EQ(arg.id, 0);
 	arg.flags = 0;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 1), 0);
 	thread_join_done(&self->threads[0]);
 	thread_join_done(&self->threads[1]);
@@ -388,7 +388,7 @@ TEST_F(calls, wakes_the_right_one)
 	int i, j;
 
 	for (i = 0; i < MAX_VCPUS; i++) {
-		server_start(&servers[i], &self->dev, self->fd, i & 1 ? WAY_URING : WAY_IOCTL, i);
+		server_start(&servers[i], &self->dev, self->fd, i & 1 ? MODE_URING : MODE_IOCTL, i);
 		server_wait_asleep(&servers[i]);
 	}
 	for (i = MAX_VCPUS - 1; i >= 0; i--) {
@@ -410,7 +410,7 @@ TEST_F(calls, interrupted_by_signal)
 {
 	struct server_thread *server = self->servers;
 
-	server_start(server, &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	server_start(server, &self->dev, self->fd, MODE_IOCTL, IOREGIONFD_ANY);
 	server_wait_asleep(server);
 	catch_sigusr1();
 	pthread_kill(server->thread, SIGUSR1);
@@ -423,7 +423,7 @@ TEST_F(calls, read_restarts)
 	struct server_thread *server = self->servers;
 	int i;
 
-	server_start(server, &self->dev, self->fd, WAY_READ, IOREGIONFD_ANY);
+	server_start(server, &self->dev, self->fd, MODE_READ, IOREGIONFD_ANY);
 	catch_sigusr1();
 	for (i = 0; i < 3; i++) {
 		server_wait_asleep(server);
@@ -435,11 +435,11 @@ TEST_F(calls, read_restarts)
 }
 
 /* The answer is given, whatever ends the wait after it. */
-TEST_F(calls, interrupted_after_the_answer)
+TEST_F(calls, interrupted_after_the_response)
 {
 	struct server_thread *server = self->servers;
 
-	server_start(server, &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	server_start(server, &self->dev, self->fd, MODE_IOCTL, IOREGIONFD_ANY);
 	op_read(self->vcpus[0], 8, SYNC);
 	run_done(self->vcpus[0]);
 	server_wait_asleep(server);
@@ -454,10 +454,10 @@ TEST_F(calls, interrupt_of_sleepers)
 	struct server_thread *servers = self->servers;
 	int i, ended, seen = 0;
 
-	server_start(&servers[0], &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
-	server_start(&servers[1], &self->dev, self->fd, WAY_IOCTL, 1);
-	server_start(&servers[2], &self->dev, self->fd, WAY_URING, IOREGIONFD_ANY);
-	server_start(&servers[3], &self->dev, self->fd, WAY_URING, 1);
+	server_start(&servers[0], &self->dev, self->fd, MODE_IOCTL, IOREGIONFD_ANY);
+	server_start(&servers[1], &self->dev, self->fd, MODE_IOCTL, 1);
+	server_start(&servers[2], &self->dev, self->fd, MODE_URING, IOREGIONFD_ANY);
+	server_start(&servers[3], &self->dev, self->fd, MODE_URING, 1);
 	for (i = 0; i < 4; i++)
 		server_wait_asleep(&servers[i]);
 	while (seen < 2) {
@@ -472,7 +472,7 @@ TEST_F(calls, interrupt_of_sleepers)
 
 	/* The next one that would wait is interrupted, and not those. */
 	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
-	server_start(&servers[0], &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	server_start(&servers[0], &self->dev, self->fd, MODE_IOCTL, IOREGIONFD_ANY);
 	server_join(&servers[0], -ECANCELED);
 	for (i = 0; i < 2; i++) {
 		op_read(self->vcpus[i], 8, SYNC);
@@ -487,31 +487,31 @@ TEST_F(calls, interrupt_of_sleepers)
 
 TEST_F(calls, interrupt_before_sleep)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
 	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
 	/* Not one that does not wait. */
 	arg.timeout = 0;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
 	arg.flags = IOREGIONFD_COMMIT_ONLY;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
-	arg = serve_arg(IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
+	arg = fetch_arg(IOREGIONFD_ANY);
 	self->ops[0] = vcpu_waits(self->threads, 0);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 	thread_join_done(&self->threads[0]);
 
 	arg.id = 0;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ECANCELED);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ECANCELED);
 	arg.timeout = 100 * MS;
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -ETIMEDOUT);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ETIMEDOUT);
 }
 
 /* From the handler of a signal that comes at any moment: none is lost. */
 TEST_F(calls, interrupt_from_handler)
 {
 	struct sigaction sa = { .sa_handler = interrupt_handler, .sa_flags = SA_RESTART };
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	struct itimerspec timer = { 0 };
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
 	timer_t id;
@@ -523,11 +523,11 @@ TEST_F(calls, interrupt_from_handler)
 	for (i = 0; i < 300; i++) {
 		timer.it_value.tv_nsec = 1000 + i * 1000;
 		timer_settime(id, 0, &timer, NULL);
-		r = serve(self->fd, &arg);
+		r = commit_and_fetch(self->fd, &arg);
 		TEST_ASSERT(r == -EINTR || r == -ECANCELED, "turn %d: %d", i, r);
 		/* The signal itself may have been enough. */
 		arg.timeout = 1;
-		r = serve(self->fd, &arg);
+		r = commit_and_fetch(self->fd, &arg);
 		TEST_ASSERT(r == -ETIMEDOUT || r == -ECANCELED, "turn %d: %d", i, r);
 		arg.timeout = HANG_SECONDS * 1000 * MS;
 	}
@@ -593,56 +593,56 @@ TEST_F(calls, epoll_edges)
 }
 
 /* Who waits in read() gets the next one when the last one is answered, by whomever. */
-TEST_F(calls, read_waits_for_the_answer)
+TEST_F(calls, read_waits_for_the_completion)
 {
 	self->ops[0] = vcpu_waits(self->threads, 0);
 	expect_cmd(dev_recv(&self->ch), cmd_read(8, SYNC_DATA, 0));
-	server_start(&self->servers[0], &self->dev, self->fd, WAY_READ, IOREGIONFD_ANY);
+	server_start(&self->servers[0], &self->dev, self->fd, MODE_READ, IOREGIONFD_ANY);
 	server_wait_asleep(&self->servers[0]);
 	self->ops[1] = vcpu_waits(self->threads, 1);
 	server_wait_asleep(&self->servers[0]);
 	TEST_ASSERT_EQ(self->servers[0].nr, 0);
-	dev_send(&self->ch, answer_of(0));
+	dev_send(&self->ch, value_of(0));
 	thread_join_done(&self->threads[0]);
 	thread_join_done(&self->threads[1]);
-	TEST_ASSERT_EQ(self->ops[0]->val, answer_of(0));
+	TEST_ASSERT_EQ(self->ops[0]->val, value_of(0));
 	TEST_ASSERT_EQ(self->servers[0].nr, 1);
 }
 
 /* Commands taken in one way, and answered in another. */
-TEST_F(calls, other_ways_to_answer)
+TEST_F(calls, other_ways_to_complete)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
 	/* Taken in the mapping, answered by SERVE. */
 	self->ops[0] = vcpu_waits(self->threads, 0);
 	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg), "nothing to take");
 	expect_cmd_of(&arg, 0);
-	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, answer_of(0)), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, value_of(0)), 0);
 	thread_join_done(&self->threads[0]);
-	TEST_ASSERT_EQ(self->ops[0]->val, answer_of(0));
+	TEST_ASSERT_EQ(self->ops[0]->val, value_of(0));
 
 	/* Taken by SERVE, answered in the mapping, as far as that goes. */
 	self->ops[1] = vcpu_waits(self->threads, 1);
-	arg = serve_arg(IOREGIONFD_ANY);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	arg = fetch_arg(IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	TEST_ASSERT(!mapping_fetch_mailbox(&self->map, 1, &arg), "it was taken");
-	mapping_complete(&self->map, arg.id, answer_of(1));
+	mapping_complete(&self->map, arg.id, value_of(1));
 	thread_join_done(&self->threads[1]);
-	TEST_ASSERT_EQ(self->ops[1]->val, answer_of(1));
+	TEST_ASSERT_EQ(self->ops[1]->val, value_of(1));
 
 	/* Read, while another waits for its answer by SERVE. */
 	self->ops[2] = vcpu_waits(self->threads, 2);
-	arg = serve_arg(2);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	arg = fetch_arg(2);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	self->ops[3] = vcpu_waits(self->threads, 3);
 	expect_cmd(dev_recv(&self->ch), cmd_read(8, SYNC_DATA, 0x300));
-	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, answer_of(2)), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, value_of(2)), 0);
 	thread_join_done(&self->threads[2]);
-	dev_send(&self->ch, answer_of(3));
+	dev_send(&self->ch, value_of(3));
 	thread_join_done(&self->threads[3]);
-	TEST_ASSERT_EQ(self->ops[2]->val, answer_of(2));
-	TEST_ASSERT_EQ(self->ops[3]->val, answer_of(3));
+	TEST_ASSERT_EQ(self->ops[2]->val, value_of(2));
+	TEST_ASSERT_EQ(self->ops[3]->val, value_of(3));
 }
 
 /* The states that the mapping goes through. */
@@ -671,7 +671,8 @@ TEST_F(calls, mapping_states)
 	mapping_complete(&self->map, arg.id, 0x77);
 	thread_join_done(&self->threads[1]);
 	TEST_ASSERT_EQ(self->ops[1]->val, 0x77);
-	TEST_ASSERT_EQ(mailbox->state, number << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_COMPLETE);
+	TEST_ASSERT_EQ(mailbox->state,
+		       number << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_COMPLETE);
 
 	self->ops[1] = vcpu_waits(self->threads, 1);
 	state = READ_ONCE(mailbox->state);
@@ -714,7 +715,7 @@ TEST_F(calls, announced_polling)
 	struct server_thread *server = self->servers;
 	int i;
 
-	server_start(server, &self->dev, self->fd, WAY_IOCTL, IOREGIONFD_ANY);
+	server_start(server, &self->dev, self->fd, MODE_IOCTL, IOREGIONFD_ANY);
 	server->server.map = self->map;
 	expect_woken_if_not(&self->map.control->polling, server, &self->threads[0]);
 	expect_woken_if_not(&self->map.mailboxes[0].polling, server, &self->threads[0]);
@@ -825,17 +826,17 @@ TEST_F(uring, several_parked)
 			seen |= BIT(vcpu);
 			expect_cmd_of(arg, vcpu);
 			/* Answered, and parked again at once. */
-			arg->data = answer_of(vcpu);
+			arg->data = value_of(vcpu);
 			uring_submit(&self->ring, self->fd, arg, variant->flags);
 			thread_join_done(&self->threads[vcpu]);
-			TEST_ASSERT_EQ(self->ops[vcpu]->val, answer_of(vcpu));
+			TEST_ASSERT_EQ(self->ops[vcpu]->val, value_of(vcpu));
 		}
 	}
 	io_uring_queue_exit(&self->ring);
 }
 
 /* One for each slot; a command that none of them is for stays there. */
-TEST_F(uring, parked_for_one_slot)
+TEST_F(uring, parked_for_one_mailbox)
 {
 	struct ioregionfd_fetch *arg;
 
@@ -862,7 +863,7 @@ TEST_F(uring, parked_for_one_slot)
 /* The ring goes: what comes then is not lost to one that is cancelled. */
 TEST_F(uring, ring_closed)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 	int i;
 
 	for (i = 0; i < 4; i++)
@@ -871,7 +872,7 @@ TEST_F(uring, ring_closed)
 	usleep(50000);
 	io_uring_queue_exit(&self->ring);
 	self->ops[0] = vcpu_waits(self->threads, 0);
-	TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd_of(&arg, 0);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 5), 0);
 	thread_join_done(&self->threads[0]);
@@ -881,8 +882,8 @@ TEST_F(uring, ring_closed)
 #define RACES	100
 
 /* Whoever has taken the command: a SERVE, or one that was completed, if only late. */
-static uint64_t find_taken(int fd, struct ioregionfd_fetch *args, unsigned int nr,
-			   unsigned int *by_ring)
+static uint64_t find_fetched(int fd, struct ioregionfd_fetch *args, unsigned int nr,
+			     unsigned int *by_ring)
 {
 	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY, .timeout = 10 * MS };
 	unsigned int i, tries;
@@ -897,7 +898,7 @@ static uint64_t find_taken(int fd, struct ioregionfd_fetch *args, unsigned int n
 				return id;
 			}
 		}
-		if (!serve(fd, &arg))
+		if (!commit_and_fetch(fd, &arg))
 			return arg.id;
 	}
 	TEST_FAIL("the command is lost");
@@ -925,7 +926,7 @@ TEST_F(uring, ring_closed_race)
 		thread_start(&self->threads[0]);
 		usleep(turn * 5);
 		io_uring_queue_exit(&self->ring);
-		id = find_taken(self->fd, args, 2 * turn + 2, &by_ring);
+		id = find_fetched(self->fd, args, 2 * turn + 2, &by_ring);
 		TEST_ASSERT_EQ(commit_only(self->fd, id, turn), 0);
 		thread_join_done(&self->threads[0]);
 		TEST_ASSERT_EQ(self->ops[0]->val, turn);

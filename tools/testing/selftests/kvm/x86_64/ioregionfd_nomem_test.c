@@ -401,8 +401,8 @@ TEST_F_TIMEOUT(vmm, regions, 240)
 	struct faults add = { "adding a region", variant->many };
 	struct faults del = { "removing a region", variant->many };
 	uint32_t del_flags = self->flags | KVM_IOREGION_DEASSIGN;
-	struct channel made = channel_of(create(self->vm, 1));
-	unsigned int i, nr = nr_regions(self->vm, &made);
+	struct channel native = channel_of(create(self->vm, 1));
+	unsigned int i, nr = nr_regions(self->vm, &native);
 	uint64_t addr;
 
 	for (i = 0; i < NR_REGIONS; i++) {
@@ -437,8 +437,8 @@ TEST_F_TIMEOUT(vmm, regions, 240)
 	}
 	faults_report(&del);
 	/* None is counted that is not there. */
-	TEST_ASSERT_EQ(nr_regions(self->vm, &made), nr);
-	close(made.kvm_rd);
+	TEST_ASSERT_EQ(nr_regions(self->vm, &native), nr);
+	close(native.kvm_rd);
 }
 
 /*
@@ -476,7 +476,7 @@ FIXTURE_TEARDOWN(task)
 {
 	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 
-	TEST_ASSERT_EQ(serve(self->fd, &arg), -EAGAIN);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
 	kvm_vm_free(self->vm);
 	channel_close_kvm(&self->ch);
 	expect_released(&self->ch);
@@ -510,23 +510,23 @@ static int by_ring(int fd, struct ioregionfd_fetch *arg, struct faults *f)
 	return r;
 }
 
-enum take {
-	TAKE_IOCTL,
-	TAKE_IOCTL_WAIT,
-	TAKE_READ,
-	TAKE_READV,
-	TAKE_URING,
-	TAKE_URING_WAIT,
-	NR_TAKE
+enum fetch {
+	FETCH_IOCTL,
+	FETCH_IOCTL_WAIT,
+	FETCH_READ,
+	FETCH_READV,
+	FETCH_URING,
+	FETCH_URING_WAIT,
+	NR_FETCH
 };
 
-static const char * const take_names[] = {
-	"IOREGIONFD_COMMIT_AND_FETCH takes", "IOREGIONFD_COMMIT_AND_FETCH waits", "read()", "readv()",
-	"IOREGIONFD_COMMIT_AND_FETCH of io_uring takes", "IOREGIONFD_COMMIT_AND_FETCH of io_uring waits",
+static const char * const fetch_names[] = {
+	"ioctl: fetch", "ioctl: wait and fetch", "read()", "readv()", "io_uring: fetch",
+	"io_uring: wait and fetch",
 };
 
 /* 16 pieces of 2 bytes each: more than readv() and writev() have room for by themselves. */
-static void make_pieces(struct iovec iov[16], void *buf)
+static void make_segments(struct iovec iov[16], void *buf)
 {
 	int i;
 
@@ -535,39 +535,39 @@ static void make_pieces(struct iovec iov[16], void *buf)
 }
 
 /* Takes the command. Returns 0 or -errno. */
-static int take(int fd, enum take how, struct ioregionfd_fetch *arg, struct faults *f)
+static int fetch(int fd, enum fetch how, struct ioregionfd_fetch *arg, struct faults *f)
 {
 	struct iovec iov[16];
 	ssize_t n;
 	int r;
 
 	*arg = (struct ioregionfd_fetch){ .vcpu = IOREGIONFD_ANY };
-	if (how == TAKE_IOCTL_WAIT || how == TAKE_URING_WAIT)
+	if (how == FETCH_IOCTL_WAIT || how == FETCH_URING_WAIT)
 		arg->timeout = -1;
-	make_pieces(iov, &arg->cmd);
-	if (how >= TAKE_URING)
+	make_segments(iov, &arg->cmd);
+	if (how >= FETCH_URING)
 		return by_ring(fd, arg, f);
 
 	if (f)
 		faults_begin(f);
 	switch (how) {
-	case TAKE_READ:
+	case FETCH_READ:
 		n = read(fd, &arg->cmd, sizeof(arg->cmd));
 		r = n < 0 ? -errno : 0;
 		break;
-	case TAKE_READV:
+	case FETCH_READV:
 		n = readv(fd, iov, ARRAY_SIZE(iov));
 		r = n < 0 ? -errno : 0;
 		break;
 	default:
-		r = serve(fd, arg);
+		r = commit_and_fetch(fd, arg);
 	}
 	if (f)
 		faults_end(f);
 	return r;
 }
 
-static void write_answer(int fd, uint64_t data)
+static void write_response(int fd, uint64_t data)
 {
 	struct ioregionfd_resp resp = { .data = data };
 
@@ -575,31 +575,31 @@ static void write_answer(int fd, uint64_t data)
 }
 
 /* What could not be given to the task is there for the next call. */
-TEST_F_TIMEOUT(task, takes, 240)
+TEST_F_TIMEOUT(task, fetches, 240)
 {
 	struct ioregionfd_fetch arg;
 	struct guest_op *op;
-	enum take how;
+	enum fetch how;
 
 	fcntl(self->fd, F_SETFL, O_RDWR | O_NONBLOCK);
-	for (how = 0; how < NR_TAKE; how++) {
-		struct faults f = { take_names[how], variant->many };
+	for (how = 0; how < NR_FETCH; how++) {
+		struct faults f = { fetch_names[how], variant->many };
 
 		while (faults_next(&f)) {
 			op = op_read(self->vcpu, 8, SYNC + 8);
 			thread_start(&self->thread);
 			thread_wait_asleep(&self->thread);
-			if (faults_failed(&f, take(self->fd, how, &arg, &f)))
-				TEST_ASSERT_EQ(take(self->fd, how, &arg, NULL), 0);
+			if (faults_failed(&f, fetch(self->fd, how, &arg, &f)))
+				TEST_ASSERT_EQ(fetch(self->fd, how, &arg, NULL), 0);
 			expect_cmd(arg.cmd, cmd_read(8, SYNC_DATA, 8));
-			if (how == TAKE_READ || how == TAKE_READV)
-				write_answer(self->fd, 0x1000 + f.nth);
+			if (how == FETCH_READ || how == FETCH_READV)
+				write_response(self->fd, 0x1000 + f.nth);
 			else
 				TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x1000 + f.nth), 0);
 			thread_join_done(&self->thread);
 			TEST_ASSERT_EQ(op->val, 0x1000 + f.nth);
 		}
-		if (how == TAKE_READ || how == TAKE_READV || how == TAKE_URING_WAIT)
+		if (how == FETCH_READ || how == FETCH_READV || how == FETCH_URING_WAIT)
 			faults_expect(&f);
 		else
 			faults_report(&f);
@@ -611,13 +611,13 @@ enum give {
 	GIVE_WRITE,
 	GIVE_WRITEV,
 	GIVE_URING,
-	GIVE_URING_TAKE,
+	GIVE_URING_FETCH,
 	NR_GIVE
 };
 
 static const char * const give_names[] = {
-	"IOREGIONFD_COMMIT_AND_FETCH answers", "write()", "writev()",
-	"IOREGIONFD_COMMIT_AND_FETCH of io_uring answers", "IOREGIONFD_COMMIT_AND_FETCH of io_uring answers and takes",
+	"ioctl: complete", "write()", "writev()", "io_uring: complete",
+	"io_uring: complete and fetch",
 };
 
 /* Answers what was taken. Returns 0 or -errno. */
@@ -631,12 +631,12 @@ static int give(int fd, enum give how, struct ioregionfd_fetch *arg, uint64_t da
 
 	arg->data = data;
 	arg->timeout = 0;
-	arg->flags = how == GIVE_URING_TAKE ? 0 : IOREGIONFD_COMMIT_ONLY;
-	make_pieces(iov, &resp);
+	arg->flags = how == GIVE_URING_FETCH ? 0 : IOREGIONFD_COMMIT_ONLY;
+	make_segments(iov, &resp);
 	if (how >= GIVE_URING) {
 		r = by_ring(fd, arg, f);
 		/* There is none to be taken. */
-		return how == GIVE_URING_TAKE && r == -EAGAIN ? 0 : r;
+		return how == GIVE_URING_FETCH && r == -EAGAIN ? 0 : r;
 	}
 
 	if (f)
@@ -651,7 +651,7 @@ static int give(int fd, enum give how, struct ioregionfd_fetch *arg, uint64_t da
 		r = n < 0 ? -errno : 0;
 		break;
 	default:
-		r = serve(fd, arg);
+		r = commit_and_fetch(fd, arg);
 	}
 	if (f)
 		faults_end(f);
@@ -659,7 +659,7 @@ static int give(int fd, enum give how, struct ioregionfd_fetch *arg, uint64_t da
 }
 
 /* An answer that was not given can be given again, and no other was. */
-TEST_F_TIMEOUT(task, answers, 240)
+TEST_F_TIMEOUT(task, completes, 240)
 {
 	struct ioregionfd_fetch arg;
 	struct guest_op *op;
@@ -673,8 +673,8 @@ TEST_F_TIMEOUT(task, answers, 240)
 			op = op_read(self->vcpu, 8, SYNC + 8);
 			thread_start(&self->thread);
 			thread_wait_asleep(&self->thread);
-			TEST_ASSERT_EQ(take(self->fd, how == GIVE_WRITE || how == GIVE_WRITEV ?
-					    TAKE_READ : TAKE_IOCTL, &arg, NULL), 0);
+			TEST_ASSERT_EQ(fetch(self->fd, how == GIVE_WRITE || how == GIVE_WRITEV ?
+					    FETCH_READ : FETCH_IOCTL, &arg, NULL), 0);
 			id = arg.id;
 			if (faults_failed(&f, give(self->fd, how, &arg, 0xbad, &f))) {
 				TEST_ASSERT(thread_asleep(&self->thread),
@@ -725,8 +725,8 @@ TEST_F_TIMEOUT(task, waits, 240)
 		op = op_read(self->vcpu, 8, SYNC + 8);
 		thread_start(&self->thread);
 		if (faults_failed(&f, r)) {
-			arg = serve_arg(IOREGIONFD_ANY);
-			TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+			arg = fetch_arg(IOREGIONFD_ANY);
+			TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 		} else {
 			r = io_uring_wait_cqe(&ring, &cqe) ?: cqe->res;
 			TEST_ASSERT_EQ(r, 0);
@@ -743,9 +743,9 @@ TEST_F_TIMEOUT(task, waits, 240)
 
 enum other {
 	OTHER_INFO,
-	OTHER_TAKE_OVER,
+	OTHER_RECOVER,
 	OTHER_INTERRUPT,
-	OTHER_SERVE_TIMEOUT,
+	OTHER_FETCH_TIMEOUT,
 	OTHER_POLL,
 	OTHER_EPOLL,
 	OTHER_MMAP,
@@ -770,14 +770,14 @@ static int other(int fd, enum other what, int epoll)
 	case OTHER_INFO:
 		r = ioctl(fd, IOREGIONFD_GET_INFO, &info);
 		break;
-	case OTHER_TAKE_OVER:
+	case OTHER_RECOVER:
 		r = ioctl(fd, IOREGIONFD_RECOVER);
 		break;
 	case OTHER_INTERRUPT:
 		r = ioctl(fd, IOREGIONFD_INTERRUPT);
 		break;
-	case OTHER_SERVE_TIMEOUT:
-		r = serve(fd, &arg);
+	case OTHER_FETCH_TIMEOUT:
+		r = commit_and_fetch(fd, &arg);
 		return r == -ETIMEDOUT || r == -ECANCELED ? 0 : r;
 	case OTHER_POLL:
 		r = poll(&pfd, 1, 0);
@@ -817,11 +817,11 @@ TEST_F_TIMEOUT(task, other, 240)
 				TEST_ASSERT_EQ(other(self->fd, what, epoll), 0);
 			close(epoll);
 			/* Of an IOREGIONFD_INTERRUPT. */
-			other(self->fd, OTHER_SERVE_TIMEOUT, 0);
+			other(self->fd, OTHER_FETCH_TIMEOUT, 0);
 			op = op_read(self->vcpu, 8, SYNC + 8);
 			thread_start(&self->thread);
-			arg = serve_arg(IOREGIONFD_ANY);
-			TEST_ASSERT_EQ(serve(self->fd, &arg), 0);
+			arg = fetch_arg(IOREGIONFD_ANY);
+			TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 			TEST_ASSERT_EQ(commit_only(self->fd, arg.id, what), 0);
 			thread_join_done(&self->thread);
 			TEST_ASSERT_EQ(op->val, what);
@@ -1035,7 +1035,7 @@ TEST_F_TIMEOUT(run, later_access, 240)
 FIXTURE(end)
 {
 	int seqpacket[2];
-	int made[2];
+	int native[2];
 };
 
 FIXTURE_VARIANT(end)
@@ -1056,7 +1056,7 @@ FIXTURE_TEARDOWN(end)
 }
 
 /* A VMM that dies with regions, and with an access under way. */
-static void vmm_dies(int socket, int made, struct faults *f)
+static void vmm_dies(int socket, int native, struct faults *f)
 {
 	struct channel seqpacket = { TR_SEQPACKET, socket, socket, -1, -1 };
 	struct kvm_vcpu *vcpu;
@@ -1076,10 +1076,10 @@ static void vmm_dies(int socket, int made, struct faults *f)
 	op_read(vcpu, 8, SYNC + (f->nth & 1 ? 8 : 0));
 	thread_start(&thread);
 	thread_wait_asleep(&thread);
-	TEST_ASSERT(write(made, &ch.kvm_rd, sizeof(ch.kvm_rd)) == sizeof(ch.kvm_rd), "errno %d",
+	TEST_ASSERT(write(native, &ch.kvm_rd, sizeof(ch.kvm_rd)) == sizeof(ch.kvm_rd), "errno %d",
 		    errno);
 	/* Until its channel has been copied. */
-	TEST_ASSERT(read(made, &i, sizeof(i)) == sizeof(i), "errno %d", errno);
+	TEST_ASSERT(read(native, &i, sizeof(i)) == sizeof(i), "errno %d", errno);
 	faults_open();
 	faults_begin(f);
 	_exit(0);
@@ -1088,28 +1088,28 @@ static void vmm_dies(int socket, int made, struct faults *f)
 TEST_F_TIMEOUT(end, of_a_process, 240)
 {
 	struct faults f = { "exit", variant->many };
-	int seqpacket[2], made[2], fd, pidfd, status;
+	int seqpacket[2], native[2], fd, pidfd, status;
 	struct channel ch;
 	pid_t pid;
 
 	/* The first failures are those of the first files and mappings that go. */
 	for (f.nth = 1; f.nth <= (variant->many ? 2 : 12); f.nth++) {
 		TEST_ASSERT(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, seqpacket), "errno %d", errno);
-		TEST_ASSERT(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, made), "errno %d", errno);
+		TEST_ASSERT(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, native), "errno %d", errno);
 		pid = fork();
 		TEST_ASSERT(pid >= 0, "fork() failed");
 		if (!pid) {
 			close(seqpacket[1]);
-			close(made[1]);
-			vmm_dies(seqpacket[0], made[0], &f);
+			close(native[1]);
+			vmm_dies(seqpacket[0], native[0], &f);
 		}
 		close(seqpacket[0]);
-		close(made[0]);
-		TEST_ASSERT(read(made[1], &fd, sizeof(fd)) == sizeof(fd), "the VMM has failed");
+		close(native[0]);
+		TEST_ASSERT(read(native[1], &fd, sizeof(fd)) == sizeof(fd), "the VMM has failed");
 		pidfd = syscall(SYS_pidfd_open, pid, 0);
 		fd = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
 		TEST_ASSERT(fd >= 0, "pidfd_getfd() failed: errno %d", errno);
-		TEST_ASSERT(write(made[1], &fd, sizeof(fd)) == sizeof(fd), "errno %d", errno);
+		TEST_ASSERT(write(native[1], &fd, sizeof(fd)) == sizeof(fd), "errno %d", errno);
 		TEST_ASSERT(fd_poll(pidfd, POLLIN, HANG_SECONDS * 1000), "the VMM does not end");
 		TEST_ASSERT_EQ(waitpid(pid, &status, 0), pid);
 		TEST_ASSERT_EQ(status, 0);
@@ -1119,7 +1119,7 @@ TEST_F_TIMEOUT(end, of_a_process, 240)
 		expect_released(&ch);
 		close(fd);
 		close(pidfd);
-		close(made[1]);
+		close(native[1]);
 		close(seqpacket[1]);
 	}
 }

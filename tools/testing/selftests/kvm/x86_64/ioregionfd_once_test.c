@@ -34,7 +34,7 @@ FIXTURE_VARIANT(refault)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(refault, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(refault, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(refault, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(refault, seqpacket) { TR_SEQPACKET };
 
@@ -212,7 +212,7 @@ FIXTURE_VARIANT(refault_far)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(refault_far, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(refault_far, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(refault_far, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(refault_far, seqpacket) { TR_SEQPACKET };
 
@@ -335,7 +335,7 @@ FIXTURE_VARIANT(pushes)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(pushes, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(pushes, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(pushes, polled) { TR_POLLED };
 
 static void set_fep(int val)
@@ -483,10 +483,10 @@ static void run_pushes(struct vcpu_thread *thread, struct hand *hand,
 		for (i = 0; i < p->nr; i++) {
 			if (how == D_SIGNAL_BEFORE || how == D_IMMEDIATE)
 				disturb(thread, how);
-			expect_push(hand_take(hand), p, i, false);
+			expect_push(hand_fetch(hand), p, i, false);
 			if (how == D_SIGNAL_AFTER || how == D_IMMEDIATE)
 				disturb(thread, how);
-			hand_answer(hand, 0);
+			hand_complete(hand, 0);
 		}
 		thread_join_done(thread);
 		expect_no_cmd(hand);
@@ -501,8 +501,8 @@ TEST_F_TIMEOUT(pushes, name, 120)							\
 }
 
 TEST_PUSHES(undisturbed, D_NONE)
-TEST_PUSHES(signal_before_it_is_taken, D_SIGNAL_BEFORE)
-TEST_PUSHES(signal_after_it_is_taken, D_SIGNAL_AFTER)
+TEST_PUSHES(signal_before_it_is_fetched, D_SIGNAL_BEFORE)
+TEST_PUSHES(signal_after_it_is_fetched, D_SIGNAL_AFTER)
 TEST_PUSHES(immediate_exit, D_IMMEDIATE)
 
 /* Posted writes that find no room, from the first or from a later one on. */
@@ -520,7 +520,7 @@ static void run_posted_pushes(struct vcpu_thread *thread, struct hand *hand,
 	for (i = 0; i < fill + p->nr; i++) {
 		if (how != D_NONE && !thread_settles(thread))
 			disturb(thread, how);
-		cmd = hand_take(hand);
+		cmd = hand_fetch(hand);
 		if (i < fill)
 			expect_cmd(cmd, cmd_posted(2, SYNC_DATA, 0x1000 + 2 * i, RAX_VAL & 0xffff));
 		else
@@ -538,7 +538,7 @@ TEST_F_TIMEOUT(pushes, name, 240)							\
 	region_add(self->vm, &self->hand.ch, SYNC, 0x4000, SYNC_DATA,			\
 		   KVM_IOREGION_POSTED_WRITES);						\
 	for (i = 0; i < ARRAY_SIZE(all_pushes); i++) {					\
-		for (fill = MADE_POSTED - all_pushes[i].nr; fill <= MADE_POSTED; fill++)\
+		for (fill = NR_POSTED - all_pushes[i].nr; fill <= NR_POSTED; fill++)\
 			run_posted_pushes(&self->thread, &self->hand, &self->sregs,	\
 					  self->code, &all_pushes[i], fill, how);	\
 	}										\
@@ -561,8 +561,8 @@ TEST_F_TIMEOUT(pushes, region_removed, 120)
 		pushes_prepare(&self->thread, &self->sregs, self->code, p, 0);
 		thread_start(&self->thread);
 		for (i = 0; i < before; i++) {
-			expect_push(hand_take(&self->hand), p, i, false);
-			hand_answer(&self->hand, 0);
+			expect_push(hand_fetch(&self->hand), p, i, false);
+			hand_complete(&self->hand, 0);
 		}
 		/* The next one waits, and nobody has seen it. */
 		if (before & 1)
@@ -602,14 +602,14 @@ TEST_F_TIMEOUT(pushes, canceled, 120)
 			gpa = SYNC + STACK_SP - (i + 1) * p->size;
 			thread_interrupt(&self->thread);
 			if (i & 1)
-				expect_push(hand_take(&self->hand), p, i, false);
+				expect_push(hand_fetch(&self->hand), p, i, false);
 			TEST_ASSERT_EQ(thread_run_how(&self->thread, KVM_RUN_IOREGIONFD_CANCEL), 0);
 			if (i & 1) {
 				TEST_ASSERT_EQ(run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
 				TEST_ASSERT_EQ(run->ioregionfd.guest_paddr, gpa);
 				TEST_ASSERT_EQ(run->ioregionfd.data, p->vals[i]);
 				run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
-				hand_answer_late(&self->hand, 0);
+				hand_complete_late(&self->hand, 0);
 			} else {
 				val = p->fep && !i ? *(uint16_t *)run->mmio.data : p->vals[i];
 				expect_mmio(self->vcpu, gpa, p->size, true, val);
@@ -661,13 +661,13 @@ TEST_F_TIMEOUT(pushes, far_call_of_64_bit_mode, 120)
 		for (i = 0; i < 2; i++) {
 			if (how == D_SIGNAL_BEFORE || how == D_IMMEDIATE)
 				disturb(&thread, how);
-			vals[i] = hand_take(&hand).data;
+			vals[i] = hand_fetch(&hand).data;
 			TEST_ASSERT(hand.arg.cmd.offset == STACK_SP - 4 * (i + 1),
 				    "push %d is missing, the next is for 0x%llx", i,
 				    hand.arg.cmd.offset);
 			if (how == D_SIGNAL_AFTER || how == D_IMMEDIATE)
 				disturb(&thread, how);
-			hand_answer(&hand, 0);
+			hand_complete(&hand, 0);
 		}
 		thread_join_done(&thread);
 		expect_no_cmd(&hand);
@@ -683,7 +683,7 @@ TEST_F_TIMEOUT(pushes, far_call_of_64_bit_mode, 120)
  * What a device task has taken and cannot be given, because its memory is not there
  * or read-only, is as it was. Unless the vCPU has gone on in between.
  */
-FIXTURE(untake)
+FIXTURE(requeue)
 {
 	struct kvm_vm *vm;
 	struct kvm_vcpu *vcpu;
@@ -695,14 +695,14 @@ FIXTURE(untake)
 	pthread_t task;
 };
 
-FIXTURE_VARIANT(untake)
+FIXTURE_VARIANT(requeue)
 {
-	enum way way;
+	enum mode mode;
 };
 
-FIXTURE_VARIANT_ADD(untake, ioctl) { WAY_IOCTL };
-FIXTURE_VARIANT_ADD(untake, read) { WAY_READ };
-FIXTURE_VARIANT_ADD(untake, uring) { WAY_URING };
+FIXTURE_VARIANT_ADD(requeue, ioctl) { MODE_IOCTL };
+FIXTURE_VARIANT_ADD(requeue, read) { MODE_READ };
+FIXTURE_VARIANT_ADD(requeue, uring) { MODE_URING };
 
 static void write_protect(int uffd, void *page)
 {
@@ -715,7 +715,7 @@ static void write_protect(int uffd, void *page)
 	TEST_ASSERT(!r, __KVM_IOCTL_ERROR("UFFDIO_WRITEPROTECT", r));
 }
 
-FIXTURE_SETUP(untake)
+FIXTURE_SETUP(requeue)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
 	struct uffdio_register reg;
@@ -740,16 +740,16 @@ FIXTURE_SETUP(untake)
 	vcpu_thread_init(&self->thread, self->vcpu);
 }
 
-FIXTURE_TEARDOWN(untake)
+FIXTURE_TEARDOWN(requeue)
 {
 	kvm_vm_free(self->vm);
 	mapping_close(&self->map);
 	close(self->uffd);
 }
 
-struct untaker {
+struct fetcher {
 	int fd;
-	enum way way;
+	enum mode mode;
 	void *page;
 	pthread_t thread;
 	int ret;
@@ -757,18 +757,18 @@ struct untaker {
 };
 
 /* Asks for a command into @page. It takes one and then sleeps in the page fault. */
-static void *untaker_main(void *data)
+static void *fetcher_main(void *data)
 {
-	struct untaker *u = data;
+	struct fetcher *u = data;
 	struct ioregionfd_fetch *arg = u->page;
 	struct io_uring ring;
 	ssize_t n;
 
-	switch (u->way) {
-	case WAY_IOCTL:
-		u->ret = serve(u->fd, arg);
+	switch (u->mode) {
+	case MODE_IOCTL:
+		u->ret = commit_and_fetch(u->fd, arg);
 		break;
-	case WAY_URING:
+	case MODE_URING:
 		u->ret = io_uring_queue_init(8, &ring, 0);
 		if (u->ret)
 			break;
@@ -784,14 +784,14 @@ static void *untaker_main(void *data)
 	return NULL;
 }
 
-static void untaker_take(struct untaker *u, int uffd, struct mapping *map)
+static void fetcher_fetch(struct fetcher *u, int uffd, struct mapping *map)
 {
 	struct ioregionfd_fetch *arg = u->page;
 	int r;
 
 	*arg = (struct ioregionfd_fetch){ .timeout = -1, .vcpu = IOREGIONFD_ANY };
 	write_protect(uffd, u->page);
-	r = pthread_create(&u->thread, NULL, untaker_main, u);
+	r = pthread_create(&u->thread, NULL, fetcher_main, u);
 	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
 	TEST_ASSERT(fd_poll(uffd, POLLIN, HANG_SECONDS * 1000), "no page fault");
 	TEST_ASSERT_EQ(READ_ONCE(map->mailboxes[0].state) & IOREGIONFD_MAILBOX_STATE,
@@ -799,7 +799,7 @@ static void untaker_take(struct untaker *u, int uffd, struct mapping *map)
 }
 
 /* Now its page fault fails. */
-static void untaker_fail(struct untaker *u, int uffd, bool unmap)
+static void fetcher_fail(struct fetcher *u, int uffd, bool unmap)
 {
 	struct uffdio_range range = { (uint64_t)u->page, getpagesize() };
 	int i, r;
@@ -816,9 +816,9 @@ static void untaker_fail(struct untaker *u, int uffd, bool unmap)
 	TEST_ASSERT_EQ(u->ret, -EFAULT);
 }
 
-static void untake_after_the_vcpu_left(struct kvm_vm *vm, struct vcpu_thread *thread,
-				       struct channel *ch, struct mapping *map, int uffd,
-				       struct untaker *u, bool unmap)
+static void requeue_after_the_vcpu_left(struct kvm_vm *vm, struct vcpu_thread *thread,
+					struct channel *ch, struct mapping *map, int uffd,
+					struct fetcher *u, bool unmap)
 {
 	struct kvm_run *run = thread->vcpu->run;
 	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
@@ -828,16 +828,16 @@ static void untake_after_the_vcpu_left(struct kvm_vm *vm, struct vcpu_thread *th
 	op_read(thread->vcpu, 8, SYNC + 0x10);
 	op = op_read(thread->vcpu, 8, SYNC + 0x18);
 	thread_start(thread);
-	untaker_take(u, uffd, map);
+	fetcher_fetch(u, uffd, map);
 	thread_wait_asleep(thread);
 	region_del(vm, SYNC, 0x1000, 0);
 	thread_join_exit(thread);
 	TEST_ASSERT_EQ(run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
 	TEST_ASSERT_EQ(run->ioregionfd.progress, KVM_IOREGIONFD_SENT_ALL);
-	untaker_fail(u, uffd, unmap);
+	fetcher_fail(u, uffd, unmap);
 
 	/* Nobody may begin it now: the VMM has been told what became of it. */
-	r = serve(ch->dev_rd, &arg);
+	r = commit_and_fetch(ch->dev_rd, &arg);
 	TEST_ASSERT(r, "a task is given the command for 0x%llx of a region that is gone",
 		    arg.cmd.offset);
 	TEST_ASSERT_EQ(r, -EAGAIN);
@@ -854,31 +854,31 @@ static void untake_after_the_vcpu_left(struct kvm_vm *vm, struct vcpu_thread *th
 	TEST_ASSERT_EQ(op->val, 0x1234);
 }
 
-TEST_F(untake, read_only_after_the_vcpu_left)
+TEST_F(requeue, read_only_after_the_vcpu_left)
 {
-	struct untaker u = { self->ch.dev_rd, variant->way, self->page };
+	struct fetcher u = { self->ch.dev_rd, variant->mode, self->page };
 
-	untake_after_the_vcpu_left(self->vm, &self->thread, &self->ch, &self->map, self->uffd, &u,
-				   false);
+	requeue_after_the_vcpu_left(self->vm, &self->thread, &self->ch, &self->map, self->uffd, &u,
+				    false);
 }
 
-TEST_F(untake, unmapped_after_the_vcpu_left)
+TEST_F(requeue, unmapped_after_the_vcpu_left)
 {
-	struct untaker u = { self->ch.dev_rd, variant->way, self->page };
+	struct fetcher u = { self->ch.dev_rd, variant->mode, self->page };
 
-	untake_after_the_vcpu_left(self->vm, &self->thread, &self->ch, &self->map, self->uffd, &u,
-				   true);
+	requeue_after_the_vcpu_left(self->vm, &self->thread, &self->ch, &self->map, self->uffd, &u,
+				    true);
 }
 
 /* The vCPU waits still: another task gets the command, for the first time. */
-TEST_F(untake, while_the_vcpu_waits)
+TEST_F(requeue, while_the_vcpu_waits)
 {
-	struct untaker u = { self->ch.dev_rd, variant->way, self->page };
+	struct fetcher u = { self->ch.dev_rd, variant->mode, self->page };
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC + 0x10);
 
 	thread_start(&self->thread);
-	untaker_take(&u, self->uffd, &self->map);
-	untaker_fail(&u, self->uffd, false);
+	fetcher_fetch(&u, self->uffd, &self->map);
+	fetcher_fail(&u, self->uffd, false);
 	expect_cmd(dev_recv(&self->ch), cmd_read(8, SYNC_DATA, 0x10));
 	TEST_ASSERT_EQ(resp_write(self->ch.dev_wr, 0x1234), 0);
 	thread_join_done(&self->thread);
@@ -886,17 +886,17 @@ TEST_F(untake, while_the_vcpu_waits)
 }
 
 /* Taken over in between: the new task has it, and the old one's fault is nothing to it. */
-TEST_F(untake, after_take_over)
+TEST_F(requeue, after_recovery)
 {
-	struct untaker u = { self->ch.dev_rd, variant->way, self->page };
+	struct fetcher u = { self->ch.dev_rd, variant->mode, self->page };
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC + 0x10);
-	struct ioregionfd_fetch arg = serve_arg(0);
+	struct ioregionfd_fetch arg = fetch_arg(0);
 
 	thread_start(&self->thread);
-	untaker_take(&u, self->uffd, &self->map);
+	fetcher_fetch(&u, self->uffd, &self->map);
 	recover(self->ch.dev_rd);
-	TEST_ASSERT_EQ(serve(self->ch.dev_rd, &arg), 0);
-	untaker_fail(&u, self->uffd, false);
+	TEST_ASSERT_EQ(commit_and_fetch(self->ch.dev_rd, &arg), 0);
+	fetcher_fail(&u, self->uffd, false);
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "the command comes twice");
 	TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0x1234), 0);
 	thread_join_done(&self->thread);
@@ -969,20 +969,20 @@ TEST_F(posted, removed_with_a_full_ring)
 {
 	uint32_t gone, i;
 
-	op_add(self->vcpu, (struct guest_op){ OP_WRITE, 8, SYNC, 100, .count = MADE_POSTED + 2 });
+	op_add(self->vcpu, (struct guest_op){ OP_WRITE, 8, SYNC, 100, .count = NR_POSTED + 2 });
 	thread_start(&self->thread);
 	thread_interrupt(&self->thread);
 	region_del(self->vm, SYNC, 0x1000, 0);
 	gone = READ_ONCE(self->map.control->posted_head);
 	thread_start(&self->thread);
-	for (i = MADE_POSTED; i < MADE_POSTED + 2; i++) {
+	for (i = NR_POSTED; i < NR_POSTED + 2; i++) {
 		thread_join_exit(&self->thread);
 		expect_mmio(self->vcpu, SYNC, 8, true, 100 + i);
 		thread_start(&self->thread);
 	}
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(READ_ONCE(self->map.control->posted_head), gone);
-	for (i = 0; i < MADE_POSTED; i++)
+	for (i = 0; i < NR_POSTED; i++)
 		expect_cmd(dev_recv(&self->ch), cmd_posted(8, POSTED_DATA, 0, 100 + i));
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "more than was written");
 }
@@ -1042,7 +1042,7 @@ FIXTURE_VARIANT(inside)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(inside, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(inside, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(inside, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(inside, seqpacket) { TR_SEQPACKET };
 

@@ -22,7 +22,7 @@ FIXTURE_VARIANT(full)
 };
 
 FIXTURE_VARIANT_ADD(full, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(full, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(full, native) { TR_NATIVE };
 
 FIXTURE_SETUP(full)
 {
@@ -102,7 +102,7 @@ FIXTURE_VARIANT(shared)
 };
 
 FIXTURE_VARIANT_ADD(shared, seqpacket_100000) { TR_SEQPACKET, 25000 };
-FIXTURE_VARIANT_ADD(shared, made_100000) { TR_NATIVE, 25000 };
+FIXTURE_VARIANT_ADD(shared, native_100000) { TR_NATIVE, 25000 };
 FIXTURE_VARIANT_ADD(shared, polled) { TR_POLLED, 2000 };
 
 FIXTURE_SETUP(shared)
@@ -111,7 +111,7 @@ FIXTURE_SETUP(shared)
 
 	self->vm = ioregion_vm_create(MAX_VCPUS, guest_seq_main, self->vcpus);
 	write_guest_global(self->vm, seq_count, variant->count);
-	self->dev.answer = device_answer_seq;
+	self->dev.respond = device_respond_seq;
 	device_start_for(&self->dev, self->vm, variant->transport);
 	seq_regions_add(self->vm, &self->dev.ch);
 	for (i = 0; i < MAX_VCPUS; i++)
@@ -154,7 +154,7 @@ FIXTURE_VARIANT(mixed)
 };
 
 FIXTURE_VARIANT_ADD(mixed, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(mixed, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(mixed, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(mixed, polled) { TR_POLLED };
 
 FIXTURE_SETUP(mixed)

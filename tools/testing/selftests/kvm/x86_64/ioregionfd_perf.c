@@ -180,28 +180,29 @@ static void device_read_write(int fd)
 
 	while (read(fd, &cmd, sizeof(cmd)) == sizeof(cmd)) {
 		shared->served++;
-		if ((cmd.flags & IOREGIONFD_CMD_F_RESP) && write(fd, &resp, sizeof(resp)) != sizeof(resp))
+		if ((cmd.flags & IOREGIONFD_CMD_F_RESP) &&
+		    write(fd, &resp, sizeof(resp)) != sizeof(resp))
 			break;
 	}
 }
 
 static void device_ioctl(int fd)
 {
-	struct ioregionfd_fetch serve = { .timeout = -1 };
+	struct ioregionfd_fetch fetch = { .timeout = -1 };
 
 	for (;;) {
-		serve.vcpu = IOREGIONFD_ANY;
-		if (ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &serve))
+		fetch.vcpu = IOREGIONFD_ANY;
+		if (ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &fetch))
 			break;
 		shared->served++;
-		serve.data = 1;
+		fetch.data = 1;
 	}
 }
 
 static void device_uring(int fd)
 {
 	const unsigned int flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-	struct ioregionfd_fetch serve = { .timeout = -1 };
+	struct ioregionfd_fetch fetch = { .timeout = -1 };
 	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
 	struct io_uring ring;
@@ -210,9 +211,9 @@ static void device_uring(int fd)
 	    io_uring_register_files(&ring, &fd, 1))
 		return;
 	for (;;) {
-		serve.vcpu = IOREGIONFD_ANY;
+		fetch.vcpu = IOREGIONFD_ANY;
 		sqe = io_uring_get_sqe(&ring);
-		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, 0, &serve, 0, 0);
+		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, 0, &fetch, 0, 0);
 		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 		sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 		if (io_uring_submit_and_wait(&ring, 1) != 1 || io_uring_peek_cqe(&ring, &cqe) ||
@@ -220,7 +221,7 @@ static void device_uring(int fd)
 			break;
 		io_uring_cqe_seen(&ring, cqe);
 		shared->served++;
-		serve.data = 1;
+		fetch.data = 1;
 	}
 }
 
@@ -232,7 +233,7 @@ static void device_eventfd(int fd)
 		shared->served += count;
 }
 
-static bool store_answer(struct ioregionfd_mailbox *mailbox, uint32_t number, uint64_t value)
+static bool store_data(struct ioregionfd_mailbox *mailbox, uint32_t number, uint64_t value)
 {
 	uint64_t word;
 	int half;
@@ -241,24 +242,25 @@ static bool store_answer(struct ioregionfd_mailbox *mailbox, uint32_t number, ui
 		word = READ_ONCE(mailbox->data[half]);
 		if (word >> 32 != number ||
 		    !__atomic_compare_exchange_n(&mailbox->data[half], &word,
-						 ioregionfd_mailbox_data(number, half, value), false,
-						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+						 ioregionfd_mailbox_data(number, half, value),
+						 false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			return false;
 	}
 	return true;
 }
 
-static bool poll_slot(int fd, struct ioregionfd_control *control, struct ioregionfd_mailbox *mailbox)
+static bool poll_mailbox(int fd, struct ioregionfd_control *control,
+			 struct ioregionfd_mailbox *mailbox)
 {
 	uint32_t state = __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE);
-	struct ioregionfd_fetch serve = { .flags = IOREGIONFD_COMMIT_ONLY, .data = 1 };
-	uint32_t taken, i;
+	struct ioregionfd_fetch fetch = { .flags = IOREGIONFD_COMMIT_ONLY, .data = 1 };
+	uint32_t fetched, i;
 
 	if ((state & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_PENDING ||
 	    READ_ONCE(control->posted_tail) >> 1 != READ_ONCE(mailbox->posted_before))
 		return true;
-	taken = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
-	if (!__atomic_compare_exchange_n(&mailbox->state, &state, taken, false, __ATOMIC_ACQUIRE,
+	fetched = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
+	if (!__atomic_compare_exchange_n(&mailbox->state, &state, fetched, false, __ATOMIC_ACQUIRE,
 					 __ATOMIC_RELAXED))
 		return true;
 
@@ -266,22 +268,23 @@ static bool poll_slot(int fd, struct ioregionfd_control *control, struct ioregio
 	for (i = READ_ONCE(shared->late); i; i--)
 		cpu_relax();
 
-	state = taken;
+	state = fetched;
 	if (!(state & IOREGIONFD_MAILBOX_WAITING) &&
-	    store_answer(mailbox, taken >> IOREGIONFD_MAILBOX_SHIFT, 1) &&
-	    __atomic_compare_exchange_n(&mailbox->state, &state, (taken & ~IOREGIONFD_MAILBOX_STATE) |
+	    store_data(mailbox, fetched >> IOREGIONFD_MAILBOX_SHIFT, 1) &&
+	    __atomic_compare_exchange_n(&mailbox->state, &state,
+					(fetched & ~IOREGIONFD_MAILBOX_STATE) |
 					IOREGIONFD_MAILBOX_COMPLETE, false,
 					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return true;
 	/* The vCPU has gone to sleep meanwhile. */
-	serve.id = ioregionfd_cmd_id(0, state);
-	return !ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &serve);
+	fetch.id = ioregionfd_cmd_id(0, state);
+	return !ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &fetch);
 }
 
 static bool poll_ring(int fd, struct ioregionfd_control *control, uint32_t mask,
 		      struct ioregionfd_cmd *ring)
 {
-	struct ioregionfd_fetch serve = { .flags = IOREGIONFD_COMMIT_ONLY };
+	struct ioregionfd_fetch fetch = { .flags = IOREGIONFD_COMMIT_ONLY };
 	uint32_t head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
 	uint32_t tail = READ_ONCE(control->posted_tail);
 	uint32_t n = tail >> 1;
@@ -296,7 +299,7 @@ static bool poll_ring(int fd, struct ioregionfd_control *control, uint32_t mask,
 	shared->served += sum;
 	__atomic_store_n(&control->posted_tail, n << 1, __ATOMIC_RELEASE);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return !READ_ONCE(control->blocked) || !ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &serve);
+	return !READ_ONCE(control->blocked) || !ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &fetch);
 }
 
 /* Of one vCPU. */
@@ -311,7 +314,7 @@ static void device_poll(int fd)
 	if (control == MAP_FAILED)
 		return;
 	WRITE_ONCE(control->polling, 1);
-	while (poll_slot(fd, control, (void *)control + info.mailboxes_offset) &&
+	while (poll_mailbox(fd, control, (void *)control + info.mailboxes_offset) &&
 	       poll_ring(fd, control, info.nr_posted - 1, (void *)control + info.posted_offset))
 		cpu_relax();
 }
@@ -395,7 +398,7 @@ static uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
 	return data;
 }
 
-static uint64_t vmm_answer(struct worker *w, uint64_t offset)
+static uint64_t vmm_value(struct worker *w, uint64_t offset)
 {
 	struct ioregionfd_cmd cmd = {
 		.cmd = IOREGIONFD_CMD_READ,
@@ -422,12 +425,12 @@ static void run_job(struct worker *w)
 		if (ioctl(w->vcpu->fd, KVM_RUN, NULL))
 			TEST_FAIL("KVM_RUN failed: errno %d (%s)", errno, strerror(errno));
 		if (vmm && run->exit_reason == KVM_EXIT_MMIO && !run->mmio.is_write)
-			run->mmio.data[0] = vmm_answer(w, run->mmio.phys_addr - MMIO_GPA);
+			run->mmio.data[0] = vmm_value(w, run->mmio.phys_addr - MMIO_GPA);
 		else if (run->exit_reason == KVM_EXIT_IO && run->io.port == DONE_PORT)
 			return;
 		else if (vmm && run->exit_reason == KVM_EXIT_IO)
 			*((uint8_t *)run + run->io.data_offset) =
-				vmm_answer(w, run->io.port - PIO_BASE);
+				vmm_value(w, run->io.port - PIO_BASE);
 		else
 			TEST_FAIL("exit reason %u (%s)", run->exit_reason,
 				  exit_reason_str(run->exit_reason));

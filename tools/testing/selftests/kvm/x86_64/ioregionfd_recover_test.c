@@ -44,11 +44,11 @@ FIXTURE_TEARDOWN(recover)
 	expect_released(&self->ch);
 }
 
-#define take_again(map) __take_again(map, __LINE__)
-static struct ioregionfd_fetch __take_again(struct mapping *map, int line)
+#define fetch_command(map) __fetch_command(map, __LINE__)
+static struct ioregionfd_fetch __fetch_command(struct mapping *map, int line)
 {
-	struct ioregionfd_fetch arg = serve_arg(0);
-	int r = serve(map->fd, &arg);
+	struct ioregionfd_fetch arg = fetch_arg(0);
+	int r = commit_and_fetch(map->fd, &arg);
 
 	TEST_ASSERT(!r, "line %d: the command is lost: %d, the state is 0x%x", line, r,
 		    READ_ONCE(map->mailboxes[0].state));
@@ -86,8 +86,8 @@ static void flip(void *arg)
 
 	if ((state & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_FETCHED)
 		return;
-	__atomic_compare_exchange_n(&mailbox->state, &state, state ^ IOREGIONFD_MAILBOX_WAITING, false,
-				    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	__atomic_compare_exchange_n(&mailbox->state, &state, state ^ IOREGIONFD_MAILBOX_WAITING,
+				    false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 TEST_F_TIMEOUT(recover, while_the_state_changes, 240)
@@ -99,7 +99,7 @@ TEST_F_TIMEOUT(recover, while_the_state_changes, 240)
 
 	/* Out of KVM_RUN, so that nobody is woken and it takes little else to take over. */
 	begin_interrupted(&self->thread);
-	arg = take_again(&self->map);
+	arg = fetch_command(&self->map);
 	kvm_pin_this_task_to_pcpu(0);
 	shaker_start(&flipper, 1);
 	while (shaker_nr(&flipper) < CHANCES) {
@@ -108,7 +108,8 @@ TEST_F_TIMEOUT(recover, while_the_state_changes, 240)
 		TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg),
 			    "the command is lost when it is taken over for the %uth time: the state is 0x%x",
 			    nr, READ_ONCE(self->map.mailboxes[0].state));
-		TEST_ASSERT((arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED), "it does not say that it comes again");
+		TEST_ASSERT(arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED,
+			    "the command is not flagged as redelivered");
 	}
 	shaker_stop(&flipper);
 	printf("# taken over %u times\n", nr);
@@ -147,12 +148,13 @@ TEST_F_TIMEOUT(recover, while_the_vcpu_goes_to_sleep, 240)
 				usleep(1000);
 		}
 		recover(self->fd);
-		arg = serve_arg(0);
+		arg = fetch_arg(0);
 		arg.timeout = HANG_SECONDS * 1000000000l;
-		TEST_ASSERT(!serve(self->fd, &arg),
+		TEST_ASSERT(!commit_and_fetch(self->fd, &arg),
 			    "the command of access %u is lost: the state is 0x%x", i,
 			    READ_ONCE(self->map.mailboxes[0].state));
-		TEST_ASSERT((arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED), "access %u does not say that it comes again", i);
+		TEST_ASSERT(arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED,
+			    "the command of access %u is not flagged as redelivered", i);
 		TEST_ASSERT_EQ(commit_only(self->fd, former.id, LATE), -ENOENT);
 		TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	}
@@ -174,12 +176,12 @@ struct late {
 	bool state;	/* the state was exchanged */
 };
 
-static struct late late_taken(uint64_t id)
+static struct late late_fetched(uint64_t id)
 {
 	return (struct late){ .number = id };
 }
 
-static void late_answer(struct mapping *map, struct late *late)
+static void late_response(struct mapping *map, struct late *late)
 {
 	uint32_t state = late->number << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED;
 	uint32_t waiting = state | IOREGIONFD_MAILBOX_WAITING;
@@ -195,12 +197,12 @@ static void late_answer(struct mapping *map, struct late *late)
 		late->state = true;
 }
 
-static void late_answers(struct mapping *map, struct late *late)
+static void late_responses(struct mapping *map, struct late *late)
 {
 	int i;
 
 	for (i = 0; i < GENERATIONS; i++)
-		late_answer(map, &late[i]);
+		late_response(map, &late[i]);
 }
 
 static void expect_refused(const struct late *late)
@@ -221,10 +223,10 @@ static void generations(struct mapping *map, struct late *late)
 
 	for (i = 0; i < GENERATIONS; i++) {
 		TEST_ASSERT(mapping_fetch_mailbox(map, 0, &arg), "nothing to take");
-		late[i] = late_taken(arg.id);
+		late[i] = late_fetched(arg.id);
 		recover(map->fd);
 		/* It may come late at any of these moments. */
-		late_answers(map, late);
+		late_responses(map, late);
 	}
 }
 
@@ -236,10 +238,10 @@ TEST_F(recover, late_in_the_mapping)
 
 	begin_interrupted(&self->thread);
 	generations(&self->map, late);
-	arg = take_again(&self->map);
-	late_answers(&self->map, late);
+	arg = fetch_command(&self->map);
+	late_responses(&self->map, late);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
-	late_answers(&self->map, late);
+	late_responses(&self->map, late);
 	end_interrupted(&self->thread, op, "answer by ioctl");
 	expect_refused(late);
 }
@@ -256,11 +258,11 @@ TEST_F(recover, late_between_value_and_state)
 	generations(&self->map, late);
 	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg), "nothing to take");
 	stored = mailbox_store_data(&self->map.mailboxes[0], (uint32_t)arg.id, RIGHT);
-	late_answers(&self->map, late);
+	late_responses(&self->map, late);
 	TEST_ASSERT(stored, "the right task's value was refused");
 	/* The vCPU is asleep, as far as it has said. */
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
-	late_answers(&self->map, late);
+	late_responses(&self->map, late);
 	end_interrupted(&self->thread, op, "answer in the mapping");
 	expect_refused(late);
 }
@@ -275,19 +277,19 @@ TEST_F(recover, late_for_the_next_command)
 	op_read(self->vcpu, 8, SYNC);
 	begin_interrupted(&self->thread);
 	generations(&self->map, late);
-	arg = take_again(&self->map);
+	arg = fetch_command(&self->map);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 1), 0);
 	thread_start(&self->thread);
 	thread_join_done(&self->thread);
 
 	op = op_read(self->vcpu, 8, SYNC + 8);
 	begin_interrupted(&self->thread);
-	late_answers(&self->map, late);
-	arg = take_again(&self->map);
+	late_responses(&self->map, late);
+	arg = fetch_command(&self->map);
 	TEST_ASSERT_EQ(arg.cmd.offset, 8);
-	late_answers(&self->map, late);
+	late_responses(&self->map, late);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
-	late_answers(&self->map, late);
+	late_responses(&self->map, late);
 	end_interrupted(&self->thread, op, "the next command");
 	expect_refused(late);
 }
@@ -300,11 +302,11 @@ TEST_F(recover, late_by_ioctl)
 
 	begin_interrupted(&self->thread);
 	for (i = 0; i < GENERATIONS; i++) {
-		arg[i] = take_again(&self->map);
+		arg[i] = fetch_command(&self->map);
 		recover(self->fd);
 		TEST_ASSERT_EQ(commit_only(self->fd, arg[0].id, LATE), -ENOENT);
 	}
-	arg[i] = take_again(&self->map);
+	arg[i] = fetch_command(&self->map);
 	for (i = 0; i < GENERATIONS; i++)
 		TEST_ASSERT_EQ(commit_only(self->fd, arg[i].id, LATE), -ENOENT);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg[i].id, RIGHT), 0);
@@ -327,13 +329,13 @@ struct racer {
 	bool end;
 };
 
-static int racer_answer(struct racer *r)
+static int racer_respond(struct racer *r)
 {
-	struct late late = late_taken(r->arg.id);
+	struct late late = late_fetched(r->arg.id);
 
 	if (!r->in_mapping)
 		return commit_only(r->map->fd, r->arg.id, LATE);
-	late_answer(r->map, &late);
+	late_response(r->map, &late);
 	return late.state ? 0 : -ENOENT;
 }
 
@@ -346,7 +348,7 @@ static void *racer_main(void *arg)
 	while (!__atomic_load_n(&r->end, __ATOMIC_ACQUIRE)) {
 		if (__atomic_load_n(&r->go, __ATOMIC_ACQUIRE) == n)
 			continue;
-		r->ret = racer_answer(r);
+		r->ret = racer_respond(r);
 		__atomic_store_n(&r->done, ++n, __ATOMIC_RELEASE);
 	}
 	return NULL;
@@ -358,6 +360,12 @@ static void set_policy(pthread_t thread, int policy, int priority)
 	int r = pthread_setschedparam(thread, policy, &param);
 
 	TEST_ASSERT(!r, "pthread_setschedparam() failed: %d", r);
+}
+
+static bool is_pending(struct mapping *map)
+{
+	return (READ_ONCE(map->mailboxes[0].state) & IOREGIONFD_MAILBOX_STATE) ==
+	       IOREGIONFD_MAILBOX_PENDING;
 }
 
 /* Returns how often the former task was first. */
@@ -383,14 +391,14 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 
 	thread_start(thread);
 	for (i = 0; i < op->count; i++) {
-		racer.arg = take_again(map);
+		racer.arg = fetch_command(map);
 		__atomic_store_n(&racer.go, i + 1, __ATOMIC_RELEASE);
 		for (n = 0; n < i % 8; n++)
 			asm volatile("pause");
 		recover(map->fd);
-		arg = serve_arg(0);
+		arg = fetch_arg(0);
 		arg.timeout = 0;
-		r = serve(map->fd, &arg);
+		r = commit_and_fetch(map->fd, &arg);
 		TEST_ASSERT(!r || r == -EAGAIN, "access %u: SERVE failed: %d", i, r);
 		again = !r && (arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED);
 		/* The vCPU did run, and this is its next command: put it back. */
@@ -418,8 +426,7 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 		 * done: the next turn of the loop, or the end of it, waits for that.
 		 */
 		if (i + 1 < op->count) {
-			for (n = 0; (READ_ONCE(map->mailboxes[0].state) & IOREGIONFD_MAILBOX_STATE) !=
-				    IOREGIONFD_MAILBOX_PENDING; n++) {
+			for (n = 0; !is_pending(map); n++) {
 				TEST_ASSERT(n < 10 * HANG_LOOKS, "access %u: the vCPU hangs", i);
 				shake(100000);
 			}
@@ -655,7 +662,7 @@ static uint64_t storm_value(uint64_t offset)
 }
 
 struct storm_task {
-	enum way way;
+	enum mode mode;
 	struct channel ch;
 	pthread_t thread;
 	unsigned int answered, refused;
@@ -684,10 +691,10 @@ static void storm_pause(unsigned int *seed)
 
 static void storm_ioctl(struct storm_task *t, unsigned int *seed)
 {
-	struct ioregionfd_fetch arg = serve_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
 	arg.timeout = 10000000;
-	if (serve(t->ch.dev_rd, &arg))
+	if (commit_and_fetch(t->ch.dev_rd, &arg))
 		return;
 	storm_pause(seed);
 	storm_count(t, commit_only(t->ch.dev_rd, arg.id, storm_value(arg.cmd.offset)));
@@ -736,14 +743,14 @@ static void *storm_main(void *arg)
 {
 	struct storm_task *t = arg;
 	struct mapping map = mapping_open(t->ch.dev_rd);
-	unsigned int seed = 7 + t->way;
+	unsigned int seed = 7 + t->mode;
 
 	while (!__atomic_load_n(&storm_end, __ATOMIC_ACQUIRE)) {
-		switch (t->way) {
-		case WAY_IOCTL:
+		switch (t->mode) {
+		case MODE_IOCTL:
 			storm_ioctl(t, &seed);
 			break;
-		case WAY_MAPPING:
+		case MODE_MAPPING:
 			storm_mapping(t, &map, &seed);
 			break;
 		default:
@@ -754,7 +761,7 @@ static void *storm_main(void *arg)
 	return NULL;
 }
 
-static void *storm_take_over(void *arg)
+static void *storm_recover(void *arg)
 {
 	struct channel *ch = arg;
 	unsigned int seed = 1;
@@ -777,7 +784,7 @@ static void storm_script(struct kvm_vcpu *vcpu, struct guest_op **ops)
 TEST_F_TIMEOUT(recover, storm, 240)
 {
 	struct storm_task tasks[] = {
-		{ WAY_IOCTL }, { WAY_IOCTL }, { WAY_MAPPING }, { WAY_MAPPING }, { WAY_READ },
+		{ MODE_IOCTL }, { MODE_IOCTL }, { MODE_MAPPING }, { MODE_MAPPING }, { MODE_READ },
 	};
 	struct guest_op *ops[STORM_VCPUS][STORM_OPS];
 	struct vcpu_thread threads[STORM_VCPUS];
@@ -799,7 +806,7 @@ TEST_F_TIMEOUT(recover, storm, 240)
 		n = pthread_create(&tasks[i].thread, NULL, storm_main, &tasks[i]);
 		TEST_ASSERT(!n, "pthread_create() failed: %d", n);
 	}
-	n = pthread_create(&hammer, NULL, storm_take_over, &ch);
+	n = pthread_create(&hammer, NULL, storm_recover, &ch);
 	TEST_ASSERT(!n, "pthread_create() failed: %d", n);
 
 	for (round = 0; round < STORM_ROUNDS; round++) {

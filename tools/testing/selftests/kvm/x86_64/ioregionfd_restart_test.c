@@ -21,7 +21,7 @@
 enum wait {
 	WAIT_IOCTL,
 	WAIT_TIMED,	/* with a timeout that is far away */
-	WAIT_SLOT,	/* the same, for one slot */
+	WAIT_MAILBOX,	/* the same, for one slot */
 	WAIT_READ,
 	WAIT_URING,
 	WAIT_DEFER,	/* io_uring with deferred task work */
@@ -69,9 +69,9 @@ static int task_next(struct task *t, struct server *s)
 	if (t->wait == WAIT_READ)
 		return server_read(s);
 	s->arg.timeout = t->timeout;
-	s->arg.vcpu = t->wait == WAIT_SLOT ? 0 : IOREGIONFD_ANY;
+	s->arg.vcpu = t->wait == WAIT_MAILBOX ? 0 : IOREGIONFD_ANY;
 	if (t->wait < WAIT_READ)
-		return serve(s->fd, &s->arg);
+		return commit_and_fetch(s->fd, &s->arg);
 	uring_submit(&s->ring, s->fd, &s->arg, 0);
 	return uring_wait(&s->ring, NULL);
 }
@@ -456,14 +456,14 @@ FIXTURE_VARIANT(waits)
 
 FIXTURE_VARIANT_ADD(waits, ioctl) { WAIT_IOCTL };
 FIXTURE_VARIANT_ADD(waits, ioctl_with_timeout) { WAIT_TIMED };
-FIXTURE_VARIANT_ADD(waits, ioctl_for_a_slot) { WAIT_SLOT };
+FIXTURE_VARIANT_ADD(waits, ioctl_for_a_mailbox) { WAIT_MAILBOX };
 FIXTURE_VARIANT_ADD(waits, read) { WAIT_READ };
 FIXTURE_VARIANT_ADD(waits, uring) { WAIT_URING };
 FIXTURE_VARIANT_ADD(waits, uring_defer_taskrun) { WAIT_DEFER };
 
 FIXTURE_SETUP(waits)
 {
-	bool timed = variant->wait == WAIT_TIMED || variant->wait == WAIT_SLOT;
+	bool timed = variant->wait == WAIT_TIMED || variant->wait == WAIT_MAILBOX;
 
 	self->task = task_new(variant->wait, timed ? 1000 * SEC : -1);
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
@@ -720,7 +720,7 @@ TEST_F(timeout, over_meanwhile)
 /*
  * read() and write() in pieces, beside what a socket makes of them.
  */
-FIXTURE(pieces)
+FIXTURE(segments)
 {
 	struct kvm_vm *vm;
 	struct kvm_vcpu *vcpu;
@@ -730,7 +730,7 @@ FIXTURE(pieces)
 	int socket[2];
 };
 
-FIXTURE_SETUP(pieces)
+FIXTURE_SETUP(segments)
 {
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
@@ -740,13 +740,13 @@ FIXTURE_SETUP(pieces)
 	TEST_ASSERT(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, self->socket), "no socketpair()");
 }
 
-FIXTURE_TEARDOWN(pieces)
+FIXTURE_TEARDOWN(segments)
 {
 	kvm_vm_free(self->vm);
 }
 
 /* A call that may never return, in a thread. */
-struct pieces {
+struct segments {
 	pthread_t thread;
 	int fd;
 	bool write;
@@ -756,9 +756,9 @@ struct pieces {
 	bool done;
 };
 
-static void *pieces_main(void *arg)
+static void *segments_main(void *arg)
 {
-	struct pieces *p = arg;
+	struct segments *p = arg;
 
 	p->ret = p->write ? writev(p->fd, p->iov, p->nr) : readv(p->fd, p->iov, p->nr);
 	if (p->ret < 0)
@@ -768,17 +768,17 @@ static void *pieces_main(void *arg)
 }
 
 /* Returns what the call has, or -ETIME if it does not return. */
-static ssize_t pieces_call(int fd, bool write, void *buf, const unsigned int *sizes, int nr)
+static ssize_t segments_call(int fd, bool write, void *buf, const unsigned int *sizes, int nr)
 {
-	static struct pieces p;
+	static struct segments p;
 	int i, r;
 
-	p = (struct pieces){ .fd = fd, .write = write, .nr = nr };
+	p = (struct segments){ .fd = fd, .write = write, .nr = nr };
 	for (i = 0; i < nr; i++) {
 		p.iov[i] = (struct iovec){ buf, sizes[i] };
 		buf += sizes[i];
 	}
-	r = pthread_create(&p.thread, NULL, pieces_main, &p);
+	r = pthread_create(&p.thread, NULL, segments_main, &p);
 	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
 	for (i = 0; !__atomic_load_n(&p.done, __ATOMIC_ACQUIRE); i++) {
 		if (i == 3000)
@@ -789,7 +789,7 @@ static ssize_t pieces_call(int fd, bool write, void *buf, const unsigned int *si
 	return p.ret;
 }
 
-static const struct pieces_case {
+static const struct segments_case {
 	const char *name;
 	unsigned int sizes[33];
 	int nr;
@@ -826,7 +826,7 @@ static const struct pieces_case {
 };
 
 /* One command for one read, wherever its pieces go. */
-TEST_F_TIMEOUT(pieces, readv, 120)
+TEST_F_TIMEOUT(segments, readv, 120)
 {
 	struct ioregionfd_cmd cmds[4], want = cmd_read(8, SYNC_DATA, 0x18), got;
 	struct ioregionfd_resp resp = { .data = 0x77 };
@@ -835,19 +835,19 @@ TEST_F_TIMEOUT(pieces, readv, 120)
 
 	/* Each once waiting, and once without. */
 	for (i = 0; i < 2 * ARRAY_SIZE(read_cases); i++) {
-		const struct pieces_case *c = &read_cases[i / 2];
+		const struct segments_case *c = &read_cases[i / 2];
 
 		flags = fcntl(self->fd, F_GETFL);
 		fcntl(self->fd, F_SETFL, i & 1 ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 		TEST_ASSERT_EQ(write(self->socket[0], &want, sizeof(want)), sizeof(want));
-		on_socket = pieces_call(self->socket[1], false, cmds, c->sizes, c->nr);
+		on_socket = segments_call(self->socket[1], false, cmds, c->sizes, c->nr);
 		TEST_ASSERT_EQ(on_socket, sizeof(want));
 
 		op_read(self->vcpu, 8, SYNC + 0x18);
 		thread_start(&self->thread);
 		thread_wait_asleep(&self->thread);
 		memset(cmds, 0xff, sizeof(cmds));
-		n = pieces_call(self->fd, false, cmds, c->sizes, c->nr);
+		n = segments_call(self->fd, false, cmds, c->sizes, c->nr);
 		TEST_ASSERT(n == on_socket, "read of %s%s: %zd (%d: it waits), a socket says %zd",
 			    c->name, i & 1 ? ", O_NONBLOCK" : "", n, -ETIME, on_socket);
 		memcpy(&got, cmds, sizeof(got));
@@ -862,9 +862,9 @@ TEST_F_TIMEOUT(pieces, readv, 120)
  * Too little room: a socket would give a part of the message, and lose the rest. This
  * says so and loses nothing.
  */
-TEST_F(pieces, readv_too_little)
+TEST_F(segments, readv_too_little)
 {
-	static const struct pieces_case cases[] = {
+	static const struct segments_case cases[] = {
 		{ "31", { 31 }, 1 }, { "16 + 8", { 16, 8 }, 2 }, { "1", { 1 }, 1 },
 		{ "0 + 31", { 0, 31 }, 2 },
 	};
@@ -876,7 +876,7 @@ TEST_F(pieces, readv_too_little)
 	thread_start(&self->thread);
 	thread_wait_asleep(&self->thread);
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		n = pieces_call(self->fd, false, cmds, cases[i].sizes, cases[i].nr);
+		n = segments_call(self->fd, false, cmds, cases[i].sizes, cases[i].nr);
 		TEST_ASSERT(n == -EINVAL, "read of %s: wanted -EINVAL, got %zd", cases[i].name, n);
 	}
 	expect_cmd(dev_recv(&self->ch), want);
@@ -885,7 +885,7 @@ TEST_F(pieces, readv_too_little)
 }
 
 /* A piece that cannot be written to: the command is for the next one who reads. */
-TEST_F(pieces, readv_fault)
+TEST_F(segments, readv_fault)
 {
 	struct ioregionfd_cmd cmd, want = cmd_read(8, SYNC_DATA, 0x18);
 	struct iovec bad[][2] = {
@@ -910,7 +910,7 @@ TEST_F(pieces, readv_fault)
 }
 
 /* One answer for one write, wherever its pieces come from. */
-TEST_F_TIMEOUT(pieces, writev, 60)
+TEST_F_TIMEOUT(segments, writev, 60)
 {
 	struct ioregionfd_resp resp = { 0 }, got;
 	struct guest_op *op;
@@ -918,10 +918,10 @@ TEST_F_TIMEOUT(pieces, writev, 60)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(write_cases); i++) {
-		const struct pieces_case *c = &write_cases[i];
+		const struct segments_case *c = &write_cases[i];
 
 		resp.data = 0x1122334455667700 + i;
-		n = pieces_call(self->socket[0], true, &resp, c->sizes, c->nr);
+		n = segments_call(self->socket[0], true, &resp, c->sizes, c->nr);
 		TEST_ASSERT_EQ(n, sizeof(resp));
 		TEST_ASSERT_EQ(read(self->socket[1], &got, sizeof(got)), sizeof(got));
 		TEST_ASSERT_EQ(got.data, resp.data);
@@ -929,7 +929,7 @@ TEST_F_TIMEOUT(pieces, writev, 60)
 		op = op_read(self->vcpu, 8, SYNC);
 		thread_start(&self->thread);
 		dev_recv(&self->ch);
-		n = pieces_call(self->fd, true, &resp, c->sizes, c->nr);
+		n = segments_call(self->fd, true, &resp, c->sizes, c->nr);
 		TEST_ASSERT(n == sizeof(resp), "write of %s: %zd, a socket says %zu", c->name, n,
 			    sizeof(resp));
 		thread_join_done(&self->thread);
@@ -938,7 +938,7 @@ TEST_F_TIMEOUT(pieces, writev, 60)
 }
 
 /* What is no answer as a message on a socket is none here, and what waits for one waits on. */
-TEST_F_TIMEOUT(pieces, writev_wrong_size, 60)
+TEST_F_TIMEOUT(segments, writev_wrong_size, 60)
 {
 	struct ioregionfd_resp resps[2] = { { .data = 0xbad }, { .data = 0xbad } };
 	struct ioregionfd_resp resp = { .data = 0x600d };
@@ -950,9 +950,9 @@ TEST_F_TIMEOUT(pieces, writev_wrong_size, 60)
 	thread_start(&self->thread);
 	dev_recv(&self->ch);
 	for (i = 0; i < ARRAY_SIZE(bad_write_cases); i++) {
-		const struct pieces_case *c = &bad_write_cases[i];
+		const struct segments_case *c = &bad_write_cases[i];
 
-		n = pieces_call(self->fd, true, resps, c->sizes, c->nr);
+		n = segments_call(self->fd, true, resps, c->sizes, c->nr);
 		TEST_ASSERT(n == -EINVAL, "write of %s: wanted -EINVAL, got %zd", c->name, n);
 	}
 	n = writev(self->fd, bad, 2);
@@ -965,7 +965,7 @@ TEST_F_TIMEOUT(pieces, writev_wrong_size, 60)
 }
 
 /* Bytes that mean nothing yet are refused, so that they can mean something one day. */
-TEST_F(pieces, pad_not_zero)
+TEST_F(segments, pad_not_zero)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
 	struct ioregionfd_resp resp;
@@ -994,7 +994,7 @@ TEST_F(pieces, pad_not_zero)
 }
 
 /* There are no positions, as there are none in a socket. */
-TEST_F(pieces, positions)
+TEST_F(segments, positions)
 {
 	struct ioregionfd_resp resp = { .data = 0x77 };
 	struct ioregionfd_cmd cmd;
@@ -1030,7 +1030,7 @@ TEST_F(pieces, positions)
 }
 
 /* io_uring's own way to read and write. */
-TEST_F(pieces, uring_read_and_write)
+TEST_F(segments, uring_read_and_write)
 {
 	struct ioregionfd_resp resp = { 0 };
 	struct io_uring_sqe *sqe;

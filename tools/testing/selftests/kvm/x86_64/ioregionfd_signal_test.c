@@ -25,7 +25,7 @@ FIXTURE_VARIANT(interrupt)
 };
 
 FIXTURE_VARIANT_ADD(interrupt, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(interrupt, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(interrupt, native) { TR_NATIVE };
 
 /* Two vCPUs with their threads, one channel of which the test is the device. */
 static void vm_setup(struct kvm_vm **vm, struct kvm_vcpu **vcpus, struct vcpu_thread *threads,
@@ -102,7 +102,7 @@ TEST_F(interrupt, while_waiting)
 	TEST_ASSERT_EQ(in->val, in_result(2, 0x3333));
 }
 
-TEST_F(interrupt, answered_between_two_runs)
+TEST_F(interrupt, completed_between_two_runs)
 {
 	struct vcpu_thread *thread = &self->threads[0];
 	struct guest_op *op = op_read(self->vcpus[0], 8, SYNC);
@@ -522,8 +522,8 @@ FIXTURE_VARIANT(storm)
 
 FIXTURE_VARIANT_ADD(storm, seqpacket_10000) { TR_SEQPACKET, 1, 10000 };
 FIXTURE_VARIANT_ADD(storm, seqpacket_shared) { TR_SEQPACKET, 2, 1500 };
-FIXTURE_VARIANT_ADD(storm, made_10000) { TR_NATIVE, 1, 10000 };
-FIXTURE_VARIANT_ADD(storm, made_shared) { TR_NATIVE, 2, 1500 };
+FIXTURE_VARIANT_ADD(storm, native_10000) { TR_NATIVE, 1, 10000 };
+FIXTURE_VARIANT_ADD(storm, native_shared) { TR_NATIVE, 2, 1500 };
 FIXTURE_VARIANT_ADD(storm, polled_shared) { TR_POLLED, 2, 1500 };
 
 FIXTURE_SETUP(storm)
@@ -532,7 +532,7 @@ FIXTURE_SETUP(storm)
 
 	self->vm = ioregion_vm_create(variant->nr_vcpus, guest_seq_main, self->vcpus);
 	write_guest_global(self->vm, seq_count, variant->count);
-	self->dev.answer = device_answer_seq;
+	self->dev.respond = device_respond_seq;
 	device_start_for(&self->dev, self->vm, variant->transport);
 	channel_shrink(&self->dev.ch);
 	seq_regions_add(self->vm, &self->dev.ch);

@@ -411,7 +411,7 @@ TEST_F_TIMEOUT(stalled, vm_goes_with_a_command_on_the_wire, 90)
  * The thread comes when the vCPU has left, and so gets what is the answer, or
  * KVM is quicker: nobody else may hang either way.
  */
-TEST_F_TIMEOUT(stalled, reader_takes_the_answer, 90)
+TEST_F_TIMEOUT(stalled, reader_takes_the_response, 90)
 {
 	op_read(self->vcpu, 4, FIRST);
 	region_add(self->vm, &self->ch, FIRST, SIZE, DATA, 0);
@@ -534,7 +534,7 @@ static void pass_while_interrupted(struct passing *p)
 	send_with_fd(p->ch.dev_wr, "", 1, p->fd);
 }
 
-static void pass_with_the_answer(struct passing *p)
+static void pass_with_the_response(struct passing *p)
 {
 	struct ioregionfd_resp resp = make_resp(0x1234);
 
@@ -546,7 +546,7 @@ static void pass_with_the_answer(struct passing *p)
 	send_with_fd(p->ch.dev_wr, &resp, sizeof(resp), p->fd);
 }
 
-static void pass_behind_the_answer(struct passing *p)
+static void pass_behind_the_response(struct passing *p)
 {
 	region_add(p->vm, &p->ch, FIRST, SIZE, DATA, 0);
 	op_read(p->vcpu, 4, FIRST);
@@ -599,8 +599,8 @@ PASSED_TEST(before)
 PASSED_TEST(idle)
 PASSED_TEST(while_running)
 PASSED_TEST(while_interrupted)
-PASSED_TEST(with_the_answer)
-PASSED_TEST(behind_the_answer)
+PASSED_TEST(with_the_response)
+PASSED_TEST(behind_the_response)
 
 int main(int argc, char **argv)
 {

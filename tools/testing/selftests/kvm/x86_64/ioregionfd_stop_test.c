@@ -26,7 +26,7 @@ static struct device *model_new(void)
 	int i;
 
 	TEST_ASSERT(dev, "out of memory");
-	dev->answer = device_answer_mem;
+	dev->respond = device_respond_mem;
 	dev->log_size = 4096;
 	dev->log = calloc(dev->log_size, sizeof(*dev->log));
 	TEST_ASSERT(dev->log, "out of memory");
@@ -175,7 +175,7 @@ static uint64_t vmm_access(struct device *dev, bool pio, uint64_t addr, uint32_t
 					     size, pio ? PIO_DATA : SYNC_DATA,
 					     addr - (pio ? PIO_BASE : SYNC), data, true);
 
-	return dev->answer(dev, &cmd);
+	return dev->respond(dev, &cmd);
 }
 
 /* Accesses of odd sizes come, too: what is left of one that crosses a page. */
@@ -234,7 +234,7 @@ static void run_canceling(struct vcpu_thread *thread, struct hand *hand, struct 
 	while (run_to_access(thread)) {
 		TEST_ASSERT(n++ < MANY, "the guest does not come to an end");
 		if (taken)
-			hand_take(hand);
+			hand_fetch(hand);
 		TEST_ASSERT_EQ(thread_run_how(thread, KVM_RUN_IOREGIONFD_CANCEL), 0);
 		switch (run->exit_reason) {
 		case KVM_EXIT_MMIO:
@@ -258,18 +258,18 @@ static void run_canceling(struct vcpu_thread *thread, struct hand *hand, struct 
 				  exit_reason_str(run->exit_reason));
 		}
 		if (seen && !taken)
-			hand_take(hand);
+			hand_fetch(hand);
 		if (seen)
-			hand_answer_late(hand, 0xdeaddeaddeaddead);
+			hand_complete_late(hand, 0xdeaddeaddeaddead);
 	}
 }
 
-static void run_canceling_posted(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
+static void run_canceling_pending(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
 {
 	run_canceling(thread, hand, dev, false);
 }
 
-static void run_canceling_taken(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
+static void run_canceling_fetched(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
 {
 	run_canceling(thread, hand, dev, true);
 }
@@ -344,18 +344,18 @@ TEST_F_TIMEOUT(kind, name, 120)								\
 	same_outcome(&self->thread, &self->hand, variant->op, run);			\
 }
 
-TEST_KIND(immediately_made, TR_NATIVE, run_immediately)
+TEST_KIND(immediately_native, TR_NATIVE, run_immediately)
 TEST_KIND(immediately_polled, TR_POLLED, run_immediately)
 TEST_KIND(immediately_seqpacket, TR_SEQPACKET, run_immediately)
-TEST_KIND(waiting_made, TR_NATIVE, run_waiting)
+TEST_KIND(waiting_native, TR_NATIVE, run_waiting)
 TEST_KIND(waiting_polled, TR_POLLED, run_waiting)
 TEST_KIND(waiting_seqpacket, TR_SEQPACKET, run_waiting)
-TEST_KIND(canceling_posted_made, TR_NATIVE, run_canceling_posted)
-TEST_KIND(canceling_posted_polled, TR_POLLED, run_canceling_posted)
-TEST_KIND(canceling_posted_seqpacket, TR_SEQPACKET, run_canceling_posted)
-TEST_KIND(canceling_taken_made, TR_NATIVE, run_canceling_taken)
-TEST_KIND(canceling_taken_polled, TR_POLLED, run_canceling_taken)
-TEST_KIND(canceling_taken_seqpacket, TR_SEQPACKET, run_canceling_taken)
+TEST_KIND(canceling_pending_native, TR_NATIVE, run_canceling_pending)
+TEST_KIND(canceling_pending_polled, TR_POLLED, run_canceling_pending)
+TEST_KIND(canceling_pending_seqpacket, TR_SEQPACKET, run_canceling_pending)
+TEST_KIND(canceling_fetched_native, TR_NATIVE, run_canceling_fetched)
+TEST_KIND(canceling_fetched_polled, TR_POLLED, run_canceling_fetched)
+TEST_KIND(canceling_fetched_seqpacket, TR_SEQPACKET, run_canceling_fetched)
 
 /*
  * What else there is to see of these ways.
@@ -373,7 +373,7 @@ FIXTURE_VARIANT(stop)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(stop, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(stop, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(stop, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(stop, seqpacket) { TR_SEQPACKET };
 
@@ -403,13 +403,13 @@ TEST_F(stop, nothing_pending)
 }
 
 /* The answer is there: it counts, since the device task has done its work. */
-TEST_F(stop, cancel_when_answered)
+TEST_F(stop, cancel_when_completed)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
 
 	TEST_ASSERT(run_to_access(&self->thread), "no access");
-	hand_take(&self->hand);
-	hand_answer(&self->hand, 0x1234567890abcdef);
+	hand_fetch(&self->hand);
+	hand_complete(&self->hand, 0x1234567890abcdef);
 	TEST_ASSERT_EQ(thread_run_how(&self->thread, KVM_RUN_IOREGIONFD_CANCEL), -EINTR);
 	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set still");
 	thread_start(&self->thread);
@@ -423,15 +423,15 @@ TEST_F(stop, cancel_and_retry)
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
 
 	TEST_ASSERT(run_to_access(&self->thread), "no access");
-	hand_take(&self->hand);
+	hand_fetch(&self->hand);
 	TEST_ASSERT_EQ(thread_run_how(&self->thread, KVM_RUN_IOREGIONFD_CANCEL), 0);
 	TEST_ASSERT_EQ(self->vcpu->run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
 	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 	thread_start(&self->thread);
 	thread_wait_asleep(&self->thread);
-	hand_answer_late(&self->hand, 0xdead);
-	expect_cmd(hand_take(&self->hand), cmd_read(8, SYNC_DATA, 0));
-	hand_answer(&self->hand, 0x600d);
+	hand_complete_late(&self->hand, 0xdead);
+	expect_cmd(hand_fetch(&self->hand), cmd_read(8, SYNC_DATA, 0));
+	hand_complete(&self->hand, 0x600d);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, 0x600d);
 }
@@ -454,7 +454,7 @@ TEST_F(stop, cancel_without_room)
 	/* It was the VMM's: the next one comes. */
 	thread_start(&self->thread);
 	for (seq = room + 1; seq < op.count; seq++)
-		TEST_ASSERT_EQ(hand_take(&self->hand).data, seq);
+		TEST_ASSERT_EQ(hand_fetch(&self->hand).data, seq);
 	thread_join_done(&self->thread);
 }
 
@@ -545,9 +545,9 @@ TEST_F(stop, registers_while_pending)
 	expect_set(self->vcpu, 0);
 	TEST_ASSERT(run_to_access(&self->thread), "no access");
 	expect_registers_kept(&self->thread);
-	hand_take(&self->hand);
+	hand_fetch(&self->hand);
 	expect_registers_kept(&self->thread);
-	hand_answer(&self->hand, 0x1234);
+	hand_complete(&self->hand, 0x1234);
 	/* It is complete only when KVM_RUN has said so. */
 	expect_set(self->vcpu, -EBUSY);
 	TEST_ASSERT_EQ(thread_run_how(&self->thread, 1), -EINTR);
@@ -564,8 +564,8 @@ TEST_F(stop, registers_of_ports)
 
 	TEST_ASSERT(run_to_access(&self->thread), "no access");
 	expect_registers_kept(&self->thread);
-	hand_take(&self->hand);
-	hand_answer(&self->hand, 0x1234);
+	hand_fetch(&self->hand);
+	hand_complete(&self->hand, 0x1234);
 	TEST_ASSERT_EQ(thread_run_how(&self->thread, 1), -EINTR);
 	expect_set(self->vcpu, 0);
 	thread_start(&self->thread);
@@ -577,7 +577,7 @@ TEST_F(stop, registers_of_ports)
 static void fail_access(struct kvm_vm *vm, struct vcpu_thread *thread, struct hand *hand)
 {
 	thread_start(thread);
-	hand_take(hand);
+	hand_fetch(hand);
 	thread_wait_asleep(thread);
 	region_del(vm, SYNC, 0x2000, 0);
 	thread_join_exit(thread);
@@ -632,14 +632,14 @@ TEST_F(stop, failure_is_undecided)
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
 
 	fail_access(self->vm, &self->thread, &self->hand);
-	hand_answer_late(&self->hand, 0xdead);
+	hand_complete_late(&self->hand, 0xdead);
 	/* Somebody is there who would carry it out again. */
 	region_add(self->vm, &self->hand.ch, SYNC, 0x2000, SYNC_DATA, 0);
 	expect_undecided(&self->thread, &self->hand);
 	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 	thread_start(&self->thread);
-	expect_cmd(hand_take(&self->hand), cmd_read(8, SYNC_DATA, 0));
-	hand_answer(&self->hand, 0x600d);
+	expect_cmd(hand_fetch(&self->hand), cmd_read(8, SYNC_DATA, 0));
+	hand_complete(&self->hand, 0x600d);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, 0x600d);
 }
@@ -650,7 +650,7 @@ TEST_F(stop, failure_of_the_channel_is_undecided)
 	struct hand other;
 
 	thread_start(&self->thread);
-	hand_take(&self->hand);
+	hand_fetch(&self->hand);
 	thread_wait_asleep(&self->thread);
 	if (self->hand.ch.transport == TR_POLLED)
 		mapping_close(&self->hand.map);
@@ -698,12 +698,12 @@ TEST(cancel_while_queued)
 	TEST_ASSERT(run_to_access(&threads[1]), "no access");
 	TEST_ASSERT_EQ(thread_run_how(&threads[1], KVM_RUN_IOREGIONFD_CANCEL), 0);
 	expect_mmio(vcpus[1], SYNC + 8, 8, false, 0);
-	answer_mmio(vcpus[1], 0x1234);
+	complete_mmio(vcpus[1], 0x1234);
 	thread_start(&threads[1]);
 	thread_join_done(&threads[1]);
 	TEST_ASSERT_EQ(op->val, 0x1234);
-	expect_cmd(hand_take(&hand), cmd_read(8, SYNC_DATA, 0));
-	hand_answer(&hand, 0);
+	expect_cmd(hand_fetch(&hand), cmd_read(8, SYNC_DATA, 0));
+	hand_complete(&hand, 0);
 	thread_join_done(&threads[0]);
 	expect_no_cmd(&hand);
 	kvm_vm_free(vm);
@@ -731,7 +731,7 @@ FIXTURE_VARIANT(string)
 	enum transport transport;
 };
 
-FIXTURE_VARIANT_ADD(string, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(string, native) { TR_NATIVE };
 FIXTURE_VARIANT_ADD(string, polled) { TR_POLLED };
 FIXTURE_VARIANT_ADD(string, seqpacket) { TR_SEQPACKET };
 
@@ -800,10 +800,10 @@ static uint32_t serve_to_exit(struct vcpu_thread *thread, struct hand *hand, str
 
 	for (;;) {
 		if (hand->arg.id)
-			hand_answer(hand, 0);
+			hand_complete(hand, 0);
 		if (thread_settles(thread))
 			break;
-		hand_take(hand);
+		hand_fetch(hand);
 		dev->nr++;
 		nr++;
 	}
@@ -820,11 +820,11 @@ static void string_interrupted(struct kvm_vm *vm, struct vcpu_thread *thread, st
 
 	thread_start(thread);
 	for (i = 0; i < 3; i++) {
-		hand_take(hand);
+		hand_fetch(hand);
 		dev->nr++;
-		hand_answer(hand, 0);
+		hand_complete(hand, 0);
 	}
-	hand_take(hand);
+	hand_fetch(hand);
 	dev->nr++;
 	thread_wait_asleep(thread);
 	send_interrupt(vm, thread->vcpu, data);
@@ -860,11 +860,11 @@ TEST_F_TIMEOUT(string, init, 120)
 	int i;
 
 	thread_start(&self->thread);
-	hand_take(&self->hand);
+	hand_fetch(&self->hand);
 	thread_wait_asleep(&self->thread);
 	send_interrupt(self->vm, vcpu, APIC_DM_INIT | APIC_INT_ASSERT);
 	do {
-		hand_answer(&self->hand, 0);
+		hand_complete(&self->hand, 0);
 		TEST_ASSERT(late++ <= ELEMENTS_LATE, "more than %u elements came after INIT",
 			    ELEMENTS_LATE);
 		for (i = 0; i < 200 && !hand_try(&self->hand); i++)
@@ -907,19 +907,19 @@ TEST_F_TIMEOUT(string, interrupt_of_movs, 120)
 
 static struct kvm_vcpu *interrupt_vcpu;
 
-static uint64_t answer_and_interrupt(struct device *dev, const struct ioregionfd_cmd *cmd)
+static uint64_t respond_and_interrupt(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
 	/* At first so slow that the vCPU learns to spin for long. */
 	if (dev->nr < 20)
 		usleep(2000);
 	if (dev->nr == INTERRUPT_AT)
 		send_interrupt(interrupt_vcpu->vm, interrupt_vcpu, IRQ_VECTOR);
-	return device_answer_mem(dev, cmd);
+	return device_respond_mem(dev, cmd);
 }
 
 TEST(interrupt_while_it_spins)
 {
-	struct device dev = { .answer = answer_and_interrupt };
+	struct device dev = { .respond = respond_and_interrupt };
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm;
 	unsigned int nr;

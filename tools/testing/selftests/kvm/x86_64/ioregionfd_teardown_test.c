@@ -59,7 +59,7 @@ FIXTURE_VARIANT(deassign)
 };
 
 FIXTURE_VARIANT_ADD(deassign, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(deassign, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(deassign, native) { TR_NATIVE };
 
 FIXTURE_SETUP(deassign)
 {
@@ -110,7 +110,7 @@ TEST_F(deassign, while_waiting_and_retry)
 
 	vcpu_run(self->vcpus[0]);
 	expect_mmio(self->vcpus[0], FIRST + 4, 4, false, 0);
-	answer_mmio(self->vcpus[0], 0x4321);
+	complete_mmio(self->vcpus[0], 0x4321);
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(op->val, 0x4321);
 }
@@ -130,7 +130,7 @@ TEST_F(deassign, while_queued)
 	region_del_in_time(self->vm, SECOND);
 	thread_join_exit(&self->threads[1]);
 	expect_mmio(self->vcpus[1], SECOND + 8, 8, false, 0);
-	answer_mmio(self->vcpus[1], 0x5678);
+	complete_mmio(self->vcpus[1], 0x5678);
 	run_done(self->vcpus[1]);
 	TEST_ASSERT_EQ(second->val, 0x5678);
 
@@ -220,7 +220,7 @@ TEST_F(deassign, while_interrupted_and_queued)
 }
 
 /* The region that is made anew has nothing to do with what the old one was asked. */
-TEST_F(deassign, while_interrupted_and_made_again)
+TEST_F(deassign, while_interrupted_and_added_again)
 {
 	struct channel ch = channel_open(TR_SEQPACKET);
 	struct guest_op *op = op_read(self->vcpus[0], 4, FIRST);
@@ -243,7 +243,7 @@ TEST_F(deassign, while_interrupted_and_made_again)
 }
 
 /* The answer to a region that has gone comes before the next command. */
-TEST_F(deassign, late_answer_is_dropped)
+TEST_F(deassign, late_response_is_dropped)
 {
 	struct guest_op *op;
 
@@ -262,7 +262,7 @@ TEST_F(deassign, late_answer_is_dropped)
 }
 
 /* And after the guest has made it: it waits. */
-TEST_F(deassign, later_answer_is_dropped)
+TEST_F(deassign, later_response_is_dropped)
 {
 	struct guest_op *op;
 
@@ -286,8 +286,8 @@ TEST_F(deassign, later_answer_is_dropped)
  * The same channel and address, without any region of the channel in between. A
  * socket that owed an answer then has failed for good. Returns whether it is so.
  */
-#define region_made_again(...) __region_made_again(__VA_ARGS__, __LINE__)
-static bool __region_made_again(struct kvm_vm *vm, struct channel *ch, int line)
+#define region_added_again(...) __region_added_again(__VA_ARGS__, __LINE__)
+static bool __region_added_again(struct kvm_vm *vm, struct channel *ch, int line)
 {
 	struct kvm_ioregionfd args = region_args(ch, FIRST, SIZE, SECOND_DATA, 0);
 	int r = __vm_ioctl(vm, KVM_SET_IOREGIONFD, &args);
@@ -301,14 +301,14 @@ static bool __region_made_again(struct kvm_vm *vm, struct channel *ch, int line)
 	return false;
 }
 
-TEST_F(deassign, late_answer_does_not_answer_the_region_made_again)
+TEST_F(deassign, late_response_is_not_for_the_region_added_again)
 {
 	struct guest_op *op;
 
 	region_goes(self->vm, &self->threads[0], &self->ch);
 	resolve(self->vcpus[0], KVM_IOREGIONFD_COMPLETE, 0);
 	run_done(self->vcpus[0]);
-	if (!region_made_again(self->vm, &self->ch))
+	if (!region_added_again(self->vm, &self->ch))
 		return;
 
 	dev_send_abandoned(&self->ch, 0x11111111);
@@ -320,14 +320,14 @@ TEST_F(deassign, late_answer_does_not_answer_the_region_made_again)
 	TEST_ASSERT_EQ(op->val, 0x22222222);
 }
 
-TEST_F(deassign, later_answer_does_not_answer_the_region_made_again)
+TEST_F(deassign, later_response_is_not_for_the_region_added_again)
 {
 	struct guest_op *op;
 
 	region_goes(self->vm, &self->threads[0], &self->ch);
 	resolve(self->vcpus[0], KVM_IOREGIONFD_COMPLETE, 0);
 	run_done(self->vcpus[0]);
-	if (!region_made_again(self->vm, &self->ch))
+	if (!region_added_again(self->vm, &self->ch))
 		return;
 
 	op = op_read(self->vcpus[0], 4, FIRST);
@@ -350,7 +350,7 @@ TEST_F(deassign, of_all_with_a_command_on_the_wire)
 	thread_interrupt(&self->threads[0]);
 	region_del_in_time(self->vm, FIRST);
 	region_del_in_time(self->vm, SECOND);
-	region_made_again(self->vm, &self->ch);
+	region_added_again(self->vm, &self->ch);
 	dev_send_late(&self->ch, 0x11111111);
 	vcpu_run(self->vcpus[0]);
 	expect_failure(self->vcpus[0], exit_gone(ALL, FIRST, FIRST_DATA, 4, FIRST));
@@ -435,7 +435,7 @@ FIXTURE_VARIANT(waiting)
 };
 
 FIXTURE_VARIANT_ADD(waiting, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(waiting, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(waiting, native) { TR_NATIVE };
 
 /* vCPU 0 waits for a device task that does not answer. */
 FIXTURE_SETUP(waiting)
@@ -509,7 +509,7 @@ TEST_F(waiting, other_vcpus_run)
 	run_done(self->vcpus[1]);
 }
 
-TEST_F(waiting, vcpus_are_made)
+TEST_F(waiting, vcpus_are_created)
 {
 	vm_vcpu_add(self->vm, 2, guest_script_main);
 }
@@ -531,7 +531,7 @@ FIXTURE_VARIANT(closed)
 };
 
 FIXTURE_VARIANT_ADD(closed, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(closed, made) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(closed, native) { TR_NATIVE };
 
 FIXTURE_SETUP(closed)
 {
@@ -553,7 +553,7 @@ FIXTURE_TEARDOWN(closed)
 	expect_released(&self->ch);
 }
 
-TEST_F(closed, with_a_command_unanswered)
+TEST_F(closed, with_a_command_not_completed)
 {
 	op_read(self->vcpus[0], 4, FIRST);
 	thread_start(&self->threads[0]);
@@ -670,7 +670,7 @@ static void add_many_writes(struct kvm_vcpu *vcpu)
 	op_add(vcpu, op);
 }
 
-TEST_F(killed, with_a_command_unanswered)
+TEST_F(killed, with_a_command_not_completed)
 {
 	self->pid = vmm_start(&self->ch, 1, add_read);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, FIRST_DATA, 0));
@@ -746,14 +746,14 @@ FIXTURE_VARIANT(race)
 };
 
 FIXTURE_VARIANT_ADD(race, seqpacket) { TR_SEQPACKET, true };
-FIXTURE_VARIANT_ADD(race, made) { TR_NATIVE, true };
+FIXTURE_VARIANT_ADD(race, native) { TR_NATIVE, true };
 FIXTURE_VARIANT_ADD(race, polled) { TR_POLLED, true };
 FIXTURE_VARIANT_ADD(race, seqpacket_channel_too) { TR_SEQPACKET, false };
 
 #define RACE_VCPUS	3
 #define RACE_COUNT	1200
 
-static uint64_t race_answer(uint64_t offset)
+static uint64_t race_value(uint64_t offset)
 {
 	return (offset + 1) * 0x9e3779b97f4a7c15ul;
 }
@@ -766,7 +766,7 @@ static void guest_race_main(uint64_t id)
 		offset = id * 0x400 + i % 128 * 8;
 		if (i % 3) {
 			val = READ_ONCE(*(uint64_t *)(FIRST + offset));
-			__GUEST_ASSERT(val == race_answer(offset), "vCPU %lu access %lu got %lx",
+			__GUEST_ASSERT(val == race_value(offset), "vCPU %lu access %lu got %lx",
 				       id, i, val);
 		} else {
 			WRITE_ONCE(*(uint64_t *)(FIRST + offset), i);
@@ -775,9 +775,9 @@ static void guest_race_main(uint64_t id)
 	outl(DONE_PORT, 0);
 }
 
-static uint64_t device_answer_race(struct device *dev, const struct ioregionfd_cmd *cmd)
+static uint64_t device_respond_race(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
-	return race_answer(cmd->offset);
+	return race_value(cmd->offset);
 }
 
 struct race_vcpu {
@@ -799,7 +799,7 @@ static void *race_vcpu_main(void *arg)
 		switch (run->exit_reason) {
 		case KVM_EXIT_MMIO:
 			TEST_ASSERT_EQ(run->mmio.len, 8);
-			answer_mmio(r->vcpu, race_answer(run->mmio.phys_addr - FIRST));
+			complete_mmio(r->vcpu, race_value(run->mmio.phys_addr - FIRST));
 			r->by_vmm++;
 			break;
 		case KVM_EXIT_IOREGIONFD_FAILURE:
@@ -807,7 +807,7 @@ static void *race_vcpu_main(void *arg)
 			TEST_ASSERT_EQ(run->ioregionfd.progress, ALL);
 			/* The device task has got it, or will. */
 			addr = run->ioregionfd.guest_paddr;
-			resolve(r->vcpu, KVM_IOREGIONFD_COMPLETE, race_answer(addr - FIRST));
+			resolve(r->vcpu, KVM_IOREGIONFD_COMPLETE, race_value(addr - FIRST));
 			r->failures++;
 			break;
 		default:
@@ -823,7 +823,7 @@ FIXTURE_SETUP(race)
 	self->vm = ioregion_vm_create(RACE_VCPUS, guest_race_main, self->vcpus);
 	if (!variant->keep_channel)
 		return;
-	self->dev.answer = device_answer_race;
+	self->dev.respond = device_respond_race;
 	device_start_for(&self->dev, self->vm, variant->transport);
 	region_add(self->vm, &self->dev.ch, SECOND, SIZE, SECOND_DATA, 0);
 }
@@ -851,7 +851,7 @@ static unsigned int race_turn_alone(struct kvm_vm *vm, unsigned int *seed)
 	unsigned int nr;
 
 	TEST_ASSERT(dev, "out of memory");
-	dev->answer = device_answer_race;
+	dev->respond = device_respond_race;
 	device_start(dev, TR_SEQPACKET);
 	race_turn(vm, dev, seed);
 	expect_device_released(dev);

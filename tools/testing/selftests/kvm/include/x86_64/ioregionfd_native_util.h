@@ -2,8 +2,8 @@
 /*
  * Tasks that serve a channel that kvm.ko made, in each of the ways there are.
  */
-#ifndef SELFTEST_KVM_IOREGIONFD_MADE_UTIL_H
-#define SELFTEST_KVM_IOREGIONFD_MADE_UTIL_H
+#ifndef SELFTEST_KVM_IOREGIONFD_NATIVE_UTIL_H
+#define SELFTEST_KVM_IOREGIONFD_NATIVE_UTIL_H
 
 #include <sys/epoll.h>
 #include <sys/wait.h>
@@ -12,17 +12,17 @@
 
 #include "ioregionfd_util.h"
 
-enum way {
-	WAY_READ,		/* read() and write() */
-	WAY_POLL,		/* the same after poll() */
-	WAY_EPOLL,		/* and after epoll_wait() */
-	WAY_IOCTL,
-	WAY_URING,
-	WAY_URING_ASYNC,	/* issued by a worker of io_uring's */
-	WAY_MAPPING,		/* polls for a while, then sleeps as WAY_IOCTL */
+enum mode {
+	MODE_READ,		/* read() and write() */
+	MODE_POLL,		/* the same after poll() */
+	MODE_EPOLL,		/* and after epoll_wait() */
+	MODE_IOCTL,
+	MODE_URING,
+	MODE_URING_ASYNC,	/* issued by a worker of io_uring's */
+	MODE_MAPPING,		/* polls for a while, then sleeps as MODE_IOCTL */
 };
 
-/* How often WAY_MAPPING looks before it sleeps. */
+/* How often MODE_MAPPING looks before it sleeps. */
 #define MAPPING_LOOKS	50
 
 /**
@@ -31,7 +31,7 @@ enum way {
  */
 struct server {
 	int fd;
-	enum way way;
+	enum mode mode;
 	uint32_t vcpu;
 	int epoll;
 	struct io_uring ring;
@@ -39,24 +39,24 @@ struct server {
 	struct ioregionfd_fetch arg;
 };
 
-static inline void server_open(struct server *s, int fd, enum way way, uint32_t vcpu)
+static inline void server_open(struct server *s, int fd, enum mode mode, uint32_t vcpu)
 {
 	struct epoll_event event = { .events = EPOLLIN };
 	int r;
 
-	*s = (struct server){ .fd = fd, .way = way, .vcpu = vcpu };
-	switch (way) {
-	case WAY_EPOLL:
+	*s = (struct server){ .fd = fd, .mode = mode, .vcpu = vcpu };
+	switch (mode) {
+	case MODE_EPOLL:
 		s->epoll = epoll_create1(EPOLL_CLOEXEC);
 		r = epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &event);
 		TEST_ASSERT(!r, __KVM_SYSCALL_ERROR("epoll_ctl()", r));
 		break;
-	case WAY_URING:
-	case WAY_URING_ASYNC:
+	case MODE_URING:
+	case MODE_URING_ASYNC:
 		r = io_uring_queue_init(8, &s->ring, 0);
 		TEST_ASSERT(!r, "no io_uring: %d", r);
 		break;
-	case WAY_MAPPING:
+	case MODE_MAPPING:
 		s->map = mapping_open(fd);
 		break;
 	default:
@@ -66,15 +66,15 @@ static inline void server_open(struct server *s, int fd, enum way way, uint32_t 
 
 static inline void server_close(struct server *s)
 {
-	switch (s->way) {
-	case WAY_EPOLL:
+	switch (s->mode) {
+	case MODE_EPOLL:
 		close(s->epoll);
 		break;
-	case WAY_URING:
-	case WAY_URING_ASYNC:
+	case MODE_URING:
+	case MODE_URING_ASYNC:
 		io_uring_queue_exit(&s->ring);
 		break;
-	case WAY_MAPPING:
+	case MODE_MAPPING:
 		mapping_close(&s->map);
 		break;
 	default:
@@ -89,11 +89,11 @@ static inline int server_poll(struct server *s)
 	struct epoll_event event;
 	int r;
 
-	switch (s->way) {
-	case WAY_POLL:
+	switch (s->mode) {
+	case MODE_POLL:
 		r = poll(&pfd, 1, -1);
 		break;
-	case WAY_EPOLL:
+	case MODE_EPOLL:
 		r = epoll_wait(s->epoll, &event, 1, -1);
 		break;
 	default:
@@ -118,7 +118,7 @@ static inline int server_read(struct server *s)
 	n = read(s->fd, &s->arg.cmd, sizeof(s->arg.cmd));
 	if (n <= 0)
 		return n ? -errno : -ENODEV;
-	s->arg.id = (s->arg.cmd.flags & IOREGIONFD_CMD_F_RESP);
+	s->arg.id = s->arg.cmd.flags & IOREGIONFD_CMD_F_RESP;
 	return 0;
 }
 
@@ -180,7 +180,7 @@ static inline int server_look(struct server *s)
 	mapping_set_polling(s, 0);
 	if (mapping_fetch(&s->map, s->vcpu, &s->arg))
 		return 0;
-	return serve(s->fd, &s->arg);
+	return commit_and_fetch(s->fd, &s->arg);
 }
 
 /*
@@ -191,16 +191,16 @@ static inline int server_next(struct server *s)
 {
 	s->arg.timeout = -1;
 	s->arg.vcpu = s->vcpu;
-	switch (s->way) {
-	case WAY_IOCTL:
-		return serve(s->fd, &s->arg);
-	case WAY_URING:
+	switch (s->mode) {
+	case MODE_IOCTL:
+		return commit_and_fetch(s->fd, &s->arg);
+	case MODE_URING:
 		uring_submit(&s->ring, s->fd, &s->arg, 0);
 		return uring_wait(&s->ring, NULL);
-	case WAY_URING_ASYNC:
+	case MODE_URING_ASYNC:
 		uring_submit(&s->ring, s->fd, &s->arg, IOSQE_ASYNC);
 		return uring_wait(&s->ring, NULL);
-	case WAY_MAPPING:
+	case MODE_MAPPING:
 		return server_look(s);
 	default:
 		return server_read(s);
@@ -210,7 +210,7 @@ static inline int server_next(struct server *s)
 /* A server in a thread, until something ends it. */
 struct server_thread {
 	struct server server;
-	struct device *dev;	/* for answer() */
+	struct device *dev;	/* for respond() */
 	pthread_t thread;
 	pid_t tid;
 	unsigned int nr;	/* commands so far */
@@ -225,20 +225,20 @@ static inline void *server_main(void *arg)
 
 	__atomic_store_n(&t->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
 	while (!(t->ret = server_next(s))) {
-		s->arg.data = t->dev->answer(t->dev, &s->arg.cmd);
+		s->arg.data = t->dev->respond(t->dev, &s->arg.cmd);
 		__atomic_store_n(&t->nr, t->nr + 1, __ATOMIC_RELEASE);
 	}
 	__atomic_store_n(&t->ended, true, __ATOMIC_RELEASE);
 	return NULL;
 }
 
-static inline void server_start(struct server_thread *t, struct device *dev, int fd, enum way way,
+static inline void server_start(struct server_thread *t, struct device *dev, int fd, enum mode mode,
 				uint32_t vcpu)
 {
 	int r;
 
 	t->dev = dev;
-	server_open(&t->server, fd, way, vcpu);
+	server_open(&t->server, fd, mode, vcpu);
 	r = pthread_create(&t->thread, NULL, server_main, t);
 	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
 	while (!__atomic_load_n(&t->tid, __ATOMIC_ACQUIRE))
@@ -275,4 +275,4 @@ static inline void __server_join(struct server_thread *t, int want, int line)
 	server_close(&t->server);
 }
 
-#endif /* SELFTEST_KVM_IOREGIONFD_MADE_UTIL_H */
+#endif /* SELFTEST_KVM_IOREGIONFD_NATIVE_UTIL_H */

@@ -81,12 +81,12 @@ static inline bool hand_try(struct hand *hand)
 	if (!dev_has_cmd(&hand->ch))
 		return false;
 	hand->arg.cmd = dev_recv(&hand->ch);
-	hand->arg.id = (hand->arg.cmd.flags & IOREGIONFD_CMD_F_RESP);
+	hand->arg.id = hand->arg.cmd.flags & IOREGIONFD_CMD_F_RESP;
 	return true;
 }
 
-#define hand_take(hand) __hand_take(hand, __LINE__)
-static inline struct ioregionfd_cmd __hand_take(struct hand *hand, int line)
+#define hand_fetch(hand) __hand_fetch(hand, __LINE__)
+static inline struct ioregionfd_cmd __hand_fetch(struct hand *hand, int line)
 {
 	int i;
 
@@ -100,10 +100,10 @@ static inline struct ioregionfd_cmd __hand_take(struct hand *hand, int line)
 }
 
 /* _late: the vCPU has given the command up. A socket has no way to say so. */
-#define hand_answer(hand, data) __hand_answer(hand, data, 0, __LINE__)
-#define hand_answer_late(hand, data) \
-	__hand_answer(hand, data, (hand)->ch.transport == TR_SEQPACKET ? 0 : -ESTALE, __LINE__)
-static inline void __hand_answer(struct hand *hand, uint64_t data, int want, int line)
+#define hand_complete(hand, data) __hand_complete(hand, data, 0, __LINE__)
+#define hand_complete_late(hand, data) \
+	__hand_complete(hand, data, (hand)->ch.transport == TR_SEQPACKET ? 0 : -ESTALE, __LINE__)
+static inline void __hand_complete(struct hand *hand, uint64_t data, int want, int line)
 {
 	int r;
 
@@ -126,9 +126,9 @@ static inline bool hand_serve(struct hand *hand, struct device *dev)
 	if (dev->nr < dev->log_size)
 		dev->log[dev->nr] = hand->arg.cmd;
 	dev->nr++;
-	val = dev->answer(dev, &hand->arg.cmd);
+	val = dev->respond(dev, &hand->arg.cmd);
 	if (hand->arg.id)
-		hand_answer(hand, val);
+		hand_complete(hand, val);
 	return true;
 }
 

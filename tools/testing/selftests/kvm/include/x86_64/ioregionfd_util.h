@@ -428,7 +428,7 @@ static inline void __expect_mmio(struct kvm_vcpu *vcpu, uint64_t gpa, uint32_t l
 		    run->mmio.is_write, got);
 }
 
-static inline void answer_mmio(struct kvm_vcpu *vcpu, uint64_t val)
+static inline void complete_mmio(struct kvm_vcpu *vcpu, uint64_t val)
 {
 	memcpy(vcpu->run->mmio.data, &val, sizeof(val));
 }
@@ -500,7 +500,7 @@ enum transport {
 };
 
 /* Few, so that the ring of posted writes is soon full. */
-#define MADE_POSTED	16
+#define NR_POSTED	16
 
 struct channel {
 	enum transport transport;
@@ -565,7 +565,7 @@ static inline struct channel channel_open_for(struct kvm_vm *vm, enum transport 
 		return channel_open(transport);
 
 	set_spin_ns(transport == TR_POLLED ? SPIN_LONG : SPIN_DEFAULT);
-	ch.kvm_rd = create_ioregionfd(vm, MAX_VCPUS, MADE_POSTED);
+	ch.kvm_rd = create_ioregionfd(vm, MAX_VCPUS, NR_POSTED);
 	ch.kvm_wr = ch.kvm_rd;
 	ch.dev_rd = dup(ch.kvm_rd);
 	TEST_ASSERT(ch.dev_rd >= 0, __KVM_SYSCALL_ERROR("dup()", ch.dev_rd));
@@ -824,13 +824,13 @@ static inline void __region_del(struct kvm_vm *vm, uint64_t addr, uint64_t size,
 /* The other ways to serve a channel that kvm.ko made. */
 
 /* IOREGIONFD_COMMIT_AND_FETCH. Returns 0 or -errno. */
-static inline int serve(int fd, struct ioregionfd_fetch *arg)
+static inline int commit_and_fetch(int fd, struct ioregionfd_fetch *arg)
 {
 	return ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, arg) ? -errno : 0;
 }
 
 /* A SERVE that answers nothing yet, and waits, but not for ever. */
-static inline struct ioregionfd_fetch serve_arg(uint32_t vcpu)
+static inline struct ioregionfd_fetch fetch_arg(uint32_t vcpu)
 {
 	return (struct ioregionfd_fetch){
 		.vcpu = vcpu,
@@ -847,7 +847,7 @@ static inline int commit_only(int fd, uint64_t id, uint64_t data)
 		.flags = IOREGIONFD_COMMIT_ONLY,
 	};
 
-	return serve(fd, &arg);
+	return commit_and_fetch(fd, &arg);
 }
 
 static inline void recover(int fd)
@@ -903,10 +903,11 @@ static inline bool mapping_fetch_posted(struct mapping *map, struct ioregionfd_f
 }
 
 /* Takes the command of slot @i, by way of the mapping. */
-static inline bool mapping_fetch_mailbox(struct mapping *map, uint32_t i, struct ioregionfd_fetch *arg)
+static inline bool mapping_fetch_mailbox(struct mapping *map, uint32_t i,
+					 struct ioregionfd_fetch *arg)
 {
 	struct ioregionfd_mailbox *mailbox = &map->mailboxes[i];
-	uint32_t state, taken, tail;
+	uint32_t state, fetched, tail;
 
 	do {
 		state = __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE);
@@ -917,8 +918,8 @@ static inline bool mapping_fetch_mailbox(struct mapping *map, uint32_t i, struct
 			return false;
 		arg->id = ioregionfd_cmd_id(i, state);
 		arg->cmd = mailbox->cmd;
-		taken = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
-	} while (!__atomic_compare_exchange_n(&mailbox->state, &state, taken, false,
+		fetched = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
+	} while (!__atomic_compare_exchange_n(&mailbox->state, &state, fetched, false,
 					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	return true;
 }
@@ -941,7 +942,8 @@ static inline bool mapping_fetch(struct mapping *map, uint32_t vcpu, struct iore
  * Stores the value of an answer. Returns false if the slot is not the one of command
  * @number any more.
  */
-static inline bool mailbox_store_data(struct ioregionfd_mailbox *mailbox, uint32_t number, uint64_t value)
+static inline bool mailbox_store_data(struct ioregionfd_mailbox *mailbox, uint32_t number,
+				      uint64_t value)
 {
 	uint64_t word;
 	int half;
@@ -950,8 +952,8 @@ static inline bool mailbox_store_data(struct ioregionfd_mailbox *mailbox, uint32
 		word = READ_ONCE(mailbox->data[half]);
 		if (word >> 32 != number ||
 		    !__atomic_compare_exchange_n(&mailbox->data[half], &word,
-						 ioregionfd_mailbox_data(number, half, value), false,
-						 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+						 ioregionfd_mailbox_data(number, half, value),
+						 false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			return false;
 	}
 	return true;
@@ -1005,12 +1007,12 @@ struct device {
 	 * The value of a read. By default 8 bytes of mem: those after the ones
 	 * that were asked for are what KVM has to ignore.
 	 */
-	uint64_t (*answer)(struct device *dev, const struct ioregionfd_cmd *cmd);
+	uint64_t (*respond)(struct device *dev, const struct ioregionfd_cmd *cmd);
 	struct ioregionfd_cmd *log;
 	unsigned int log_size;
 	unsigned int nr;	/* commands so far, of which log_size are logged */
 	bool ended;
-	uint64_t seq[MAX_VCPUS];	/* of device_answer_seq() */
+	uint64_t seq[MAX_VCPUS];	/* of device_respond_seq() */
 	uint8_t mem[DEV_MEM_SIZE + 8];
 };
 
@@ -1032,7 +1034,7 @@ static inline uint64_t device_value(struct device *dev, uint64_t index, uint32_t
 	return val;
 }
 
-static inline uint64_t device_answer_mem(struct device *dev, const struct ioregionfd_cmd *cmd)
+static inline uint64_t device_respond_mem(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
 	uint64_t val;
 
@@ -1071,7 +1073,7 @@ static inline void *device_main(void *arg)
 	while (dev_read(&dev->ch, &cmd, sizeof(cmd))) {
 		if (dev->nr < dev->log_size)
 			dev->log[dev->nr] = cmd;
-		val = dev->answer(dev, &cmd);
+		val = dev->respond(dev, &cmd);
 		__atomic_store_n(&dev->nr, dev->nr + 1, __ATOMIC_RELEASE);
 		if (cmd.flags & IOREGIONFD_CMD_F_RESP)
 			device_send(dev, val);
@@ -1085,21 +1087,21 @@ static inline void *device_polling_main(void *arg)
 {
 	struct device *dev = arg;
 	struct mapping map = mapping_open(dev->ch.dev_rd);
-	struct ioregionfd_fetch serve;
+	struct ioregionfd_fetch fetch;
 	uint64_t val;
 
 	kvm_pin_this_task_to_pcpu(1);
 	WRITE_ONCE(map.control->polling, 1);
 	while (!READ_ONCE(map.control->vm_dead)) {
-		if (!mapping_fetch(&map, IOREGIONFD_ANY, &serve)) {
+		if (!mapping_fetch(&map, IOREGIONFD_ANY, &fetch)) {
 			asm volatile("pause");
 			continue;
 		}
 		if (dev->nr < dev->log_size)
-			dev->log[dev->nr] = serve.cmd;
-		val = dev->answer(dev, &serve.cmd);
+			dev->log[dev->nr] = fetch.cmd;
+		val = dev->respond(dev, &fetch.cmd);
 		__atomic_store_n(&dev->nr, dev->nr + 1, __ATOMIC_RELEASE);
-		mapping_complete(&map, serve.id, val);
+		mapping_complete(&map, fetch.id, val);
 	}
 	mapping_close(&map);
 	__atomic_store_n(&dev->ended, true, __ATOMIC_RELEASE);
@@ -1116,8 +1118,8 @@ static inline void device_start_on(struct device *dev, struct channel ch)
 		main = device_polling_main;
 		kvm_pin_this_task_to_pcpu(0);
 	}
-	if (!dev->answer)
-		dev->answer = device_answer_mem;
+	if (!dev->respond)
+		dev->respond = device_respond_mem;
 	if (!dev->log_size)
 		dev->log_size = 4096;
 	dev->log = calloc(dev->log_size, sizeof(*dev->log));
@@ -1453,7 +1455,7 @@ static inline uint64_t now_ms(void)
 /* What the guest has to do; set with write_guest_global(). */
 static uint32_t seq_count;
 
-static inline uint64_t seq_answer(uint64_t id, uint64_t seq)
+static inline uint64_t seq_value(uint64_t id, uint64_t seq)
 {
 	return (seq + 1) * 0x9e3779b97f4a7c15ul + id * 0x100000001b3ul;
 }
@@ -1485,7 +1487,7 @@ static inline void guest_seq_main(uint64_t id)
 		switch (seq & 3) {
 		case 0:
 			val = READ_ONCE(*(uint64_t *)(MMIO_GPA + offset));
-			__GUEST_ASSERT(val == seq_answer(id, seq), "vCPU %lu access %lu got %lx",
+			__GUEST_ASSERT(val == seq_value(id, seq), "vCPU %lu access %lu got %lx",
 				       id, seq, val);
 			break;
 		case 1:
@@ -1494,7 +1496,7 @@ static inline void guest_seq_main(uint64_t id)
 		case 2:
 			asm volatile("inl %w1, %0"
 				     : "=a"(in) : "d"(PIO_BASE + id * 0x10 + (seq & 8)));
-			__GUEST_ASSERT(in == (uint32_t)seq_answer(id, seq),
+			__GUEST_ASSERT(in == (uint32_t)seq_value(id, seq),
 				       "vCPU %lu access %lu got %x", id, seq, in);
 			break;
 		default:
@@ -1504,7 +1506,7 @@ static inline void guest_seq_main(uint64_t id)
 	outl(DONE_PORT, 0);
 }
 
-static inline uint64_t device_answer_seq(struct device *dev, const struct ioregionfd_cmd *cmd)
+static inline uint64_t device_respond_seq(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
 	uint64_t id = cmd->offset / (cmd->user_data == SEQ_PIO ? 0x10 : 0x100);
 	uint64_t seq;
@@ -1513,7 +1515,7 @@ static inline uint64_t device_answer_seq(struct device *dev, const struct ioregi
 	TEST_ASSERT(cmd->vcpu_id == id, "command of vCPU %lu says %u", id, cmd->vcpu_id);
 	seq = dev->seq[id]++;
 	expect_cmd(*cmd, seq_cmd(id, seq));
-	return seq_answer(id, seq);
+	return seq_value(id, seq);
 }
 
 static inline void seq_regions_add(struct kvm_vm *vm, struct channel *ch)
