@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What the device task sees of accesses of each width, alignment and kind of
- * instruction, over each kind of channel, and who takes an access that several
- * could take.
+ * instruction, over each kind of channel, and who gets an access that several devices
+ * could handle.
  */
 #include <sys/eventfd.h>
 
 #include "ioregionfd_util.h"
 
-/* In the middle of a page, so that what is around it is nobody's. */
+/* In the middle of a page, with nothing registered around it. */
 #define REGION		(MMIO_GPA + 0x7c0)
 #define REGION_SIZE	0x40
 #define PORTS		(PIO_BASE + 0x40)
@@ -169,8 +169,8 @@ TEST_F(width, posted)
 }
 
 /*
- * Instructions that are more than one access of 1, 2, 4 or 8 bytes, and
- * accesses that are not quite inside one region.
+ * Instructions that make more than one access of 1, 2, 4 or 8 bytes, and accesses that
+ * are not entirely inside one region.
  */
 FIXTURE(shape)
 {
@@ -200,13 +200,13 @@ FIXTURE_TEARDOWN(shape)
 	expect_device_released(&self->dev);
 }
 
-/* A register that gives another value each time. */
+/* A register that returns a different value each time. */
 static uint64_t respond_counter(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
 	return pattern(dev->nr);
 }
 
-/* More than KVM takes at a time, into a buffer with a page boundary inside. */
+/* More elements than KVM handles at a time, into a buffer that crosses a page boundary. */
 static void check_ins(struct kvm_vm *vm, struct kvm_vcpu *vcpu, struct device *dev, uint32_t size)
 {
 	uint32_t count = 1100, i;
@@ -311,7 +311,7 @@ TEST_F(shape, rep_outsl)
 	check_outs(self->vm, self->vcpu, &self->dev, 4);
 }
 
-/* From a register in memory to a port: both sides of the instruction leave. */
+/* The source is in a region of memory, the destination in one of ports. */
 TEST_F(shape, outs_from_region_to_region)
 {
 	region_add(self->vm, &self->dev.ch, REGION, REGION_SIZE, MMIO_DATA, 0);
@@ -371,7 +371,7 @@ TEST_F(shape, rep_movsq_to_ram)
 	expect_nr(&self->dev, REGION_SIZE / 8);
 	for (i = 0; i < REGION_SIZE / 8; i++)
 		expect_cmd(self->dev.log[i], cmd_read(8, MMIO_DATA, 8 * i));
-	TEST_ASSERT(!memcmp(buf + 3, self->dev.mem + 0x100, REGION_SIZE), "RAM has other bytes");
+	TEST_ASSERT(!memcmp(buf + 3, self->dev.mem + 0x100, REGION_SIZE), "wrong bytes in RAM");
 }
 
 TEST_F(shape, rep_movsl_from_region_to_region)
@@ -420,7 +420,7 @@ TEST_F(shape, sse_store)
 		   cmd_write(8, MMIO_DATA, 0x38, pattern(2)));
 }
 
-/* The halves are accesses of their own: the second one may be another's. */
+/* The halves are separate accesses: the second one may belong to somebody else. */
 TEST_F(shape, sse_half_outside)
 {
 	struct guest_op *op;
@@ -513,7 +513,7 @@ TEST_F(shape, byte_before_and_after)
 	expect_log(&self->dev);
 }
 
-/* Partly inside is outside: the VMM gets all of it, in one piece. */
+/* An access that is only partly inside belongs to the VMM, in one exit. */
 TEST_F(shape, begins_inside_ends_outside)
 {
 	struct guest_op *op;
@@ -578,7 +578,7 @@ TEST_F(shape, wider_than_the_region)
 	expect_log(&self->dev);
 }
 
-/* Two that meet: neither has all bytes of the access. */
+/* Two adjacent regions: neither contains the whole access. */
 TEST_F(shape, across_neighbours)
 {
 	region_add(self->vm, &self->dev.ch, REGION, 4, MMIO_DATA, 0);
@@ -601,7 +601,7 @@ TEST_F(shape, last_port)
 	TEST_ASSERT_EQ(op->val, in_result(1, device_value(&self->dev, 0x200, 1)));
 }
 
-/* user_data and the offset have 64 bits. */
+/* user_data and the offset use all 64 bits. */
 TEST_F(shape, high_address_in_large_region)
 {
 	struct guest_op *op;
@@ -616,16 +616,16 @@ TEST_F(shape, high_address_in_large_region)
 }
 
 /*
- * Accesses that cross a page. KVM makes two of them; what is not a power of
- * two goes in naturally aligned steps.
+ * Accesses that cross a page. KVM makes two of each; a part whose size is not a power
+ * of two is split into naturally aligned steps.
  */
 #define PAGE2		(MMIO_GPA + 0x1000)
 #define PAGE1_DATA	USER_DATA(0x1000)
 #define PAGE2_DATA	USER_DATA(0x2000)
 
 /*
- * The commands of a part of an access, at @offset of a region that begins at a
- * multiple of 8. Returns how many.
+ * Computes the commands for a part of an access, at @offset of a region that begins at
+ * a multiple of 8. Returns their number.
  */
 static unsigned int split(struct ioregionfd_cmd *cmds, bool write, uint64_t user_data,
 			  uint64_t offset, uint32_t len, uint64_t val)
@@ -771,7 +771,7 @@ TEST_F(cross, one_region_twice)
 	struct guest_op *op;
 	uint32_t first;
 
-	/* It does not begin at a page, but what is aligned in it is aligned. */
+	/* The region does not begin at a page, but is aligned to 8 bytes. */
 	region_add(self->vm, &self->dev.ch, MMIO_GPA + 8, 0x2000, USER_DATA(0), 0);
 	for (first = 1; first < 8; first++) {
 		self->nr = split(self->cmds, variant->write, USER_DATA(0), 0xff8 - first, first,
@@ -805,7 +805,7 @@ TEST_F(cross, region_at_odd_address)
 			   cmd_read(1, USER_DATA(0), 0x1003));
 }
 
-/* 11 bytes, of which KVM makes 8 and 3, and 5. */
+/* KVM splits the 11 bytes into 8 and 3; 5 follow. */
 TEST_F(cross, sse)
 {
 	struct guest_op *op;
@@ -861,8 +861,8 @@ TEST_F(cross, from_ram)
 }
 
 /*
- * Who takes what: devices inside kvm.ko, ioeventfds and coalesced zones before
- * the region, the VMM after it.
+ * Precedence: devices inside kvm.ko, ioeventfds and coalesced zones come before the
+ * region, the VMM after it.
  */
 FIXTURE(precedence)
 {
@@ -984,7 +984,7 @@ TEST_F(precedence, ioeventfd_in_region)
 
 	op_write(self->vcpu, 4, REGION + 8, 1);
 	op_write(self->vcpu, 4, REGION + 8, 2);
-	/* Not what it is for: another length, another address, a read. */
+	/* These do not match: another length, another address, a read. */
 	op_write(self->vcpu, 2, REGION + 8, 3);
 	op_write(self->vcpu, 4, REGION + 12, 4);
 	op_read(self->vcpu, 4, REGION + 8);
@@ -1071,7 +1071,7 @@ TEST_F(precedence, coalesced_zones)
 	TEST_ASSERT_EQ(ring->coalesced_mmio[ring->first + 1].phys_addr, PORTS + 7);
 }
 
-/* Memory is memory, whatever region lies over it. */
+/* A memslot takes precedence over a region. */
 TEST_F(precedence, memslot_over_region)
 {
 	struct guest_op *ram, *after;
@@ -1092,7 +1092,7 @@ TEST_F(precedence, memslot_over_region)
 	TEST_ASSERT_EQ(after->val, device_value(&self->dev, 0x1000, 1));
 }
 
-/* As flash is: read from memory, written to the device. */
+/* As flash: reads come from memory, writes go to the device. */
 TEST_F(precedence, read_only_memslot_over_region)
 {
 	struct guest_op *op;
@@ -1119,7 +1119,7 @@ TEST_F(precedence, vmm_gets_the_rest)
 	region_add(self->vm, &self->dev.ch, REGION, REGION_SIZE, MMIO_DATA, 0);
 	region_add(self->vm, &self->dev.ch, PORTS, PORTS_SIZE, PIO_DATA, KVM_IOREGION_PIO);
 
-	/* In turns, since each leaves its traces in the run page. */
+	/* Alternately, since each leaves its traces in the run page. */
 	op_write(self->vcpu, 4, REGION, 1);
 	mmio = op_read(self->vcpu, 4, MMIO_GPA);
 	op_out(self->vcpu, 1, PORTS, 2);

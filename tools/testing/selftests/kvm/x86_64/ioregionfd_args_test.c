@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KVM_SET_IOREGIONFD: each documented error, that a call which fails changes
- * nothing, and what has to be accepted.
+ * KVM_SET_IOREGIONFD: each documented error, that a failed call changes nothing, and
+ * what has to be accepted.
  */
 #include <limits.h>
 #include <sys/epoll.h>
@@ -9,7 +9,7 @@
 
 #include "ioregionfd_util.h"
 
-/* The region that the tests try to set up; what is before and after is free. */
+/* The region that the tests try to register; the addresses around it are free. */
 #define REGION_ADDR	(MMIO_GPA + 0x100)
 #define REGION_PORT	(PIO_BASE + 0x100)
 #define REGION_SIZE	0x10
@@ -36,8 +36,8 @@ FIXTURE(args)
 	struct kvm_vm *vm;
 	struct kvm_vcpu *vcpu;
 	struct channel ch;
-	struct kvm_ioregionfd region;	/* a valid one, of memory */
-	struct kvm_ioregionfd pio;	/* a valid one, of ports */
+	struct kvm_ioregionfd region;	/* a valid one, for memory */
+	struct kvm_ioregionfd pio;	/* a valid one, for ports */
 };
 
 static void args_setup_common(struct kvm_vm **vm, struct kvm_vcpu **vcpu, struct channel *ch,
@@ -50,8 +50,8 @@ static void args_setup_common(struct kvm_vm **vm, struct kvm_vcpu **vcpu, struct
 }
 
 /*
- * Nothing is left behind: nobody holds the channel, no address is taken, and
- * the VM works. The tests remove the regions that they add.
+ * Checks that nothing is left behind: nobody holds the channel, no address is in use,
+ * and the VM works. The tests remove the regions that they add.
  */
 static void args_expect_clean(struct kvm_vm *vm, struct kvm_vcpu *vcpu, struct channel *ch)
 {
@@ -122,7 +122,7 @@ TEST_F(args, bad_pointer)
 	memcpy((void *)edge + 1, &self->region, sizeof(*edge) - 1);
 	expect_error(self->vm, (struct kvm_ioregionfd *)((void *)edge + 1), EFAULT);
 
-	/* All of the structure is read, and nothing behind it. */
+	/* KVM reads the whole structure, and nothing beyond it. */
 	*edge = self->region;
 	expect_ok(self->vm, edge);
 	edge->flags |= KVM_IOREGION_DEASSIGN;
@@ -153,7 +153,7 @@ TEST_F(args, unknown_flags_of_deassign)
 		self->region.flags = BIT(bit) | KVM_IOREGION_DEASSIGN;
 		expect_error(self->vm, &self->region, EINVAL);
 	}
-	/* It is still there. */
+	/* The region is still there. */
 	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
 }
 
@@ -234,7 +234,7 @@ TEST_F(args, fds_of_other_files)
 
 	unlink(path);
 	for (i = 0; i < ARRAY_SIZE(fds); i++) {
-		TEST_ASSERT(fds[i] >= 0, "cannot make file %d", i);
+		TEST_ASSERT(fds[i] >= 0, "cannot create file %d", i);
 		self->region.read_fd = fds[i];
 		self->region.write_fd = self->ch.kvm_wr;
 		expect_error(self->vm, &self->region, EINVAL);
@@ -266,7 +266,7 @@ TEST_F(args, two_sockets)
 	expect_released(&other);
 }
 
-/* Both its ends can be used, if somebody wants that: these are two channels. */
+/* Both ends of a socket pair can be used: they are two channels. */
 TEST_F(args, both_ends)
 {
 	expect_ok(self->vm, &self->region);
@@ -277,7 +277,7 @@ TEST_F(args, both_ends)
 	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
 }
 
-/* Descriptors do not matter, files do. */
+/* The file counts, not the descriptor. */
 TEST_F(args, duplicate_descriptor_is_the_same_file)
 {
 	expect_ok(self->vm, &self->region);
@@ -299,7 +299,7 @@ TEST_F(args, failed_channel)
 	vcpu_run(self->vcpu);
 	TEST_ASSERT_KVM_EXIT_REASON(self->vcpu, KVM_EXIT_IOREGIONFD_FAILURE);
 
-	/* With its last region, too, a socket that has failed stays so. */
+	/* A socket that has failed stays so, even when its last region is gone. */
 	expect_error(self->vm, &self->pio, EPIPE);
 	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
 	expect_error(self->vm, &self->pio, EPIPE);
@@ -328,7 +328,7 @@ TEST_F(args, close_after_register)
 	expect_device_released(&dev);
 }
 
-/* That the refused call leaves neither a reference nor a channel. */
+/* The refused call leaves neither a reference nor a channel. */
 TEST_F(args, refused_range_does_not_bind_files)
 {
 	struct channel refused = channel_open(TR_SEQPACKET);
@@ -340,7 +340,7 @@ TEST_F(args, refused_range_does_not_bind_files)
 	expect_error(self->vm, &self->region, EEXIST);
 	region_del(self->vm, REGION_ADDR, REGION_SIZE, 0);
 
-	/* EXDEV, if it still were one of this VM. */
+	/* This would be EXDEV if the channel still belonged to this VM. */
 	expect_ok(vm, &self->region);
 	kvm_vm_free(vm);
 	channel_close_kvm(&refused);
@@ -353,7 +353,7 @@ TEST_F(args, memory_and_ports_are_apart)
 	self->region.guest_paddr = 0x3000;
 	expect_ok(self->vm, &self->pio);
 	expect_ok(self->vm, &self->region);
-	/* Each is removed by its own kind. */
+	/* Each is removed with its own kind. */
 	region_del(self->vm, 0x3000, REGION_SIZE, KVM_IOREGION_PIO);
 	self->pio.flags |= KVM_IOREGION_DEASSIGN;
 	expect_error(self->vm, &self->pio, ENOENT);
@@ -377,7 +377,7 @@ TEST_F_TIMEOUT(args, too_many_regions, 120)
 	self->pio.guest_paddr++;
 	expect_error(self->vm, &self->pio, ENOSPC);
 
-	/* One less and one more. */
+	/* One port less, and one more. */
 	region_del(self->vm, PIO_BASE, 1, KVM_IOREGION_PIO);
 	expect_ok(self->vm, &self->region);
 	expect_error(self->vm, &self->pio, ENOSPC);
@@ -412,7 +412,7 @@ TEST_F(args, deassign_ignores_the_rest)
 	expect_ok(self->vm, &self->region);
 }
 
-/* Ranges that are invalid whatever else there is, and those that are just not. */
+/* Ranges that are always invalid, and those that just are not. */
 
 FIXTURE(range)
 {
@@ -474,7 +474,7 @@ TEST_F(range, assign)
 	region_del(self->vm, variant->addr, variant->size, variant->flags);
 }
 
-/* One region against another, of either kind. */
+/* One region beside another, of either kind. */
 
 FIXTURE(overlap)
 {
@@ -508,7 +508,7 @@ FIXTURE_TEARDOWN(overlap)
 	args_expect_clean(self->vm, self->vcpu, &self->ch);
 }
 
-/* @first and @last relative to the region that is there. */
+/* Tries a region from @first to @last, relative to the existing one. */
 static void try_overlap(struct kvm_vm *vm, struct kvm_ioregionfd args, int first, int last, int err)
 {
 	args.guest_paddr += first;
@@ -545,7 +545,7 @@ TEST_F(overlap, inside_and_around)
 TEST_F(overlap, the_same_twice)
 {
 	try_overlap(self->vm, self->region, 0, 15, EEXIST);
-	/* Whatever else is different. */
+	/* Other differences do not matter. */
 	self->region.flags |= KVM_IOREGION_POSTED_WRITES;
 	expect_error(self->vm, &self->region, EEXIST);
 }
@@ -569,7 +569,7 @@ TEST_F(overlap, neighbours)
 	region_del(self->vm, self->base + 16, 16, variant->flags);
 }
 
-/* Between the two of one VM; another VM has addresses of its own. */
+/* Regions overlap only within one VM. */
 TEST_F(overlap, in_another_vm)
 {
 	struct channel ch = channel_open(TR_SEQPACKET);
@@ -618,7 +618,7 @@ TEST_F(overlap, deassign_absent)
 
 	expect_absent(self->vm, self->base + 0x20, REGION_SIZE, variant->flags);
 	expect_absent(self->vm, 0, 1, variant->flags);
-	/* In a VM that never had a region. */
+	/* In a VM that has never had a region. */
 	expect_absent(vm, self->base, REGION_SIZE, variant->flags);
 	kvm_vm_free(vm);
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A device task that dies, hangs up or does not keep to the protocol: what the
- * VMM is told, and what it can do then.
+ * A device task that dies, hangs up or breaks the protocol: what the VMM is told, and
+ * what it can do then.
  */
 #include <sys/wait.h>
 
 #include "ioregionfd_util.h"
 
-/* With a page boundary inside. */
+/* The region crosses a page boundary. */
 #define REGION		(MMIO_GPA + 0xf00)
 #define REGION_SIZE	0x200
 #define POSTED		(MMIO_GPA + 0x2000)
@@ -28,7 +28,7 @@
 #define NONE		KVM_IOREGIONFD_SENT_NONE
 #define ALL		KVM_IOREGIONFD_SENT_ALL
 
-/* What the VMM has to be told of a read of memory. */
+/* The exit that the VMM must get for a read of memory. */
 static struct kvm_ioregionfd_exit exit_read(uint8_t reason, uint32_t error, uint8_t progress,
 					    uint32_t size, uint64_t addr)
 {
@@ -89,7 +89,7 @@ static void regions_del(struct kvm_vm *vm)
 	region_del(vm, PORTS, PORTS_SIZE, KVM_IOREGION_PIO);
 }
 
-/* A channel of which the test is the device task, and nobody but KVM the VMM. */
+/* A channel whose device task is the test, and of which only KVM holds the VMM's end. */
 static struct channel channel_attach(struct kvm_vm *vm, enum transport transport)
 {
 	struct channel ch = channel_open_for(vm, transport);
@@ -113,9 +113,8 @@ static void resolve(struct kvm_vcpu *vcpu, uint32_t action, uint64_t data)
 }
 
 /*
- * Each way in which a socket fails. What follows
- * is always the same: a new device task is attached, the guest repeats the read
- * that failed, if one did, and goes on.
+ * Each way in which a socket fails. Recovery is always the same: a new device task is
+ * attached, the guest repeats the read that failed, if one did, and goes on.
  */
 static void guest_goes_on(struct kvm_vm *vm, struct kvm_vcpu *vcpu)
 {
@@ -183,7 +182,7 @@ TEST_F(dies, with_half_of_the_command)
 
 	thread_start(&self->thread);
 	TEST_ASSERT(fd_poll(self->ch.dev_rd, POLLIN, HANG_SECONDS * 1000), "no command comes");
-	TEST_ASSERT(dev_read(&self->ch, half, sizeof(half)), "no command but the end");
+	TEST_ASSERT(dev_read(&self->ch, half, sizeof(half)), "end of file instead of a command");
 	thread_wait_asleep(&self->thread);
 	channel_close_dev(&self->ch);
 	thread_join_exit(&self->thread);
@@ -200,7 +199,7 @@ TEST_F(dies, with_the_command)
 	expect_failure(self->vcpu, exit_read(HANGUP, 0, ALL, 4, REGION + 4));
 }
 
-/* No end of the device task's is left in the VMM: it is seen when it is killed. */
+/* The VMM holds no copy of the device task's end, so the death of the process shows. */
 TEST_F(dies, killed_process)
 {
 	pid_t pid = fork();
@@ -217,14 +216,17 @@ TEST_F(dies, killed_process)
 	waitpid(pid, NULL, 0);
 }
 
-/* There is nothing to read but the end; ECONNRESET: what was sent stayed unread. */
+/*
+ * Checks that only the end can be read, as end of file or, if something sent to us
+ * stayed unread, as ECONNRESET.
+ */
 #define expect_no_cmd(ch) __expect_no_cmd(ch, __LINE__)
 static void __expect_no_cmd(struct channel *ch, int line)
 {
 	char buf[64];
 	ssize_t n;
 
-	TEST_ASSERT(fd_poll(ch->dev_rd, POLLIN, HANG_SECONDS * 1000), "line %d: no end", line);
+	TEST_ASSERT(fd_poll(ch->dev_rd, POLLIN, HANG_SECONDS * 1000), "line %d: the end does not come", line);
 	n = recv(ch->dev_rd, buf, sizeof(buf), MSG_DONTWAIT);
 	TEST_ASSERT(!n || (n < 0 && errno == ECONNRESET),
 		    "line %d: wanted the end, got %zd bytes, errno %d", line, n, n < 0 ? errno : 0);
@@ -254,8 +256,8 @@ TEST_F(dies, ends_responses_with_the_command)
 }
 
 /*
- * Nobody reads commands any more. SIGPIPE has its default action all the time:
- * if one came the test would die.
+ * Nobody reads commands any more. SIGPIPE keeps its default action: the test would die
+ * of one.
  */
 FIXTURE(epipe)
 {
@@ -289,7 +291,7 @@ TEST_F(epipe, before_the_command)
 	expect_failure(self->vcpu, exit_read(HANGUP, 0, NONE, 4, REGION + 4));
 }
 
-/* It has taken the command, so it can still answer that. */
+/* The device task has read the command, so it can still respond. */
 TEST_F(epipe, before_the_response)
 {
 	struct guest_op *op = vcpu_script(self->vcpu)->ops;
@@ -323,7 +325,10 @@ TEST_F(epipe, no_sigpipe_is_delivered)
 	TEST_ASSERT_EQ(READ_ONCE(nr_sigpipe), 0);
 }
 
-/* At any moment of a row of posted writes, which is longer than the channel. */
+/*
+ * The device task goes at any moment of a series of posted writes that is longer than
+ * the channel.
+ */
 TEST_F_TIMEOUT(epipe, race, 60)
 {
 	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
@@ -346,7 +351,7 @@ TEST_F_TIMEOUT(epipe, race, 60)
 		expect_failure(self->vcpu, exit_posted(HANGUP, 0, NONE, 8, POSTED + 8,
 						       run->ioregionfd.data));
 
-		/* The rest of the row is a new device task's. */
+		/* A new device task gets the rest of the series. */
 		next = run->ioregionfd.data;
 		channel_close_dev(&self->ch);
 		regions_del(self->vm);
@@ -360,7 +365,7 @@ TEST_F_TIMEOUT(epipe, race, 60)
 }
 
 /*
- * What is not the answer to a command.
+ * Responses that belong to no command.
  */
 FIXTURE(talks)
 {
@@ -391,7 +396,7 @@ TEST_F(talks, before_it_is_asked)
 	expect_no_cmd(&self->ch);
 }
 
-/* Nobody has to make an access for that, and no vCPU to be in KVM_RUN. */
+/* This needs no access, and no vCPU in KVM_RUN. */
 TEST_F(talks, and_the_end_comes_at_once)
 {
 	dev_send(&self->ch, 0x11111111);
@@ -401,7 +406,7 @@ TEST_F(talks, and_the_end_comes_at_once)
 	expect_failure(self->vcpu, exit_read(PROTOCOL, 0, NONE, 4, REGION + 4));
 }
 
-/* The answer counts, though its vCPU has left; what comes behind it does not. */
+/* The response counts although its vCPU has left KVM_RUN; what follows it does not. */
 TEST_F(talks, twice_to_a_vcpu_that_has_left)
 {
 	struct guest_op *op = vcpu_script(self->vcpu)->ops;
@@ -433,7 +438,10 @@ TEST_F(talks, twice)
 	dev_send(&self->ch, 0x44444444);
 	thread_join_exit(&self->thread);
 	TEST_ASSERT_EQ(op->val, 0x33333333);
-	/* Between two packets there is time to send a command that the second one answers. */
+	/*
+	 * Between the two packets a command may be sent, and the second one then is its
+	 * response.
+	 */
 	if (self->vcpu->run->exit_reason == KVM_EXIT_IOREGIONFD_FAILURE) {
 		expect_failure(self->vcpu, exit_write(PROTOCOL, 0, NONE, 8, REGION + 8, DATA));
 		resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0);
@@ -457,7 +465,7 @@ TEST_F(talks, after_a_posted_write)
 	expect_failure(self->vcpu, exit_read(PROTOCOL, 0, NONE, 4, REGION + 4));
 }
 
-/* The channel fails with all its regions, for good. */
+/* The channel has failed for all its regions, and for good. */
 TEST_F(talks, and_then_the_channel_has_failed)
 {
 	dev_send(&self->ch, 0);
@@ -479,7 +487,7 @@ TEST_F(talks, and_then_the_channel_has_failed)
 }
 
 /*
- * A packet has to be an answer, and nothing else.
+ * A packet must be exactly one response.
  */
 FIXTURE(packets)
 {
@@ -533,7 +541,7 @@ TEST_F(packets, two_responses_in_one)
 	respond_with_packet(&self->thread, &self->ch, 64);
 }
 
-/* Not to be taken for the end, as which read() shows it. */
+/* read() shows an empty packet like an end of file, but it is not the end. */
 TEST_F(packets, empty)
 {
 	thread_start(&self->thread);
@@ -543,7 +551,7 @@ TEST_F(packets, empty)
 	expect_failure(self->vcpu, exit_read(PROTOCOL, 0, ALL, 4, REGION + 4));
 }
 
-/* Each of the bytes that have to be 0. */
+/* Each byte that must be 0. */
 TEST_F(packets, reserved_bytes)
 {
 	struct ioregionfd_resp resp = make_resp(0x01020304);
@@ -551,7 +559,7 @@ TEST_F(packets, reserved_bytes)
 	int nr = sizeof(resp) - offsetof(struct ioregionfd_resp, status);
 	int i;
 
-	/* A status that is none, and what must be 0. */
+	/* An undefined status, and the padding. */
 	for (i = 0; i < nr; i++) {
 		reserved[i] = i & 1 ? 0x80 : 3;
 		thread_start(&self->thread);
@@ -568,7 +576,7 @@ TEST_F(packets, reserved_bytes)
 	}
 }
 
-/* A right answer, and a descriptor with it. */
+/* A valid response with a file descriptor attached. */
 TEST_F(packets, descriptor)
 {
 	struct ioregionfd_resp resp = make_resp(0x01020304);
@@ -582,14 +590,14 @@ TEST_F(packets, descriptor)
 	thread_join_exit(&self->thread);
 	expect_failure(self->vcpu, exit_read(PROTOCOL, 0, ALL, 4, REGION + 4));
 
-	/* It is gone, with the socket. */
+	/* The descriptor has been closed with the socket. */
 	close(fds[1]);
 	TEST_ASSERT(fd_poll(fds[0], 0, HANG_SECONDS * 1000), "somebody still has the pipe");
 	TEST_ASSERT_EQ(read(fds[0], &byte, 1), 0);
 }
 
 /*
- * What the VMM does about it.
+ * What the VMM can do about it.
  */
 FIXTURE(vmm)
 {
@@ -622,7 +630,7 @@ FIXTURE_TEARDOWN(vmm)
 		expect_device_released(&self->dev);
 }
 
-/* The device task takes the guest's next command with it. */
+/* The device task reads the guest's next command and dies. */
 #define dies_with(...) __dies_with(__VA_ARGS__, __LINE__)
 static void __dies_with(struct vcpu_thread *thread, struct channel *ch,
 			struct ioregionfd_cmd want, struct kvm_ioregionfd_exit exit, int line)
@@ -644,7 +652,7 @@ TEST_F(vmm, completes_accesses_of_each_kind)
 		op = op_read(vcpu, size, REGION + 0x10);
 		dies_with(&self->thread, &self->ch, cmd_read(size, MMIO_DATA, 0x10),
 			  exit_read(HANGUP, 0, ALL, size, REGION + 0x10));
-		/* With more in it than the guest asked for. */
+		/* With more bytes set than the guest asked for. */
 		resolve(vcpu, KVM_IOREGIONFD_COMPLETE, DATA);
 		run_done(vcpu);
 		TEST_ASSERT_EQ(op->val, low_bytes(DATA, size));
@@ -683,7 +691,7 @@ TEST_F(vmm, completes_accesses_of_each_kind)
 	}
 }
 
-/* As long as nothing changes, nothing changes: also not what was sent. */
+/* As long as nothing changes, each retry fails in the same way, progress included. */
 TEST_F(vmm, retries_on_the_dead_channel)
 {
 	struct kvm_ioregionfd_exit exit;
@@ -706,7 +714,7 @@ TEST_F(vmm, retries_on_the_dead_channel)
 	TEST_ASSERT_EQ(op->val, 0x1234);
 }
 
-/* The new device task may be slow, and the wait for it interrupted. */
+/* The new device task may be slow, and the wait for it may be interrupted. */
 TEST_F(vmm, retries_on_a_slow_device)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, REGION);
@@ -788,7 +796,7 @@ TEST_F(vmm, has_no_other_choice)
 	TEST_ASSERT_EQ(op->val, 0x5678);
 }
 
-/* As for KVM_EXIT_MMIO: this is how a VMM makes the vCPU's state consistent. */
+/* As with KVM_EXIT_MMIO, this is how a VMM makes the vCPU's state consistent. */
 TEST_F(vmm, completes_with_immediate_exit)
 {
 	struct guest_op *op = op_read(self->vcpu, 4, REGION);
@@ -798,13 +806,13 @@ TEST_F(vmm, completes_with_immediate_exit)
 	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x8765);
 	TEST_ASSERT_EQ(run_immediate(self->vcpu), -EINTR);
 	TEST_ASSERT(!(self->vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "PENDING is set");
-	/* What the VMM stores now is too late. */
+	/* It is too late for what the VMM stores now. */
 	resolve(self->vcpu, ~0u, 0);
 	run_done(self->vcpu);
 	TEST_ASSERT_EQ(op->val, 0x8765);
 }
 
-/* KVM knows what it has told the VMM. */
+/* KVM does not read back what it has told the VMM. */
 TEST_F(vmm, scribbles_in_the_run_page)
 {
 	struct kvm_run *run = self->vcpu->run;
@@ -832,7 +840,8 @@ TEST_F(vmm, scribbles_in_the_run_page)
 }
 
 /*
- * In the middle of what is more than one command: what is done is done.
+ * Failures in the middle of an access of several commands: what has been carried out is
+ * not repeated.
  */
 static void string_begin(struct kvm_vcpu *vcpu, enum guest_op_kind kind, uint32_t size)
 {
@@ -850,7 +859,7 @@ static void string_begin(struct kvm_vcpu *vcpu, enum guest_op_kind kind, uint32_
 	});
 }
 
-/* The device task carries 2 of 6 elements out and dies with the third. */
+/* The device task carries out 2 of 6 elements and dies with the third. */
 static void string_die(struct vcpu_thread *thread, struct channel *ch, enum guest_op_kind kind)
 {
 	struct kvm_ioregionfd_exit exit;
@@ -893,7 +902,7 @@ TEST_F(vmm, completes_element_of_outs)
 		   cmd_write(2, PIO_DATA, 0, 0xa0b4), cmd_write(2, PIO_DATA, 0, 0xa0b5));
 }
 
-/* KVM makes an exit of each element written: the VMM gets those that remain. */
+/* KVM makes one exit for each element written: the VMM gets the remaining ones. */
 TEST_F(vmm, retries_outs_without_region)
 {
 	int i;
@@ -942,7 +951,7 @@ TEST_F(vmm, completes_element_of_ins)
 		TEST_ASSERT_EQ(buf[i], i < 2 ? 0x1110 + i : i == 2 ? 0x2222 : val);
 }
 
-/* One KVM_EXIT_IO for all six elements would repeat those that are done. */
+/* One KVM_EXIT_IO for all six elements would repeat those that have been carried out. */
 TEST_F(vmm, completes_ins_without_region)
 {
 	uint16_t *buf = (void *)vcpu_script(self->vcpu)->buf;
@@ -961,7 +970,7 @@ TEST_F(vmm, completes_ins_without_region)
 		TEST_ASSERT_EQ(buf[i], 0x1110 + i);
 }
 
-/* 3 bytes in front of a page boundary and 5 after it: 1, 2, and 4, 1. */
+/* 3 bytes before a page boundary and 5 after it: fragments of 1, 2 and of 4, 1 bytes. */
 #define SPLIT	(MMIO_GPA + 0x1000 - 3)
 
 static struct guest_op *split_die(struct vcpu_thread *thread, struct channel *ch, bool write)
@@ -1018,7 +1027,10 @@ TEST_F(vmm, completes_part_of_read)
 	TEST_ASSERT_EQ(op->val, device_value(&self->dev, 0x200, 5) << 24 | 0x667788);
 }
 
-/* The first half cannot become an exit, since a part of it is done; the second can. */
+/*
+ * The first half cannot become an exit, since a part of it has been carried out; the
+ * second can.
+ */
 TEST_F(vmm, retries_part_of_read_without_region)
 {
 	struct guest_op *op = split_die(&self->thread, &self->ch, false);
@@ -1035,7 +1047,7 @@ TEST_F(vmm, retries_part_of_read_without_region)
 }
 
 /*
- * Many vCPUs wait for a device task that dies.
+ * Many vCPUs wait for a device task, which dies.
  */
 FIXTURE(many)
 {
@@ -1065,12 +1077,12 @@ FIXTURE_SETUP(many)
 		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
 		self->ops[i] = op_read(self->vcpus[i], 8, REGION + 8 * i);
 	}
-	/* The first one has the channel. */
+	/* The first vCPU's command is on the channel. */
 	thread_start(&self->threads[0]);
 	expect_cmd(dev_recv(&self->ch), cmd_read(8, MMIO_DATA, 0));
 }
 
-/* All of them try again, on a new device task. */
+/* All of them retry, on a new device task. */
 FIXTURE_TEARDOWN(many)
 {
 	int i;
@@ -1104,7 +1116,7 @@ TEST_F(many, all_are_told)
 	}
 }
 
-/* Each learns what became of its own command, whoever saw the device task die. */
+/* Each vCPU learns what became of its own command, whoever noticed the death. */
 TEST_F(many, interrupted_ones_are_told_later)
 {
 	int i;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: how much of the host's memory, and of its time, a VM
- * and its device tasks can have.
+ * Native channels: how much of the host's memory and time a VM and its device tasks
+ * can use.
  */
 #include <sys/resource.h>
 
@@ -21,7 +21,7 @@
 #define MAX_WAITERS	(2 * MAX_VCPUS + 16)
 
 /*
- * Who waits.
+ * How many may wait.
  */
 FIXTURE(waiters)
 {
@@ -55,7 +55,7 @@ FIXTURE_TEARDOWN(waiters)
 		kvm_vm_free(self->vm);
 }
 
-/* A ring, and what it has submitted. */
+/* An io_uring, and how many commands it has submitted. */
 struct parker {
 	struct io_uring ring;
 	struct ioregionfd_fetch args[256];
@@ -72,7 +72,7 @@ static void parker_open(struct parker *p, unsigned int setup)
 	p->refused = 0;
 }
 
-/* Completions must be of those that found no room. */
+/* Checks that only commands that found no room have completed. */
 static void parker_reap(struct parker *p)
 {
 	struct io_uring_cqe *cqe;
@@ -89,7 +89,7 @@ static unsigned int parker_parked(struct parker *p)
 	return p->submitted - p->refused;
 }
 
-/* Parks commands for a slot, or as many as there is room for. */
+/* Parks @nr commands for one mailbox, or as many as there is room for. */
 static void parker_park(struct parker *p, int fd, uint32_t vcpu, unsigned int nr,
 			unsigned int flags)
 {
@@ -113,7 +113,7 @@ static void parker_park(struct parker *p, int fd, uint32_t vcpu, unsigned int nr
 	}
 }
 
-/* Where others do the work: until all that can be refused is. */
+/* If other tasks do the work: waits until all that can be refused has been. */
 static void parker_settle(struct parker *p)
 {
 	int i;
@@ -126,7 +126,7 @@ static void parker_settle(struct parker *p)
 		    p->submitted, parker_parked(p), p->refused, p->submitted - MAX_WAITERS);
 }
 
-/* As many as may wait find room again, however those before them have ended. */
+/* Checks that the full number of waiters fits again, however those before have ended. */
 #define expect_room(fd, nr) __expect_room(fd, nr, __LINE__)
 static void __expect_room(int fd, unsigned int nr, int line)
 {
@@ -135,7 +135,7 @@ static void __expect_room(int fd, unsigned int nr, int line)
 	unsigned int i;
 
 	parker_open(&p, 0);
-	/* What was cancelled with a ring may end a little later. */
+	/* Those cancelled with their ring may end a little later. */
 	for (i = 0; parker_parked(&p) < nr && i < HANG_SECONDS * 1000; i++) {
 		parker_park(&p, fd, MAX_VCPUS - 1, 1, 0);
 		if (p.refused)
@@ -148,12 +148,12 @@ static void __expect_room(int fd, unsigned int nr, int line)
 	parker_park(&p, fd, MAX_VCPUS - 1, 1, 0);
 	TEST_ASSERT(p.refused == 1, "line %d: there is room for more than %u", line, nr);
 	io_uring_queue_exit(&p.ring);
-	/* Nor do these end at once. */
+	/* These do not end at once either. */
 	for (i = 0; commit_and_fetch(fd, &arg) == -EBUSY && i < HANG_SECONDS * 1000; i++)
 		usleep(1000);
 }
 
-/* A command that is there already needs no room. */
+/* Fetching a command that is already pending needs no room. */
 static void serve_one(int fd, struct vcpu_thread *thread)
 {
 	struct ioregionfd_fetch arg = fetch_arg(thread->vcpu->id);
@@ -178,10 +178,10 @@ static void parked_are_bounded(int fd, struct vcpu_thread *thread, unsigned int 
 	parker_park(&parker, fd, 1, nr, flags);
 	parker_settle(&parker);
 
-	/* No room for who sleeps, either; nor for read(). */
+	/* No room for a task that would sleep either, nor for read(). */
 	TEST_ASSERT_EQ(commit_and_fetch(fd, &arg), -EBUSY);
 	TEST_ASSERT(read(fd, &arg.cmd, sizeof(arg.cmd)) < 0 && errno == EBUSY, "errno %d", errno);
-	/* But whoever need not wait is served as ever. */
+	/* But a call that need not wait works as always. */
 	serve_one(fd, thread);
 	arg = fetch_arg(0);
 	arg.timeout = 0;
@@ -212,7 +212,7 @@ TEST_F_TIMEOUT(waiters, parked_async, 120)
 	parked_are_bounded(self->fd, &self->threads[0], 0, IOSQE_ASYNC, 200);
 }
 
-/* By several rings, or by tasks that sleep: it is one bound. */
+/* Several rings and sleeping tasks share one limit. */
 TEST_F_TIMEOUT(waiters, of_all_kinds, 120)
 {
 	static struct parker other;
@@ -244,7 +244,7 @@ TEST_F_TIMEOUT(waiters, of_all_kinds, 120)
 	parker_park(&parker, self->fd, ANY, 1, 0);
 	TEST_ASSERT_EQ(parker.refused, 1);
 
-	/* They all end with the VM. */
+	/* All of them end with the VM. */
 	kvm_vm_free(self->vm);
 	self->vm = NULL;
 	for (i = 0; i < MAX_WAITERS - 9; i++)
@@ -257,7 +257,7 @@ TEST_F_TIMEOUT(waiters, of_all_kinds, 120)
 	io_uring_queue_exit(&other.ring);
 }
 
-/* The answer of a call that finds no room is given all the same: it says so. */
+/* A call that finds no room has completed its command all the same, and says so in id. */
 TEST_F(waiters, refused_after_the_response)
 {
 	struct ioregionfd_fetch arg = fetch_arg(0);
@@ -275,7 +275,7 @@ TEST_F(waiters, refused_after_the_response)
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(op->val, 0x88);
 
-	/* With io_uring too: 0 is "given", anything else "not given". */
+	/* With io_uring too: id is 0 if the command has been completed. */
 	op = op_read(self->vcpus[0], 8, SYNC);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
@@ -292,7 +292,7 @@ TEST_F(waiters, refused_after_the_response)
 	io_uring_queue_exit(&parker.ring);
 }
 
-/* Whatever ends a wait, the room is there again. */
+/* However a wait ends, its room becomes free. */
 TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 {
 	struct sigaction no_restart = { .sa_handler = sigusr1_handler };
@@ -313,7 +313,7 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 	}
 	expect_room(self->fd, MAX_WAITERS);
 
-	/* By a signal, in each of the calls that sleep. */
+	/* Ended by a signal, in each of the calls that sleep. */
 	sigaction(SIGUSR2, &no_restart, NULL);
 	for (i = 0; i < 2 * MAX_WAITERS; i++) {
 		memset(server, 0, sizeof(*server));
@@ -324,7 +324,7 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 	}
 	expect_room(self->fd, MAX_WAITERS);
 
-	/* By a command, for one that is parked. */
+	/* Ended by a command for the one that is parked. */
 	parker_open(&parker, 0);
 	for (i = 0; i < 2 * MAX_WAITERS; i++) {
 		op_read(self->vcpus[0], 8, SYNC);
@@ -337,7 +337,7 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 	}
 	expect_room(self->fd, MAX_WAITERS);
 
-	/* With the ring that they were parked by. */
+	/* Ended with the ring that parked them. */
 	io_uring_queue_exit(&parker.ring);
 	for (i = 0; i < 8; i++) {
 		parker_open(&parker, i & 1 ? 0 : IORING_SETUP_SINGLE_ISSUER |
@@ -349,9 +349,9 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 }
 
 /*
- * A wake-up is not for a task that may never come, as long as there is another. A
- * ring with deferred task work does not run until its task enters it again; and
- * whoever has been stopped does not run at all.
+ * A wake-up must not go to a task that may never come if there is another. A ring with
+ * deferred task work does not run until its task enters it again, and a stopped task
+ * does not run at all.
  */
 FIXTURE(absent)
 {
@@ -367,10 +367,10 @@ FIXTURE(absent)
 
 FIXTURE_VARIANT(absent)
 {
-	uint32_t parked;	/* for this slot */
-	enum mode mode;		/* the other sleeps like this */
-	uint32_t vcpu;		/* for this slot */
-	bool stopped;		/* who has parked is stopped, not only away */
+	uint32_t parked;	/* the vCPU to park for */
+	enum mode mode;		/* how the other task sleeps */
+	uint32_t vcpu;		/* the vCPU that the other task serves */
+	bool stopped;		/* the task that parks is stopped, not only away */
 };
 
 FIXTURE_VARIANT_ADD(absent, mailbox_mailbox) { 0, MODE_IOCTL, 0 };
@@ -408,7 +408,7 @@ FIXTURE_TEARDOWN(absent)
 	kvm_vm_free(self->vm);
 }
 
-/* Parks some commands by a task that will not come. Returns its pid if it is another. */
+/* Parks commands by a task that will not come back. Returns its pid if it is a process. */
 static pid_t park_absent(int fd, uint32_t vcpu, bool stopped)
 {
 	pid_t pid = 0;
@@ -448,7 +448,7 @@ static void expect_served(struct vcpu_thread *thread, struct server_thread *serv
 	for (i = 0; i < 3000 && __atomic_load_n(&server->nr, __ATOMIC_ACQUIRE) == nr; i++)
 		usleep(1000);
 	TEST_ASSERT(__atomic_load_n(&server->nr, __ATOMIC_ACQUIRE) == nr + 1,
-		    "%s: the task that sleeps has not got it", what);
+		    "%s: the task that sleeps has not fetched it", what);
 }
 
 TEST_F(absent, another_sleeps)
@@ -467,12 +467,12 @@ TEST_F(absent, another_sleeps)
 
 		server_wait_asleep(server);
 		op_write(self->vcpus[0], 8, POSTED, 1);
-		/* Whoever waits for one slot also gets those. */
+		/* A task that waits for one vCPU also gets posted writes. */
 		expect_served(&self->threads[0], server, "a posted write");
 	}
 }
 
-/* Nor while the other has been there before. */
+/* Also if the other task was there first. */
 TEST_F(absent, another_slept_first)
 {
 	struct server_thread *server = self->servers;
@@ -487,7 +487,7 @@ TEST_F(absent, another_slept_first)
 	expect_served(&self->threads[0], server, "a second read");
 }
 
-/* Several at once: each of those that sleep is woken for one. */
+/* Several commands at once: each sleeping task is woken for one. */
 TEST_F(absent, several_sleep)
 {
 	int i;
@@ -505,7 +505,7 @@ TEST_F(absent, several_sleep)
 		thread_join_done(&self->threads[i]);
 }
 
-/* What found nobody else is for whoever comes next. */
+/* A command that found nobody else goes to whoever comes next. */
 TEST_F(absent, another_comes_late)
 {
 	struct server_thread *server = self->servers;
@@ -516,15 +516,15 @@ TEST_F(absent, another_comes_late)
 	thread_wait_asleep(&self->threads[0]);
 	server_start(server, &self->dev, self->fd, variant->mode, variant->vcpu);
 	thread_join_done(&self->threads[0]);
-	/* And the next command finds it asleep. */
+	/* The next command finds the task asleep. */
 	server_wait_asleep(server);
 	op_read(self->vcpus[0], 8, SYNC);
 	expect_served(&self->threads[0], server, "the next read");
 }
 
 /*
- * A task that was woken may give up at that very moment; the command is then
- * for one that is parked.
+ * A task may give up at the very moment at which it is woken; then the command goes to
+ * one that is parked.
  */
 TEST_F_TIMEOUT(waiters, gives_up_when_woken, 120)
 {
@@ -552,7 +552,7 @@ TEST_F_TIMEOUT(waiters, gives_up_when_woken, 120)
 }
 
 /*
- * What is kept.
+ * What memory is kept.
  */
 FIXTURE(memory)
 {
@@ -572,7 +572,7 @@ FIXTURE_TEARDOWN(memory)
 	kvm_vm_free(self->vm);
 }
 
-/* The sum of what lines of a file in /proc say behind @name. */
+/* The sum of the numbers that follow @name in a file in /proc. */
 static long proc_sum(const char *path, const char *name)
 {
 	size_t len = strlen(name);
@@ -591,14 +591,14 @@ static long proc_sum(const char *path, const char *name)
 	return sum;
 }
 
-/* What is free for each CPU alone is not in MemAvailable. */
+/* Pages on per-CPU lists are not in MemAvailable. */
 static long free_now(void)
 {
 	return proc_sum("/proc/meminfo", "MemAvailable:") * 1024 +
 	       proc_sum("/proc/zoneinfo", "count:") * getpagesize();
 }
 
-/* Once what others free late, for one after a grace period, has been freed. */
+/* What is available after deferred frees, such as those after a grace period, are done. */
 static long available(void)
 {
 	long now = free_now(), before;
@@ -626,18 +626,18 @@ static struct channel channel_of(struct kvm_vm *vm, uint32_t vcpus, uint32_t pos
 #define expect_freed(...) __expect_freed(__VA_ARGS__, __LINE__)
 static void __expect_freed(long before, long open, long after, int line)
 {
-	printf("# line %d: %u channels have taken %ld MiB, and %ld MiB when they are closed\n",
+	printf("# line %d: %u channels use %ld MiB, and %ld MiB once they are closed\n",
 	       line, NR_CLOSED, (before - open) >> 20, (before - after) >> 20);
 	/* 65536 entries of 32 bytes each. */
 	TEST_ASSERT(before - open > NR_CLOSED * 2 * (long)MIB * 3 / 4,
-		    "line %d: the memory taken does not show: %ld MiB", line,
+		    "line %d: the memory in use does not show: %ld MiB", line,
 		    (before - open) >> 20);
 	TEST_ASSERT(before - after < (before - open) / 4,
 		    "line %d: %u closed channels keep %ld MiB", line, NR_CLOSED,
 		    (before - after) >> 20);
 }
 
-/* A region keeps its channel, but not what only a device task could see of it. */
+/* A region keeps its channel, but not the memory that only a device task could see. */
 TEST_F_TIMEOUT(memory, closed_channels, 120)
 {
 	struct channel chs[NR_CLOSED];
@@ -654,7 +654,7 @@ TEST_F_TIMEOUT(memory, closed_channels, 120)
 	after = available();
 	expect_freed(before, open, after);
 
-	/* Their regions tell the VMM. */
+	/* Accesses to their regions tell the VMM. */
 	for (i = 0; i < NR_CLOSED; i += 33) {
 		op_read(self->vcpu, 8, SYNC + 8 * i);
 		vcpu_run(self->vcpu);
@@ -667,7 +667,7 @@ TEST_F_TIMEOUT(memory, closed_channels, 120)
 		region_del(self->vm, SYNC + 8 * i, 8, 0);
 }
 
-/* Whoever has mapped it can see it still. */
+/* Whoever has mapped a channel can still see its memory. */
 TEST_F_TIMEOUT(memory, mapped_channels, 120)
 {
 	static struct mapping maps[NR_CLOSED];
@@ -699,7 +699,7 @@ TEST_F_TIMEOUT(memory, mapped_channels, 120)
 	expect_freed(before, open, after);
 }
 
-/* Closed while a vCPU has a command there, which the VMM does not look at. */
+/* Closed while a vCPU's command is pending, and the VMM does not look at the failure. */
 TEST_F_TIMEOUT(memory, closed_with_a_command, 120)
 {
 	struct channel chs[NR_CLOSED];
@@ -736,7 +736,7 @@ TEST_F_TIMEOUT(memory, closed_with_a_command, 120)
 
 #define VM_LIMIT	(256 * MIB)
 
-/* As create_ioregionfd(), or -1 if that fails with ENOSPC. */
+/* As create_ioregionfd(), but returns -1 for ENOSPC. */
 static int create_or_enospc(struct kvm_vm *vm, uint32_t vcpus, uint32_t posted)
 {
 	struct kvm_create_ioregionfd args = { .nr_mailboxes = vcpus, .nr_posted = posted };
@@ -747,7 +747,7 @@ static int create_or_enospc(struct kvm_vm *vm, uint32_t vcpus, uint32_t posted)
 	return fd;
 }
 
-/* Makes channels as large as can be, until the VM may not have more. */
+/* Creates the largest possible channels until the VM may not have more. */
 static unsigned int fill(struct kvm_vm *vm, int *fds, unsigned int max, uint32_t posted)
 {
 	struct ioregionfd_info info = { 0 };
@@ -761,7 +761,7 @@ static unsigned int fill(struct kvm_vm *vm, int *fds, unsigned int max, uint32_t
 		TEST_ASSERT(!ioctl(fds[nr], IOREGIONFD_GET_INFO, &info), "errno %d", errno);
 		sum += info.size;
 	}
-	TEST_ASSERT(nr < max, "%u channels of %llu KiB, %lu MiB in all, and no end", nr,
+	TEST_ASSERT(nr < max, "%u channels of %llu KiB, %lu MiB in all, and no limit", nr,
 		    info.size >> 10, sum >> 20);
 	TEST_ASSERT(sum <= VM_LIMIT, "the VM has %lu MiB in channels", sum >> 20);
 	TEST_ASSERT(sum > VM_LIMIT * 3 / 4, "the VM may have only %lu MiB in channels", sum >> 20);
@@ -778,12 +778,15 @@ TEST_F_TIMEOUT(memory, of_a_vm, 120)
 	nr = fill(self->vm, fds, ARRAY_SIZE(fds), KVM_IOREGIONFD_MAX_POSTED);
 	TEST_ASSERT_EQ(create_or_enospc(self->vm, 1, KVM_IOREGIONFD_MAX_POSTED), -1);
 
-	/* Another VM has its own. */
+	/* Another VM has a limit of its own. */
 	other = ioregion_vm_create(1, guest_script_main, &vcpu);
 	close(create_ioregionfd(other, 1, KVM_IOREGIONFD_MAX_POSTED));
 	kvm_vm_free(other);
 
-	/* One goes, one comes: closed, and after a region that it had. */
+	/*
+	 * Another one fits once one has gone: by being closed, and by losing a region
+	 * after that.
+	 */
 	for (i = 0; i < 3; i++) {
 		close(fds[i]);
 		fds[i] = create_ioregionfd(self->vm, 1, KVM_IOREGIONFD_MAX_POSTED);
@@ -793,7 +796,7 @@ TEST_F_TIMEOUT(memory, of_a_vm, 120)
 		close(fds[i]);
 	TEST_ASSERT_EQ(fill(self->vm, again, ARRAY_SIZE(again), KVM_IOREGIONFD_MAX_POSTED), nr);
 
-	/* The end of the VM with all of them, and their ends after that. */
+	/* The VM goes before its channels are closed. */
 	kvm_vm_free(self->vm);
 	for (i = 0; i < nr; i++)
 		close(again[i]);
@@ -803,7 +806,7 @@ TEST_F_TIMEOUT(memory, of_a_vm, 120)
 		close(again[i]);
 }
 
-/* What closed channels keep for the vCPUs, as many as they may be for, is bounded too. */
+/* What closed channels keep per vCPU is bounded too. */
 TEST_F_TIMEOUT(memory, closed_channels_of_many_vcpus, 240)
 {
 	uint32_t vcpus = kvm_check_cap(KVM_CAP_MAX_VCPUS);
@@ -820,9 +823,9 @@ TEST_F_TIMEOUT(memory, closed_channels_of_many_vcpus, 240)
 		close(ch.kvm_rd);
 		if (nr % 50 == 49) {
 			taken = before - available();
-			/* Before there is nothing left of the machine. */
+			/* Stop before the machine has no memory left. */
 			TEST_ASSERT(taken < (long)VM_LIMIT * 3 / 2,
-				    "%u closed channels of %u vCPUs keep %ld MiB, and no end",
+				    "%u closed channels of %u vCPUs keep %ld MiB, and no limit",
 				    nr + 1, vcpus, taken >> 20);
 		}
 	}
@@ -832,7 +835,7 @@ TEST_F_TIMEOUT(memory, closed_channels_of_many_vcpus, 240)
 }
 
 /*
- * However many of whatever kind wait when the VM goes: it is their end.
+ * The end of the VM ends every wait, however many there are and of whatever kind.
  */
 FIXTURE(end)
 {
@@ -888,7 +891,7 @@ TEST_F(end, of_a_vm)
 {
 }
 
-/* As for the VM: each of them has been at work. */
+/* The same if each of the waiters has been at work. */
 TEST_F(end, of_a_vm_that_ran)
 {
 	struct guest_op op = { OP_READ, 8, SYNC };
@@ -899,7 +902,7 @@ TEST_F(end, of_a_vm_that_ran)
 	thread_join_done(&self->thread);
 }
 
-/* A region that goes and another that comes ends nothing. */
+/* Removing and adding regions ends no wait. */
 TEST_F(end, of_regions)
 {
 	region_del(self->vm, SYNC, 0x1000, 0);

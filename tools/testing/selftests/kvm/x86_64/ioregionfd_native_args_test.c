@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: each documented error, that a call which fails
- * loses nothing, and how the file descriptor gets to a device task.
+ * Native channels: each documented error, that a failed call loses nothing, and how the file descriptor gets to a device task.
  */
 #include <limits.h>
 #include <sys/resource.h>
@@ -15,9 +14,9 @@
 #define REGION_SIZE	0x1000
 #define DATA		0x1122334455667788ul
 
-/* Where a struct may begin that is not all there, or cannot be written. */
+/* Addresses at which a struct is not entirely there, or cannot be written. */
 struct bad_memory {
-	char *end;	/* of what can be read and written */
+	char *end;	/* the end of memory that can be read and written */
 	char *none;
 	char *read_only;
 };
@@ -172,7 +171,7 @@ TEST_F(create, file_descriptor)
 	close(fd);
 }
 
-/* The files given to KVM_SET_IOREGIONFD, the device task's calls. */
+/* The files given to KVM_SET_IOREGIONFD, and the device task's calls. */
 
 FIXTURE(calls)
 {
@@ -194,7 +193,7 @@ FIXTURE_SETUP(calls)
 	vcpu_thread_init(&self->thread, self->vcpus[0]);
 }
 
-/* Whatever was refused: the channel works, with each command in its place. */
+/* Whatever was refused, the channel works, and each command comes in its place. */
 FIXTURE_TEARDOWN(calls)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -240,7 +239,7 @@ TEST_F(calls, region_of_two_kinds_of_files)
 	expect_released(&sock);
 }
 
-/* Descriptors do not matter, files do. */
+/* The file counts, not the descriptor. */
 TEST_F(calls, region_of_a_duplicate)
 {
 	TEST_ASSERT_EQ(try_region(self->vm, self->ch.kvm_rd, self->ch.dev_rd), 0);
@@ -256,14 +255,14 @@ TEST_F(calls, region_of_another_vm)
 	TEST_ASSERT_EQ(try_region(self->vm, fd, fd), -EXDEV);
 	TEST_ASSERT_EQ(try_region(vm, fd, fd), 0);
 
-	/* And of one that is gone. */
+	/* Nor of a VM that is gone. */
 	kvm_vm_free(vm);
 	TEST_ASSERT(fd_poll(fd, 0, HANG_SECONDS * 1000), "the VM is not gone");
 	TEST_ASSERT_EQ(try_region(self->vm, fd, fd), -EXDEV);
 	close(fd);
 }
 
-/* That the call which failed has left no reference: closing is the end. */
+/* The failed call has left no reference: closing the file is its end. */
 TEST_F(calls, refused_region)
 {
 	int fd = create_ioregionfd(self->vm, 1, 1);
@@ -279,7 +278,7 @@ TEST_F(calls, unknown_ioctl)
 {
 	TEST_ASSERT(ioctl(self->fd, _IO(0xAE, 0xda), 0) && errno == ENOTTY, "errno %d", errno);
 	TEST_ASSERT(ioctl(self->fd, KVM_RUN, 0) && errno == ENOTTY, "errno %d", errno);
-	/* The number alone does not make it one. */
+	/* The number alone is not enough. */
 	TEST_ASSERT(ioctl(self->fd, _IO(0xAE, 0xd7), 0) && errno == ENOTTY, "errno %d", errno);
 }
 
@@ -344,7 +343,7 @@ TEST_F(calls, mmap)
 	expect_no_map(fd, 4096, MAP_SHARED, size, EINVAL);
 	expect_no_map(fd, 4096, MAP_SHARED, 1ul << 62, EINVAL);
 
-	/* A part will do, and all see the same. */
+	/* A part can be mapped, and all mappings show the same. */
 	last = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, size - 4096);
 	TEST_ASSERT(last != MAP_FAILED, "mmap() of the last page failed: %d", errno);
 	((uint8_t *)map.control)[size - 1] = 0x5a;
@@ -353,7 +352,7 @@ TEST_F(calls, mmap)
 	TEST_ASSERT(mremap(last, 4096, 8192, MREMAP_MAYMOVE) == MAP_FAILED, "it can grow");
 	munmap(last, 4096);
 
-	/* It begins with nothing in it. */
+	/* The ring is empty at first. */
 	TEST_ASSERT_EQ(map.control->posted_head | map.control->posted_tail, 0);
 	TEST_ASSERT_EQ(map.mailboxes[63].state, 0);
 	mapping_close(&map);
@@ -398,7 +397,7 @@ TEST_F(calls, fetch_ids)
 	for (i = 0; i < ARRAY_SIZE(ids); i++)
 		TEST_ASSERT_EQ(commit_only(self->fd, ids[i], 0), -ENOENT);
 
-	/* With a command there nothing else becomes right, and nothing is taken. */
+	/* With a command pending, wrong ids stay wrong, and nothing is fetched. */
 	op_read(self->vcpus[0], 8, MMIO_GPA);
 	thread_start(&self->thread);
 	thread_wait_asleep(&self->thread);
@@ -417,7 +416,7 @@ TEST_F(calls, fetch_ids)
 	thread_join_done(&self->thread);
 }
 
-/* Also of a posted write. */
+/* The same with a posted write. */
 TEST_F(calls, fetch_ids_of_posted_writes)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -434,12 +433,12 @@ TEST_F(calls, fetch_ids_of_posted_writes)
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), -ENOENT);
 }
 
-/* What cannot be stored has not been taken. */
+/* What cannot be stored is not fetched. */
 TEST_F(calls, fetch_efault_loses_nothing)
 {
 	struct bad_memory bad = bad_memory();
 	struct ioregionfd_fetch *args[] = {
-		/* In front of what cannot be written; and without cmd. */
+		/* Before memory that cannot be written; and with room for all but cmd. */
 		(void *)bad.read_only,
 		(void *)bad.end - offsetof(struct ioregionfd_fetch, cmd),
 	};
@@ -481,33 +480,33 @@ TEST_F(calls, read_and_write)
 	TEST_ASSERT(write(self->fd, &resp, 31) < 0 && errno == EINVAL, "a short response");
 	TEST_ASSERT(write(self->fd, cmds, 33) < 0 && errno == EINVAL, "a long response");
 	TEST_ASSERT(write(self->fd, &resp, 32) < 0 && errno == ENOENT, "a response to nothing");
-	TEST_ASSERT(write(self->fd, bad.none, 32) < 0 && errno == EFAULT, "a bad address");
+	TEST_ASSERT(write(self->fd, bad.none, 32) < 0 && errno == EFAULT, "bad address");
 
 	op = op_read(self->vcpus[0], 8, MMIO_GPA);
 	thread_start(&self->thread);
 	thread_wait_asleep(&self->thread);
 	TEST_ASSERT(read(self->fd, cmds, 31) < 0 && errno == EINVAL, "a short buffer");
-	TEST_ASSERT(read(self->fd, bad.none, 32) < 0 && errno == EFAULT, "a bad address");
-	TEST_ASSERT(read(self->fd, bad.end - 31, 32) < 0 && errno == EFAULT, "a bad address");
-	TEST_ASSERT(write(self->fd, &resp, 32) < 0 && errno == ENOENT, "it was not taken");
+	TEST_ASSERT(read(self->fd, bad.none, 32) < 0 && errno == EFAULT, "bad address");
+	TEST_ASSERT(read(self->fd, bad.end - 31, 32) < 0 && errno == EFAULT, "bad address");
+	TEST_ASSERT(write(self->fd, &resp, 32) < 0 && errno == ENOENT, "it has not been fetched");
 
-	/* Larger than needed: one command. */
+	/* A buffer larger than needed gets one command. */
 	memset(cmds, 0x77, sizeof(cmds));
 	n = read(self->fd, cmds, sizeof(cmds));
 	TEST_ASSERT_EQ(n, 32);
 	expect_cmd(cmds[0], cmd_read(8, USER_DATA(0), 0));
 	TEST_ASSERT_EQ(cmds[1].user_data, 0x7777777777777777);
 
-	/* A response that is refused does not answer. */
+	/* A response that is refused completes nothing. */
 	TEST_ASSERT(write(self->fd, &resp, 31) < 0 && errno == EINVAL, "a short response");
-	TEST_ASSERT(write(self->fd, bad.none, 32) < 0 && errno == EFAULT, "a bad address");
+	TEST_ASSERT(write(self->fd, bad.none, 32) < 0 && errno == EFAULT, "bad address");
 	dev_send(&self->ch, DATA);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, DATA);
 	TEST_ASSERT(write(self->fd, &resp, 32) < 0 && errno == ENOENT, "a second response");
 }
 
-/* A response comes as it likes: of several pieces of memory. */
+/* Responses and commands may be scattered over several buffers. */
 TEST_F(calls, readv_and_writev)
 {
 	struct ioregionfd_resp resp = make_resp(DATA);
@@ -608,7 +607,7 @@ TEST_F(calls, uring)
 	io_uring_queue_exit(&ring);
 }
 
-/* A command that waits in the ring, for an argument that goes meanwhile. */
+/* A parked command whose argument is unmapped meanwhile. */
 TEST_F(calls, uring_efault_while_parked)
 {
 	struct ioregionfd_fetch *arg = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
@@ -636,9 +635,9 @@ TEST_F(calls, uring_efault_while_parked)
 	io_uring_queue_exit(&ring);
 }
 
-/* How it gets to another process. */
+/* How the file descriptor gets to another process. */
 
-/* Answers one read and ends. */
+/* Completes one read. */
 static void serve_one(int fd)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -670,7 +669,7 @@ TEST_F(calls, fork)
 	expect_child_served(&self->thread, pid);
 }
 
-/* The mapping too, and only that: it keeps the file. */
+/* The mapping alone also keeps the file. */
 TEST_F(calls, fork_with_mapping)
 {
 	struct mapping map = mapping_open(self->fd);
@@ -704,7 +703,7 @@ TEST_F(calls, scm_rights)
 	TEST_ASSERT(!socketpair(AF_UNIX, SOCK_STREAM, 0, socks), "socketpair() failed");
 	pid = fork();
 	if (!pid) {
-		/* As a process that never had anything to do with the VM. */
+		/* Like a process that has never had anything to do with the VM. */
 		if (close_range(3, socks[1] - 1, 0) || close_range(socks[1] + 1, ~0u, 0))
 			_exit(2);
 		if (recvmsg(socks[1], &msg, 0) != 1)
@@ -720,7 +719,7 @@ TEST_F(calls, scm_rights)
 	expect_child_served(&self->thread, pid);
 }
 
-/* After the VM: nothing but the end. */
+/* After the end of the VM every call reports just that. */
 TEST_F(calls, after_the_vm)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: a device task that is killed at each point of its
+ * Native channels: a device task that is killed at each point of its
  * loop, 10,000 times in all, and replaced by a fresh process.
  *
  * The model device keeps in shared memory how many accesses of each vCPU it has
- * carried out, as a device with a state on disk would. A command that a former
- * process may have carried out has to say so; then, and only then, may it be the
- * last one once more, and is answered without being carried out.
+ * carried out, as a device that keeps its state on disk would. A command that a former
+ * process may have carried out must be flagged as redelivered. Only then may it be
+ * the last one that was carried out; it is completed without being carried out again.
  */
 #include <sys/prctl.h>
 
@@ -15,21 +15,21 @@
 #define NR_VCPUS	2
 
 enum point {
-	P_START,	/* before it takes over */
-	P_RECOVERED,	/* before it takes a command */
+	P_START,	/* before IOREGIONFD_RECOVER */
+	P_RECOVERED,	/* before it fetches a command */
 	P_FETCHED,	/* before it carries the command out */
-	P_CARRIED_OUT,	/* before it answers */
-	P_STORED,	/* with the answer half stored: in the mapping */
-	P_COMPLETED,	/* before it takes the next one */
-	P_ANY_TIME,	/* wherever it is, asleep for one */
+	P_CARRIED_OUT,	/* before it responds */
+	P_STORED,	/* with half of the response stored in the mapping */
+	P_COMPLETED,	/* before it fetches the next one */
+	P_ANY_TIME,	/* anywhere, for example asleep */
 	NR_POINTS,
 };
 
-/* What is left when a process is killed. */
+/* What survives when a process is killed. */
 struct state {
 	uint64_t seq[MAX_VCPUS];
-	unsigned int again;		/* commands that came again */
-	unsigned int repeated;		/* of these, those that had been carried out */
+	unsigned int redelivered;	/* redelivered commands */
+	unsigned int repeated;		/* of these, how many had been carried out */
 	unsigned int kills;
 	unsigned int at[NR_POINTS];
 	unsigned int wanted_kills;
@@ -39,7 +39,7 @@ struct crash {
 	struct state *state;
 	enum mode mode;
 	int fd;
-	/* Of this process: where to die, after how many commands. */
+	/* Where this process dies, and after how many commands. */
 	enum point point;
 	unsigned int commands;
 };
@@ -73,7 +73,10 @@ FIXTURE_SETUP(crash)
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	seq_regions_add(self->vm, &self->ch);
 	if (variant->mode == MODE_READ) {
-		/* A posted write is done with by being read: killed then, it is lost. */
+		/*
+		 * read() retires a posted write: if the task is killed then, the write
+		 * is lost.
+		 */
 		region_del(self->vm, MMIO_GPA + 0x1000, 0x1000, 0);
 		region_add(self->vm, &self->ch, MMIO_GPA + 0x1000, 0x1000, SEQ_POSTED, 0);
 	}
@@ -111,7 +114,7 @@ static void die_at_any_time(unsigned int ns)
 	timer_settime(id, 0, &timer, NULL);
 }
 
-/* Carries a command out, unless that has been done. Returns the answer. */
+/* Carries out a command, unless that has been done. Returns the value of the response. */
 static uint64_t carry_out(struct state *state, struct ioregionfd_cmd cmd)
 {
 	uint64_t id = cmd.offset / (cmd.user_data == SEQ_PIO ? 0x10 : 0x100), seq;
@@ -123,7 +126,7 @@ static uint64_t carry_out(struct state *state, struct ioregionfd_cmd cmd)
 	seq = state->seq[id];
 	if (cmd.flags & IOREGIONFD_CMD_F_REDELIVERED) {
 		cmd.flags &= ~IOREGIONFD_CMD_F_REDELIVERED;
-		state->again++;
+		state->redelivered++;
 		if (seq) {
 			last = seq_cmd(id, seq - 1);
 			if (!memcmp(&cmd, &last, sizeof(cmd))) {
@@ -137,7 +140,7 @@ static uint64_t carry_out(struct state *state, struct ioregionfd_cmd cmd)
 	return seq_value(id, seq);
 }
 
-/* As mapping_complete(), step by step. */
+/* As mapping_complete(), one step at a time. */
 static void complete_in_mapping(struct crash *c, struct server *s)
 {
 	uint32_t i = ioregionfd_id_vcpu(s->arg.id), state;
@@ -160,7 +163,7 @@ static void complete_in_mapping(struct crash *c, struct server *s)
 		commit_only(s->fd, s->arg.id, s->arg.data);
 }
 
-/* Answers, and does not take the next one with the same call. */
+/* Completes the command without fetching the next one in the same call. */
 static void complete_only(struct crash *c, struct server *s)
 {
 	struct ioregionfd_resp resp = make_resp(s->arg.data);
@@ -186,7 +189,7 @@ static void complete_only(struct crash *c, struct server *s)
 	s->arg.id = 0;
 }
 
-/* The process that is killed; if not here, then by whoever made it. */
+/* The process that kills itself at its point; at P_ANY_TIME its parent kills it. */
 static void device_process(struct crash *c)
 {
 	struct server s;
@@ -202,7 +205,7 @@ static void device_process(struct crash *c)
 			s.arg.cmd.flags &= ~IOREGIONFD_CMD_F_RESP;
 		s.arg.data = carry_out(c->state, s.arg.cmd);
 		die_at(c, P_CARRIED_OUT);
-		/* Often enough the answer goes with the call for the next command. */
+		/* Otherwise the response goes with the call that fetches the next command. */
 		if (c->point == P_STORED || c->point == P_COMPLETED)
 			complete_only(c, &s);
 		die_at(c, P_COMPLETED);
@@ -211,7 +214,10 @@ static void device_process(struct crash *c)
 	TEST_FAIL("no next command: %d", r);
 }
 
-/* A process that has nothing of the VM's but the channel, and all its children. */
+/*
+ * A process that has nothing of the VM but the channel. It is the parent of all device
+ * tasks.
+ */
 static void supervisor(struct crash *c)
 {
 	unsigned int seed = 1 + c->mode;
@@ -265,13 +271,13 @@ TEST_F_TIMEOUT(crash, each_access_once, 110)
 		usleep(10000);
 	}
 
-	/* Enough: let the guest come to its end. */
+	/* Enough: let the guest finish. */
 	for (i = 0; i < NR_VCPUS; i++)
 		end = max(end, READ_ONCE(state->seq[i]) + 1000);
 	write_guest_global(self->vm, seq_count, end);
 	for (i = 0; i < NR_VCPUS; i++)
 		thread_join_done(&self->threads[i]);
-	/* The last ones may be posted writes, of which the guest knows nothing. */
+	/* The last accesses may be posted writes, which the guest does not wait for. */
 	for (i = 0; i < HANG_SECONDS * 1000; i++) {
 		if (READ_ONCE(state->seq[0]) == end && READ_ONCE(state->seq[1]) == end)
 			break;
@@ -282,15 +288,15 @@ TEST_F_TIMEOUT(crash, each_access_once, 110)
 	TEST_ASSERT_EQ(status, SIGKILL);
 	for (i = 0; i < NR_VCPUS; i++)
 		TEST_ASSERT_EQ(state->seq[i], end);
-	printf("# %u kills, %lu accesses, %u came again, %u had been carried out; at", state->kills,
-	       NR_VCPUS * end, state->again, state->repeated);
+	printf("# %u kills, %lu accesses, %u redelivered, %u of them had been carried out; at", state->kills,
+	       NR_VCPUS * end, state->redelivered, state->repeated);
 	for (i = 0; i < NR_POINTS; i++) {
 		printf(" %u", state->at[i]);
 		TEST_ASSERT(state->at[i] || (i == P_STORED && variant->mode != MODE_MAPPING),
 			    "none at point %d", i);
 	}
 	printf("\n");
-	TEST_ASSERT(state->again && state->repeated, "nothing ever came again");
+	TEST_ASSERT(state->redelivered && state->repeated, "nothing was ever redelivered");
 }
 
 int main(int argc, char **argv)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: what the VMM is told when one fails, what becomes of
- * a command whose region goes, and of device tasks whose VM goes.
+ * Native channels: what the VMM is told when one fails, what becomes of a command whose
+ * region is removed, and of device tasks whose VM goes.
  */
 #include "ioregionfd_native_util.h"
 
@@ -76,14 +76,14 @@ FIXTURE_TEARDOWN(fails)
 	kvm_vm_free(self->vm);
 }
 
-/* Nobody has the file any more. */
+/* Closes every descriptor of the file. */
 static void close_all(struct channel *ch)
 {
 	channel_close_kvm(ch);
 	channel_close_dev(ch);
 }
 
-/* A new channel, and the guest goes on. */
+/* Attaches a new channel, on which the guest goes on. */
 #define goes_on(...) __goes_on(__VA_ARGS__, __LINE__)
 static void __goes_on(struct kvm_vm *vm, struct vcpu_thread *thread, struct ioregionfd_cmd want,
 		      int line)
@@ -133,7 +133,10 @@ TEST_F(fails, closed_with_the_command_fetched)
 	close_all(&self->ch);
 	thread_join_exit(&self->threads[0]);
 	expect_failure(self->vcpus[0], exit_read(KVM_IOREGIONFD_FAIL_HANGUP, ALL, 4, SYNC + 4));
-	/* Another channel may get less of it: the VMM knows of the most. */
+	/*
+	 * Another channel may get less of the access: the VMM is told of the most that
+	 * was sent.
+	 */
 	regions_del(self->vm);
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	regions_add(self->vm, &self->ch);
@@ -162,7 +165,7 @@ TEST_F(fails, closed_with_the_ring_full)
 	expect_failure(self->vcpus[0], exit);
 }
 
-/* An answer that was there before the end is one. */
+/* A response that came before the channel's end counts. */
 TEST_F(fails, closed_after_the_response)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -177,7 +180,7 @@ TEST_F(fails, closed_after_the_response)
 	TEST_ASSERT_EQ(op->val, 0x77);
 }
 
-/* As long as anybody has it, be it mapped, it has not failed. */
+/* As long as anybody holds the channel, even just mapped, it has not failed. */
 TEST_F(fails, not_while_mapped)
 {
 	struct mapping map = mapping_open(self->fd);
@@ -186,10 +189,10 @@ TEST_F(fails, not_while_mapped)
 
 	close_all(&self->ch);
 	op = op_read(self->vcpus[0], 4, SYNC + 4);
-	/* Nobody sleeps while it looks, so that nobody needs to be woken. */
+	/* Nobody sleeps at this point, so nobody needs to be woken. */
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	TEST_ASSERT(mapping_fetch(&map, IOREGIONFD_ANY, &arg), "nothing to take");
+	TEST_ASSERT(mapping_fetch(&map, IOREGIONFD_ANY, &arg), "nothing to fetch");
 	thread_interrupt(&self->threads[0]);
 	TEST_ASSERT(mailbox_store_data(&map.mailboxes[0], arg.id, 0x55),
 		    "another command is there");
@@ -218,7 +221,7 @@ TEST_F(fails, no_mailbox)
 	regions_del(self->vm);
 	regions_add(self->vm, &ch);
 
-	/* The vCPU that was made first has one. */
+	/* The vCPU that was created first has a mailbox. */
 	op_read(self->vcpus[0], 4, SYNC);
 	thread_start(&self->threads[0]);
 	dev_recv(&ch);
@@ -236,7 +239,7 @@ TEST_F(fails, no_mailbox)
 	TEST_ASSERT_EQ(op->val, 0x99);
 }
 
-/* The VMM can also do without, as on any channel. */
+/* The VMM can also complete the access itself, as on any channel. */
 TEST_F(fails, no_mailbox_and_completed)
 {
 	struct channel ch = { TR_NATIVE };
@@ -256,7 +259,7 @@ TEST_F(fails, no_mailbox_and_completed)
 	TEST_ASSERT_EQ(op->val, 0x1234);
 }
 
-/* A region goes. */
+/* A region is removed. */
 
 TEST_F(fails, deassign_while_it_waits_to_be_fetched)
 {
@@ -272,7 +275,7 @@ TEST_F(fails, deassign_while_it_waits_to_be_fetched)
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
 }
 
-/* vCPU 0's command is taken, and its region goes. The id is that of the taker. */
+/* vCPU 0's command is fetched, and its region is removed. Returns the command's id. */
 static uint64_t deassign_fetched(struct kvm_vm *vm, struct vcpu_thread *thread, int fd)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -300,7 +303,7 @@ TEST_F(fails, late_response_is_dropped)
 	op = op_read(self->vcpus[0], 4, SYNC + 8);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	/* The slot is not free yet; other vCPUs' are. */
+	/* The mailbox is not free yet; those of other vCPUs are. */
 	arg.timeout = 0;
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
 	op_read(self->vcpus[1], 4, SYNC + 12);
@@ -309,7 +312,10 @@ TEST_F(fails, late_response_is_dropped)
 	dev_send(&self->ch, 1);
 	thread_join_done(&self->threads[1]);
 
-	/* The task is told that it was for nothing: the VMM may have it done once more. */
+	/*
+	 * The task is told that its response has no effect: the VMM may have the access
+	 * repeated.
+	 */
 	arg = fetch_arg(IOREGIONFD_ANY);
 	arg.id = id;
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ESTALE);
@@ -331,7 +337,7 @@ TEST_F(fails, no_response_but_another_device_task)
 	op = op_read(self->vcpus[0], 4, SYNC + 8);
 	thread_start(&self->threads[0]);
 	thread_wait_asleep(&self->threads[0]);
-	TEST_ASSERT(!dev_has_cmd(&self->ch), "the slot is not free");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "the mailbox is not free");
 	recover(self->fd);
 	TEST_ASSERT_EQ(commit_only(self->fd, id, 0x11111111), -ENOENT);
 	expect_cmd(dev_recv(&self->ch), cmd_read(4, SYNC_DATA, 8));
@@ -359,17 +365,17 @@ TEST_F(fails, recovered)
 	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), -ENOENT);
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &new), 0);
 	expect_cmd(new.cmd, want);
-	/* It is not the former task's any more. */
+	/* The command no longer belongs to the former task. */
 	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), -ENOENT);
 
-	/* And once more. */
+	/* A second time. */
 	recover(self->fd);
 	expect_cmd(dev_recv(&self->ch), want);
 	TEST_ASSERT_EQ(commit_only(self->fd, new.id, 0), -ENOENT);
 	dev_send(&self->ch, 0);
 	thread_join_done(&self->threads[0]);
 
-	/* What comes then is new. */
+	/* The command after that is a new one. */
 	op_write(self->vcpus[0], 4, SYNC + 4, 0x5678);
 	thread_start(&self->threads[0]);
 	expect_cmd(dev_recv(&self->ch), cmd_write(4, SYNC_DATA, 4, 0x5678));
@@ -378,7 +384,7 @@ TEST_F(fails, recovered)
 	mapping_close(&map);
 }
 
-/* What was read, and the write() that the former task owes. */
+/* A command that was read(), and the write() that the former task still owes. */
 TEST_F(fails, recovered_after_read)
 {
 	struct ioregionfd_resp resp = make_resp(0);
@@ -397,7 +403,7 @@ TEST_F(fails, recovered_after_read)
 	TEST_ASSERT_EQ(op->val, 0x42);
 }
 
-/* What was answered, and what nobody had taken, does not come again. */
+/* Commands that were completed, or never fetched, are not redelivered. */
 TEST_F(fails, recovered_at_other_times)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -412,12 +418,12 @@ TEST_F(fails, recovered_at_other_times)
 	thread_interrupt(&self->threads[0]);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x31), 0);
 	recover(self->fd);
-	TEST_ASSERT(!dev_has_cmd(&self->ch), "it comes again");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "it is redelivered");
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(op->val, 0x31);
 }
 
-/* The former task was polling, and does not any more. */
+/* The former task was polling, and now nobody is. */
 TEST_F(fails, recovered_while_polling)
 {
 	struct mapping map = mapping_open(self->fd);
@@ -439,7 +445,7 @@ TEST_F(fails, recovered_while_polling)
 	mapping_close(&map);
 }
 
-/* While the vCPU is away, and asleep in another KVM_RUN. */
+/* While the vCPU is outside KVM_RUN, and while it sleeps in another KVM_RUN. */
 TEST_F(fails, recovered_while_interrupted)
 {
 	struct ioregionfd_cmd want = cmd_read(4, SYNC_DATA, 4);
@@ -457,7 +463,7 @@ TEST_F(fails, recovered_while_interrupted)
 }
 
 /*
- * The first region of a VM comes while a vCPU runs, and does not leave KVM_RUN.
+ * The first region of a VM is added while a vCPU runs and does not leave KVM_RUN.
  */
 static uint64_t spins;
 static bool guest_go;
@@ -514,7 +520,7 @@ TEST(first_region_while_running_pio)
 }
 
 /*
- * The VM goes, with its process.
+ * The VM goes with its process.
  */
 FIXTURE(vmm_killed)
 {
@@ -572,7 +578,7 @@ static int recv_fd(int sock)
 	return fd;
 }
 
-/* A VMM in a process of its own, whose guest reads for ever. */
+/* A VMM in a process of its own, whose guest reads forever. */
 static void vmm_process(int sock)
 {
 	struct guest_op op = { OP_READ, 4, SYNC };
@@ -622,7 +628,7 @@ TEST_F(vmm_killed, while_it_serves)
 		usleep(1000);
 }
 
-/* Somebody else has the command, and there is no other. */
+/* Another task has fetched the command, and there is no other. */
 TEST_F(vmm_killed, while_it_sleeps)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -633,7 +639,7 @@ TEST_F(vmm_killed, while_it_sleeps)
 	TEST_ASSERT_EQ(self->server.nr, 0);
 }
 
-/* A flag that changes only who is woken where. */
+/* KVM_IOREGIONFD_SYNC_WAKE only affects on which CPU tasks wake up. */
 TEST(sync_wake)
 {
 	struct kvm_create_ioregionfd args = {

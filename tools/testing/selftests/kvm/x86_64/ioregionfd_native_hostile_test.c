@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: a device task that writes nonsense to all of the
- * mapping while vCPUs run. It may stall and deceive the accesses to its own
- * regions, and nothing else; and once it has been replaced all is well again.
+ * Native channels: a device task that writes nonsense all over the mapping while vCPUs
+ * run. It may stall accesses to its own regions and return wrong values for them, but
+ * nothing else; and once it has been replaced everything works.
  */
 #include "ioregionfd_native_util.h"
 
@@ -25,7 +25,7 @@ static uint64_t value_of(uint64_t offset)
 	return (offset + 1) * 0x9e3779b97f4a7c15ul;
 }
 
-/* At first nobody looks at the answers: they can be anything. */
+/* At first nobody checks the values, which can be anything. */
 static void guest_bad_main(uint64_t id)
 {
 	uint64_t i, offset, val;
@@ -37,7 +37,7 @@ static void guest_bad_main(uint64_t id)
 		WRITE_ONCE(*(uint64_t *)(BAD_POSTED + offset), i);
 		WRITE_ONCE(*(uint32_t *)(BAD + offset), i);
 		asm volatile("inl %w1, %0" : "=a"(in) : "d"(PIO_BASE + id * 4));
-		/* Crosses a page. */
+		/* This one crosses a page. */
 		READ_ONCE(*(uint64_t *)(BAD + 0xffc));
 	}
 	for (i = 0; i < 200; i++) {
@@ -149,7 +149,7 @@ struct hostile {
 	unsigned int nr;
 };
 
-/* What is most likely to be mistaken for something right. */
+/* Values that are most likely to be mistaken for valid ones. */
 static uint32_t chosen_state(struct mapping *map, unsigned int *seed)
 {
 	uint32_t state = READ_ONCE(map->mailboxes[rand_r(seed) % NR_HOSTILE].state);
@@ -170,7 +170,7 @@ static uint32_t chosen_tail(struct mapping *map, unsigned int *seed)
 	return head << 1 | rand_r(seed) % 2;
 }
 
-static void *scribble(void *arg)
+static void *corrupt(void *arg)
 {
 	struct hostile *h = arg;
 	struct mapping *map = h->map;
@@ -206,7 +206,7 @@ static void *scribble(void *arg)
 	return NULL;
 }
 
-/* Tries to serve what it can get hold of, and cares for no error. */
+/* Tries to fetch and complete anything, and ignores errors. */
 static void *serve_somehow(void *arg)
 {
 	struct hostile *h = arg;
@@ -227,7 +227,7 @@ static void *serve_somehow(void *arg)
 		case MODE_READ:
 			if (!fd_poll(fd, POLLIN, 5))
 				break;
-			/* What poll() saw may be gone, so let read() not wait. */
+			/* What poll() saw may be gone by now, so read() must not wait. */
 			if (read(fd, &cmd, sizeof(cmd)) == sizeof(cmd) &&
 			    (cmd.flags & IOREGIONFD_CMD_F_RESP))
 				h->nr += write(fd, &resp, sizeof(resp)) == sizeof(resp);
@@ -256,7 +256,7 @@ static void *serve_somehow(void *arg)
 			io_uring_cqe_seen(&ring, cqe);
 			break;
 		default:
-			/* The one that replaces what has gone wrong. */
+			/* This task replaces those that have failed. */
 			usleep(rand_r(&h->seed) % 20000);
 			recover(fd);
 			h->nr++;
@@ -285,13 +285,13 @@ TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
 		hostiles[i] = (struct hostile){ &self->map, &self->calm, i + 1 };
 		if (i >= 2)
 			hostiles[i].mode = modes[i - 2];
-		TEST_ASSERT(!pthread_create(&threads[i], NULL, i < 2 ? scribble : serve_somehow,
+		TEST_ASSERT(!pthread_create(&threads[i], NULL, i < 2 ? corrupt : serve_somehow,
 					    &hostiles[i]), "pthread_create() failed");
 	}
 	for (i = 0; i < NR_VCPUS; i++)
 		thread_start(&self->threads[i]);
 
-	/* All the time the other channel is served. */
+	/* The other channel works all the time. */
 	for (begin = now_ms(); now_ms() - begin < HOSTILE_SECONDS * 1000;) {
 		before = READ_ONCE(self->good_server.nr);
 		for (half = now_ms(); now_ms() - half < 500; usleep(1000)) {
@@ -314,7 +314,7 @@ TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
 	for (i = 0; i < ARRAY_SIZE(hostiles); i++)
 		printf("# hostile task %u: %u\n", i, hostiles[i].nr);
 
-	/* A fresh device task, that knows nothing of what the former one did. */
+	/* A fresh device task, which knows nothing of what the former ones did. */
 	write_guest_global(self->vm, guest_calm, true);
 	recover(self->bad);
 	server_start(&server, &self->dev, self->bad, MODE_IOCTL, IOREGIONFD_ANY);
@@ -334,7 +334,7 @@ TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
 	server_join(&server, -ECANCELED);
 }
 
-/* Without anybody to serve or to take over: the vCPUs can be stopped and freed. */
+/* Without anybody to serve or recover the channel, the vCPUs can be stopped and freed. */
 TEST_F_TIMEOUT(hostile, region_removed_meanwhile, 60)
 {
 	struct hostile hostile = { &self->map, &self->calm, 7 };
@@ -342,7 +342,7 @@ TEST_F_TIMEOUT(hostile, region_removed_meanwhile, 60)
 	pthread_t thread;
 	unsigned int i;
 
-	TEST_ASSERT(!pthread_create(&thread, NULL, scribble, &hostile), "pthread_create() failed");
+	TEST_ASSERT(!pthread_create(&thread, NULL, corrupt, &hostile), "pthread_create() failed");
 	for (i = 0; i < NR_VCPUS; i++)
 		thread_start(&self->threads[i]);
 	usleep(1000000);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: accesses that are complete before they have left
- * the emulator, since the answer came while the vCPU span.
+ * Native channels: accesses that complete in place, that is, inside the emulator, since
+ * the response came while the vCPU was spinning.
  *
  * That each kind of access gives the right data in the right order then, too, is
  * for ioregionfd_access_test, with a device task that polls.
@@ -50,7 +50,7 @@ static void run_reads(struct kvm_vcpu *vcpu, uint32_t count)
 	run_done(vcpu);
 }
 
-/* What went out of the emulator, in whatever way. */
+/* How many accesses left the emulator, in whatever way. */
 static uint64_t exits(struct kvm_vcpu *vcpu)
 {
 	return vcpu_stat(vcpu, "mmio_exits");
@@ -67,7 +67,7 @@ TEST_F(place, completed_while_it_spins)
 	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_submit"), ACCESSES);
 	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_complete"), ACCESSES);
 	TEST_ASSERT(vcpu_stat(self->vcpu, "ioregionfd_spin_ns"), "it did not spin");
-	/* None of them left the emulator, and each of the others did once. */
+	/* Those in place did not leave the emulator; each of the others did once. */
 	TEST_ASSERT(exits(self->vcpu) - before <= ACCESSES - in_place, "%lu exits",
 		    exits(self->vcpu) - before);
 	expect_nr(&self->dev, ACCESSES);
@@ -89,7 +89,7 @@ TEST_F(place, spin_of_none)
 	expect_nr(&self->dev, 100);
 }
 
-/* Not for a device that is always slow; but again when it is quick again. */
+/* The vCPU stops spinning for a slow device, and spins again once it is fast. */
 TEST_F(place, spin_adapts)
 {
 	uint64_t spun, in_place;
@@ -100,7 +100,7 @@ TEST_F(place, spin_adapts)
 	spun = vcpu_stat(self->vcpu, "ioregionfd_spin_ns");
 	in_place = vcpu_stat(self->vcpu, "ioregionfd_in_place");
 	TEST_ASSERT_EQ(in_place, 0);
-	TEST_ASSERT(spun < 100ul * SPIN_DEFAULT / 2, "it span for %lu ns", spun);
+	TEST_ASSERT(spun < 100ul * SPIN_DEFAULT / 2, "it spun for %lu ns", spun);
 
 	set_spin_ns(SPIN_LONG);
 	run_reads(self->vcpu, 50);
@@ -117,7 +117,7 @@ static void *burn(void *arg)
 	return NULL;
 }
 
-/* Who waits for the CPU may be the device task. */
+/* The task that waits for the CPU may be the device task. */
 TEST_F(place, no_spin_while_others_wait)
 {
 	pthread_t thread;
@@ -131,7 +131,7 @@ TEST_F(place, no_spin_while_others_wait)
 	expect_nr(&self->dev, 50);
 }
 
-/* For ports, the exit comes first, and then the same. */
+/* With ports the access leaves the emulator first; the rest is the same. */
 TEST_F(place, ports)
 {
 	struct guest_op op = { OP_IN, 4, PIO_BASE };
@@ -145,7 +145,7 @@ TEST_F(place, ports)
 	expect_nr(&self->dev, ACCESSES);
 }
 
-/* That cross a page, end with it, or are of an odd size: one after the other. */
+/* Accesses that cross a page, end at one, or have an odd size, one after the other. */
 TEST_F(place, beside_those_that_leave)
 {
 	struct guest_op *ops[40];
@@ -173,7 +173,7 @@ TEST_F(place, beside_those_that_leave)
 }
 
 /*
- * Without a device task that answers.
+ * Without a device task that responds.
  */
 FIXTURE(early)
 {
@@ -200,7 +200,7 @@ FIXTURE_TEARDOWN(early)
 	mapping_close(&self->map);
 }
 
-/* Posted writes are complete without anybody, and never leave the emulator. */
+/* Posted writes complete without a device task, and never leave the emulator. */
 TEST_F(early, posted_writes)
 {
 	struct guest_op op = { OP_WRITE, 8, POSTED };
@@ -212,12 +212,12 @@ TEST_F(early, posted_writes)
 	run_done(self->vcpu);
 	set_spin_ns(SPIN_DEFAULT);
 	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_in_place"), NR_POSTED);
-	/* But for the first: it made the vCPU one that has regions. */
+	/* Except the first: only then does the vCPU learn that it has regions. */
 	TEST_ASSERT(exits(self->vcpu) - before <= 1, "%lu exits", exits(self->vcpu) - before);
 	TEST_ASSERT_EQ(self->map.control->posted_head, NR_POSTED);
 }
 
-/* What was begun in place and not answered is the one command, not a second one. */
+/* An access that begins in place and is not completed there sends one command, not two. */
 TEST_F(early, sent_once)
 {
 	uint32_t sizes[] = { 1, 2, 4, 8 }, number;
@@ -244,7 +244,7 @@ TEST_F(early, sent_once)
 	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_in_place"), 0);
 }
 
-/* A part that began in place, of an access that ends on the next page. */
+/* The same for the first part of an access that ends on the next page. */
 TEST_F(early, sent_once_of_several)
 {
 	struct guest_op *op = op_add(self->vcpu, (struct guest_op){
@@ -260,7 +260,7 @@ TEST_F(early, sent_once_of_several)
 	region_del(self->vm, POSTED, 0x1000, 0);
 	region_del(self->vm, SYNC, 0x1000, 0);
 	region_add(self->vm, &self->ch, SYNC, 0x2000, SYNC_DATA, 0);
-	/* A signal ends the wait in the emulator, which then comes to the next page. */
+	/* A signal ends the wait in the emulator, which then reaches the next page. */
 	thread_start(&self->thread);
 	thread_interrupt(&self->thread);
 	thread_start(&self->thread);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: the ring of posted writes. None is lost or comes
- * twice, and each comes in its place.
+ * Native channels: the ring of posted writes. None is lost or comes twice, and each
+ * comes in its place.
  */
 #include "ioregionfd_native_util.h"
 
@@ -56,7 +56,7 @@ static struct ioregionfd_fetch __fetch_posted(int fd, struct ioregionfd_cmd want
 }
 
 /*
- * Rings of several sizes, that are full most of the time.
+ * Rings of several sizes that are full most of the time.
  */
 FIXTURE(full)
 {
@@ -86,7 +86,7 @@ FIXTURE_TEARDOWN(full)
 	vm_teardown(self->vm, &self->ch);
 }
 
-/* The vCPU posts many. Returns when there is no room, or nothing more to post. */
+/* Waits until the vCPU has filled the ring (true) or has no more to post (false). */
 static bool ring_filled(struct vcpu_thread *thread)
 {
 	while (!thread_returned(thread) && !thread_asleep(thread))
@@ -118,7 +118,7 @@ TEST_F_TIMEOUT(full, waits_and_drops_nothing, 60)
 	TEST_ASSERT(sleeps > 2, "the ring was never full");
 }
 
-/* The same by way of the mapping, all that is there at a time. */
+/* The same in the mapping, with as many at a time as there are. */
 TEST_F_TIMEOUT(full, batches_in_the_mapping, 60)
 {
 	struct ioregionfd_control *control = self->map.control;
@@ -137,7 +137,7 @@ TEST_F_TIMEOUT(full, batches_in_the_mapping, 60)
 		head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
 		r = __atomic_compare_exchange_n(&control->posted_tail, &tail, tail | 1, false,
 						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
-		TEST_ASSERT(r, "somebody else takes them");
+		TEST_ASSERT(r, "somebody else fetches them");
 		for (; seq < head; seq++)
 			expect_cmd(self->map.posted[seq % variant->posted],
 				   cmd_posted(8, POSTED_DATA, 8, seq));
@@ -150,7 +150,7 @@ TEST_F_TIMEOUT(full, batches_in_the_mapping, 60)
 	TEST_ASSERT(sleeps > 2, "the ring was never full");
 }
 
-/* Interrupted while there is no room: not in the ring, and not forgotten. */
+/* A write that is interrupted while there is no room is not in the ring, and is not lost. */
 TEST_F_TIMEOUT(full, interrupted, 60)
 {
 	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
@@ -173,7 +173,7 @@ TEST_F_TIMEOUT(full, interrupted, 60)
 		expect_cmd(arg.cmd, cmd_posted(8, POSTED_DATA, 8, seq));
 		TEST_ASSERT_EQ(commit_only(self->ch.dev_rd, arg.id, 0), 0);
 		arg.id = 0;
-		/* The one that waits takes the room, and the next one waits. */
+		/* The waiting write gets the free entry, and the next one waits. */
 		while (seq + 1 < 30 &&
 		       READ_ONCE(self->map.control->posted_head) < seq + 1 + variant->posted)
 			usleep(100);
@@ -181,7 +181,7 @@ TEST_F_TIMEOUT(full, interrupted, 60)
 	thread_join_done(&self->threads[0]);
 }
 
-/* Two vCPUs wait for the same room; each has its own order. */
+/* Two vCPUs wait for the same entry; the writes of each stay in order. */
 TEST_F_TIMEOUT(full, two_vcpus, 60)
 {
 	struct guest_op op = { OP_WRITE, 8 };
@@ -207,7 +207,7 @@ TEST_F_TIMEOUT(full, two_vcpus, 60)
 	}
 }
 
-/* The last descriptor goes while a vCPU waits for room. */
+/* The region is removed while a vCPU waits for an entry. */
 TEST_F(full, region_removed)
 {
 	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
@@ -221,13 +221,13 @@ TEST_F(full, region_removed)
 	thread_join_exit(&self->threads[0]);
 	expect_mmio(self->vcpus[0], POSTED + 8, 8, true, variant->posted);
 	run_done(self->vcpus[0]);
-	/* What was complete stays so. */
+	/* Completed writes stay in the ring. */
 	for (seq = 0; seq < variant->posted; seq++)
 		expect_cmd(dev_recv(&self->ch), cmd_posted(8, POSTED_DATA, 8, seq));
 }
 
 /*
- * Order, between posted writes and commands.
+ * The order of posted writes and commands.
  */
 FIXTURE(order)
 {
@@ -258,7 +258,7 @@ static struct ioregionfd_cmd posted(uint64_t val)
 	return cmd_posted(4, POSTED_DATA, 4, val);
 }
 
-/* A read comes after the posted writes before it are done with: not just taken. */
+/* A read comes after the posted writes before it have been retired, not just fetched. */
 static void expect_read_behind(struct mapping *map, struct vcpu_thread *thread, int nr)
 {
 	struct ioregionfd_fetch arg, none;
@@ -271,7 +271,7 @@ static void expect_read_behind(struct mapping *map, struct vcpu_thread *thread, 
 		none = fetch_arg(i & 1 ? vcpu : IOREGIONFD_ANY);
 		none.timeout = 50 * MS;
 		TEST_ASSERT_EQ(commit_and_fetch(map->fd, &none), -ETIMEDOUT);
-		TEST_ASSERT(!fd_poll(map->fd, POLLIN, 0), "poll() says it can be read");
+		TEST_ASSERT(!fd_poll(map->fd, POLLIN, 0), "poll() says that there is a command");
 		TEST_ASSERT(!mapping_fetch_mailbox(map, vcpu, &none), "the order is wrong");
 		TEST_ASSERT_EQ(commit_only(map->fd, arg.id, 0), 0);
 	}
@@ -296,7 +296,7 @@ TEST_F(order, of_one_vcpu)
 	TEST_ASSERT_EQ(op->val, 0x4321);
 }
 
-/* What one vCPU has completed comes before what another one begins then. */
+/* What one vCPU has completed comes before what another vCPU begins after that. */
 TEST_F(order, across_vcpus)
 {
 	int i;
@@ -310,7 +310,7 @@ TEST_F(order, across_vcpus)
 	expect_read_behind(&self->map, &self->threads[1], 3);
 }
 
-/* But not what comes later: that holds up nobody. */
+/* Later posted writes hold up nobody. */
 TEST_F(order, of_what_comes_later)
 {
 	struct ioregionfd_fetch arg = fetch_arg(1);
@@ -328,7 +328,7 @@ TEST_F(order, of_what_comes_later)
 	expect_cmd(dev_recv(&self->ch), posted(7));
 }
 
-/* Nor what came earlier, once it is done with. */
+/* Nor do earlier ones that have been retired. */
 TEST_F(order, tail_beyond)
 {
 	struct ioregionfd_fetch arg;
@@ -346,12 +346,12 @@ TEST_F(order, tail_beyond)
 		expect_cmd(arg.cmd, posted(i));
 		mapping_complete(&self->map, arg.id, 0);
 	}
-	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 1, &arg), "it waits for more than it has to");
+	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 1, &arg), "it waits for more than it must");
 	mapping_complete(&self->map, arg.id, 0);
 	thread_join_done(&self->threads[1]);
 }
 
-/* Of memory and ports alike. */
+/* The order spans memory and ports. */
 TEST_F(order, of_both_buses)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -373,7 +373,10 @@ TEST_F(order, of_both_buses)
 	thread_join_done(&self->threads[0]);
 }
 
-/* One that sleeps for what comes next is told when the one before is done with. */
+/*
+ * A task that sleeps until the next command may come is woken when the posted write
+ * before it is retired.
+ */
 static void sleeper_goes_on(struct kvm_vcpu **vcpus, struct vcpu_thread *threads,
 			    struct server_thread *server, struct device *dev, struct mapping *map,
 			    enum mode mode, uint32_t vcpu, bool in_mapping)
@@ -415,7 +418,7 @@ TEST_SLEEPER(poll_goes_on_after_mapping, MODE_POLL, IOREGIONFD_ANY, true)
 TEST_SLEEPER(ioctl_goes_on_after_mapping, MODE_IOCTL, IOREGIONFD_ANY, true)
 TEST_SLEEPER(uring_of_one_goes_on_after_mapping, MODE_URING, 0, true)
 
-/* What the one that is gone may have carried out comes again, and says so. */
+/* What the former task may have carried out is redelivered, and flagged. */
 TEST_F(order, recovered)
 {
 	struct ioregionfd_fetch old, new;
@@ -428,7 +431,7 @@ TEST_F(order, recovered)
 	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), 0);
 	old = fetch_posted(self->fd, posted(1));
 	recover(self->fd);
-	/* Too late to say that it was. */
+	/* Too late to retire it. */
 	TEST_ASSERT_EQ(commit_only(self->fd, old.id, 0), -ENOENT);
 
 	new = fetch_arg(IOREGIONFD_ANY);
@@ -439,13 +442,13 @@ TEST_F(order, recovered)
 	TEST_ASSERT_EQ(commit_only(self->fd, new.id, 0), 0);
 	new = fetch_arg(IOREGIONFD_ANY);
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &new), 0);
-	/* A batch may have been under way, so this one may say so too. */
+	/* The former task may have been in a batch, so this one may be flagged too. */
 	new.cmd.flags &= ~IOREGIONFD_CMD_F_REDELIVERED;
 	expect_cmd(new.cmd, posted(2));
 	TEST_ASSERT_EQ(commit_only(self->fd, new.id, 0), 0);
 }
 
-/* Nothing was taken: nothing comes again. */
+/* Nothing was fetched, so nothing is redelivered. */
 TEST_F(order, recovered_idle)
 {
 	struct ioregionfd_fetch arg;
@@ -463,7 +466,7 @@ TEST_F(order, recovered_idle)
 	thread_join_done(&self->threads[0]);
 }
 
-/* A posted write that was read is done with by that. */
+/* read() retires a posted write. */
 TEST_F(order, recovered_after_read)
 {
 	op_write(self->vcpus[0], 4, POSTED + 4, 1);

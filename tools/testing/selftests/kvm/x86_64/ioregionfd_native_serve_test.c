@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: the ways to serve them, alone and mixed.
+ * Native channels: each mode of serving them, alone and mixed.
  */
 #include "ioregionfd_native_util.h"
 
@@ -12,7 +12,7 @@
 #define MS		1000000l	/* in nanoseconds */
 
 /*
- * All that guests can do, in each way, by one task or by several.
+ * All kinds of guest access, in each mode, served by one task or by several.
  */
 #define MAX_SERVERS	4
 
@@ -32,7 +32,7 @@ FIXTURE_VARIANT(ways)
 {
 	enum mode ways[MAX_SERVERS];
 	unsigned int nr;
-	bool own;	/* each serves the vCPU of its number */
+	bool own;	/* server number n serves vCPU n */
 };
 
 #define MIX(...) { __VA_ARGS__ }
@@ -62,8 +62,8 @@ FIXTURE_VARIANT_ADD(ways, own_mixed)
 	{ MIX(MODE_IOCTL, MODE_URING_ASYNC, MODE_MAPPING, MODE_IOCTL), 4, true };
 
 /*
- * What was read() counts as done with: what comes after a posted write may be taken
- * by another task at once. So that the order is known, let nothing be posted.
+ * read() retires a posted write at once, so another task may fetch what comes after it.
+ * With several readers nothing may be posted if the order is to be known.
  */
 static uint64_t device_respond_seq_sync(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
@@ -103,7 +103,7 @@ FIXTURE_SETUP(ways)
 			     variant->own ? i : IOREGIONFD_ANY);
 }
 
-/* However they wait: the end of the VM ends it. */
+/* The end of the VM ends every wait. */
 FIXTURE_TEARDOWN(ways)
 {
 	int i;
@@ -136,7 +136,7 @@ static bool servers_all_served(struct server_thread *servers, unsigned int nr)
 	return true;
 }
 
-/* Whether each task gets something sooner or later: nobody is woken while another polls. */
+/* Whether each task is sure to get something: nobody is woken while another task polls. */
 static bool ways_are_fair(const struct _fixture_variant_ways *variant)
 {
 	unsigned int i;
@@ -153,7 +153,7 @@ TEST_F_TIMEOUT(ways, each_access_once, 100)
 	uint64_t end = 600, begin;
 	int i;
 
-	/* Which task gets what is nobody's promise: go on until each had something. */
+	/* There is no promise which task gets what: go on until each has had something. */
 	write_guest_global(self->vm, seq_count, ~0u);
 	for (i = 0; i < MAX_VCPUS; i++)
 		thread_start(&self->threads[i]);
@@ -161,7 +161,7 @@ TEST_F_TIMEOUT(ways, each_access_once, 100)
 		if (servers_all_served(self->servers, variant->nr))
 			break;
 	}
-	/* A guest is not so far ahead of its device as to be beyond this. */
+	/* A guest cannot be so far ahead of its device. */
 	for (i = 0; i < MAX_VCPUS; i++)
 		end = max(end, READ_ONCE(self->dev.seq[i]) + 1000);
 	write_guest_global(self->vm, seq_count, end);
@@ -178,7 +178,7 @@ TEST_F_TIMEOUT(ways, each_access_once, 100)
 		TEST_ASSERT(!fair || self->servers[i].nr, "task %d did nothing", i);
 }
 
-/* The removal of all regions ends nothing, new ones are served. */
+/* Removing all regions ends no wait, and new regions are served. */
 TEST_F(ways, deassign_while_asleep)
 {
 	int i;
@@ -201,7 +201,7 @@ TEST_F(ways, deassign_while_asleep)
 }
 
 /*
- * Call by call.
+ * One call at a time.
  */
 FIXTURE(calls)
 {
@@ -242,13 +242,13 @@ FIXTURE_TEARDOWN(calls)
 	expect_released(&self->ch);
 }
 
-/* What vCPU @i is to ask, and what it is to get. */
+/* The value that vCPU @i is to read. */
 static uint64_t value_of(int i)
 {
 	return 0x1111111111111111 * (i + 1);
 }
 
-/* vCPU @i reads, and waits for the answer. */
+/* vCPU @i reads, and waits for the response. */
 static struct guest_op *vcpu_waits(struct vcpu_thread *threads, int i)
 {
 	struct guest_op *op = op_read(threads[i].vcpu, 8, SYNC + 0x100 * i);
@@ -261,7 +261,7 @@ static struct guest_op *vcpu_waits(struct vcpu_thread *threads, int i)
 #define expect_cmd_of(arg, i) __expect_cmd_of(arg, i, __LINE__)
 static void __expect_cmd_of(struct ioregionfd_fetch *arg, int i, int line)
 {
-	TEST_ASSERT(ioregionfd_id_vcpu(arg->id) == i, "line %d: wanted slot %d, got %d", line, i,
+	TEST_ASSERT(ioregionfd_id_vcpu(arg->id) == i, "line %d: wanted vCPU %d, got %d", line, i,
 		    ioregionfd_id_vcpu(arg->id));
 	__expect_cmd(arg->cmd, cmd_read(8, SYNC_DATA, 0x100 * i), line);
 }
@@ -316,7 +316,7 @@ TEST_F(calls, one_vcpu)
 	TEST_ASSERT_EQ(self->ops[1]->val, value_of(1));
 }
 
-/* None is forgotten while another is quick to come back. */
+/* No vCPU starves while another one is quick to come back. */
 TEST_F(calls, each_vcpu_gets_its_turn)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -333,7 +333,7 @@ TEST_F(calls, each_vcpu_gets_its_turn)
 	for (i = 0; i < 100; i++) {
 		TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 		nr[ioregionfd_id_vcpu(arg.id)]++;
-		/* Both are there each time. */
+		/* Both have a command each time. */
 		TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 		while (nr[ioregionfd_id_vcpu(arg.id)] < 50 &&
 		       !thread_asleep(&self->threads[ioregionfd_id_vcpu(arg.id)]))
@@ -371,7 +371,7 @@ TEST_F(calls, commit_only)
 	arg.data = 1;
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	TEST_ASSERT_EQ(arg.id, 0);
-	/* The other one is there still. */
+	/* The other command is still there. */
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	TEST_ASSERT_EQ(arg.id, 0);
 	arg.flags = 0;
@@ -381,7 +381,7 @@ TEST_F(calls, commit_only)
 	thread_join_done(&self->threads[1]);
 }
 
-/* Each sleeps for its own vCPU: only the one that is meant is woken. */
+/* Each task sleeps for its own vCPU, and only the right one is woken. */
 TEST_F(calls, wakes_the_right_one)
 {
 	struct server_thread *servers = self->servers;
@@ -417,7 +417,7 @@ TEST_F(calls, interrupted_by_signal)
 	server_join(server, -EINTR);
 }
 
-/* As on a socket, whose read() goes on after a handler with SA_RESTART. */
+/* As on a socket, read() goes on after a handler with SA_RESTART. */
 TEST_F(calls, read_restarts)
 {
 	struct server_thread *server = self->servers;
@@ -434,7 +434,7 @@ TEST_F(calls, read_restarts)
 	TEST_ASSERT_EQ(server->nr, 1);
 }
 
-/* The answer is given, whatever ends the wait after it. */
+/* The command has been completed, whatever ends the wait after that. */
 TEST_F(calls, interrupted_after_the_response)
 {
 	struct server_thread *server = self->servers;
@@ -448,7 +448,7 @@ TEST_F(calls, interrupted_after_the_response)
 	TEST_ASSERT_EQ(server->server.arg.id, 0);
 }
 
-/* One call, one that is interrupted. A command of io_uring is not: that has its own way. */
+/* IOREGIONFD_INTERRUPT ends one call. It does not end a command of io_uring. */
 TEST_F(calls, interrupt_of_sleepers)
 {
 	struct server_thread *servers = self->servers;
@@ -470,7 +470,7 @@ TEST_F(calls, interrupt_of_sleepers)
 	for (i = 0; i < 2; i++)
 		server_join(&servers[i], -ECANCELED);
 
-	/* The next one that would wait is interrupted, and not those. */
+	/* The next call that would wait is interrupted; these do not wait. */
 	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
 	server_start(&servers[0], &self->dev, self->fd, MODE_IOCTL, IOREGIONFD_ANY);
 	server_join(&servers[0], -ECANCELED);
@@ -490,7 +490,7 @@ TEST_F(calls, interrupt_before_sleep)
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
 	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_INTERRUPT), "errno %d", errno);
-	/* Not one that does not wait. */
+	/* Not a call that does not wait. */
 	arg.timeout = 0;
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
 	arg.flags = IOREGIONFD_COMMIT_ONLY;
@@ -507,7 +507,7 @@ TEST_F(calls, interrupt_before_sleep)
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ETIMEDOUT);
 }
 
-/* From the handler of a signal that comes at any moment: none is lost. */
+/* From a signal handler that runs at any moment: no interrupt is lost. */
 TEST_F(calls, interrupt_from_handler)
 {
 	struct sigaction sa = { .sa_handler = interrupt_handler, .sa_flags = SA_RESTART };
@@ -525,7 +525,7 @@ TEST_F(calls, interrupt_from_handler)
 		timer_settime(id, 0, &timer, NULL);
 		r = commit_and_fetch(self->fd, &arg);
 		TEST_ASSERT(r == -EINTR || r == -ECANCELED, "turn %d: %d", i, r);
-		/* The signal itself may have been enough. */
+		/* The signal itself may have ended the call. */
 		arg.timeout = 1;
 		r = commit_and_fetch(self->fd, &arg);
 		TEST_ASSERT(r == -ETIMEDOUT || r == -ECANCELED, "turn %d: %d", i, r);
@@ -534,7 +534,7 @@ TEST_F(calls, interrupt_from_handler)
 	timer_delete(id);
 }
 
-/* poll() tells what read() would do. */
+/* poll() says whether read() would wait. */
 TEST_F(calls, poll)
 {
 	struct pollfd pfd = { .fd = self->fd, .events = POLLIN | POLLOUT };
@@ -549,7 +549,7 @@ TEST_F(calls, poll)
 	poll(&pfd, 1, 0);
 	TEST_ASSERT_EQ(pfd.revents, POLLIN | POLLOUT);
 	dev_recv(&self->ch);
-	/* There is another command, but it is not the time for it. */
+	/* There is another command, but its turn has not come. */
 	poll(&pfd, 1, 0);
 	TEST_ASSERT_EQ(pfd.revents, POLLOUT);
 	TEST_ASSERT(read(self->fd, &cmd, sizeof(cmd)) < 0 && errno == EAGAIN, "errno %d", errno);
@@ -566,10 +566,10 @@ TEST_F(calls, poll)
 	run_done(self->vcpus[0]);
 	TEST_ASSERT(dev_has_cmd(&self->ch), "a posted write is not there");
 	expect_cmd(dev_recv(&self->ch), cmd_posted(4, POSTED_DATA, 0, 1));
-	TEST_ASSERT(!dev_has_cmd(&self->ch), "it is there still");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "it is still there");
 }
 
-/* With edges: one for each command, also those that wait for a write(). */
+/* Edge-triggered: one event for each command, including those that wait for a write(). */
 TEST_F(calls, epoll_edges)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
@@ -581,7 +581,7 @@ TEST_F(calls, epoll_edges)
 	TEST_ASSERT_EQ(epoll_wait(epoll, &event, 1, HANG_SECONDS * 1000), 1);
 	dev_recv(&self->ch);
 	self->ops[1] = vcpu_waits(self->threads, 1);
-	/* Not yet, as it could not be read. */
+	/* Not yet: it could not be read. */
 	TEST_ASSERT_EQ(epoll_wait(epoll, &event, 1, 0), 0);
 	dev_send(&self->ch, 0);
 	TEST_ASSERT_EQ(epoll_wait(epoll, &event, 1, HANG_SECONDS * 1000), 1);
@@ -592,7 +592,10 @@ TEST_F(calls, epoll_edges)
 	close(epoll);
 }
 
-/* Who waits in read() gets the next one when the last one is answered, by whomever. */
+/*
+ * A task that waits in read() gets the next command once the last one is completed, by
+ * whomever.
+ */
 TEST_F(calls, read_waits_for_the_completion)
 {
 	self->ops[0] = vcpu_waits(self->threads, 0);
@@ -609,12 +612,12 @@ TEST_F(calls, read_waits_for_the_completion)
 	TEST_ASSERT_EQ(self->servers[0].nr, 1);
 }
 
-/* Commands taken in one way, and answered in another. */
+/* Commands that are fetched in one mode and completed in another. */
 TEST_F(calls, other_ways_to_complete)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
-	/* Taken in the mapping, answered by SERVE. */
+	/* Fetched in the mapping, completed by ioctl. */
 	self->ops[0] = vcpu_waits(self->threads, 0);
 	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg), "nothing to take");
 	expect_cmd_of(&arg, 0);
@@ -622,16 +625,16 @@ TEST_F(calls, other_ways_to_complete)
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(self->ops[0]->val, value_of(0));
 
-	/* Taken by SERVE, answered in the mapping, as far as that goes. */
+	/* Fetched by ioctl, completed in the mapping as far as that is possible. */
 	self->ops[1] = vcpu_waits(self->threads, 1);
 	arg = fetch_arg(IOREGIONFD_ANY);
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
-	TEST_ASSERT(!mapping_fetch_mailbox(&self->map, 1, &arg), "it was taken");
+	TEST_ASSERT(!mapping_fetch_mailbox(&self->map, 1, &arg), "it was fetched twice");
 	mapping_complete(&self->map, arg.id, value_of(1));
 	thread_join_done(&self->threads[1]);
 	TEST_ASSERT_EQ(self->ops[1]->val, value_of(1));
 
-	/* Read, while another waits for its answer by SERVE. */
+	/* Fetched by read(), while another command waits for its completion by ioctl. */
 	self->ops[2] = vcpu_waits(self->threads, 2);
 	arg = fetch_arg(2);
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
@@ -645,7 +648,7 @@ TEST_F(calls, other_ways_to_complete)
 	TEST_ASSERT_EQ(self->ops[3]->val, value_of(3));
 }
 
-/* The states that the mapping goes through. */
+/* The states that a mailbox goes through. */
 TEST_F(calls, mapping_states)
 {
 	struct ioregionfd_mailbox *mailbox = &self->map.mailboxes[1];
@@ -665,9 +668,9 @@ TEST_F(calls, mapping_states)
 	state = READ_ONCE(mailbox->state);
 	TEST_ASSERT_EQ(state, number << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED |
 		       IOREGIONFD_MAILBOX_WAITING);
-	TEST_ASSERT(!mapping_fetch_mailbox(&self->map, 1, &arg), "it was taken");
+	TEST_ASSERT(!mapping_fetch_mailbox(&self->map, 1, &arg), "it was fetched twice");
 
-	/* A vCPU that sleeps has to be woken: the store alone does not. */
+	/* A sleeping vCPU has to be woken, which a store alone does not do. */
 	mapping_complete(&self->map, arg.id, 0x77);
 	thread_join_done(&self->threads[1]);
 	TEST_ASSERT_EQ(self->ops[1]->val, 0x77);
@@ -683,7 +686,7 @@ TEST_F(calls, mapping_states)
 	TEST_ASSERT_EQ(self->ops[1]->val, 0x88);
 }
 
-/* As long as somebody says that he polls nobody is woken. */
+/* As long as somebody says that it polls, nobody is woken. */
 static void expect_woken_if_not(uint32_t *polling, struct server_thread *server,
 				struct vcpu_thread *vcpu)
 {
@@ -698,7 +701,7 @@ static void expect_woken_if_not(uint32_t *polling, struct server_thread *server,
 	thread_wait_asleep(vcpu);
 	usleep(100000);
 	TEST_ASSERT_EQ(READ_ONCE(server->nr), nr);
-	/* It is there for the one that polls. */
+	/* The polling task finds the command. */
 	TEST_ASSERT(mapping_fetch(&server->server.map, vcpu->vcpu->id, &arg), "nothing to take");
 	mapping_complete(&server->server.map, arg.id, 0x1234);
 	thread_join_done(vcpu);
@@ -720,7 +723,7 @@ TEST_F(calls, announced_polling)
 	expect_woken_if_not(&self->map.control->polling, server, &self->threads[0]);
 	expect_woken_if_not(&self->map.mailboxes[0].polling, server, &self->threads[0]);
 
-	/* That for one slot is for no other, and not for posted writes. */
+	/* The flag of one mailbox does not count for others, nor for posted writes. */
 	self->map.mailboxes[0].polling = 1;
 	i = server->nr;
 	op_read(self->vcpus[1], 8, SYNC);
@@ -731,7 +734,7 @@ TEST_F(calls, announced_polling)
 		usleep(1000);
 	self->map.mailboxes[0].polling = 0;
 
-	/* The one for all is for posted writes too. */
+	/* The flag of the channel counts for posted writes too. */
 	server_wait_asleep(server);
 	self->map.control->polling = 1;
 	op_write(self->vcpus[0], 8, POSTED, 1);
@@ -786,7 +789,7 @@ FIXTURE_SETUP(uring)
 	TEST_ASSERT(!r, "no io_uring: %d", r);
 }
 
-/* Whatever became of those that were parked: nobody holds the file. */
+/* Whatever became of the parked commands, nobody holds the file. */
 FIXTURE_TEARDOWN(uring)
 {
 	channel_close_kvm(&self->ch);
@@ -806,7 +809,7 @@ static void park(struct io_uring *ring, int fd, struct ioregionfd_fetch *arg, ui
 	uring_submit(ring, fd, arg, flags);
 }
 
-/* Each command is for one of those that are parked, whoever comes first. */
+/* Each guest command completes one parked command, in any order. */
 TEST_F(uring, several_parked)
 {
 	struct ioregionfd_fetch *arg;
@@ -825,7 +828,7 @@ TEST_F(uring, several_parked)
 			TEST_ASSERT(vcpu < MAX_VCPUS && !(seen & BIT(vcpu)), "vCPU %u again", vcpu);
 			seen |= BIT(vcpu);
 			expect_cmd_of(arg, vcpu);
-			/* Answered, and parked again at once. */
+			/* Completed, and parked anew at once. */
 			arg->data = value_of(vcpu);
 			uring_submit(&self->ring, self->fd, arg, variant->flags);
 			thread_join_done(&self->threads[vcpu]);
@@ -835,7 +838,7 @@ TEST_F(uring, several_parked)
 	io_uring_queue_exit(&self->ring);
 }
 
-/* One for each slot; a command that none of them is for stays there. */
+/* One parked for each vCPU but one; a command that none of them waits for stays pending. */
 TEST_F(uring, parked_for_one_mailbox)
 {
 	struct ioregionfd_fetch *arg;
@@ -843,7 +846,7 @@ TEST_F(uring, parked_for_one_mailbox)
 	park(&self->ring, self->fd, &self->args[0], 0, variant->flags);
 	park(&self->ring, self->fd, &self->args[2], 2, variant->flags);
 	self->ops[1] = vcpu_waits(self->threads, 1);
-	/* Parked when there is a command, but not for it. */
+	/* Parked while there is a command, but one of another vCPU. */
 	park(&self->ring, self->fd, &self->args[3], 3, variant->flags);
 	self->ops[2] = vcpu_waits(self->threads, 2);
 	TEST_ASSERT_EQ(uring_wait(&self->ring, &arg), 0);
@@ -860,7 +863,7 @@ TEST_F(uring, parked_for_one_mailbox)
 	io_uring_queue_exit(&self->ring);
 }
 
-/* The ring goes: what comes then is not lost to one that is cancelled. */
+/* The ring is closed: what comes then is not lost to a command that is being cancelled. */
 TEST_F(uring, ring_closed)
 {
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
@@ -881,7 +884,10 @@ TEST_F(uring, ring_closed)
 
 #define RACES	100
 
-/* Whoever has taken the command: a SERVE, or one that was completed, if only late. */
+/*
+ * Finds who has fetched the command: one that completed in the ring, even late, or an
+ * ioctl now.
+ */
 static uint64_t find_fetched(int fd, struct ioregionfd_fetch *args, unsigned int nr,
 			     unsigned int *by_ring)
 {
@@ -905,10 +911,10 @@ static uint64_t find_fetched(int fd, struct ioregionfd_fetch *args, unsigned int
 	return 0;
 }
 
-/* And one that a command has just been found for, while the ring goes. */
+/* The same for one that is being completed just as its ring is closed. */
 TEST_F(uring, ring_closed_race)
 {
-	/* What is left of a ring that was closed may still use its own. */
+	/* A closed ring may go on using its arguments for a while. */
 	static struct ioregionfd_fetch args[2 * RACES];
 	unsigned int turn, by_ring = 0;
 	uint64_t id;
@@ -934,7 +940,7 @@ TEST_F(uring, ring_closed_race)
 	printf("# %u of %u completed before they were cancelled\n", by_ring, RACES);
 }
 
-/* A process that ends, or is killed, with commands parked. */
+/* A process that ends, or is killed, with parked commands. */
 static void process_ends(int fd, unsigned int setup, unsigned int flags, bool kills)
 {
 	struct ioregionfd_fetch args[4];
@@ -977,14 +983,14 @@ TEST_F(uring, process_killed)
 	process_ends(self->fd, variant->setup, variant->flags, true);
 }
 
-/* Closing the descriptor under it: the command holds the file until it is done. */
+/* The descriptor is closed meanwhile: a parked command holds the file. */
 TEST_F(uring, descriptor_closed)
 {
 	struct ioregionfd_fetch *arg;
 	int fd = dup(self->fd);
 
 	park(&self->ring, fd, &self->args[0], IOREGIONFD_ANY, variant->flags);
-	/* With SQPOLL or a worker it may not have begun. */
+	/* With SQPOLL or a worker the command may not have begun. */
 	usleep(50000);
 	close(fd);
 	self->ops[0] = vcpu_waits(self->threads, 0);

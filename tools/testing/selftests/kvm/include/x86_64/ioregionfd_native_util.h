@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Tasks that serve a channel that kvm.ko made, in each of the ways there are.
+ * Tasks that serve a native channel in each of the possible modes.
  */
 #ifndef SELFTEST_KVM_IOREGIONFD_NATIVE_UTIL_H
 #define SELFTEST_KVM_IOREGIONFD_NATIVE_UTIL_H
@@ -14,20 +14,20 @@
 
 enum mode {
 	MODE_READ,		/* read() and write() */
-	MODE_POLL,		/* the same after poll() */
-	MODE_EPOLL,		/* and after epoll_wait() */
+	MODE_POLL,		/* as MODE_READ, after poll() */
+	MODE_EPOLL,		/* as MODE_READ, after epoll_wait() */
 	MODE_IOCTL,
 	MODE_URING,
-	MODE_URING_ASYNC,	/* issued by a worker of io_uring's */
-	MODE_MAPPING,		/* polls for a while, then sleeps as MODE_IOCTL */
+	MODE_URING_ASYNC,	/* issued by an io_uring worker */
+	MODE_MAPPING,		/* polls the mapping for a while, then sleeps as MODE_IOCTL */
 };
 
-/* How often MODE_MAPPING looks before it sleeps. */
+/* How many times MODE_MAPPING polls before it sleeps. */
 #define MAPPING_LOOKS	50
 
 /**
  * struct server - what a task needs to serve a channel
- * @arg: the command it has, if arg.id is not 0; the value to answer with
+ * @arg: the command to complete, if arg.id is not 0, and the value to complete it with
  */
 struct server {
 	int fd;
@@ -82,7 +82,7 @@ static inline void server_close(struct server *s)
 	}
 }
 
-/* Waits until read() has something, unless it is for read() to wait. */
+/* MODE_POLL and MODE_EPOLL: waits until there is something to read. */
 static inline int server_poll(struct server *s)
 {
 	struct pollfd pfd = { .fd = s->fd, .events = POLLIN };
@@ -102,7 +102,7 @@ static inline int server_poll(struct server *s)
 	return r < 0 ? -errno : 0;
 }
 
-/* Of what was read, arg.id says only whether it has to be answered. */
+/* A command from read() has no id: arg.id only says whether it wants a response. */
 static inline int server_read(struct server *s)
 {
 	struct ioregionfd_resp resp = make_resp(s->arg.data);
@@ -133,12 +133,12 @@ static inline void uring_submit(struct io_uring *ring, int fd, struct ioregionfd
 	sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 	sqe->user_data = (uint64_t)arg;
 	sqe->flags = flags;
-	/* With SQPOLL this counts what has not been seen yet. */
+	/* With SQPOLL this counts entries that the kernel thread has not picked up yet. */
 	r = io_uring_submit(ring);
 	TEST_ASSERT(r > 0, "io_uring_submit() failed: %d", r);
 }
 
-/* Waits for a completion. Returns its result, and which argument it is of. */
+/* Waits for a completion. Returns its result and the argument that it belongs to. */
 static inline int uring_wait(struct io_uring *ring, struct ioregionfd_fetch **arg)
 {
 	struct io_uring_cqe *cqe;
@@ -184,8 +184,8 @@ static inline int server_look(struct server *s)
 }
 
 /*
- * Answers the command that the server has, if any, and gets the next one.
- * Returns 0 or a negative errno; when the VM is gone that is -ENODEV.
+ * Completes the current command, if any, and fetches the next one. Returns 0 or a
+ * negative errno, -ENODEV once the VM is gone.
  */
 static inline int server_next(struct server *s)
 {
@@ -207,13 +207,13 @@ static inline int server_next(struct server *s)
 	}
 }
 
-/* A server in a thread, until something ends it. */
+/* A thread that serves until server_next() fails. */
 struct server_thread {
 	struct server server;
-	struct device *dev;	/* for respond() */
+	struct device *dev;	/* whose respond() to use */
 	pthread_t thread;
 	pid_t tid;
-	unsigned int nr;	/* commands so far */
+	unsigned int nr;	/* commands completed so far */
 	int ret;
 	bool ended;
 };
@@ -245,20 +245,20 @@ static inline void server_start(struct server_thread *t, struct device *dev, int
 		usleep(100);
 }
 
-/* Waits until it waits for a command. */
+/* Waits until the thread sleeps in wait of a command. */
 #define server_wait_asleep(t) __server_wait_asleep(t, __LINE__)
 static inline void __server_wait_asleep(struct server_thread *t, int line)
 {
 	int i, asleep = 0;
 
-	/* For longer than it may wait for a lock on its way. */
+	/* Asleep for longer than a wait for a lock on the way there could take. */
 	for (i = 0; asleep < 5 && i < HANG_SECONDS * 1000; i++) {
 		TEST_ASSERT(!__atomic_load_n(&t->ended, __ATOMIC_ACQUIRE),
-			    "line %d: it ended: %d", line, t->ret);
+			    "line %d: the server ended: %d", line, t->ret);
 		asleep = task_asleep(t->tid) ? asleep + 1 : 0;
 		usleep(1000);
 	}
-	TEST_ASSERT(asleep, "line %d: it does not sleep", line);
+	TEST_ASSERT(asleep, "line %d: the server does not sleep", line);
 }
 
 #define server_join(t, want) __server_join(t, want, __LINE__)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * For the tests that nothing is lost, doubled or late, and that KVM_RUN comes back
- * when it should: a device that is operated by hand, one step at a time, and
- * KVM_RUN in the ways that must not wait.
+ * For the tests that check that nothing is lost, duplicated or late, and that KVM_RUN
+ * returns when it should: a device task that the test operates step by step, and
+ * KVM_RUN in the modes that must not wait.
  */
 #ifndef SELFTEST_KVM_IOREGIONFD_TRUST_UTIL_H
 #define SELFTEST_KVM_IOREGIONFD_TRUST_UTIL_H
@@ -12,13 +12,16 @@
 
 #include "ioregionfd_native_util.h"
 
-/* How often a wait looks, one millisecond apart, before the test says that it hangs. */
+/* How many times a wait checks, one millisecond apart, before the test fails. */
 #define HANG_LOOKS	(HANG_SECONDS * 1000)
 
-/* How long a vCPU may spin for it, in ns: so that it does, and soon sleeps after all. */
+/*
+ * How long a vCPU spins, in ns: long enough to see it spin, short enough that it soon
+ * sleeps.
+ */
 #define HAND_SPIN	2000000
 
-/* A response that is right in every byte. Returns 0 or -errno. */
+/* Writes a valid response. Returns 0 or -errno. */
 static inline int resp_write(int fd, uint64_t data)
 {
 	struct ioregionfd_resp resp = { .data = data };
@@ -30,11 +33,10 @@ static inline int resp_write(int fd, uint64_t data)
 }
 
 /**
- * struct hand - a device task that takes and answers what the test tells it to
- * @ch: TR_SEQPACKET and TR_NATIVE are served by read() and write(), TR_POLLED by
- *	way of the mapping
- * @map: of TR_POLLED
- * @arg: the command it holds, if arg.id is not 0
+ * struct hand - a device task that fetches and completes commands as the test says
+ * @ch: served by read() and write(), or in the mapping if it is TR_POLLED
+ * @map: only for TR_POLLED
+ * @arg: the command that has been fetched, if arg.id is not 0
  */
 struct hand {
 	struct channel ch;
@@ -64,14 +66,14 @@ static inline void hand_close(struct hand *hand)
 	channel_close_dev(&hand->ch);
 }
 
-/* Takes what there is, if there is something. */
+/* Fetches a command, if there is one. */
 static inline bool hand_try(struct hand *hand)
 {
-	TEST_ASSERT(!hand->arg.id, "a command is in hand already");
+	TEST_ASSERT(!hand->arg.id, "a command has been fetched already");
 	if (hand->ch.transport == TR_POLLED) {
 		if (!mapping_fetch(&hand->map, IOREGIONFD_ANY, &hand->arg))
 			return false;
-		/* Nobody waits for the end of a posted write. */
+		/* A posted write wants no response: retire it. */
 		if (!(hand->arg.cmd.flags & IOREGIONFD_CMD_F_RESP)) {
 			mapping_complete(&hand->map, hand->arg.id, 0);
 			hand->arg.id = 0;
@@ -99,7 +101,7 @@ static inline struct ioregionfd_cmd __hand_fetch(struct hand *hand, int line)
 	return hand->arg.cmd;
 }
 
-/* _late: the vCPU has given the command up. A socket has no way to say so. */
+/* _late: the vCPU has abandoned the command. A socket cannot report that. */
 #define hand_complete(hand, data) __hand_complete(hand, data, 0, __LINE__)
 #define hand_complete_late(hand, data) \
 	__hand_complete(hand, data, (hand)->ch.transport == TR_SEQPACKET ? 0 : -ESTALE, __LINE__)
@@ -107,16 +109,16 @@ static inline void __hand_complete(struct hand *hand, uint64_t data, int want, i
 {
 	int r;
 
-	TEST_ASSERT(hand->arg.id, "line %d: there is nothing to answer", line);
+	TEST_ASSERT(hand->arg.id, "line %d: there is no command to complete", line);
 	if (hand->ch.transport == TR_POLLED)
 		r = mapping_complete(&hand->map, hand->arg.id, data);
 	else
 		r = resp_write(hand->ch.dev_wr, data);
-	TEST_ASSERT(r == want, "line %d: wanted %d for the answer, got %d", line, want, r);
+	TEST_ASSERT(r == want, "line %d: wanted %d from the completion, got %d", line, want, r);
 	hand->arg.id = 0;
 }
 
-/* Takes and answers as @dev would, if there is something. */
+/* Fetches a command, if there is one, and completes it as @dev would. */
 static inline bool hand_serve(struct hand *hand, struct device *dev)
 {
 	uint64_t val;
@@ -132,19 +134,19 @@ static inline bool hand_serve(struct hand *hand, struct device *dev)
 	return true;
 }
 
-/* That no command comes which none of the guest's accesses made. */
+/* Checks that there is no command that no guest access accounts for. */
 #define expect_no_cmd(hand) __expect_no_cmd(hand, __LINE__)
 static inline void __expect_no_cmd(struct hand *hand, int line)
 {
 	if (!hand_try(hand))
 		return;
-	TEST_FAIL("line %d: a command too many: cmd %u offset 0x%llx data 0x%llx", line,
+	TEST_FAIL("line %d: unexpected command: cmd %u offset 0x%llx data 0x%llx", line,
 		  hand->arg.cmd.cmd, hand->arg.cmd.offset, hand->arg.cmd.data);
 }
 
 /*
- * One KVM_RUN with immediate_exit as @how, in the vCPU's thread so that the test can
- * say so if it waits. Returns 0 or -errno.
+ * One KVM_RUN with immediate_exit = @how. It runs in the vCPU's thread, so that the
+ * test can report a KVM_RUN that waits. Returns 0 or -errno.
  */
 #define thread_run_how(t, how) __thread_run_how(t, how, __LINE__)
 static inline int __thread_run_how(struct vcpu_thread *t, uint8_t how, int line)
@@ -168,7 +170,7 @@ static inline bool vcpu_is_pending(struct kvm_vcpu *vcpu)
 	return vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING;
 }
 
-/* Waits until KVM_RUN has returned (true) or can do nothing more by itself (false). */
+/* Waits until KVM_RUN has returned (true) or sleeps (false). */
 #define thread_settles(t) __thread_settles(t, __LINE__)
 static inline bool __thread_settles(struct vcpu_thread *t, int line)
 {
@@ -186,13 +188,13 @@ static inline bool __thread_settles(struct vcpu_thread *t, int line)
 }
 
 /*
- * A thread that sleeps as short as it can, over and over. Its interrupts take the
- * CPU from others at places that differ each time: where QEMU emulates several
- * CPUs in turn, they are what makes two CPUs meet within a few instructions. How
- * often it slept measures how many chances there were for that.
+ * A thread that takes very short sleeps, over and over. Its timer interrupts preempt
+ * other threads at varying places: where QEMU emulates several CPUs in turn, this is
+ * what makes two CPUs meet within a few instructions. The number of sleeps is a measure
+ * of how many chances there were for that.
  */
 struct shaker {
-	void (*act)(void *arg);	/* what else it does each time, or NULL */
+	void (*act)(void *arg);	/* called before each sleep, or NULL */
 	void *arg;
 	pthread_t thread;
 	unsigned int nr;

@@ -2,13 +2,13 @@
 /*
  * What the ioregionfd tests share:
  *
- * - a guest that carries out a script of accesses and keeps what it read,
- * - channels of either kind, and the device task's end of them,
+ * - a guest that executes a script of accesses and keeps what it read,
+ * - channels of both kinds, and the device task's end of them,
  * - a model device that logs every command,
  * - vCPU threads that can be watched and interrupted in KVM_RUN.
  *
- * Failures are reported with TEST_ASSERT(), which ends the test's process
- * from any thread.
+ * Failures are reported with TEST_ASSERT(), which ends the test's process from any
+ * thread.
  */
 #ifndef SELFTEST_KVM_IOREGIONFD_UTIL_H
 #define SELFTEST_KVM_IOREGIONFD_UTIL_H
@@ -31,22 +31,22 @@
 #include "processor.h"
 #include "ucall_common.h"
 
-/* Nothing may take longer than this, on the slowest machine. */
+/* The limit of every wait, even on the slowest machine. */
 #define HANG_SECONDS	10
 
 #define MAX_VCPUS	4
 
-/* Guest memory without a memslot, at the same virtual address. */
+/* Guest physical addresses without a memslot, mapped at the same virtual address. */
 #define MMIO_GPA	0xc0000000ul
 #define MMIO_PAGES	4
 
-/* Ports that nothing uses. */
+/* Unused I/O ports. */
 #define PIO_BASE	0x2000
 
 /* The guest writes here when its script is done; cheaper than a ucall. */
 #define DONE_PORT	0x1100
 
-/* Recognizable, with all bytes in use; the low half is for the model device. */
+/* Recognizable values with no byte 0. The model device uses the low half. */
 #define USER_DATA(n)	(0xfeedfacecafe0000ul + (n))
 
 /* The guest's script. */
@@ -85,7 +85,7 @@ struct guest_script {
 	struct guest_op ops[SCRIPT_MAX_OPS];
 } __aligned(4096);
 
-/* Each vCPU's; the host must go through vcpu_script(). */
+/* One script per vCPU; the host must use vcpu_script(). */
 static struct guest_script guest_scripts[MAX_VCPUS];
 
 static inline void guest_read(struct guest_op *op)
@@ -126,7 +126,7 @@ static inline void guest_write(const struct guest_op *op, uint64_t val)
 
 static inline void guest_in(struct guest_op *op)
 {
-	/* What "in" leaves alone of the register has to show. */
+	/* So that the test sees which bits of the register "in" leaves unchanged. */
 	uint64_t val = ~0ul;
 
 	switch (op->size) {
@@ -306,13 +306,13 @@ static inline struct guest_script *vcpu_script(struct kvm_vcpu *vcpu)
 	return addr_gva2hva(vcpu->vm, (vm_vaddr_t)&guest_scripts[vcpu->id]);
 }
 
-/* Where the guest has script->buf. */
+/* The guest's address of script->buf. */
 static inline uint64_t vcpu_buf_gva(struct kvm_vcpu *vcpu)
 {
 	return (uint64_t)guest_scripts[vcpu->id].buf;
 }
 
-/* Appends to the script. The result is the guest's, to look at afterwards. */
+/* Appends to the script. The guest stores its results in what is returned. */
 static inline struct guest_op *op_add(struct kvm_vcpu *vcpu, struct guest_op op)
 {
 	struct guest_script *script = vcpu_script(vcpu);
@@ -344,7 +344,7 @@ static inline struct guest_op *op_out(struct kvm_vcpu *vcpu, uint32_t size, uint
 	return op_add(vcpu, (struct guest_op){ OP_OUT, size, port, val });
 }
 
-/* "in" of 1 and 2 bytes leaves the rest of the register, all ones, alone. */
+/* "in" of 1 or 2 bytes leaves the rest of the register, all ones, unchanged. */
 static inline uint64_t in_result(uint32_t size, uint64_t val)
 {
 	switch (size) {
@@ -373,7 +373,7 @@ static inline struct kvm_vm *ioregion_vm_create(uint32_t nr_vcpus, void *guest_c
 	return vm;
 }
 
-/* What KVM_RUN came back with. */
+/* Exits from KVM_RUN. */
 
 #define expect_done(vcpu) __expect_done(vcpu, __LINE__)
 static inline void __expect_done(struct kvm_vcpu *vcpu, int line)
@@ -401,7 +401,7 @@ static inline void __expect_done(struct kvm_vcpu *vcpu, int line)
 		  line, run->exit_reason, exit_reason_str(run->exit_reason));
 }
 
-/* Runs the script to its end, without an exit to the VMM before that. */
+/* Runs the script to its end, with no other exit to the VMM. */
 #define run_done(vcpu) __run_done(vcpu, __LINE__)
 static inline void __run_done(struct kvm_vcpu *vcpu, int line)
 {
@@ -473,7 +473,7 @@ static inline void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd
 		    "line %d: wanted KVM_EXIT_IOREGIONFD_FAILURE, got %u (%s)", line,
 		    vcpu->run->exit_reason, exit_reason_str(vcpu->run->exit_reason));
 	TEST_ASSERT(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING,
-		    "line %d: the access is pending", line);
+		    "line %d: PENDING is not set", line);
 	expect_field(line, "reason", want.reason, got.reason);
 	expect_field(line, "error", want.error, got.error);
 	expect_field(line, "progress", want.progress, got.progress);
@@ -486,8 +486,8 @@ static inline void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd
 	expect_field(line, "is_pio", want.is_pio, got.is_pio);
 	expect_field(line, "data", want.data, got.data);
 	expect_field(line, "action", want.action, got.action);
-	TEST_ASSERT(!memcmp(&got, &want, sizeof(want)), "line %d: a field was forgotten", line);
-	/* Unless the test decides something else. */
+	TEST_ASSERT(!memcmp(&got, &want, sizeof(want)), "line %d: a field that is not checked above differs", line);
+	/* The default, which the test may change. */
 	vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 }
 
@@ -495,11 +495,11 @@ static inline void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd
 
 enum transport {
 	TR_SEQPACKET,	/* a socket */
-	TR_NATIVE,	/* by KVM_CREATE_IOREGIONFD, for read() and write() */
-	TR_POLLED,	/* the same, for a device task that polls the mapping */
+	TR_NATIVE,	/* a native channel, with read() and write() */
+	TR_POLLED,	/* a native channel, whose device task polls the mapping */
 };
 
-/* Few, so that the ring of posted writes is soon full. */
+/* Small, so that the ring of posted writes is soon full. */
 #define NR_POSTED	16
 
 struct channel {
@@ -536,7 +536,7 @@ static inline struct channel channel_open(enum transport transport)
 	return ch;
 }
 
-/* Longer than anything takes; and what is the default. */
+/* Longer than any access takes, and the default of the module parameter. */
 #define SPIN_LONG	1000000000
 #define SPIN_DEFAULT	50000
 
@@ -556,7 +556,7 @@ static inline int create_ioregionfd(struct kvm_vm *vm, uint32_t vcpus, uint32_t 
 	return fd;
 }
 
-/* As channel_open(), for @vm alone if the transport is one that kvm.ko makes. */
+/* As channel_open(); native channels belong to @vm. */
 static inline struct channel channel_open_for(struct kvm_vm *vm, enum transport transport)
 {
 	struct channel ch = { .transport = transport };
@@ -573,7 +573,7 @@ static inline struct channel channel_open_for(struct kvm_vm *vm, enum transport 
 	return ch;
 }
 
-/* Room for as few commands as the transport can be made to have. */
+/* Makes a socket hold as few commands as possible. */
 static inline void channel_shrink(struct channel *ch)
 {
 	if (ch->transport == TR_SEQPACKET)
@@ -609,9 +609,9 @@ static inline bool fd_poll(int fd, short events, int timeout_ms)
 }
 
 /*
- * That KVM holds the channel's socket no more: once the VMM has closed its own
- * descriptors the device task must see the end of it. Of a channel that kvm.ko
- * made it never holds the file, and the end is that of the VM.
+ * Checks that KVM no longer holds the channel: once the VMM has closed its own
+ * descriptors, the device task must see the end. KVM never holds the file of a native
+ * channel, which ends with its VM.
  */
 #define expect_released(ch) __expect_released(ch, __LINE__)
 static inline void __expect_released(struct channel *ch, int line)
@@ -628,7 +628,7 @@ static inline void __expect_released(struct channel *ch, int line)
 
 /* The device task's end. */
 
-/* Reads @len bytes, which may come in pieces. False at the end of the file. */
+/* Reads @len bytes, in several reads if need be. Returns false at the end of the file. */
 static inline bool dev_read(struct channel *ch, void *buf, size_t len)
 {
 	size_t done = 0;
@@ -658,7 +658,7 @@ static inline struct ioregionfd_cmd __dev_recv(struct channel *ch, int line)
 
 	TEST_ASSERT(fd_poll(ch->dev_rd, POLLIN, HANG_SECONDS * 1000),
 		    "line %d: no command comes", line);
-	TEST_ASSERT(dev_read(ch, &cmd, sizeof(cmd)), "line %d: no command but the end", line);
+	TEST_ASSERT(dev_read(ch, &cmd, sizeof(cmd)), "line %d: end of file instead of a command", line);
 	return cmd;
 }
 
@@ -669,7 +669,7 @@ static inline void dev_send_bytes(struct channel *ch, const void *buf, size_t le
 	TEST_ASSERT(n == len, __KVM_SYSCALL_ERROR("write()", (int)n));
 }
 
-/* A packet that carries a descriptor besides. */
+/* Sends a packet with a file descriptor attached. */
 static inline void send_with_fd(int sock, const void *buf, size_t len, int fd)
 {
 	union {
@@ -706,7 +706,7 @@ static inline void dev_send(struct channel *ch, uint64_t data)
 	dev_send_bytes(ch, &resp, sizeof(resp));
 }
 
-/* The response to a command that its vCPU has given up. A socket has no way to say so. */
+/* Responds to a command that its vCPU has abandoned. A socket cannot report that. */
 #define dev_send_abandoned(ch, data) __dev_send_abandoned(ch, data, __LINE__)
 static inline void __dev_send_abandoned(struct channel *ch, uint64_t data, int line)
 {
@@ -722,7 +722,7 @@ static inline void __dev_send_abandoned(struct channel *ch, uint64_t data, int l
 		    n < 0 ? errno : 0);
 }
 
-/* An answer that comes too late for anybody: KVM has let a socket go by then. */
+/* A response after KVM has let go of the channel, which a socket reports as EPIPE. */
 #define dev_send_late(ch, data) __dev_send_late(ch, data, __LINE__)
 static inline void __dev_send_late(struct channel *ch, uint64_t data, int line)
 {
@@ -767,20 +767,20 @@ static inline struct ioregionfd_cmd cmd_posted(uint32_t size, uint64_t user_data
 	return make_cmd(IOREGIONFD_CMD_WRITE, size, user_data, offset, data, false);
 }
 
-/* All 32 bytes have to be right, those that are reserved too. */
+/* Compares all 32 bytes, reserved ones included. */
 #define expect_cmd(got, want) __expect_cmd(got, want, __LINE__)
 static inline void __expect_cmd(struct ioregionfd_cmd got, struct ioregionfd_cmd want, int line)
 {
 	const uint64_t *g = (const uint64_t *)&got, *w = (const uint64_t *)&want;
 
-	/* Which vCPU it comes from is for those tests that have several. */
+	/* Only some tests have several vCPUs; they check the id themselves. */
 	want.vcpu_id = got.vcpu_id;
 	TEST_ASSERT(!memcmp(&got, &want, sizeof(got)),
 		    "line %d: wanted head %lx user_data %lx offset %lx data %lx, got %lx %lx %lx %lx",
 		    line, w[0], w[1], w[2], w[3], g[0], g[1], g[2], g[3]);
 }
 
-/* The registration. */
+/* Registering regions. */
 
 static inline struct kvm_ioregionfd region_args(struct channel *ch, uint64_t addr, uint64_t size,
 						uint64_t user_data, uint32_t flags)
@@ -821,7 +821,7 @@ static inline void __region_del(struct kvm_vm *vm, uint64_t addr, uint64_t size,
 		    strerror(errno));
 }
 
-/* The other ways to serve a channel that kvm.ko made. */
+/* Native channels. */
 
 /* IOREGIONFD_COMMIT_AND_FETCH. Returns 0 or -errno. */
 static inline int commit_and_fetch(int fd, struct ioregionfd_fetch *arg)
@@ -829,7 +829,7 @@ static inline int commit_and_fetch(int fd, struct ioregionfd_fetch *arg)
 	return ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, arg) ? -errno : 0;
 }
 
-/* A SERVE that answers nothing yet, and waits, but not for ever. */
+/* To fetch a command without completing one, with a bounded wait. */
 static inline struct ioregionfd_fetch fetch_arg(uint32_t vcpu)
 {
 	return (struct ioregionfd_fetch){
@@ -886,7 +886,7 @@ static inline void mapping_close(struct mapping *map)
 	munmap(map->control, map->info.size);
 }
 
-/* Takes the posted write whose turn it is, by way of the mapping. */
+/* Fetches the next posted write from the mapping. */
 static inline bool mapping_fetch_posted(struct mapping *map, struct ioregionfd_fetch *arg)
 {
 	uint32_t tail = READ_ONCE(map->control->posted_tail);
@@ -902,7 +902,7 @@ static inline bool mapping_fetch_posted(struct mapping *map, struct ioregionfd_f
 	return true;
 }
 
-/* Takes the command of slot @i, by way of the mapping. */
+/* Fetches the command of mailbox @i from the mapping. */
 static inline bool mapping_fetch_mailbox(struct mapping *map, uint32_t i,
 					 struct ioregionfd_fetch *arg)
 {
@@ -924,7 +924,7 @@ static inline bool mapping_fetch_mailbox(struct mapping *map, uint32_t i,
 	return true;
 }
 
-/* Takes a command of slot @vcpu, or any, or a posted write, if there is one. */
+/* Fetches a posted write, or a command of @vcpu or of any vCPU, if there is one. */
 static inline bool mapping_fetch(struct mapping *map, uint32_t vcpu, struct ioregionfd_fetch *arg)
 {
 	uint32_t i;
@@ -939,8 +939,8 @@ static inline bool mapping_fetch(struct mapping *map, uint32_t vcpu, struct iore
 }
 
 /*
- * Stores the value of an answer. Returns false if the slot is not the one of command
- * @number any more.
+ * Stores the value of a response. Returns false if the mailbox no longer holds command
+ * @number.
  */
 static inline bool mailbox_store_data(struct ioregionfd_mailbox *mailbox, uint32_t number,
 				      uint64_t value)
@@ -959,15 +959,15 @@ static inline bool mailbox_store_data(struct ioregionfd_mailbox *mailbox, uint32
 	return true;
 }
 
-/* A state word with which the command is complete. */
+/* The state word of the same command once it is complete. */
 static inline uint32_t mailbox_completed(uint32_t state)
 {
 	return (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_COMPLETE;
 }
 
 /*
- * Answers what was taken, without a system call unless somebody sleeps. Returns 0, or
- * -ESTALE: the vCPU has given the command up.
+ * Completes a command or retires a posted write, without a system call unless somebody
+ * sleeps. Returns 0, or -ESTALE if the vCPU has abandoned the command.
  */
 static inline int mapping_complete(struct mapping *map, uint64_t id, uint64_t data)
 {
@@ -996,7 +996,7 @@ static inline int mapping_complete(struct mapping *map, uint64_t id, uint64_t da
 	return r;
 }
 
-/* A device task in a thread: logs each command and answers. */
+/* A device task in a thread, which logs and completes each command. */
 
 #define DEV_MEM_SIZE	(MMIO_PAGES * 4096)
 
@@ -1004,19 +1004,19 @@ struct device {
 	struct channel ch;
 	pthread_t thread;
 	/*
-	 * The value of a read. By default 8 bytes of mem: those after the ones
-	 * that were asked for are what KVM has to ignore.
+	 * Returns the value of a read. By default that is 8 bytes of mem; KVM has to
+	 * ignore those beyond the size of the access.
 	 */
 	uint64_t (*respond)(struct device *dev, const struct ioregionfd_cmd *cmd);
 	struct ioregionfd_cmd *log;
 	unsigned int log_size;
-	unsigned int nr;	/* commands so far, of which log_size are logged */
+	unsigned int nr;	/* commands so far; the first log_size are logged */
 	bool ended;
-	uint64_t seq[MAX_VCPUS];	/* of device_respond_seq() */
+	uint64_t seq[MAX_VCPUS];	/* for device_respond_seq() */
 	uint8_t mem[DEV_MEM_SIZE + 8];
 };
 
-/* Where in mem a command goes: the low half of user_data says where to begin. */
+/* The byte of mem that a command accesses: the low half of user_data is added to the offset. */
 static inline uint8_t *device_mem(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
 	uint64_t index = (cmd->user_data & 0xffff) + cmd->offset;
@@ -1043,11 +1043,11 @@ static inline uint64_t device_respond_mem(struct device *dev, const struct ioreg
 		return val;
 	}
 	memcpy(device_mem(dev, cmd), &cmd->data, 1 << (cmd->flags & IOREGIONFD_CMD_SIZE_MASK));
-	/* Of a write the value of the response is to be ignored. */
+	/* KVM has to ignore the value of a response to a write. */
 	return 0xbadbadbadbadbadb;
 }
 
-/* Answers; the region may have gone meanwhile, and with it, if it was the last, a socket. */
+/* Responds. The region may be gone by now, and a socket with its last region. */
 static inline void device_send(struct device *dev, uint64_t val)
 {
 	struct ioregionfd_resp resp = make_resp(val);
@@ -1082,7 +1082,7 @@ static inline void *device_main(void *arg)
 	return NULL;
 }
 
-/* Serves the mapping of the channel, without a system call while nobody sleeps. */
+/* Serves the mapping, without a system call as long as nobody sleeps. */
 static inline void *device_polling_main(void *arg)
 {
 	struct device *dev = arg;
@@ -1147,7 +1147,7 @@ static inline unsigned int device_nr(struct device *dev)
 	return __atomic_load_n(&dev->nr, __ATOMIC_ACQUIRE);
 }
 
-/* Posted writes may be on their way still; nothing else may come after them. */
+/* Waits for posted writes, which may not have arrived yet. More than @nr is an error. */
 #define expect_nr(dev, nr) __expect_nr(dev, nr, __LINE__)
 static inline void __expect_nr(struct device *dev, unsigned int nr, int line)
 {
@@ -1161,7 +1161,7 @@ static inline void __expect_nr(struct device *dev, unsigned int nr, int line)
 
 #define expect_log(dev, ...) __expect_log(dev, __LINE__, (struct ioregionfd_cmd[]){ __VA_ARGS__ }, \
 	sizeof((struct ioregionfd_cmd[]){ __VA_ARGS__ }) / sizeof(struct ioregionfd_cmd))
-/* That these commands came since the last look, and no others. */
+/* Checks that exactly these commands have come since the last check. */
 static inline void __expect_log(struct device *dev, int line, const struct ioregionfd_cmd *want,
 				unsigned int nr)
 {
@@ -1173,13 +1173,13 @@ static inline void __expect_log(struct device *dev, int line, const struct ioreg
 	dev->nr = 0;
 }
 
-/* To begin a new log. The device must be idle, the VMM's access complete. */
+/* Clears the log. The device must be idle and the VMM's access complete. */
 static inline void device_forget(struct device *dev)
 {
 	__atomic_store_n(&dev->nr, 0, __ATOMIC_RELEASE);
 }
 
-/* That the device task sees the end once nobody holds its channel any more. */
+/* Checks that the device task sees the end once nobody holds its channel. */
 #define expect_device_released(dev) __expect_device_released(dev, __LINE__)
 static inline void __expect_device_released(struct device *dev, int line)
 {
@@ -1199,9 +1199,9 @@ struct vcpu_thread {
 	pid_t tid;
 	sem_t go;
 	sem_t done;
-	bool until_exit;	/* on -EINTR go on */
+	bool until_exit;	/* repeat on -EINTR */
 	bool in_run;
-	int ret;		/* of KVM_RUN: 0 or -errno */
+	int ret;		/* what KVM_RUN returned: 0 or -errno */
 	unsigned int nr_eintr;
 	unsigned int nr_pending;
 };
@@ -1210,7 +1210,7 @@ static inline void sigusr1_handler(int sig)
 {
 }
 
-/* With SA_RESTART, since KVM_RUN may not be restarted behind the VMM's back. */
+/* With SA_RESTART: even so, the kernel must not restart KVM_RUN by itself. */
 static inline void catch_sigusr1(void)
 {
 	struct sigaction sa = { .sa_handler = sigusr1_handler, .sa_flags = SA_RESTART };
@@ -1263,14 +1263,14 @@ static inline void vcpu_thread_init(struct vcpu_thread *t, struct kvm_vcpu *vcpu
 		usleep(100);
 }
 
-/* One KVM_RUN, which thread_join() waits for. */
+/* Starts one KVM_RUN; thread_join() waits for it. */
 static inline void thread_start(struct vcpu_thread *t)
 {
 	t->until_exit = false;
 	sem_post(&t->go);
 }
 
-/* KVM_RUN until it returns anything but -EINTR. */
+/* Repeats KVM_RUN until it returns anything but -EINTR. */
 static inline void thread_start_until_exit(struct vcpu_thread *t)
 {
 	t->until_exit = true;
@@ -1301,7 +1301,7 @@ static inline int __thread_join(struct vcpu_thread *t, int seconds, int line)
 	return t->ret;
 }
 
-/* That KVM_RUN returned 0, to look at the exit. */
+/* Waits for a KVM_RUN that must return 0, so that the test can check the exit. */
 #define thread_join_exit(t) __thread_join_exit(t, __LINE__)
 static inline void __thread_join_exit(struct vcpu_thread *t, int line)
 {
@@ -1341,7 +1341,7 @@ static inline bool thread_asleep(struct vcpu_thread *t)
 	       __atomic_load_n(&t->in_run, __ATOMIC_ACQUIRE);
 }
 
-/* Waits until the thread can do nothing more without the device task. */
+/* Waits until the thread sleeps in KVM_RUN. */
 #define thread_wait_asleep(t) __thread_wait_asleep(t, __LINE__)
 static inline void __thread_wait_asleep(struct vcpu_thread *t, int line)
 {
@@ -1359,7 +1359,7 @@ static inline void __thread_wait_asleep(struct vcpu_thread *t, int line)
 	TEST_FAIL("line %d: the vCPU thread does not sleep in KVM_RUN", line);
 }
 
-/* Interrupts a KVM_RUN that waits. */
+/* Waits until KVM_RUN sleeps, and interrupts it with a signal. */
 #define thread_interrupt(t) __thread_interrupt(t, __LINE__)
 static inline void __thread_interrupt(struct vcpu_thread *t, int line)
 {
@@ -1376,7 +1376,7 @@ static inline void __thread_interrupt(struct vcpu_thread *t, int line)
 	TEST_ASSERT(run->flags & KVM_RUN_IOREGIONFD_PENDING, "line %d: PENDING is not set", line);
 }
 
-/* KVM_RUN that may not wait. Returns 0 or -errno. */
+/* KVM_RUN with immediate_exit. Returns 0 or -errno. */
 static inline int run_immediate(struct kvm_vcpu *vcpu)
 {
 	int r;
@@ -1387,7 +1387,7 @@ static inline int run_immediate(struct kvm_vcpu *vcpu)
 	return r;
 }
 
-/* A cumulative count, or one of nanoseconds, or -1 if there is none of that name. */
+/* A cumulative statistic, a count or nanoseconds; -1 if there is none of that name. */
 static inline uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
 {
 	uint64_t unit = strstr(name, "_ns") ? KVM_STATS_UNIT_SECONDS : KVM_STATS_UNIT_NONE;
@@ -1411,7 +1411,7 @@ static inline uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
 	return val;
 }
 
-/* How many VMs, and whatever else, hold the module that they were made with; or -1. */
+/* The reference count of the KVM vendor module, or -1. */
 static inline int module_refs(void)
 {
 	static const char * const modules[] = { "kvm_intel", "kvm_amd" };
@@ -1442,17 +1442,16 @@ static inline uint64_t now_ms(void)
 }
 
 /*
- * A guest that makes many accesses of which each one is known, and a model
- * device that knows them too: each vCPU goes through four kinds of access,
- * each with an answer or a value that depends on the vCPU and on how many
- * accesses that has made. One that is lost, doubled, out of order or answered
- * to another vCPU shows on one of the two sides.
+ * A guest that makes a known sequence of accesses, and a model device that expects
+ * exactly that: each vCPU cycles through four kinds of access, whose values depend on
+ * the vCPU and on how many accesses it has made. An access that is lost, duplicated,
+ * out of order or completed for another vCPU shows on one of the two sides.
  */
 #define SEQ_SYNC	USER_DATA(0)		/* at MMIO_GPA */
 #define SEQ_POSTED	USER_DATA(0x1000)	/* at MMIO_GPA + 0x1000 */
 #define SEQ_PIO		USER_DATA(0x2000)	/* at PIO_BASE */
 
-/* What the guest has to do; set with write_guest_global(). */
+/* The number of accesses to make; set with write_guest_global(). */
 static uint32_t seq_count;
 
 static inline uint64_t seq_value(uint64_t id, uint64_t seq)
@@ -1460,7 +1459,7 @@ static inline uint64_t seq_value(uint64_t id, uint64_t seq)
 	return (seq + 1) * 0x9e3779b97f4a7c15ul + id * 0x100000001b3ul;
 }
 
-/* The command that access @seq of vCPU @id has to become. */
+/* The command that access @seq of vCPU @id must become. */
 static inline struct ioregionfd_cmd seq_cmd(uint64_t id, uint64_t seq)
 {
 	uint64_t offset = id * 0x100 + (seq & 0x1f) * 8;
