@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-only OR BSD-3-Clause
 /*
- * Tests libioregionfd, in three parts: with sockets; with a channel whose
- * kernel side is played by this program, so that it can do the rarest things at the
- * very moment; and with guests, on a kvm.ko that has ioregionfd.
+ * Tests libioregionfd, in three parts: with sockets; with a channel whose kernel side
+ * is simulated by this program, so that it can do rare things at the right moment; and
+ * with guests, on a kvm.ko that has ioregionfd.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -29,7 +29,7 @@
 struct device {
 	struct ioregionfd_cmd log[LOG_SIZE];
 	unsigned int logged;
-	void (*on_command)(struct device *device);	/* in the midst of a handler */
+	void (*on_command)(struct device *device);	/* called inside a handler */
 	uint16_t status;
 	struct ioregionfd_cmd abandoned;
 	unsigned int nr_abandoned;
@@ -113,7 +113,7 @@ static int runner_join(struct runner *runner)
 	return runner->ret;
 }
 
-/* The harness ends a test that takes 30 seconds, so this need not. */
+/* The harness ends a test after 30 seconds, so this need not. */
 #define WAIT_UNTIL(condition) do {	\
 	while (!(condition))		\
 		sched_yield();		\
@@ -128,7 +128,7 @@ static int open_fds(void)
 	return n;
 }
 
-/* Handing file descriptors over. */
+/* Passing file descriptors. */
 
 FIXTURE(pass) {
 	int sock[2];
@@ -211,7 +211,7 @@ TEST_F(pass, too_many_open_files)
 	struct rlimit limit;
 
 	ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	limit.rlim_cur = self->sock[1] + 1;	/* the highest that is open */
+	limit.rlim_cur = self->sock[1] + 1;	/* the highest one in use */
 	ASSERT_EQ(ioregionfd_send_fd(self->sock[0], 0), 0);
 	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	EXPECT_EQ(ioregionfd_recv_fd(self->sock[1]), -EMFILE);
@@ -240,7 +240,7 @@ TEST(open_refuses)
 
 	EXPECT_EQ(ioregionfd_open(&task, -1, -1, 0), -EBADF);
 	EXPECT_EQ(ioregionfd_open(&task, event, event, 0), -EINVAL);
-	/* kvm.ko takes none of these. */
+	/* kvm.ko accepts none of these. */
 	EXPECT_EQ(ioregionfd_open(&task, sock[0], fds[1], 0), -EINVAL);
 	EXPECT_EQ(ioregionfd_open(&task, fds[0], fds[1], 0), -EINVAL);
 	EXPECT_EQ(ioregionfd_open(&task, stream[0], stream[0], 0), -EINVAL);
@@ -248,7 +248,7 @@ TEST(open_refuses)
 	EXPECT_EQ(ioregionfd_open(&task, sock[0], sock[0], IOREGIONFD_OPEN_RECOVER),
 		  -EOPNOTSUPP);
 	EXPECT_EQ(task, NULL);
-	/* They are still ours. */
+	/* The descriptors still belong to us. */
 	EXPECT_EQ(fcntl(sock[0], F_GETFD), 0);
 	EXPECT_EQ(open_fds(), before);
 
@@ -403,7 +403,7 @@ TEST_F(sock, posted_gets_no_response)
 	for (i = 0; i < 3; i++)
 		ASSERT_EQ(write(self->sock, &cmd, sizeof(cmd)), sizeof(cmd));
 	cmd = command(IOREGIONFD_CMD_READ, 0, 1, 0);
-	/* Would be that of a write otherwise. */
+	/* Otherwise it would be the value of a write. */
 	EXPECT_EQ(ask(self->sock, cmd), 0x1122334455667789);
 	EXPECT_EQ(self->device.logged, 4);
 	ioregionfd_stop(self->task);
@@ -438,7 +438,7 @@ TEST_F(sock, other_side_does_not_wait_for_the_response)
 	EXPECT_EQ(self->device.logged, 1);
 }
 
-/* A socket then does not end: its connection is reset. */
+/* The socket then does not show an end: its connection is reset. */
 TEST_F(sock, other_side_does_not_read_the_response)
 {
 	struct ioregionfd_cmd cmd = command(IOREGIONFD_CMD_READ, 0, 3, 0);
@@ -494,7 +494,7 @@ TEST_F(sock, signals_do_not_end_it)
 	EXPECT_EQ(runner_join(&self->runner), 0);
 }
 
-/* At all moments around the beginning of the sleep. */
+/* At any moment around the beginning of the sleep. */
 TEST_F(sock, stop_in_a_signal_handler)
 {
 	unsigned int us;
@@ -521,7 +521,7 @@ TEST_F(sock, several_threads)
 	ioregionfd_stop(self->task);
 	for (i = 0; i < 3; i++)
 		EXPECT_EQ(runner_join(&runners[i]), 0);
-	/* It stays stopped. */
+	/* The task stays stopped. */
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_SLEEP, IOREGIONFD_ANY), 0);
 }
 
@@ -532,7 +532,7 @@ TEST_F(sock, no_requests)
 	EXPECT_EQ(ioregionfd_request_init(&request, self->task, IOREGIONFD_ANY), -EOPNOTSUPP);
 }
 
-/* example.c, which is beside this program: on a socket, ended by SIGTERM. */
+/* example.c, which is in the same directory as this program: on a socket, ended by SIGTERM. */
 TEST(example)
 {
 	struct ioregionfd_cmd cmd = { .cmd = IOREGIONFD_CMD_READ, .flags = IOREGIONFD_CMD_F_RESP };
@@ -568,8 +568,8 @@ TEST(example)
 }
 
 /*
- * A channel whose kernel side is here: a memfd is its mapping, and the library's
- * ioctl()s come to __wrap_ioctl(), see Makefile.
+ * A channel whose kernel side is simulated here: a memfd is its mapping, and the
+ * library's ioctl()s come to __wrap_ioctl(), see Makefile.
  */
 
 #define MAILBOXES	4
@@ -587,7 +587,7 @@ static struct {
 	/* Each IOREGIONFD_COMMIT_AND_FETCH, as it came */
 	struct ioregionfd_fetch calls[LOG_SIZE];
 	unsigned int called;
-	/* What to do about it: a negative error, or 0 */
+	/* What to do with it: returns a negative error, or 0 */
 	int (*fetch)(struct ioregionfd_fetch *fetch);
 	unsigned int interrupts, recoveries;
 } model = { .fd = -1 };
@@ -651,7 +651,7 @@ static uint64_t mailbox_value(struct ioregionfd_mailbox *mailbox)
 	return mailbox->data[1] << 32 | (uint32_t)mailbox->data[0];
 }
 
-/* Waits, if it may, until it is interrupted; takes the responses for all mailboxes. */
+/* Records the responses to all mailboxes; waits, if it may, until it is interrupted. */
 static int model_fetch(struct ioregionfd_fetch *fetch)
 {
 	struct ioregionfd_mailbox *mailbox;
@@ -796,7 +796,7 @@ TEST_F(channel, polls_for_one_vcpu)
 	EXPECT_EQ(self->mailboxes[2].polling, 0);
 }
 
-/* Another thread that ends its polling also clears what this one has set. */
+/* Another thread that stops polling also clears what this one has set. */
 TEST_F(channel, says_again_that_it_polls)
 {
 	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
@@ -846,11 +846,11 @@ TEST_F(channel, wakes_a_vcpu_that_falls_asleep)
 static void be_recovered(struct device *device)
 {
 	(void)device;
-	/* The command, again, but not as this task has taken it. */
+	/* The command changes hands: it is no longer as this task has fetched it. */
 	__atomic_fetch_xor(&model.mapping->mailboxes[0].state,
 			   IOREGIONFD_MAILBOX_FETCHED ^ IOREGIONFD_MAILBOX_PENDING,
 			   __ATOMIC_SEQ_CST);
-	/* Nor is the posted write still its own. */
+	/* The posted write is no longer its own either. */
 	__atomic_fetch_and(&model.mapping->control.posted_tail, ~1, __ATOMIC_SEQ_CST);
 }
 
@@ -874,7 +874,7 @@ static void be_recovered_and_completed(struct device *device)
 	struct ioregionfd_mailbox *mailbox = &model.mapping->mailboxes[0];
 
 	(void)device;
-	/* The command has another number, and another task is about to have answered it. */
+	/* The mailbox has another command, which another task is about to complete. */
 	mailbox_number(mailbox, 2);
 	mailbox->data[0] |= 0x600d;
 	__atomic_store_n(&mailbox->state,
@@ -882,7 +882,7 @@ static void be_recovered_and_completed(struct device *device)
 			 __ATOMIC_SEQ_CST);
 }
 
-/* What comes late stores nothing. */
+/* A late response stores nothing. */
 TEST_F(channel, recovered_and_completed)
 {
 	self->device.on_command = be_recovered_and_completed;
@@ -892,7 +892,7 @@ TEST_F(channel, recovered_and_completed)
 	EXPECT_TRUE(mailbox_done(&self->mailboxes[0]));
 }
 
-/* In the mapping, and by the call that the vCPU's sleep takes. */
+/* In the mapping, and by the ioctl that a sleeping vCPU needs. */
 TEST_F(channel, statuses)
 {
 	uint32_t waiting;
@@ -949,7 +949,7 @@ TEST_F(channel, posted_come_first)
 {
 	unsigned int i;
 
-	/* The indices begin anew in the middle. */
+	/* The indices wrap in the middle. */
 	self->control->posted_head = 0x7ffffffd;
 	self->control->posted_tail = 0xfffffffa;
 	for (i = 0; i < 6; i++)
@@ -970,7 +970,7 @@ TEST_F(channel, posted_are_with_another_task)
 {
 	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
 	self->control->posted_tail = 0 << 1 | 1;
-	/* This one comes after it, that one came before. */
+	/* This command comes after the posted write, that one before it. */
 	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 1, 0), 0);
 	mailbox_post(&self->mailboxes[1], command(IOREGIONFD_CMD_READ, 0, 2, 0), 0);
 	self->mailboxes[1].posted_before = 0;
@@ -979,12 +979,12 @@ TEST_F(channel, posted_are_with_another_task)
 	usleep(1000);
 	EXPECT_FALSE(mailbox_done(&self->mailboxes[0]));
 	EXPECT_EQ(load(&self->device.logged), 1);
-	/* Done with it; and there is a next one, that is later than the command. */
+	/* Retire it; there is a next one, which is later than the command. */
 	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 3, 0));
 	__atomic_store_n(&self->control->posted_tail, 1 << 1 | 1, __ATOMIC_RELEASE);
 	WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));
 	EXPECT_EQ(load(&self->device.logged), 2);
-	/* And, long after the command, another: the tail is far beyond. */
+	/* Long after the command there is another one: the tail is far beyond. */
 	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 1, 0), 0);
 	self->mailboxes[0].posted_before = 0;
 	__atomic_store_n(&self->control->posted_tail, 2 << 1, __ATOMIC_RELEASE);
@@ -1019,8 +1019,8 @@ TEST_F(channel, polling_ends_with_the_vm)
 	EXPECT_EQ(runner_join(&self->runner), 0);
 }
 
-/* What a hostile task that shares the channel writes must not lead us astray. */
-TEST_F(channel, scribbled_over)
+/* What a hostile task that shares the channel writes must not mislead us. */
+TEST_F(channel, corrupted)
 {
 	uint32_t *p = (uint32_t *)model.mapping;
 	size_t i, round, words = sizeof(*model.mapping) / sizeof(*p);
@@ -1036,15 +1036,15 @@ TEST_F(channel, scribbled_over)
 		}
 	}
 	ioregionfd_stop(self->task);
-	/* It may have found that it has been taken over. */
+	/* It may have noticed a recovery. */
 	runner_join(&self->runner);
 	EXPECT_TRUE(self->runner.ret == 0 || self->runner.ret == -ESTALE);
 	EXPECT_GT(ioregionfd_unknown_count(self->task), 0);
 }
 
-#define POSTED_ID	0xffffffff00000007	/* of posted write number 7 */
+#define POSTED_ID	0xffffffff00000007	/* the id of posted write number 7 */
 
-/* Commands by IOREGIONFD_COMMIT_AND_FETCH: what it does, call by call. */
+/* Commands from IOREGIONFD_COMMIT_AND_FETCH: the result of each call. */
 static const struct {
 	int ret;
 	uint64_t id;
@@ -1072,7 +1072,7 @@ static int scripted_fetch(struct ioregionfd_fetch *fetch)
 
 TEST_F(channel, sleeps)
 {
-	static const uint64_t answered[] = {
+	static const uint64_t completed[] = {
 		0, 0x100000001, 0x300000005, 0x300000005, 0, POSTED_ID, 0x200000001,
 	};
 	static const uint64_t offset[] = { 0, 1, 2, 2, 0, 3, 4 };
@@ -1080,13 +1080,13 @@ TEST_F(channel, sleeps)
 
 	model.fetch = scripted_fetch;
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_SLEEP, IOREGIONFD_ANY), 0);
-	ASSERT_EQ(model.called, ARRAY_SIZE(answered));
-	for (i = 0; i < ARRAY_SIZE(answered); i++) {
-		EXPECT_EQ(model.calls[i].id, answered[i]);
+	ASSERT_EQ(model.called, ARRAY_SIZE(completed));
+	for (i = 0; i < ARRAY_SIZE(completed); i++) {
+		EXPECT_EQ(model.calls[i].id, completed[i]);
 		EXPECT_EQ(model.calls[i].vcpu, IOREGIONFD_ANY);
 		EXPECT_LT(model.calls[i].timeout, 0);
 		EXPECT_EQ(model.calls[i].flags, 0);
-		if (answered[i])
+		if (completed[i])
 			EXPECT_EQ(model.calls[i].data, 0x1122334455667788 + offset[i]);
 	}
 	EXPECT_EQ(self->device.logged, 4);
@@ -1102,7 +1102,7 @@ TEST_F(channel, completes_before_it_stops)
 {
 	signal_task = self->task;
 	self->device.on_command = stop_now;
-	/* Taken by IOREGIONFD_COMMIT_AND_FETCH, and in the mapping it is as that leaves it. */
+	/* Fetched by IOREGIONFD_COMMIT_AND_FETCH, and in the mapping as that leaves it. */
 	self->mailboxes[0].state = 1 << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED;
 	mailbox_number(&self->mailboxes[0], 1);
 	model.fetch = scripted_fetch;
@@ -1188,12 +1188,12 @@ TEST_F(channel, request)
 #define VCPUS		2
 #define ROUNDS		2000
 #define CODE_ADDR	0x1000
-#define PORT(vcpu)	(0x500 + 16 * (vcpu))	/* and 8 above it, posted writes */
+#define PORT(vcpu)	(0x500 + 16 * (vcpu))	/* 8 above it: posted writes */
 #define DONE_PORT	0x600
 
 /*
- * 16-bit code. Reads a value, and writes it to the region with posted writes, and to
- * the one without; in the end says that it is done.
+ * 16-bit code. Reads a value and writes it to the region with posted writes and to the
+ * one without; says so at the end.
  */
 static const uint8_t guest_code[] = {
 	0x89, 0xda,		/* 1: mov %bx, %dx */
@@ -1208,7 +1208,7 @@ static const uint8_t guest_code[] = {
 	0xee,			/* out %al, %dx */
 };
 
-/* What the guest of one vCPU finds there: each read gives the next number. */
+/* The device that one vCPU sees: each read returns the next number. */
 struct counter {
 	uint32_t given, posted, written;
 	unsigned int wrong;
@@ -1241,7 +1241,7 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
-	int exit_reason;	/* of the last KVM_RUN, or a negative error */
+	int exit_reason;	/* exit reason of the last KVM_RUN, or a negative error */
 };
 
 struct machine {
@@ -1463,7 +1463,7 @@ TEST_F(guest, stop_in_a_signal_handler)
 	}
 }
 
-/* Stopped and restarted, over and over: nothing is lost, nothing done twice. */
+/* Stopped and restarted, over and over: nothing is lost or done twice. */
 TEST_F(guest, stop_and_restart)
 {
 	enum ioregionfd_mode mode = IOREGIONFD_SLEEP;
@@ -1511,7 +1511,7 @@ static void stop_fetching(struct ioregionfd_request *request, unsigned int comma
 	}
 }
 
-/* A task that takes a command and dies, and one that takes its place. */
+/* A task that fetches a command and dies, and one that replaces it. */
 TEST_F(guest, recover)
 {
 	struct ioregionfd_request request;
@@ -1590,7 +1590,7 @@ TEST_F(guest, io_uring)
 		if (closed || self->m.counters[0].written < ROUNDS ||
 		    self->m.counters[1].written < ROUNDS)
 			continue;
-		/* The last answers go out; then both requests end with the VM. */
+		/* The last responses go out; then both requests end with the VM. */
 		io_uring_submit(&ring);
 		check_guests(_metadata, &self->m);
 		close_vm(&self->m);

@@ -226,7 +226,8 @@ static void __expect_no_cmd(struct channel *ch, int line)
 	char buf[64];
 	ssize_t n;
 
-	TEST_ASSERT(fd_poll(ch->dev_rd, POLLIN, HANG_SECONDS * 1000), "line %d: the end does not come", line);
+	TEST_ASSERT(fd_poll(ch->dev_rd, POLLIN, HANG_SECONDS * 1000),
+		    "line %d: the end does not come", line);
 	n = recv(ch->dev_rd, buf, sizeof(buf), MSG_DONTWAIT);
 	TEST_ASSERT(!n || (n < 0 && errno == ECONNRESET),
 		    "line %d: wanted the end, got %zd bytes, errno %d", line, n, n < 0 ? errno : 0);

@@ -126,7 +126,7 @@ static void parker_settle(struct parker *p)
 		    p->submitted, parker_parked(p), p->refused, p->submitted - MAX_WAITERS);
 }
 
-/* Checks that the full number of waiters fits again, however those before have ended. */
+/* Checks that the full number of waiters fits more, however those before have ended. */
 #define expect_room(fd, nr) __expect_room(fd, nr, __LINE__)
 static void __expect_room(int fd, unsigned int nr, int line)
 {
@@ -216,7 +216,7 @@ TEST_F_TIMEOUT(waiters, parked_async, 120)
 TEST_F_TIMEOUT(waiters, of_all_kinds, 120)
 {
 	static struct parker other;
-	enum mode ways[] = { MODE_IOCTL, MODE_READ, MODE_URING };
+	enum mode modes[] = { MODE_IOCTL, MODE_READ, MODE_URING };
 	unsigned int i, ended = 0, nr = 0;
 
 	parker_open(&parker, 0);
@@ -224,11 +224,11 @@ TEST_F_TIMEOUT(waiters, of_all_kinds, 120)
 	parker_park(&parker, self->fd, 1, 5, 0);
 	parker_park(&other, self->fd, ANY, 4, 0);
 	for (i = 0; i < MAX_WAITERS - 9; i++) {
-		server_start(&self->servers[nr], &self->dev, self->fd, ways[i % 3], ANY);
+		server_start(&self->servers[nr], &self->dev, self->fd, modes[i % 3], ANY);
 		server_wait_asleep(&self->servers[nr++]);
 	}
 	for (i = 0; i < 6; i++)
-		server_start(&self->servers[nr++], &self->dev, self->fd, ways[i % 3],
+		server_start(&self->servers[nr++], &self->dev, self->fd, modes[i % 3],
 			     ANY);
 	for (i = 0; i < 6; i++) {
 		struct server_thread *t = &self->servers[MAX_WAITERS - 9 + i];
@@ -350,7 +350,7 @@ TEST_F_TIMEOUT(waiters, room_comes_back, 120)
 
 /*
  * A wake-up must not go to a task that may never come if there is another. A ring with
- * deferred task work does not run until its task enters it again, and a stopped task
+ * deferred task work does not run until its task enters it more, and a stopped task
  * does not run at all.
  */
 FIXTURE(absent)
@@ -529,7 +529,7 @@ TEST_F(absent, another_comes_late)
 TEST_F_TIMEOUT(waiters, gives_up_when_woken, 120)
 {
 	struct server_thread *parked = self->servers;
-	unsigned int turn, taken = 0;
+	unsigned int turn, fetched = 0;
 	struct ioregionfd_fetch arg;
 	int r;
 
@@ -541,14 +541,14 @@ TEST_F_TIMEOUT(waiters, gives_up_when_woken, 120)
 		arg = (struct ioregionfd_fetch){ .vcpu = ANY, .timeout = 1000 * turn + 1 };
 		r = commit_and_fetch(self->fd, &arg);
 		if (!r) {
-			taken++;
+			fetched++;
 			TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
 		} else {
 			TEST_ASSERT_EQ(r, -ETIMEDOUT);
 		}
 		thread_join_done(&self->threads[0]);
 	}
-	printf("# %u of %u were for the task that sleeps\n", taken, turn);
+	printf("# %u of %u were for the task that sleeps\n", fetched, turn);
 }
 
 /*
@@ -770,7 +770,7 @@ static unsigned int fill(struct kvm_vm *vm, int *fds, unsigned int max, uint32_t
 
 TEST_F_TIMEOUT(memory, of_a_vm, 120)
 {
-	static int fds[140], again[140];
+	static int fds[140], more[140];
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *other;
 	unsigned int nr, i;
@@ -794,23 +794,23 @@ TEST_F_TIMEOUT(memory, of_a_vm, 120)
 	}
 	for (i = 0; i < nr; i++)
 		close(fds[i]);
-	TEST_ASSERT_EQ(fill(self->vm, again, ARRAY_SIZE(again), KVM_IOREGIONFD_MAX_POSTED), nr);
+	TEST_ASSERT_EQ(fill(self->vm, more, ARRAY_SIZE(more), KVM_IOREGIONFD_MAX_POSTED), nr);
 
 	/* The VM goes before its channels are closed. */
 	kvm_vm_free(self->vm);
 	for (i = 0; i < nr; i++)
-		close(again[i]);
+		close(more[i]);
 	self->vm = ioregion_vm_create(1, guest_script_main, &self->vcpu);
-	TEST_ASSERT_EQ(fill(self->vm, again, ARRAY_SIZE(again), KVM_IOREGIONFD_MAX_POSTED), nr);
+	TEST_ASSERT_EQ(fill(self->vm, more, ARRAY_SIZE(more), KVM_IOREGIONFD_MAX_POSTED), nr);
 	for (i = 0; i < nr; i++)
-		close(again[i]);
+		close(more[i]);
 }
 
 /* What closed channels keep per vCPU is bounded too. */
 TEST_F_TIMEOUT(memory, closed_channels_of_many_vcpus, 240)
 {
 	uint32_t vcpus = kvm_check_cap(KVM_CAP_MAX_VCPUS);
-	long before = available(), taken = 0;
+	long before = available(), used = 0;
 	struct channel ch = { TR_NATIVE };
 	unsigned int nr;
 
@@ -822,16 +822,16 @@ TEST_F_TIMEOUT(memory, closed_channels_of_many_vcpus, 240)
 		region_add(self->vm, &ch, SYNC + 8 * nr, 8, SYNC_DATA, 0);
 		close(ch.kvm_rd);
 		if (nr % 50 == 49) {
-			taken = before - available();
+			used = before - available();
 			/* Stop before the machine has no memory left. */
-			TEST_ASSERT(taken < (long)VM_LIMIT * 3 / 2,
+			TEST_ASSERT(used < (long)VM_LIMIT * 3 / 2,
 				    "%u closed channels of %u vCPUs keep %ld MiB, and no limit",
-				    nr + 1, vcpus, taken >> 20);
+				    nr + 1, vcpus, used >> 20);
 		}
 	}
-	taken = before - available();
-	printf("# %u closed channels of %u vCPUs keep %ld MiB\n", nr, vcpus, taken >> 20);
-	TEST_ASSERT(taken < (long)VM_LIMIT * 3 / 2, "that is too much");
+	used = before - available();
+	printf("# %u closed channels of %u vCPUs keep %ld MiB\n", nr, vcpus, used >> 20);
+	TEST_ASSERT(used < (long)VM_LIMIT * 3 / 2, "that is too much");
 }
 
 /*
@@ -849,7 +849,7 @@ FIXTURE(end)
 
 FIXTURE_VARIANT(end)
 {
-	enum mode ways[4];
+	enum mode modes[4];
 	unsigned int nr;
 };
 
@@ -871,7 +871,7 @@ FIXTURE_SETUP(end)
 	vcpu_thread_init(&self->thread, self->vcpus[0]);
 	for (i = 0; i < ARRAY_SIZE(self->servers); i++) {
 		server_start(&self->servers[i], &self->dev, self->ch.dev_rd,
-			     variant->ways[i % variant->nr], i & 8 ? (uint32_t)i % 4 : ANY);
+			     variant->modes[i % variant->nr], i & 8 ? (uint32_t)i % 4 : ANY);
 		server_wait_asleep(&self->servers[i]);
 	}
 }

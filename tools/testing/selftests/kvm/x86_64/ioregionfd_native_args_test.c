@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Native channels: each documented error, that a failed call loses nothing, and how the file descriptor gets to a device task.
+ * Native channels: each documented error, that a failed call loses nothing, and how the
+ * file descriptor gets to a device task.
  */
 #include <limits.h>
 #include <sys/resource.h>
@@ -306,10 +307,10 @@ TEST_F(calls, get_info)
 		TEST_ASSERT_EQ(info.size % 4096, 0);
 		TEST_ASSERT_EQ(info.mailboxes_offset % 64, 0);
 		TEST_ASSERT(info.mailboxes_offset >= sizeof(struct ioregionfd_control),
-			    "they overlap");
+			    "mailboxes overlap the control struct");
 		need = info.mailboxes_offset +
 		       info.nr_mailboxes * sizeof(struct ioregionfd_mailbox);
-		TEST_ASSERT(info.posted_offset >= need, "they overlap");
+		TEST_ASSERT(info.posted_offset >= need, "the ring overlaps the mailboxes");
 		need = info.posted_offset + info.nr_posted * sizeof(struct ioregionfd_cmd);
 		TEST_ASSERT(info.size >= need && info.size < need + 4096, "size %llu", info.size);
 		close(fd);
@@ -612,7 +613,7 @@ TEST_F(calls, uring_efault_while_parked)
 {
 	struct ioregionfd_fetch *arg = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 					    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct ioregionfd_fetch again = fetch_arg(IOREGIONFD_ANY);
+	struct ioregionfd_fetch next = fetch_arg(IOREGIONFD_ANY);
 	struct io_uring_sqe *sqe;
 	struct io_uring ring;
 
@@ -628,9 +629,9 @@ TEST_F(calls, uring_efault_while_parked)
 	op_read(self->vcpus[0], 8, MMIO_GPA);
 	thread_start(&self->thread);
 	TEST_ASSERT_EQ(uring_result(&ring), -EFAULT);
-	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &again), 0);
-	expect_cmd(again.cmd, cmd_read(8, USER_DATA(0), 0));
-	TEST_ASSERT_EQ(commit_only(self->fd, again.id, 0), 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &next), 0);
+	expect_cmd(next.cmd, cmd_read(8, USER_DATA(0), 0));
+	TEST_ASSERT_EQ(commit_only(self->fd, next.id, 0), 0);
 	thread_join_done(&self->thread);
 	io_uring_queue_exit(&ring);
 }

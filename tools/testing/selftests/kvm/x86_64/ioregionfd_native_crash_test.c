@@ -288,8 +288,8 @@ TEST_F_TIMEOUT(crash, each_access_once, 110)
 	TEST_ASSERT_EQ(status, SIGKILL);
 	for (i = 0; i < NR_VCPUS; i++)
 		TEST_ASSERT_EQ(state->seq[i], end);
-	printf("# %u kills, %lu accesses, %u redelivered, %u of them had been carried out; at", state->kills,
-	       NR_VCPUS * end, state->redelivered, state->repeated);
+	printf("# %u kills, %lu accesses, %u redelivered, %u of them had been carried out; at",
+	       state->kills, NR_VCPUS * end, state->redelivered, state->repeated);
 	for (i = 0; i < NR_POINTS; i++) {
 		printf(" %u", state->at[i]);
 		TEST_ASSERT(state->at[i] || (i == P_STORED && variant->mode != MODE_MAPPING),

@@ -234,7 +234,7 @@ TEST_F(fails, no_mailbox)
 		expect_failure(self->vcpus[1],
 			       exit_read(KVM_IOREGIONFD_FAIL_NO_MAILBOX, NONE, 4, SYNC + 4));
 	}
-	TEST_ASSERT(!dev_has_cmd(&ch), "it was sent");
+	TEST_ASSERT(!dev_has_cmd(&ch), "the command was sent");
 	goes_on(self->vm, &self->threads[1], cmd_read(4, SYNC_DATA, 4));
 	TEST_ASSERT_EQ(op->val, 0x99);
 }
@@ -393,7 +393,7 @@ TEST_F(fails, recovered_after_read)
 
 	thread_start(&self->threads[0]);
 	expect_cmd(dev_recv(&self->ch), want);
-	TEST_ASSERT(!dev_has_cmd(&self->ch), "it comes twice");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "the command comes twice");
 	recover(self->fd);
 	TEST_ASSERT(write(self->fd, &resp, sizeof(resp)) < 0 && errno == ENOENT, "errno %d", errno);
 	want.flags |= IOREGIONFD_CMD_F_REDELIVERED;
@@ -418,7 +418,7 @@ TEST_F(fails, recovered_at_other_times)
 	thread_interrupt(&self->threads[0]);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0x31), 0);
 	recover(self->fd);
-	TEST_ASSERT(!dev_has_cmd(&self->ch), "it is redelivered");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "the command is redelivered");
 	run_done(self->vcpus[0]);
 	TEST_ASSERT_EQ(op->val, 0x31);
 }

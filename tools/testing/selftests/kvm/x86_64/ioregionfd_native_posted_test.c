@@ -342,11 +342,11 @@ TEST_F(order, tail_beyond)
 		op_write(self->vcpus[0], 4, POSTED + 4, i);
 	run_done(self->vcpus[0]);
 	for (i = 0; i < 4; i++) {
-		TEST_ASSERT(mapping_fetch_posted(&self->map, &arg), "nothing to take");
+		TEST_ASSERT(mapping_fetch_posted(&self->map, &arg), "nothing to fetch");
 		expect_cmd(arg.cmd, posted(i));
 		mapping_complete(&self->map, arg.id, 0);
 	}
-	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 1, &arg), "it waits for more than it must");
+	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 1, &arg), "the read waits for too much");
 	mapping_complete(&self->map, arg.id, 0);
 	thread_join_done(&self->threads[1]);
 }
@@ -473,7 +473,7 @@ TEST_F(order, recovered_after_read)
 	run_done(self->vcpus[0]);
 	expect_cmd(dev_recv(&self->ch), posted(1));
 	recover(self->fd);
-	TEST_ASSERT(!dev_has_cmd(&self->ch), "it comes twice");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "the write comes twice");
 }
 
 int main(int argc, char **argv)

@@ -16,7 +16,7 @@
  */
 #define MAX_SERVERS	4
 
-FIXTURE(ways)
+FIXTURE(modes)
 {
 	struct kvm_vm *vm;
 	struct kvm_vcpu *vcpus[MAX_VCPUS];
@@ -28,37 +28,37 @@ FIXTURE(ways)
 	bool sync;
 };
 
-FIXTURE_VARIANT(ways)
+FIXTURE_VARIANT(modes)
 {
-	enum mode ways[MAX_SERVERS];
+	enum mode modes[MAX_SERVERS];
 	unsigned int nr;
 	bool own;	/* server number n serves vCPU n */
 };
 
 #define MIX(...) { __VA_ARGS__ }
-FIXTURE_VARIANT_ADD(ways, read) { MIX(MODE_READ), 1 };
-FIXTURE_VARIANT_ADD(ways, poll) { MIX(MODE_POLL), 1 };
-FIXTURE_VARIANT_ADD(ways, epoll) { MIX(MODE_EPOLL), 1 };
-FIXTURE_VARIANT_ADD(ways, ioctl) { MIX(MODE_IOCTL), 1 };
-FIXTURE_VARIANT_ADD(ways, uring) { MIX(MODE_URING), 1 };
-FIXTURE_VARIANT_ADD(ways, uring_async) { MIX(MODE_URING_ASYNC), 1 };
-FIXTURE_VARIANT_ADD(ways, mapping) { MIX(MODE_MAPPING), 1 };
-FIXTURE_VARIANT_ADD(ways, two_read) { MIX(MODE_READ, MODE_READ), 2 };
-FIXTURE_VARIANT_ADD(ways, two_ioctl) { MIX(MODE_IOCTL, MODE_IOCTL), 2 };
-FIXTURE_VARIANT_ADD(ways, two_uring) { MIX(MODE_URING, MODE_URING), 2 };
-FIXTURE_VARIANT_ADD(ways, two_uring_async) { MIX(MODE_URING_ASYNC, MODE_URING_ASYNC), 2 };
-FIXTURE_VARIANT_ADD(ways, two_mapping) { MIX(MODE_MAPPING, MODE_MAPPING), 2 };
-FIXTURE_VARIANT_ADD(ways, read_and_ioctl) { MIX(MODE_READ, MODE_IOCTL), 2 };
-FIXTURE_VARIANT_ADD(ways, poll_and_uring) { MIX(MODE_POLL, MODE_URING), 2 };
-FIXTURE_VARIANT_ADD(ways, ioctl_and_mapping) { MIX(MODE_IOCTL, MODE_MAPPING), 2 };
-FIXTURE_VARIANT_ADD(ways, all) { MIX(MODE_READ, MODE_IOCTL, MODE_URING, MODE_MAPPING), 4 };
-FIXTURE_VARIANT_ADD(ways, own_ioctl)
+FIXTURE_VARIANT_ADD(modes, read) { MIX(MODE_READ), 1 };
+FIXTURE_VARIANT_ADD(modes, poll) { MIX(MODE_POLL), 1 };
+FIXTURE_VARIANT_ADD(modes, epoll) { MIX(MODE_EPOLL), 1 };
+FIXTURE_VARIANT_ADD(modes, ioctl) { MIX(MODE_IOCTL), 1 };
+FIXTURE_VARIANT_ADD(modes, uring) { MIX(MODE_URING), 1 };
+FIXTURE_VARIANT_ADD(modes, uring_async) { MIX(MODE_URING_ASYNC), 1 };
+FIXTURE_VARIANT_ADD(modes, mapping) { MIX(MODE_MAPPING), 1 };
+FIXTURE_VARIANT_ADD(modes, two_read) { MIX(MODE_READ, MODE_READ), 2 };
+FIXTURE_VARIANT_ADD(modes, two_ioctl) { MIX(MODE_IOCTL, MODE_IOCTL), 2 };
+FIXTURE_VARIANT_ADD(modes, two_uring) { MIX(MODE_URING, MODE_URING), 2 };
+FIXTURE_VARIANT_ADD(modes, two_uring_async) { MIX(MODE_URING_ASYNC, MODE_URING_ASYNC), 2 };
+FIXTURE_VARIANT_ADD(modes, two_mapping) { MIX(MODE_MAPPING, MODE_MAPPING), 2 };
+FIXTURE_VARIANT_ADD(modes, read_and_ioctl) { MIX(MODE_READ, MODE_IOCTL), 2 };
+FIXTURE_VARIANT_ADD(modes, poll_and_uring) { MIX(MODE_POLL, MODE_URING), 2 };
+FIXTURE_VARIANT_ADD(modes, ioctl_and_mapping) { MIX(MODE_IOCTL, MODE_MAPPING), 2 };
+FIXTURE_VARIANT_ADD(modes, all) { MIX(MODE_READ, MODE_IOCTL, MODE_URING, MODE_MAPPING), 4 };
+FIXTURE_VARIANT_ADD(modes, own_ioctl)
 	{ MIX(MODE_IOCTL, MODE_IOCTL, MODE_IOCTL, MODE_IOCTL), 4, true };
-FIXTURE_VARIANT_ADD(ways, own_uring)
+FIXTURE_VARIANT_ADD(modes, own_uring)
 	{ MIX(MODE_URING, MODE_URING, MODE_URING, MODE_URING), 4, true };
-FIXTURE_VARIANT_ADD(ways, own_mapping)
+FIXTURE_VARIANT_ADD(modes, own_mapping)
 	{ MIX(MODE_MAPPING, MODE_MAPPING, MODE_MAPPING, MODE_MAPPING), 4, true };
-FIXTURE_VARIANT_ADD(ways, own_mixed)
+FIXTURE_VARIANT_ADD(modes, own_mixed)
 	{ MIX(MODE_IOCTL, MODE_URING_ASYNC, MODE_MAPPING, MODE_IOCTL), 4, true };
 
 /*
@@ -69,7 +69,7 @@ static uint64_t device_respond_seq_sync(struct device *dev, const struct ioregio
 {
 	struct ioregionfd_cmd posted = *cmd;
 
-	TEST_ASSERT(cmd->flags & IOREGIONFD_CMD_F_RESP, "it wants no response");
+	TEST_ASSERT(cmd->flags & IOREGIONFD_CMD_F_RESP, "the command wants no response");
 	if (cmd->user_data == SEQ_POSTED)
 		posted.flags &= ~IOREGIONFD_CMD_F_RESP;
 	return device_respond_seq(dev, &posted);
@@ -84,14 +84,14 @@ static void regions_add(struct kvm_vm *vm, struct channel *ch, bool sync)
 	region_add(vm, ch, MMIO_GPA + 0x1000, 0x1000, SEQ_POSTED, 0);
 }
 
-FIXTURE_SETUP(ways)
+FIXTURE_SETUP(modes)
 {
 	uint32_t i;
 
 	self->vm = ioregion_vm_create(MAX_VCPUS, guest_seq_main, self->vcpus);
 	write_guest_global(self->vm, seq_count, 600);
 	for (i = 0; i < variant->nr; i++)
-		self->sync |= variant->nr > 1 && variant->ways[i] <= MODE_EPOLL;
+		self->sync |= variant->nr > 1 && variant->modes[i] <= MODE_EPOLL;
 	self->dev.respond = self->sync ? device_respond_seq_sync : device_respond_seq;
 	self->ch = channel_open_for(self->vm, TR_NATIVE);
 	regions_add(self->vm, &self->ch, self->sync);
@@ -99,12 +99,12 @@ FIXTURE_SETUP(ways)
 		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
 	self->nr_servers = variant->nr;
 	for (i = 0; i < variant->nr; i++)
-		server_start(&self->servers[i], &self->dev, self->ch.dev_rd, variant->ways[i],
+		server_start(&self->servers[i], &self->dev, self->ch.dev_rd, variant->modes[i],
 			     variant->own ? i : IOREGIONFD_ANY);
 }
 
 /* The end of the VM ends every wait. */
-FIXTURE_TEARDOWN(ways)
+FIXTURE_TEARDOWN(modes)
 {
 	int i;
 
@@ -137,19 +137,19 @@ static bool servers_all_served(struct server_thread *servers, unsigned int nr)
 }
 
 /* Whether each task is sure to get something: nobody is woken while another task polls. */
-static bool ways_are_fair(const struct _fixture_variant_ways *variant)
+static bool modes_are_fair(const enum mode *modes, unsigned int nr, bool own)
 {
 	unsigned int i;
 
-	for (i = 0; i < variant->nr; i++)
-		if (variant->ways[i] == MODE_MAPPING && variant->nr > 1 && !variant->own)
+	for (i = 0; i < nr; i++)
+		if (modes[i] == MODE_MAPPING && nr > 1 && !own)
 			return false;
 	return true;
 }
 
-TEST_F_TIMEOUT(ways, each_access_once, 100)
+TEST_F_TIMEOUT(modes, each_access_once, 100)
 {
-	bool fair = ways_are_fair(variant);
+	bool fair = modes_are_fair(variant->modes, variant->nr, variant->own);
 	uint64_t end = 600, begin;
 	int i;
 
@@ -179,7 +179,7 @@ TEST_F_TIMEOUT(ways, each_access_once, 100)
 }
 
 /* Removing all regions ends no wait, and new regions are served. */
-TEST_F(ways, deassign_while_asleep)
+TEST_F(modes, deassign_while_asleep)
 {
 	int i;
 
@@ -279,7 +279,7 @@ TEST_F(calls, any_vcpu)
 		args[i] = fetch_arg(IOREGIONFD_ANY);
 		TEST_ASSERT_EQ(commit_and_fetch(self->fd, &args[i]), 0);
 		vcpu = ioregionfd_id_vcpu(args[i].id);
-		TEST_ASSERT(vcpu < MAX_VCPUS && !(seen & BIT(vcpu)), "vCPU %u again", vcpu);
+		TEST_ASSERT(vcpu < MAX_VCPUS && !(seen & BIT(vcpu)), "vCPU %u twice", vcpu);
 		seen |= BIT(vcpu);
 		expect_cmd_of(&args[i], vcpu);
 		TEST_ASSERT_EQ(args[i].vcpu, IOREGIONFD_ANY);
@@ -352,12 +352,12 @@ TEST_F(calls, timeout)
 
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -ETIMEDOUT);
 	took = now_ms() - begin;
-	TEST_ASSERT(took >= 300 && took < 5000, "it took %lu ms", took);
+	TEST_ASSERT(took >= 300 && took < 5000, "the call took %lu ms", took);
 
 	arg.timeout = 0;
 	begin = now_ms();
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
-	TEST_ASSERT(now_ms() - begin < 200, "it took %lu ms", now_ms() - begin);
+	TEST_ASSERT(now_ms() - begin < 200, "the call took %lu ms", now_ms() - begin);
 }
 
 TEST_F(calls, commit_only)
@@ -566,7 +566,7 @@ TEST_F(calls, poll)
 	run_done(self->vcpus[0]);
 	TEST_ASSERT(dev_has_cmd(&self->ch), "a posted write is not there");
 	expect_cmd(dev_recv(&self->ch), cmd_posted(4, POSTED_DATA, 0, 1));
-	TEST_ASSERT(!dev_has_cmd(&self->ch), "it is still there");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "the command is still there");
 }
 
 /* Edge-triggered: one event for each command, including those that wait for a write(). */
@@ -619,7 +619,7 @@ TEST_F(calls, other_ways_to_complete)
 
 	/* Fetched in the mapping, completed by ioctl. */
 	self->ops[0] = vcpu_waits(self->threads, 0);
-	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg), "nothing to take");
+	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg), "nothing to fetch");
 	expect_cmd_of(&arg, 0);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, value_of(0)), 0);
 	thread_join_done(&self->threads[0]);
@@ -629,7 +629,7 @@ TEST_F(calls, other_ways_to_complete)
 	self->ops[1] = vcpu_waits(self->threads, 1);
 	arg = fetch_arg(IOREGIONFD_ANY);
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
-	TEST_ASSERT(!mapping_fetch_mailbox(&self->map, 1, &arg), "it was fetched twice");
+	TEST_ASSERT(!mapping_fetch_mailbox(&self->map, 1, &arg), "the command was fetched twice");
 	mapping_complete(&self->map, arg.id, value_of(1));
 	thread_join_done(&self->threads[1]);
 	TEST_ASSERT_EQ(self->ops[1]->val, value_of(1));
@@ -663,12 +663,12 @@ TEST_F(calls, mapping_states)
 		       IOREGIONFD_MAILBOX_WAITING);
 	expect_cmd(mailbox->cmd, cmd_read(8, SYNC_DATA, 0x100));
 	TEST_ASSERT_EQ(mailbox->posted_before, 0);
-	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 1, &arg), "nothing to take");
+	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 1, &arg), "nothing to fetch");
 	TEST_ASSERT_EQ(arg.id, 2ul << 32 | number);
 	state = READ_ONCE(mailbox->state);
 	TEST_ASSERT_EQ(state, number << IOREGIONFD_MAILBOX_SHIFT | IOREGIONFD_MAILBOX_FETCHED |
 		       IOREGIONFD_MAILBOX_WAITING);
-	TEST_ASSERT(!mapping_fetch_mailbox(&self->map, 1, &arg), "it was fetched twice");
+	TEST_ASSERT(!mapping_fetch_mailbox(&self->map, 1, &arg), "the command was fetched twice");
 
 	/* A sleeping vCPU has to be woken, which a store alone does not do. */
 	mapping_complete(&self->map, arg.id, 0x77);
@@ -680,7 +680,7 @@ TEST_F(calls, mapping_states)
 	self->ops[1] = vcpu_waits(self->threads, 1);
 	state = READ_ONCE(mailbox->state);
 	TEST_ASSERT_EQ(state >> IOREGIONFD_MAILBOX_SHIFT, number + 1);
-	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 1, &arg), "nothing to take");
+	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 1, &arg), "nothing to fetch");
 	mapping_complete(&self->map, arg.id, 0x88);
 	thread_join_done(&self->threads[1]);
 	TEST_ASSERT_EQ(self->ops[1]->val, 0x88);
@@ -702,7 +702,7 @@ static void expect_woken_if_not(uint32_t *polling, struct server_thread *server,
 	usleep(100000);
 	TEST_ASSERT_EQ(READ_ONCE(server->nr), nr);
 	/* The polling task finds the command. */
-	TEST_ASSERT(mapping_fetch(&server->server.map, vcpu->vcpu->id, &arg), "nothing to take");
+	TEST_ASSERT(mapping_fetch(&server->server.map, vcpu->vcpu->id, &arg), "nothing to fetch");
 	mapping_complete(&server->server.map, arg.id, 0x1234);
 	thread_join_done(vcpu);
 	TEST_ASSERT_EQ(op->val, 0x1234);
@@ -825,7 +825,7 @@ TEST_F(uring, several_parked)
 		for (i = 0; i < MAX_VCPUS; i++) {
 			TEST_ASSERT_EQ(uring_wait(&self->ring, &arg), 0);
 			vcpu = ioregionfd_id_vcpu(arg->id);
-			TEST_ASSERT(vcpu < MAX_VCPUS && !(seen & BIT(vcpu)), "vCPU %u again", vcpu);
+			TEST_ASSERT(vcpu < MAX_VCPUS && !(seen & BIT(vcpu)), "vCPU %u twice", vcpu);
 			seen |= BIT(vcpu);
 			expect_cmd_of(arg, vcpu);
 			/* Completed, and parked anew at once. */

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Every allocation can fail, and so can every copy from and to user memory: then the
- * call says so, nothing has changed, and the same call works when it is made again.
+ * Every allocation can fail, and so can every copy from and to user memory. The call
+ * then reports it, nothing has changed, and the same call works when it is repeated.
  *
- * Each operation is made again and again, while the first, second, third... of what
- * it needs fails, until it needs no more. This is for a kernel with fault injection,
- * such as that of "make test-debug". KVM and io_uring themselves may run out of memory
- * here too; what they make of it is theirs, but it must be an error that they return.
+ * Each operation is repeated while the first, second, third... thing that it needs
+ * fails, until it needs no more. This is for a kernel with fault injection, such as
+ * that of "make test-debug". KVM and io_uring themselves may run out of memory here
+ * too; how they handle that is theirs, but they must return an error.
  */
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -21,25 +21,25 @@
 
 #define FAULTS		"/sys/kernel/debug/"
 
-/* No operation needs so much. */
+/* No operation needs as many allocations and copies. */
 #define MAX_NTH		3000
 
 /*
- * So many fail in a row. Not all for ever: the kernel's maple tree, in which regions
- * are, tries again for as long as it has got a part of what it needs.
+ * So many failures in a row. Not an endless number: the kernel's maple tree, which
+ * holds the regions, retries for as long as it gets a part of what it needs.
  */
 #define NR_MANY		"20"
 
 /*
- * Failures.
+ * Injecting failures.
  */
 
 /**
  * struct faults - what is to fail
  * @name: of the operation, for messages
- * @many: the nth and NR_MANY after it, else the nth alone
- * @nth: of the allocations and copies of this thread
- * @hit: the operation came to the nth
+ * @many: the nth and the NR_MANY after it fail, else the nth alone
+ * @nth: which of this thread's allocations and copies fails
+ * @hit: the operation got as far as the nth
  * @failed: how many operations have failed so far
  */
 struct faults {
@@ -50,7 +50,7 @@ struct faults {
 	unsigned int failed;
 };
 
-/* Of the thread that has called faults_open(), and how often kinds of memory fail. */
+/* Of the thread that has called faults_open(); and how often each kind of memory fails. */
 static int nth_fd = -1, many_fd, slab_fd, page_fd;
 
 static void faults_open(void)
@@ -60,8 +60,8 @@ static void faults_open(void)
 	slab_fd = open(FAULTS "failslab/times", O_RDWR | O_CLOEXEC);
 	page_fd = open(FAULTS "fail_page_alloc/times", O_RDWR | O_CLOEXEC);
 	TEST_ASSERT(nth_fd >= 0 && many_fd >= 0 && slab_fd >= 0 && page_fd >= 0,
-		    "cannot make anything fail");
-	/* The thread's own faults would fail without end. */
+		    "cannot inject failures");
+	/* The thread's own page faults would fail forever. */
 	TEST_ASSERT(!mlockall(MCL_CURRENT | MCL_FUTURE), "mlockall() failed");
 }
 
@@ -69,7 +69,7 @@ static bool faults_next(struct faults *f)
 {
 	if (f->nth && !f->hit)
 		return false;
-	TEST_ASSERT(f->nth < MAX_NTH, "%s: %u failures, and no end", f->name, f->nth);
+	TEST_ASSERT(f->nth < MAX_NTH, "%s: %u failures, and still more", f->name, f->nth);
 	f->nth++;
 	return true;
 }
@@ -85,13 +85,13 @@ static void faults_begin(struct faults *f)
 	TEST_ASSERT(write(nth_fd, nth, n) == n, "no failure");
 }
 
-/* Nothing but system calls that allocate nothing, before it is over. */
+/* Until this is over, only system calls that allocate nothing. */
 static void faults_end(struct faults *f)
 {
 	char left[16] = "";
 	ssize_t n, zero, many;
 
-	/* It is the copy of this that fails if the operation has just not come to it. */
+	/* If the operation has just not reached the nth, the copy of this read fails. */
 	n = pread(nth_fd, left, sizeof(left) - 1, 0);
 	zero = write(nth_fd, "0", 1);
 	if (zero < 0)
@@ -101,15 +101,15 @@ static void faults_end(struct faults *f)
 	f->hit = n > 0 && !atoi(left);
 }
 
-/* Whether the operation failed, and if so for a reason that it may have. */
+/* Whether the operation failed; checks that an injected failure is the reason. */
 #define faults_failed(f, r) __faults_failed(f, r, __LINE__)
 static bool __faults_failed(struct faults *f, int r, int line)
 {
 	if (r >= 0)
 		return false;
-	TEST_ASSERT(f->hit, "line %d: %s: errno %d (%s), and nothing was made to fail", line,
+	TEST_ASSERT(f->hit, "line %d: %s: errno %d (%s), and no failure was injected", line,
 		    f->name, -r, strerror(-r));
-	/* EFAULT: a copy from or to user memory was what failed. */
+	/* EFAULT: it was a copy from or to user memory that failed. */
 	TEST_ASSERT(r == -ENOMEM || r == -EFAULT, "line %d: %s: failure %u: errno %d (%s)", line,
 		    f->name, f->nth, -r, strerror(-r));
 	f->failed++;
@@ -122,14 +122,14 @@ static void faults_report(struct faults *f)
 	       f->failed);
 }
 
-/* That there was something to fail: else this would be no test of it. */
+/* Checks that something could fail: else this would test nothing. */
 static void faults_expect(struct faults *f)
 {
 	faults_report(f);
 	TEST_ASSERT(f->failed, "%s: nothing failed", f->name);
 }
 
-/* Returns whether there was something to be set. */
+/* Returns false if there is no such setting. */
 static bool set_fault(const char *name, const char *value)
 {
 	char path[128];
@@ -145,8 +145,8 @@ static bool set_fault(const char *name, const char *value)
 }
 
 /*
- * Whether copies are to fail besides allocations, if the kernel can have that: they
- * do if their caller is anywhere, or nowhere.
+ * Makes copies fail besides allocations, or not, if the kernel can do that: they fail
+ * if their caller is anywhere, or nowhere.
  */
 static bool set_copies(bool fail)
 {
@@ -155,7 +155,7 @@ static bool set_copies(bool fail)
 		set_fault("fail_usercopy/require-end", fail ? "0xffffffffffffffff" : "2"));
 }
 
-/* The calls, with their errno as result. */
+/* The calls, which return -errno. */
 
 static int set_region(struct kvm_vm *vm, struct channel *ch, uint64_t addr, uint32_t flags)
 {
@@ -181,7 +181,7 @@ static struct channel channel_of(int fd)
 	return (struct channel){ TR_NATIVE, fd, fd, fd, fd };
 }
 
-/* The descriptor that the next one to be opened will get. */
+/* The descriptor that the next open() will return. */
 static int next_fd(void)
 {
 	int fd = dup(0);
@@ -206,7 +206,7 @@ static uint64_t vmalloc_used(void)
 	return kib << 10;
 }
 
-/* How many large channels the VM can have, and no more than that. */
+/* How many more large channels the VM can have. */
 static unsigned int nr_channels(struct kvm_vm *vm)
 {
 	int fds[130];
@@ -222,7 +222,7 @@ static unsigned int nr_channels(struct kvm_vm *vm)
 	return nr;
 }
 
-/* How many regions more it can have. */
+/* How many more regions the VM can have. */
 static unsigned int nr_regions(struct kvm_vm *vm, struct channel *ch)
 {
 	unsigned int nr, i;
@@ -235,7 +235,7 @@ static unsigned int nr_regions(struct kvm_vm *vm, struct channel *ch)
 }
 
 /*
- * What a VMM does without a vCPU.
+ * The VMM's calls that need no vCPU.
  */
 FIXTURE(vmm)
 {
@@ -299,13 +299,13 @@ TEST_F_TIMEOUT(vmm, create, 240)
 		close(fd);
 	}
 	faults_expect(&f);
-	/* Nothing is left of those that failed, in memory or in the VM's account. */
-	TEST_ASSERT(vmalloc_used() < used + (1 << 20), "%lu KiB are lost",
+	/* Failed calls have left nothing behind, neither memory nor a charge to the VM. */
+	TEST_ASSERT(vmalloc_used() < used + (1 << 20), "%lu KiB have leaked",
 		    (vmalloc_used() - used) >> 10);
 	TEST_ASSERT_EQ(nr_channels(self->vm), nr);
 }
 
-/* The last descriptor goes, before its region and after. */
+/* The last descriptor is closed, before its region is removed and after. */
 TEST_F_TIMEOUT(vmm, close, 240)
 {
 	struct faults f = { "close()", variant->many };
@@ -328,7 +328,7 @@ TEST_F_TIMEOUT(vmm, close, 240)
 						  self->flags | KVM_IOREGION_DEASSIGN), 0);
 	}
 	faults_report(&f);
-	TEST_ASSERT(vmalloc_used() < used + (1 << 20), "%lu KiB are lost",
+	TEST_ASSERT(vmalloc_used() < used + (1 << 20), "%lu KiB have leaked",
 		    (vmalloc_used() - used) >> 10);
 }
 
@@ -375,7 +375,7 @@ TEST_F_TIMEOUT(vmm, first_region, 240)
 		ch = channel_open_for(vm, variant->transport);
 		if (faults_failed(&f, assign(vm, &ch, 0x1000, self->flags, &f))) {
 			region_is_gone(vm, &ch, 0x1000, self->flags, &f);
-			/* Once it does and once it does not get another chance. */
+			/* With a second attempt and without one. */
 			if (f.nth & 1)
 				TEST_ASSERT_EQ(set_region(vm, &ch, 0x1000, self->flags), 0);
 		}
@@ -391,11 +391,14 @@ TEST_F_TIMEOUT(vmm, first_region, 240)
 
 static uint64_t region_addr(unsigned int i)
 {
-	/* Neither up nor down, so that they are not in a row for the tree either. */
+	/*
+	 * Neither ascending nor descending, so that they are not adjacent in the tree
+	 * either.
+	 */
 	return 0x1000 + 16 * (i * 23 % NR_REGIONS);
 }
 
-/* Regions come and go among others, wherever the tree that has them is full or empty. */
+/* Regions come and go among others, wherever the nodes of the tree are full or empty. */
 TEST_F_TIMEOUT(vmm, regions, 240)
 {
 	struct faults add = { "adding a region", variant->many };
@@ -427,7 +430,7 @@ TEST_F_TIMEOUT(vmm, regions, 240)
 				continue;
 			}
 			region_is_gone(self->vm, &self->ch, addr, self->flags, &del);
-			/* The last one of a socket takes the socket with it. */
+			/* The last region of a socket takes the socket with it. */
 			if (del.hit && i < NR_REGIONS - 1)
 				TEST_ASSERT_EQ(set_region(self->vm, &self->ch, addr, self->flags),
 					       0);
@@ -436,13 +439,13 @@ TEST_F_TIMEOUT(vmm, regions, 240)
 		}
 	}
 	faults_report(&del);
-	/* None is counted that is not there. */
+	/* No region is counted that does not exist. */
 	TEST_ASSERT_EQ(nr_regions(self->vm, &native), nr);
 	close(native.kvm_rd);
 }
 
 /*
- * What a device task does.
+ * The device task's calls.
  */
 FIXTURE(task)
 {
@@ -482,7 +485,7 @@ FIXTURE_TEARDOWN(task)
 	expect_released(&self->ch);
 }
 
-/* Submits @arg by a ring that is new each time, for its own needs to be met, too. */
+/* Submits @arg to a new ring each time, so that the ring's own allocations fail too. */
 static int by_ring(int fd, struct ioregionfd_fetch *arg, struct faults *f)
 {
 	struct io_uring_sqe *sqe;
@@ -503,7 +506,7 @@ static int by_ring(int fd, struct ioregionfd_fetch *arg, struct faults *f)
 	if (r == 1) {
 		r = io_uring_wait_cqe(&ring, &cqe) ?: cqe->res;
 	} else if (r >= 0 || r == -EAGAIN) {
-		/* This is how io_uring says that it got no memory for the request. */
+		/* This is how io_uring reports that it got no memory for the request. */
 		r = -ENOMEM;
 	}
 	io_uring_queue_exit(&ring);
@@ -525,7 +528,7 @@ static const char * const fetch_names[] = {
 	"io_uring: wait and fetch",
 };
 
-/* 16 pieces of 2 bytes each: more than readv() and writev() have room for by themselves. */
+/* 16 segments of 2 bytes: more than readv() and writev() handle without an allocation. */
 static void make_segments(struct iovec iov[16], void *buf)
 {
 	int i;
@@ -534,7 +537,7 @@ static void make_segments(struct iovec iov[16], void *buf)
 		iov[i] = (struct iovec){ buf + 2 * i, 2 };
 }
 
-/* Takes the command. Returns 0 or -errno. */
+/* Fetches the command. Returns 0 or -errno. */
 static int fetch(int fd, enum fetch how, struct ioregionfd_fetch *arg, struct faults *f)
 {
 	struct iovec iov[16];
@@ -574,7 +577,7 @@ static void write_response(int fd, uint64_t data)
 	TEST_ASSERT_EQ(write(fd, &resp, sizeof(resp)), sizeof(resp));
 }
 
-/* What could not be given to the task is there for the next call. */
+/* A command that could not be stored is there for the next call. */
 TEST_F_TIMEOUT(task, fetches, 240)
 {
 	struct ioregionfd_fetch arg;
@@ -620,7 +623,7 @@ static const char * const give_names[] = {
 	"io_uring: complete and fetch",
 };
 
-/* Answers what was taken. Returns 0 or -errno. */
+/* Completes what has been fetched. Returns 0 or -errno. */
 static int give(int fd, enum give how, struct ioregionfd_fetch *arg, uint64_t data,
 		struct faults *f)
 {
@@ -635,7 +638,7 @@ static int give(int fd, enum give how, struct ioregionfd_fetch *arg, uint64_t da
 	make_segments(iov, &resp);
 	if (how >= GIVE_URING) {
 		r = by_ring(fd, arg, f);
-		/* There is none to be taken. */
+		/* There is no next command to fetch. */
 		return how == GIVE_URING_FETCH && r == -EAGAIN ? 0 : r;
 	}
 
@@ -658,7 +661,7 @@ static int give(int fd, enum give how, struct ioregionfd_fetch *arg, uint64_t da
 	return r;
 }
 
-/* An answer that was not given can be given again, and no other was. */
+/* A completion that failed can be repeated, and no other command has been completed. */
 TEST_F_TIMEOUT(task, completes, 240)
 {
 	struct ioregionfd_fetch arg;
@@ -678,7 +681,7 @@ TEST_F_TIMEOUT(task, completes, 240)
 			id = arg.id;
 			if (faults_failed(&f, give(self->fd, how, &arg, 0xbad, &f))) {
 				TEST_ASSERT(thread_asleep(&self->thread),
-					    "%s: failure %u, but it was answered", f.name, f.nth);
+					    "%s: failure %u, but it was completed", f.name, f.nth);
 				TEST_ASSERT(arg.id == id, "%s: failure %u: id 0x%llx, not 0x%lx",
 					    f.name, f.nth, arg.id, id);
 				TEST_ASSERT_EQ(give(self->fd, how, &arg, 0x600d, NULL), 0);
@@ -689,7 +692,7 @@ TEST_F_TIMEOUT(task, completes, 240)
 				TEST_ASSERT_EQ(op->val, 0xbad);
 			}
 		}
-		/* io_uring has other ways to get what it needs for an answer. */
+		/* io_uring gets what it needs to complete a command in other ways. */
 		if (how == GIVE_WRITE || how == GIVE_WRITEV)
 			faults_expect(&f);
 		else
@@ -697,7 +700,7 @@ TEST_F_TIMEOUT(task, completes, 240)
 	}
 }
 
-/* Nobody who has failed to wait is woken. */
+/* A task that has failed to wait is not woken. */
 TEST_F_TIMEOUT(task, waits, 240)
 {
 	struct faults f = { "a command of io_uring waits", variant->many };
@@ -786,7 +789,7 @@ static int other(int fd, enum other what, int epoll)
 		r = epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 		break;
 	default:
-		/* MAP_POPULATE, for mlockall() asks for it: the pages are there, or none. */
+		/* With mlockall() this is MAP_POPULATE: all pages are there, or none. */
 		map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		r = map == MAP_FAILED ? -1 : 0;
 		if (!r)
@@ -810,13 +813,13 @@ TEST_F_TIMEOUT(task, other, 240)
 			faults_begin(&f);
 			r = other(self->fd, what, epoll);
 			faults_end(&f);
-			/* The kernel's own limits of what watches are for. */
+			/* The kernel's own limit on epoll watches. */
 			if (what == OTHER_EPOLL && r == -ENOSPC)
 				r = -ENOMEM;
 			if (faults_failed(&f, r))
 				TEST_ASSERT_EQ(other(self->fd, what, epoll), 0);
 			close(epoll);
-			/* Of an IOREGIONFD_INTERRUPT. */
+			/* Consumes an IOREGIONFD_INTERRUPT. */
 			other(self->fd, OTHER_FETCH_TIMEOUT, 0);
 			op = op_read(self->vcpu, 8, SYNC + 8);
 			thread_start(&self->thread);
@@ -831,7 +834,7 @@ TEST_F_TIMEOUT(task, other, 240)
 }
 
 /*
- * What a vCPU does.
+ * The vCPU's accesses.
  */
 FIXTURE(run)
 {
@@ -857,7 +860,7 @@ static void vm_make(struct kvm_vm **vm, struct kvm_vcpu **vcpus, struct device *
 	int i;
 
 	*vm = ioregion_vm_create(MAX_VCPUS, guest_script_main, vcpus);
-	/* Everything that a vCPU needs for its first steps is not ours. */
+	/* What KVM itself allocates for the first steps of a vCPU is not tested here. */
 	for (i = 0; i < MAX_VCPUS; i++)
 		run_done(vcpus[i]);
 	*dev = (struct device){ 0 };
@@ -877,7 +880,7 @@ static void vm_end(struct kvm_vm *vm, struct device *dev)
 
 FIXTURE_SETUP(run)
 {
-	/* KVM's emulator takes a copy that fails for an instruction that it does not know. */
+	/* KVM's emulator mistakes a copy that fails for an unknown instruction. */
 	if (!set_copies(false))
 		SKIP(return, "CONFIG_FAULT_INJECTION_STACKTRACE_FILTER is off");
 	faults_open();
@@ -907,7 +910,7 @@ static const char * const access_names[] = {
 
 #define NR_INS	4
 
-/* Runs @vcpu to the end of one access, if need be in several attempts, which are bounded. */
+/* Runs @vcpu to the end of one access, in a bounded number of attempts. */
 static void run_access(struct kvm_vcpu *vcpu, enum access what, struct faults *f)
 {
 	struct guest_op ins = { OP_INS, 2, PIO_BASE + 0x10 };
@@ -942,13 +945,13 @@ static void run_access(struct kvm_vcpu *vcpu, enum access what, struct faults *f
 	faults_begin(f);
 	r = _vcpu_run(vcpu) ? -errno : 0;
 	faults_end(f);
-	/* KVM's own way to say that a page of the guest could not be had. */
+	/* This is how KVM reports that it could not get a page of the guest. */
 	for (i = 0; i < 10 && faults_failed(f, r); i++)
 		r = _vcpu_run(vcpu) ? -errno : 0;
 	expect_done(vcpu);
 }
 
-/* Once, whatever it took. */
+/* Checks that the access was carried out once, however many attempts it needed. */
 static void expect_access(struct kvm_vcpu *vcpu, struct device *dev, enum access what,
 			  struct faults *f)
 {
@@ -982,7 +985,7 @@ static void expect_access(struct kvm_vcpu *vcpu, struct device *dev, enum access
 	}
 }
 
-/* Of a vCPU whose first access it is. */
+/* The first access of a vCPU. */
 TEST_F_TIMEOUT(run, first_access, 240)
 {
 	enum access what;
@@ -1005,7 +1008,7 @@ TEST_F_TIMEOUT(run, first_access, 240)
 	}
 }
 
-/* Of one that has made some. */
+/* A later access of a vCPU. */
 TEST_F_TIMEOUT(run, later_access, 240)
 {
 	struct kvm_vcpu *vcpu = self->vcpus[0];
@@ -1021,7 +1024,7 @@ TEST_F_TIMEOUT(run, later_access, 240)
 			run_access(vcpu, what, &f);
 			expect_access(vcpu, &self->dev, what, &f);
 		}
-		/* A message on a socket is memory. */
+		/* A message on a socket is allocated. */
 		if (variant->transport == TR_SEQPACKET)
 			faults_expect(&f);
 		else
@@ -1030,7 +1033,7 @@ TEST_F_TIMEOUT(run, later_access, 240)
 }
 
 /*
- * The end of a VM needs nothing, whatever it has.
+ * The end of a VM needs no allocation, whatever the VM has.
  */
 FIXTURE(end)
 {
@@ -1055,7 +1058,7 @@ FIXTURE_TEARDOWN(end)
 {
 }
 
-/* A VMM that dies with regions, and with an access under way. */
+/* A VMM that dies with regions and with a pending access. */
 static void vmm_dies(int socket, int native, struct faults *f)
 {
 	struct channel seqpacket = { TR_SEQPACKET, socket, socket, -1, -1 };
@@ -1078,7 +1081,7 @@ static void vmm_dies(int socket, int native, struct faults *f)
 	thread_wait_asleep(&thread);
 	TEST_ASSERT(write(native, &ch.kvm_rd, sizeof(ch.kvm_rd)) == sizeof(ch.kvm_rd), "errno %d",
 		    errno);
-	/* Until its channel has been copied. */
+	/* Wait until its channel has been passed on. */
 	TEST_ASSERT(read(native, &i, sizeof(i)) == sizeof(i), "errno %d", errno);
 	faults_open();
 	faults_begin(f);
@@ -1092,7 +1095,7 @@ TEST_F_TIMEOUT(end, of_a_process, 240)
 	struct channel ch;
 	pid_t pid;
 
-	/* The first failures are those of the first files and mappings that go. */
+	/* The first failures hit the first files and mappings that are closed. */
 	for (f.nth = 1; f.nth <= (variant->many ? 2 : 12); f.nth++) {
 		TEST_ASSERT(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, seqpacket), "errno %d", errno);
 		TEST_ASSERT(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, native), "errno %d", errno);
@@ -1147,10 +1150,10 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(faults); i++)
 		__TEST_REQUIRE(set_fault(faults[i][0], faults[i][1]), "no " FAULTS "%s",
 			       faults[i][0]);
-	/* As fail-nth has user copies fail, too, if the kernel can do that. */
+	/* fail-nth makes user copies fail too, if the kernel can do that. */
 	set_fault("fail_usercopy/verbose", "0");
 	setrlimit(RLIMIT_NOFILE, &files);
-	/* What was reported before the kernel stops is to be seen. */
+	/* Reports must be visible even if the kernel stops. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	r = ioregion_test_main(argc, argv);
 	set_copies(true);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What an operator sees: the vCPUs' statistics, and the tracepoints.
+ * What an operator can see: the vCPUs' statistics and the tracepoints.
  */
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -33,7 +33,7 @@ FIXTURE_SETUP(stats)
 	region_add(self->vm, &self->dev.ch, POSTED, 0x1000, POSTED_DATA,
 		   KVM_IOREGION_POSTED_WRITES);
 	region_add(self->vm, &self->dev.ch, PIO_BASE, 0x100, PIO_DATA, KVM_IOREGION_PIO);
-	/* Of this one the test is the device task. */
+	/* The test is the device task of this channel. */
 	region_add(self->vm, &self->ch, MMIO_GPA + 0x2000, 0x1000, 0, 0);
 	for (i = 0; i < 2; i++)
 		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
@@ -69,7 +69,10 @@ TEST_F(stats, each_command_counts)
 	run_done(self->vcpus[0]);
 	expect_stats(self->vcpus[0], 5, 5, 0);
 
-	/* A string has one for each element, a split access one for each step. */
+	/*
+	 * A string instruction counts once for each element, a split access once for
+	 * each fragment.
+	 */
 	op_add(self->vcpus[0], (struct guest_op){
 		.kind = OP_INS,
 		.size = 1,
@@ -85,7 +88,7 @@ TEST_F(stats, each_command_counts)
 
 TEST_F(stats, only_commands_count)
 {
-	/* The guest's end of the script goes to the VMM, as this does. */
+	/* The end of the script goes to the VMM, as this access does. */
 	op_write(self->vcpus[0], 4, MMIO_GPA + 0x3000, 1);
 	vcpu_run(self->vcpus[0]);
 	expect_mmio(self->vcpus[0], MMIO_GPA + 0x3000, 4, true, 1);
@@ -110,7 +113,7 @@ TEST_F(stats, interrupted_command_counts_once)
 	expect_stats(self->vcpus[0], 1, 1, 0);
 }
 
-/* Whoever finishes it. */
+/* Whoever completes it. */
 TEST_F(stats, command_counts_for_its_vcpu)
 {
 	op_read(self->vcpus[0], 4, MMIO_GPA + 0x2000);
@@ -141,7 +144,7 @@ TEST_F(stats, failed_command_counts)
 	TEST_ASSERT_KVM_EXIT_REASON(self->vcpus[0], KVM_EXIT_IOREGIONFD_FAILURE);
 	expect_stats(self->vcpus[0], 1, 0, 1);
 
-	/* What the VMM does itself is no command. */
+	/* An access that the VMM carries out itself is not a command. */
 	self->vcpus[0]->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
 	run_done(self->vcpus[0]);
 	expect_stats(self->vcpus[0], 1, 0, 1);
@@ -159,7 +162,7 @@ TEST_F(stats, deassigned_command_counts)
 	expect_stats(self->vcpus[0], 1, 0, 1);
 }
 
-/* After many, on many vCPUs, the sums are right. */
+/* The sums are right after many commands of many vCPUs. */
 TEST_F(stats, storm)
 {
 	struct guest_op op = { OP_WRITE, 4, SYNC };
@@ -182,7 +185,7 @@ TEST_F(stats, storm)
 }
 
 /*
- * The tracepoints, in an instance of their own.
+ * The tracepoints, in a trace instance of their own.
  */
 #define TRACEFS		"/sys/kernel/tracing"
 #define INSTANCE	TRACEFS "/instances/ioregionfd_test"
@@ -234,7 +237,7 @@ FIXTURE_TEARDOWN(trace)
 	TEST_ASSERT(!rmdir(INSTANCE), "cannot remove the tracing instance");
 }
 
-/* Of which region and access, as all three say it. */
+/* The region and the access, which all three tracepoints show. */
 #define TRACE_SYNC	"vcpu 0 user_data 0xfeedfacecafe0000 mmio "
 #define TRACE_POSTED	"vcpu 0 user_data 0xfeedfacecafe1000 mmio "
 #define TRACE_PIO	"vcpu 0 user_data 0xfeedfacecafe2000 pio "
@@ -243,7 +246,7 @@ FIXTURE_TEARDOWN(trace)
 #define IN_POSTED	" region 0xc0001000"
 #define IN_PIO		" region 0x2000"
 
-/* That these are the events so far, and no others. */
+/* Checks that exactly these events have come so far. */
 #define expect_trace(...) __expect_trace((const char *[]){ __VA_ARGS__, NULL }, __LINE__)
 static void __expect_trace(const char *want[], int line)
 {
@@ -257,7 +260,7 @@ static void __expect_trace(const char *want[], int line)
 			continue;
 		event += strlen("kvm_ioregionfd_");
 		buf[strcspn(buf, "\n")] = 0;
-		TEST_ASSERT(*want, "line %d: one more: %s", line, event);
+		TEST_ASSERT(*want, "line %d: unexpected event: %s", line, event);
 		snprintf(line_wanted, sizeof(line_wanted), "%s vm %d%s", *want, getpid(),
 			 strncmp(*want, "complete", 8) ? "" : " in_place 0 status done");
 		TEST_ASSERT(!strcmp(event, line_wanted), "line %d: wanted\n  %s\ngot\n  %s", line,

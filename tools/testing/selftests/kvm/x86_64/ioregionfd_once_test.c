@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Each access of the guest is carried out once: by instructions that begin anew,
- * by those that write several times, when a device task cannot be given what it took,
- * when regions go, and beside the devices that KVM has in a region.
+ * Each access of the guest is carried out once: by instructions that are restarted, by
+ * those that write several times, when a command cannot be stored for the device task
+ * that fetched it, when regions are removed, and beside devices that KVM has inside a
+ * region.
  */
 #include <linux/userfaultfd.h>
 #include <sys/eventfd.h>
@@ -13,11 +14,11 @@
 #define SYNC_DATA	USER_DATA(0)
 #define POSTED_DATA	USER_DATA(0x4000)
 
-/* The guest got a page fault and asks for the page. */
+/* Written by the guest's page fault handler, to ask for the page. */
 #define FAULT_PORT	0x1104
 
 /*
- * Accesses that cross into a page which is not there yet.
+ * Accesses that cross into a page that is not present yet.
  */
 #define CROSS		(SYNC + 0x1000)
 
@@ -49,7 +50,7 @@ static void guest_far_pointer(uint64_t id)
 	struct guest_op *op = &script->ops[0];
 
 	for (;;) {
-		/* 8 bytes of offset, and 2 of a selector, which the device has as 0. */
+		/* 8 bytes of offset and 2 of a selector, which is 0 in the device. */
 		asm volatile("rex.W lfs (%1), %k0" : "=d"(op->val) : "a"(op->addr) : "memory");
 		outl(DONE_PORT, 0);
 	}
@@ -61,7 +62,7 @@ static void prepare_refault(struct kvm_vm **vm, struct kvm_vcpu **vcpu, struct d
 	struct kvm_sregs sregs;
 
 	*vm = ioregion_vm_create(1, guest, vcpu);
-	/* For pages that may not be written. */
+	/* So that read-only pages fault. */
 	vcpu_sregs_get(*vcpu, &sregs);
 	sregs.cr0 |= X86_CR0_WP;
 	vcpu_sregs_set(*vcpu, &sregs);
@@ -69,7 +70,7 @@ static void prepare_refault(struct kvm_vm **vm, struct kvm_vcpu **vcpu, struct d
 	device_start_for(dev, *vm, transport);
 	region_add(*vm, &dev->ch, SYNC, 0x4000, SYNC_DATA, 0);
 	*pte = vm_get_page_table_entry(*vm, CROSS);
-	/* A vCPU's first access of all may not be carried out in place. */
+	/* The very first access of a vCPU may not be carried out in place. */
 	if (guest == guest_script_main)
 		op_read(*vcpu, 1, SYNC);
 	else
@@ -92,7 +93,7 @@ FIXTURE_TEARDOWN(refault)
 	kvm_vm_free(self->vm);
 }
 
-/* That the log has each byte of @size from @offset on once, by reads or by writes. */
+/* Checks that the log covers each byte of @size from @offset on once, by reads or by writes. */
 static void expect_bytes_once(struct device *dev, bool is_write, uint64_t offset, uint32_t size,
 			      const char *what)
 {
@@ -171,7 +172,10 @@ TEST_REFAULT(write_of_8_read_only, OP_WRITE, 8, PTE_WRITABLE_MASK)
 TEST_REFAULT(write_of_16_read_only, OP_STORE16, 16, PTE_WRITABLE_MASK)
 TEST_REFAULT(or_of_8, OP_OR, 8, PTE_PRESENT_MASK)
 
-/* A region that ends with the page: the rest is the VMM's, and comes once, too. */
+/*
+ * A region that ends at the page boundary: the rest of the access goes to the VMM, also
+ * once.
+ */
 TEST_F(refault, beyond_the_region)
 {
 	struct guest_op op = { OP_STORE16, 16, CROSS - 12, 0x1122334455667788, 0x99aabbccddeeff00 };
@@ -248,12 +252,12 @@ TEST_F_TIMEOUT(refault_far, read_of_10, 120)
 }
 
 /*
- * Instructions that push several values, one write each, onto a stack in a region. In
- * real mode: a line of code each, and then the guest says that it is done.
+ * Instructions that push several values, one write each, onto a stack in a region, in
+ * real mode: a line of code each, after which the guest says that it is done.
  */
 #define CODE_GPA	0x8000
 #define STACK_SP	0x100
-#define HANDLER_IP	0x40	/* of far calls and int, in segment 0x800 */
+#define HANDLER_IP	0x40	/* the target of far calls and int, in segment 0x800 */
 #define FILLER_IP	0x80
 
 /* ud2 "kvm": with the module parameter force_emulation_prefix, KVM emulates what follows. */
@@ -264,7 +268,7 @@ struct pushes {
 	uint8_t code[16];
 	uint32_t len;
 	bool fep;
-	uint32_t size, nr;	/* of each value, and how many */
+	uint32_t size, nr;	/* of each value, and their number */
 	uint32_t vals[8];
 };
 
@@ -396,7 +400,7 @@ FIXTURE_TEARDOWN(pushes)
 	hand_close(&self->hand);
 }
 
-/* The guest is to store @fill words to es:0, and then to push. */
+/* Prepares the guest to store @fill words at es:0 and then to push. */
 static void pushes_prepare(struct vcpu_thread *thread, const struct kvm_sregs *sregs,
 			   uint8_t *code, const struct pushes *p, uint32_t fill)
 {
@@ -415,7 +419,7 @@ static void pushes_prepare(struct vcpu_thread *thread, const struct kvm_sregs *s
 	memcpy(code, p->code, p->len);
 	memcpy(code + p->len, done_code, sizeof(done_code));
 	if (fill) {
-		/* rep stosw at FILLER_IP; what it changes is put right; jmp to 0 */
+		/* rep stosw at FILLER_IP; restore the registers that it changes; jmp to 0 */
 		uint8_t filler[] = {
 			0xf3, 0xab,
 			0xb9, RCX_VAL & 0xff, 0x00,
@@ -446,7 +450,7 @@ static void __expect_push(struct ioregionfd_cmd cmd, const struct pushes *p, uin
 		want.flags &= ~IOREGIONFD_CMD_F_RESP;
 	TEST_ASSERT(cmd.offset == offset, "line %d: %s: push %u is missing, the next is for 0x%llx",
 		    line, p->name, i, cmd.offset);
-	/* Reserved bits of the flags aside, which is all that may differ. */
+	/* Apart from reserved bits of the flags, the only ones that may differ. */
 	if (p->fep && !i)
 		want.data = cmd.data;
 	__expect_cmd(cmd, want, line);
@@ -454,9 +458,9 @@ static void __expect_push(struct ioregionfd_cmd cmd, const struct pushes *p, uin
 
 enum disturbance {
 	D_NONE,
-	D_SIGNAL_BEFORE,	/* it is taken */
-	D_SIGNAL_AFTER,
-	D_IMMEDIATE,		/* and KVM_RUN that must not wait, before and after */
+	D_SIGNAL_BEFORE,	/* a signal before the command is fetched */
+	D_SIGNAL_AFTER,		/* a signal after that */
+	D_IMMEDIATE,		/* KVM_RUN that must not wait, before and after */
 };
 
 static void disturb(struct vcpu_thread *thread, enum disturbance how)
@@ -505,7 +509,7 @@ TEST_PUSHES(signal_before_it_is_fetched, D_SIGNAL_BEFORE)
 TEST_PUSHES(signal_after_it_is_fetched, D_SIGNAL_AFTER)
 TEST_PUSHES(immediate_exit, D_IMMEDIATE)
 
-/* Posted writes that find no room, from the first or from a later one on. */
+/* Posted writes that find no room, from the first or a later one on. */
 static void run_posted_pushes(struct vcpu_thread *thread, struct hand *hand,
 			      const struct kvm_sregs *sregs, uint8_t *code,
 			      const struct pushes *p, uint32_t fill, enum disturbance how)
@@ -515,7 +519,7 @@ static void run_posted_pushes(struct vcpu_thread *thread, struct hand *hand,
 
 	pushes_prepare(thread, sregs, code, p, fill);
 	thread_start(thread);
-	/* The guest does what it can before there is room. */
+	/* The guest does what it can until it needs room. */
 	thread_settles(thread);
 	for (i = 0; i < fill + p->nr; i++) {
 		if (how != D_NONE && !thread_settles(thread))
@@ -548,7 +552,7 @@ TEST_POSTED_PUSHES(full_ring, D_NONE)
 TEST_POSTED_PUSHES(full_ring_and_signals, D_SIGNAL_BEFORE)
 TEST_POSTED_PUSHES(full_ring_and_immediate_exit, D_IMMEDIATE)
 
-/* The region goes in the middle: what is left goes to the VMM, each write once. */
+/* The region is removed in the middle: the VMM gets the remaining writes, each once. */
 TEST_F_TIMEOUT(pushes, region_removed, 120)
 {
 	const struct pushes *p = &all_pushes[0];
@@ -564,7 +568,7 @@ TEST_F_TIMEOUT(pushes, region_removed, 120)
 			expect_push(hand_fetch(&self->hand), p, i, false);
 			hand_complete(&self->hand, 0);
 		}
-		/* The next one waits, and nobody has seen it. */
+		/* The next command is pending, and nobody has fetched it. */
 		if (before & 1)
 			thread_interrupt(&self->thread);
 		else
@@ -586,7 +590,7 @@ TEST_F_TIMEOUT(pushes, region_removed, 120)
 	expect_no_cmd(&self->hand);
 }
 
-/* Taken back one after the other: the VMM gets each of them, and in their order. */
+/* Each write is canceled: the VMM gets all of them, in order. */
 TEST_F_TIMEOUT(pushes, canceled, 120)
 {
 	struct kvm_run *run = self->vcpu->run;
@@ -680,8 +684,9 @@ TEST_F_TIMEOUT(pushes, far_call_of_64_bit_mode, 120)
 }
 
 /*
- * What a device task has taken and cannot be given, because its memory is not there
- * or read-only, is as it was. Unless the vCPU has gone on in between.
+ * A command that cannot be stored for the device task that fetched it, because the
+ * task's memory is not there or read-only, is requeued; unless the vCPU has left in
+ * between.
  */
 FIXTURE(requeue)
 {
@@ -756,7 +761,10 @@ struct fetcher {
 	bool done;
 };
 
-/* Asks for a command into @page. It takes one and then sleeps in the page fault. */
+/*
+ * Asks for a command to be stored in @page. The kernel fetches one and then sleeps in
+ * the page fault.
+ */
 static void *fetcher_main(void *data)
 {
 	struct fetcher *u = data;
@@ -798,14 +806,14 @@ static void fetcher_fetch(struct fetcher *u, int uffd, struct mapping *map)
 		       IOREGIONFD_MAILBOX_FETCHED);
 }
 
-/* Now its page fault fails. */
+/* Makes the page fault fail. */
 static void fetcher_fail(struct fetcher *u, int uffd, bool unmap)
 {
 	struct uffdio_range range = { (uint64_t)u->page, getpagesize() };
 	int i, r;
 
 	r = unmap ? munmap(u->page, getpagesize()) : mprotect(u->page, getpagesize(), PROT_READ);
-	TEST_ASSERT(!r, "the page cannot be taken away: errno %d", errno);
+	TEST_ASSERT(!r, "the page cannot be removed: errno %d", errno);
 	r = ioctl(uffd, UFFDIO_WAKE, &range);
 	TEST_ASSERT(!r, __KVM_IOCTL_ERROR("UFFDIO_WAKE", r));
 	for (i = 0; !__atomic_load_n(&u->done, __ATOMIC_ACQUIRE); i++) {
@@ -836,14 +844,14 @@ static void requeue_after_the_vcpu_left(struct kvm_vm *vm, struct vcpu_thread *t
 	TEST_ASSERT_EQ(run->ioregionfd.progress, KVM_IOREGIONFD_SENT_ALL);
 	fetcher_fail(u, uffd, unmap);
 
-	/* Nobody may begin it now: the VMM has been told what became of it. */
+	/* Nobody may carry it out now: the VMM has been told what became of it. */
 	r = commit_and_fetch(ch->dev_rd, &arg);
 	TEST_ASSERT(r, "a task is given the command for 0x%llx of a region that is gone",
 		    arg.cmd.offset);
 	TEST_ASSERT_EQ(r, -EAGAIN);
 	TEST_ASSERT(!dev_has_cmd(ch), "poll() says that there is a command");
 
-	/* And the slot is free for the next one. */
+	/* The mailbox is free for the next command. */
 	region_add(vm, ch, SYNC, 0x1000, SYNC_DATA, 0);
 	run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
 	run->ioregionfd.data = 0;
@@ -870,7 +878,7 @@ TEST_F(requeue, unmapped_after_the_vcpu_left)
 				    true);
 }
 
-/* The vCPU waits still: another task gets the command, for the first time. */
+/* The vCPU still waits: another task fetches the command, for the first time. */
 TEST_F(requeue, while_the_vcpu_waits)
 {
 	struct fetcher u = { self->ch.dev_rd, variant->mode, self->page };
@@ -885,7 +893,10 @@ TEST_F(requeue, while_the_vcpu_waits)
 	TEST_ASSERT_EQ(op->val, 0x1234);
 }
 
-/* Taken over in between: the new task has it, and the old one's fault is nothing to it. */
+/*
+ * Recovered in between: the new task has the command, and the old one's fault does not
+ * change that.
+ */
 TEST_F(requeue, after_recovery)
 {
 	struct fetcher u = { self->ch.dev_rd, variant->mode, self->page };
@@ -904,7 +915,7 @@ TEST_F(requeue, after_recovery)
 }
 
 /*
- * Posted writes and the end of their region.
+ * Posted writes and the removal of their region.
  */
 FIXTURE(posted)
 {
@@ -936,7 +947,7 @@ static void run_writes(struct kvm_vcpu *vcpu, uint32_t count, uint64_t first)
 	run_done(vcpu);
 }
 
-/* What the guest had completed comes, in order, before what is of the next region. */
+/* What the guest had completed comes, in order, before the commands of the next region. */
 TEST_F(posted, removed_with_writes_in_the_ring)
 {
 	struct ioregionfd_control *control = self->map.control;
@@ -952,7 +963,7 @@ TEST_F(posted, removed_with_writes_in_the_ring)
 	thread_start(&self->thread);
 	thread_wait_asleep(&self->thread);
 	for (i = 0; i < 5; i++) {
-		TEST_ASSERT(READ_ONCE(control->posted_tail) >> 1 != gone, "gone too early");
+		TEST_ASSERT(READ_ONCE(control->posted_tail) >> 1 != gone, "removed too early");
 		expect_cmd(dev_recv(&self->ch), cmd_posted(8, POSTED_DATA, 0, 100 + i));
 	}
 	TEST_ASSERT_EQ(READ_ONCE(control->posted_tail) >> 1, gone);
@@ -964,7 +975,7 @@ TEST_F(posted, removed_with_writes_in_the_ring)
 	TEST_ASSERT_EQ(op->val, 7);
 }
 
-/* The one that finds no room is not complete: it is the VMM's then, and only its. */
+/* The write that finds no room is not complete: only the VMM gets it. */
 TEST_F(posted, removed_with_a_full_ring)
 {
 	uint32_t gone, i;
@@ -984,10 +995,10 @@ TEST_F(posted, removed_with_a_full_ring)
 	TEST_ASSERT_EQ(READ_ONCE(self->map.control->posted_head), gone);
 	for (i = 0; i < NR_POSTED; i++)
 		expect_cmd(dev_recv(&self->ch), cmd_posted(8, POSTED_DATA, 0, 100 + i));
-	TEST_ASSERT(!dev_has_cmd(&self->ch), "more than was written");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "more commands than writes");
 }
 
-/* Removed at any moment: the device task gets the first ones, the VMM all others. */
+/* Removed at any moment: the device task gets the first writes, the VMM all others. */
 TEST_F_TIMEOUT(posted, removed_while_the_guest_writes, 120)
 {
 	struct guest_op op = { OP_WRITE, 8, SYNC, .count = 40 };
@@ -1027,7 +1038,7 @@ TEST_F_TIMEOUT(posted, removed_while_the_guest_writes, 120)
 }
 
 /*
- * KVM's own devices inside a region.
+ * Devices of KVM's own inside a region.
  */
 FIXTURE(inside)
 {
@@ -1060,7 +1071,10 @@ FIXTURE_TEARDOWN(inside)
 	hand_close(&self->hand);
 }
 
-/* The ring of coalesced writes is full: the VMM must look, and the device task not get it. */
+/*
+ * The ring of coalesced writes is full: the VMM must empty it, and the device task must
+ * not get the write.
+ */
 static void coalesced_full(struct kvm_vm *vm, struct vcpu_thread *thread, struct hand *hand,
 			   bool pio)
 {
@@ -1077,7 +1091,7 @@ static void coalesced_full(struct kvm_vm *vm, struct vcpu_thread *thread, struct
 	uint32_t i, seen = 0, round;
 
 	vm_ioctl(vm, KVM_REGISTER_COALESCED_MMIO, &zone);
-	/* One entry of the ring stays free. */
+	/* One entry of the ring always stays free. */
 	for (round = 0; round < 2; round++) {
 		op.val = seen;
 		op.count = max;
@@ -1123,8 +1137,8 @@ TEST_F(inside, coalesced_zone_full_ports)
 }
 
 /*
- * An ioeventfd beside posted writes: who has seen the one, finds what the guest wrote
- * before it.
+ * An ioeventfd beside posted writes: whoever has seen the event finds what the guest
+ * wrote before it.
  */
 #define KICKS	500
 

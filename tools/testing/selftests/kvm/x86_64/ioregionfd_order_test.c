@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The order of commands, and that each answer reaches the vCPU that asked, when
- * vCPUs and regions share a channel.
+ * The order of commands, and that each response reaches the vCPU that waits for it,
+ * when vCPUs and regions share a channel.
  */
 #include "ioregionfd_util.h"
 
 /*
- * Posted writes into a channel that is full: none is lost, and all are in order.
+ * Posted writes into a full channel: none is lost, and all are in order.
  */
 FIXTURE(full)
 {
@@ -50,7 +50,7 @@ TEST_F_TIMEOUT(full, posted_writes, 60)
 	op_add(self->vcpu, op);
 	thread_start(&self->thread);
 	while (seq < op.count) {
-		/* Read only when nothing more fits in, or all of it did. */
+		/* Read only when the channel is full, or everything has been written. */
 		while (!thread_returned(&self->thread) && !thread_asleep(&self->thread))
 			usleep(200);
 		if (!thread_returned(&self->thread))
@@ -64,7 +64,7 @@ TEST_F_TIMEOUT(full, posted_writes, 60)
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "one command too many");
 }
 
-/* A read waits behind the posted writes before it. */
+/* A read comes after the posted writes before it. */
 TEST_F_TIMEOUT(full, read_after_posted_writes, 60)
 {
 	struct guest_op op = { OP_WRITE, 8, MMIO_GPA };
@@ -138,7 +138,7 @@ TEST_F_TIMEOUT(shared, four_vcpus, 240)
 }
 
 /*
- * Regions and channels in all combinations.
+ * All combinations of regions and channels.
  */
 FIXTURE(mixed)
 {
@@ -188,7 +188,7 @@ TEST_F(mixed, many_regions_one_channel)
 	struct guest_op *ops[64];
 	int i, n;
 
-	/* Neighbours of one byte each, set up and used in two different orders. */
+	/* Adjacent regions of one byte each, added and used in two different orders. */
 	for (i = 0; i < 64; i++) {
 		n = i * 37 % 64;
 		region_add(self->vm, &self->dev.ch, MMIO_GPA + n, 1, USER_DATA(n * 8), 0);
@@ -252,7 +252,7 @@ TEST_F(mixed, program_order_over_all_regions)
 		expect_cmd(self->dev.log[i], want[i]);
 }
 
-/* A posted write is complete when it is in its channel, not before. */
+/* A posted write completes when it is in its channel, not before. */
 TEST_F(mixed, posted_write_then_another_channel)
 {
 	struct channel posted = channel_open_for(self->vm, variant->transport);
@@ -276,7 +276,7 @@ TEST_F(mixed, posted_write_then_another_channel)
 	thread_join_done(&self->threads[0]);
 }
 
-/* What one vCPU has completed comes before what another one begins then. */
+/* What one vCPU has completed comes before what another vCPU begins after that. */
 TEST_F(mixed, vcpus_in_turn)
 {
 	int i;
@@ -292,7 +292,7 @@ TEST_F(mixed, vcpus_in_turn)
 		expect_cmd(self->dev.log[i], cmd_posted(4, USER_DATA(0), 0, i));
 }
 
-/* Two channels do not wait for each other. */
+/* Channels do not wait for each other. */
 TEST_F(mixed, other_channel_goes_on)
 {
 	struct channel ch = channel_open_for(self->vm, variant->transport);
@@ -311,7 +311,7 @@ TEST_F(mixed, other_channel_goes_on)
 	run_done(self->vcpus[1]);
 	expect_nr(&self->dev, 2);
 
-	TEST_ASSERT(!thread_returned(&self->threads[0]), "it did not wait for its answer");
+	TEST_ASSERT(!thread_returned(&self->threads[0]), "it did not wait for its response");
 	dev_send(&ch, 0x1234);
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(op->val, 0x1234);

@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What an access to a device costs, in each of the ways there are to emulate one.
+ * What an access to a device costs, in each way to emulate one.
  *
  * usage: ioregionfd_perf [PATTERN]...
  *
- * Prints a line "name instructions" for each path whose name matches a PATTERN;
- * without one, for all of them. Lines that begin with # explain. Paths that need
- * ioregionfd are left out where kvm.ko has none.
+ * Prints a line "name instructions" for each path whose name matches a PATTERN; without
+ * one, for all of them. Lines that begin with # are explanations. Paths that need
+ * ioregionfd are left out if kvm.ko does not have it.
  *
- * This is to be run in QEMU with -icount shift=0,sleep=off, where each
- * instruction takes a nanosecond, so that time is a number of instructions: that
- * of all CPUs, which take turns. Elsewhere the figures are plain nanoseconds. What
- * the guest does besides the access is part of a figure; that is four instructions.
+ * This is to be run in QEMU with -icount shift=0,sleep=off, where each instruction
+ * takes a nanosecond. Time is then a number of instructions: those of all CPUs, which
+ * run in turn. Elsewhere the figures are plain nanoseconds. A figure includes what the
+ * guest does besides the access, which is four instructions.
  *
- * - The paths where the device task sleeps have all tasks on CPU 0, and CPU 1
- *   idles: the figure is all that it takes to serve an access.
- * - forward-socket is what VMMs do today, over a stream as vfio-user has it. On a
- *   stream the reader is woken once more for nothing, when its last message has been
- *   read; -seqpacket goes without that.
- * - ioregionfd/poll has the device task on CPU 1, and is for the vCPU's side alone.
- *   Any "pause" makes QEMU turn to the other CPU, so the device task runs while
- *   the vCPU spins, until it has nothing to do and pauses itself. kvm.ko counts how
- *   long it spins, in ioregionfd_spin_ns of the vCPU; taking that off leaves the way
- *   from the exit to the spin and from there to the entry. poll-late, where
- *   the device task takes its time, must therefore come to the same figure.
- * - ioregionfd-write/posted: the vCPU never pauses; QEMU turns to the polling task
- *   at the end of a time slice of thousands of writes. What that does to take them
- *   is part of the figure, some ten instructions for each.
- * - -woken: a device task that sleeps on CPU 1 is woken by each write, and is asleep
- *   again at the next: in between the guest pauses. The figure is what the guest's TSC
- *   has to say of the write alone, so it is that of the vCPU's side.
+ * - The paths where the device task sleeps have all tasks on CPU 0, and CPU 1 is idle:
+ *   the figure is everything that it takes to serve an access.
+ * - forward-socket is what VMMs do today, over a stream as in vfio-user. On a stream
+ *   the sender is woken once more for nothing, when its last message has been read;
+ *   -seqpacket avoids that.
+ * - ioregionfd/poll has the device task on CPU 1, and measures the vCPU's side alone.
+ *   Any "pause" makes QEMU switch to the other CPU, so the device task runs while the
+ *   vCPU spins, until it has nothing to do and pauses itself. kvm.ko counts how long the
+ *   vCPU spins, in ioregionfd_spin_ns; without that, the path from the exit to the spin
+ *   and from there to the entry remains. The figure of poll-late, where the device task
+ *   is slow, must therefore be the same.
+ * - ioregionfd-write/posted: the vCPU never pauses; QEMU switches to the polling task
+ *   at the end of a time slice of thousands of writes. What that needs to fetch them is
+ *   part of the figure, some ten instructions for each.
+ * - -woken: each write wakes a device task that sleeps on CPU 1, and is asleep again at
+ *   the next write: in between the guest pauses. The figure is how long the write takes
+ *   by the guest's TSC, so it is that of the vCPU's side alone.
  */
 #include <fnmatch.h>
 #include <pthread.h>
@@ -52,7 +52,7 @@
 
 #define MAX_VCPUS	4
 
-/* Enough for a figure to be the same to 0.2 % in each run. */
+/* Enough for a figure to be reproducible to 0.2 %. */
 #define WARM_UP		2000
 #define ACCESSES	40000
 
@@ -60,16 +60,19 @@
 #define PIO_BASE	0x2000
 #define DONE_PORT	0x1100
 
-/* The in-kernel device: the index register of the I/O APIC, with its lock, and no more. */
+/*
+ * The in-kernel device: the index register of the I/O APIC, which costs a lock and
+ * little else.
+ */
 #define IOAPIC_GPA	0xfec00000ul
 
-/* More than are written in a time slice, so that the ring never fills. */
+/* More than the writes of a time slice, so that the ring never fills. */
 #define RING_SIZE	32768
 
-/* How often the guest pauses so that a device task on CPU 1 can go back to sleep. */
+/* How many times the guest pauses, so that a device task on CPU 1 can go back to sleep. */
 #define PAUSES		100
 
-/* How often it pauses itself before it answers late. */
+/* How many times the device task of poll-late pauses before it responds. */
 #define LATE		300
 
 #define SPIN_PARAM	"/sys/module/kvm/parameters/ioregionfd_spin_ns"
@@ -87,9 +90,9 @@ enum server {
 	IN_KERNEL,
 	EVENTFD,
 	VMM,
-	FORWARD,	/* a device task, over a socket of the VMM's */
+	FORWARD,	/* a device task, over a socket to the VMM */
 	SOCKET,		/* a device task, over a socket given to kvm.ko */
-	CHANNEL,	/* a device task, over KVM_CREATE_IOREGIONFD's descriptor */
+	CHANNEL,	/* a device task, over a native channel */
 };
 
 struct path {
@@ -103,13 +106,13 @@ struct path {
 	int late;
 };
 
-/* What the device task shares with us. */
+/* Shared with the device task. */
 static struct {
 	uint64_t served;
 	uint32_t late;
 } *shared;
 
-/* Orders for the guest, and what it has to tell. */
+/* What the guest is to do, and its results. */
 static struct job {
 	uint64_t access;
 	uint64_t addr;
@@ -164,14 +167,14 @@ static void guest_main(uint64_t id)
 			break;
 		}
 		result->sum = sum;
-		/* The host reads the result and gives out another job. */
+		/* The host reads the result and sets the next job. */
 		barrier();
 		outl(DONE_PORT, 0);
 		barrier();
 	}
 }
 
-/* Device tasks. Each is a process that ends when it is killed, and answers 1. */
+/* Device tasks. Each is a process that runs until it is killed, and returns 1 for each read. */
 
 static void device_read_write(int fd)
 {
@@ -276,7 +279,7 @@ static bool poll_mailbox(int fd, struct ioregionfd_control *control,
 					IOREGIONFD_MAILBOX_COMPLETE, false,
 					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return true;
-	/* The vCPU has gone to sleep meanwhile. */
+	/* The vCPU has gone to sleep in the meantime. */
 	fetch.id = ioregionfd_cmd_id(0, state);
 	return !ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &fetch);
 }
@@ -302,7 +305,7 @@ static bool poll_ring(int fd, struct ioregionfd_control *control, uint32_t mask,
 	return !READ_ONCE(control->blocked) || !ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &fetch);
 }
 
-/* Of one vCPU. */
+/* Serves one vCPU. */
 static void device_poll(int fd)
 {
 	struct ioregionfd_control *control;
@@ -331,7 +334,7 @@ static pid_t device_start(const struct path *path, int fd)
 	kvm_pin_this_task_to_pcpu(path->device_cpu);
 	if (getppid() == vmm)
 		path->device(fd);
-	/* Only if something failed: we wait for its death by SIGKILL. */
+	/* Only if something failed: the parent waits for our death by SIGKILL. */
 	fprintf(stderr, "%s: the device task failed: errno %d (%s)\n", path->name, errno,
 		strerror(errno));
 	_exit(1);
@@ -342,7 +345,7 @@ static struct rusage device_stop(pid_t pid)
 	struct rusage usage;
 	int i, status;
 
-	/* It may be behind with posted writes. */
+	/* Posted writes may still be on their way. */
 	for (i = 0; READ_ONCE(shared->served) < ACCESSES + WARM_UP && i < 1000; i++)
 		usleep(1000);
 	kill(pid, SIGKILL);
@@ -415,7 +418,7 @@ static uint64_t vmm_value(struct worker *w, uint64_t offset)
 	return resp.data;
 }
 
-/* Without the library's wrapper, which looks at more than a VMM has to. */
+/* Without the library's wrapper, which does more than a VMM has to. */
 static void run_job(struct worker *w)
 {
 	struct kvm_run *run = w->vcpu->run;
@@ -455,7 +458,7 @@ static void *worker_main(void *arg)
 		spin = vcpu_stat(w->vcpu, "ioregionfd_spin_ns");
 		in_place = vcpu_stat(w->vcpu, "ioregionfd_in_place");
 	}
-	/* The first time, one of us gives out the real job. */
+	/* The first time, one of the threads sets the real job. */
 	if (pthread_barrier_wait(&warm) == PTHREAD_BARRIER_SERIAL_THREAD)
 		set_count(w->vcpu->vm, ACCESSES / w->path->vcpus);
 	pthread_barrier_wait(&warm);
@@ -490,7 +493,7 @@ static void add_region(struct kvm_vm *vm, const struct path *path, int fd)
 static int create_channel(struct kvm_vm *vm, const struct path *path)
 {
 	struct kvm_create_ioregionfd create = {
-		/* Where both share a CPU: that is what the flag is for. */
+		/* If both share a CPU: that is what the flag is for. */
 		.flags = path->device_cpu ? 0 : KVM_IOREGIONFD_SYNC_WAKE,
 		.nr_mailboxes = path->vcpus,
 		.nr_posted = RING_SIZE,
@@ -558,7 +561,7 @@ static void report(const struct path *path, struct kvm_vm *vm, struct worker *w,
 		       each(device->ru_nvcsw), each(device->ru_nivcsw));
 	fflush(stdout);
 
-	/* That it was this path. */
+	/* Check that it was this path. */
 	if (path->access == READ || path->access == IN)
 		TEST_ASSERT_EQ(sum, path->server == IN_KERNEL ? 0 : ACCESSES + WARM_UP);
 	if (path->device)
@@ -588,7 +591,10 @@ static void measure(const struct path *path)
 		   path->server == IN_KERNEL ? IOAPIC_GPA : MMIO_GPA;
 	set_count(vm, WARM_UP / path->vcpus);
 
-	/* One end is the device task's. Of a channel and an eventfd both are the same. */
+	/*
+	 * One end is the device task's. A native channel and an eventfd are the same
+	 * file on both ends.
+	 */
 	switch (path->server) {
 	case IN_KERNEL:
 	case VMM:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Runs the device task that README.md shows, as a process of its own, and has
- * a guest use it. The program is built from the text of README.md and stands
- * beside this one.
+ * Runs the device task that README.md shows, in a process of its own, and has a guest
+ * use it. The program is extracted from README.md at build time and is in the same
+ * directory as this one.
  */
 #include <libgen.h>
 #include <limits.h>
@@ -64,7 +64,7 @@ TEST(example_device_task_serves_a_guest)
 	struct ucall uc;
 	pid_t pid;
 
-	/* Before there is a VM, so that it does not inherit that. */
+	/* Before there is a VM, so that the task does not inherit it. */
 	ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv), 0);
 	pid = start_device_task(sv[1]);
 	close(sv[1]);
@@ -85,7 +85,7 @@ TEST(example_device_task_serves_a_guest)
 		TEST_FAIL("exit reason %u", vcpu->run->exit_reason);
 	}
 
-	/* The VM held the last reference to our end, so the task sees its end. */
+	/* The VM held the last reference to our end, so the task sees the end. */
 	kvm_vm_free(vm);
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	ASSERT_TRUE(WIFEXITED(status));

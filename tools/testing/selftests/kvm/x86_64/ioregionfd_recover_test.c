@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: IOREGIONFD_RECOVER loses no command, at whatever
- * moment it comes, and what a former task answers afterwards never reaches the
- * guest, in whatever way it answers.
+ * Native channels: IOREGIONFD_RECOVER loses no command, at whatever moment it comes,
+ * and no late response of a former task ever reaches the guest, in whatever mode.
  */
 #include "ioregionfd_trust_util.h"
 
 #define SYNC		MMIO_GPA
 #define SYNC_DATA	USER_DATA(0)
 
-/* The value of the task whose turn it is, and that of those whose turn it is not. */
+/* The value that the current task responds with, and that of former tasks. */
 #define RIGHT		0x600d600d600d600dul
 #define LATE		0xdeaddeaddeaddeadul
 
@@ -55,7 +54,7 @@ static struct ioregionfd_fetch __fetch_command(struct mapping *map, int line)
 	return arg;
 }
 
-/* The vCPU has sent the command, but is not in KVM_RUN. */
+/* Leaves the vCPU outside KVM_RUN, with its command sent. */
 static void begin_interrupted(struct vcpu_thread *thread)
 {
 	thread_start(thread);
@@ -70,14 +69,14 @@ static void end_interrupted(struct vcpu_thread *thread, struct guest_op *op, con
 }
 
 /*
- * Nothing is lost. How often a thread that wakes up now and then must have done so
- * before these tests have seen enough.
+ * Nothing is lost. How many times a thread must have woken up in between before these
+ * tests have seen enough.
  */
 #define CHANCES		1000
 
 /*
- * Changes the bit that a vCPU sets before it sleeps, while the command is taken:
- * what IOREGIONFD_RECOVER may meet, and more often than a vCPU can do it.
+ * Flips the bit that a vCPU sets before it sleeps, while the command is fetched:
+ * IOREGIONFD_RECOVER may meet that, and a vCPU cannot do it as often.
  */
 static void flip(void *arg)
 {
@@ -97,7 +96,7 @@ TEST_F_TIMEOUT(recover, while_the_state_changes, 240)
 	struct ioregionfd_fetch arg;
 	unsigned int nr = 0;
 
-	/* Out of KVM_RUN, so that nobody is woken and it takes little else to take over. */
+	/* With the vCPU outside KVM_RUN nobody is woken, and recovery does little else. */
 	begin_interrupted(&self->thread);
 	arg = fetch_command(&self->map);
 	kvm_pin_this_task_to_pcpu(0);
@@ -106,20 +105,20 @@ TEST_F_TIMEOUT(recover, while_the_state_changes, 240)
 		recover(self->fd);
 		nr++;
 		TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg),
-			    "the command is lost when it is taken over for the %uth time: the state is 0x%x",
+			    "the command is lost in recovery number %u: the state is 0x%x",
 			    nr, READ_ONCE(self->map.mailboxes[0].state));
 		TEST_ASSERT(arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED,
 			    "the command is not flagged as redelivered");
 	}
 	shaker_stop(&flipper);
-	printf("# taken over %u times\n", nr);
+	printf("# recovered %u times\n", nr);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	end_interrupted(&self->thread, op, "the last one");
 }
 
 /*
  * The vCPU itself, which spins for a while and then goes to sleep, for each command
- * once. There is one take-over for each, at about that time.
+ * once. Each is recovered at about that time.
  */
 TEST_F_TIMEOUT(recover, while_the_vcpu_goes_to_sleep, 240)
 {
@@ -159,17 +158,17 @@ TEST_F_TIMEOUT(recover, while_the_vcpu_goes_to_sleep, 240)
 		TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	}
 	shaker_stop(&shaker);
-	printf("# %u accesses, each taken over once\n", i);
+	printf("# %u accesses, each recovered once\n", i);
 	thread_interrupt(&self->thread);
 	TEST_ASSERT_EQ(op->val, RIGHT);
 }
 
 /*
- * A former task's answers, when the next task has given the right one and the vCPU has
- * not looked yet.
+ * Responses of former tasks, when the next task has responded and the vCPU has not
+ * looked yet.
  */
 
-/* The way of the mapping: what of it goes through. */
+/* A response in the mapping, and how much of it was accepted. */
 struct late {
 	uint32_t number;
 	bool value;	/* the value was stored */
@@ -215,17 +214,17 @@ static void expect_refused(const struct late *late)
 	}
 }
 
-/* One task after the other takes the command and is gone. */
+/* One task after the other fetches the command and is replaced. */
 static void generations(struct mapping *map, struct late *late)
 {
 	struct ioregionfd_fetch arg = {};
 	int i;
 
 	for (i = 0; i < GENERATIONS; i++) {
-		TEST_ASSERT(mapping_fetch_mailbox(map, 0, &arg), "nothing to take");
+		TEST_ASSERT(mapping_fetch_mailbox(map, 0, &arg), "nothing to fetch");
 		late[i] = late_fetched(arg.id);
 		recover(map->fd);
-		/* It may come late at any of these moments. */
+		/* A late response may come at any of these moments. */
 		late_responses(map, late);
 	}
 }
@@ -242,11 +241,11 @@ TEST_F(recover, late_in_the_mapping)
 	late_responses(&self->map, late);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	late_responses(&self->map, late);
-	end_interrupted(&self->thread, op, "answer by ioctl");
+	end_interrupted(&self->thread, op, "response by ioctl");
 	expect_refused(late);
 }
 
-/* The same while the right task is in the middle of its own answer. */
+/* The same while the current task is in the middle of its own response. */
 TEST_F(recover, late_between_value_and_state)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
@@ -256,18 +255,18 @@ TEST_F(recover, late_between_value_and_state)
 
 	begin_interrupted(&self->thread);
 	generations(&self->map, late);
-	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg), "nothing to take");
+	TEST_ASSERT(mapping_fetch_mailbox(&self->map, 0, &arg), "nothing to fetch");
 	stored = mailbox_store_data(&self->map.mailboxes[0], (uint32_t)arg.id, RIGHT);
 	late_responses(&self->map, late);
-	TEST_ASSERT(stored, "the right task's value was refused");
-	/* The vCPU is asleep, as far as it has said. */
+	TEST_ASSERT(stored, "the current task's value was refused");
+	/* The mailbox says that the vCPU sleeps. */
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, RIGHT), 0);
 	late_responses(&self->map, late);
-	end_interrupted(&self->thread, op, "answer in the mapping");
+	end_interrupted(&self->thread, op, "response in the mapping");
 	expect_refused(late);
 }
 
-/* When the guest has gone on, to a command that another task has answered. */
+/* When the guest has gone on to a command that another task has completed. */
 TEST_F(recover, late_for_the_next_command)
 {
 	struct late late[GENERATIONS] = {};
@@ -316,8 +315,9 @@ TEST_F(recover, late_by_ioctl)
 }
 
 /*
- * A former task in the middle of IOREGIONFD_COMMIT_AND_FETCH or of an answer in the mapping. The test and
- * the vCPU share a CPU on which the vCPU comes last, so that it looks when all is said.
+ * A former task in the middle of IOREGIONFD_COMMIT_AND_FETCH or of a response in the
+ * mapping. The test and the vCPU share a CPU, on which the vCPU comes last, so that it
+ * looks only after both responses.
  */
 struct racer {
 	struct mapping *map;
@@ -376,7 +376,7 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 	struct ioregionfd_fetch arg;
 	struct shaker shaker = {};
 	unsigned int i, n, first = 0;
-	bool late, again;
+	bool late, redelivered;
 	int r;
 
 	set_spin_ns(0);
@@ -400,13 +400,13 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 		arg.timeout = 0;
 		r = commit_and_fetch(map->fd, &arg);
 		TEST_ASSERT(!r || r == -EAGAIN, "access %u: SERVE failed: %d", i, r);
-		again = !r && (arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED);
-		/* The vCPU did run, and this is its next command: put it back. */
-		if (!r && !again)
+		redelivered = !r && (arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED);
+		/* The vCPU did run, and this is its next command: return it to the mailbox. */
+		if (!r && !redelivered)
 			recover(map->fd);
-		if (again) {
+		if (redelivered) {
 			TEST_ASSERT_EQ(commit_only(map->fd, arg.id, RIGHT), 0);
-			/* Not before the former one is through may the vCPU look. */
+			/* The vCPU may look only after the former task has responded. */
 			for (n = 0; __atomic_load_n(&racer.done, __ATOMIC_ACQUIRE) != i + 1; n++) {
 				TEST_ASSERT(n < 1000000000, "the former task does not end");
 				asm volatile("pause");
@@ -418,12 +418,12 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 			}
 		}
 		late = !racer.ret;
-		TEST_ASSERT(late != again, "access %u: %s", i,
-			    late ? "two answers were accepted" : "no answer was accepted");
+		TEST_ASSERT(late != redelivered, "access %u: %s", i,
+			    late ? "two responses were accepted" : "no response was accepted");
 		first += late;
 		/*
-		 * The vCPU has stored what it read before its next command comes, or it is
-		 * done: the next turn of the loop, or the end of it, waits for that.
+		 * The vCPU has stored what it read before its next command comes, or it
+		 * is done: the next iteration, or the end of the loop, waits for that.
 		 */
 		if (i + 1 < op->count) {
 			for (n = 0; !is_pending(map); n++) {
@@ -434,7 +434,7 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 			thread_join_done(thread);
 		}
 		TEST_ASSERT(READ_ONCE(op->val) == (late ? LATE : RIGHT),
-			    "access %u: the guest got 0x%lx, but the answer that was accepted is 0x%lx",
+			    "access %u: the guest got 0x%lx, but the response that was accepted is 0x%lx",
 			    i, op->val, late ? LATE : RIGHT);
 	}
 	set_policy(pthread_self(), SCHED_OTHER, 0);
@@ -444,7 +444,7 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 	return first;
 }
 
-/* Of op_add() with a count; the script must not store more than one value. */
+/* A script of one operation with a count: it stores only one value. */
 static struct guest_op *race_script(struct kvm_vcpu *vcpu, uint32_t count)
 {
 	return op_add(vcpu, (struct guest_op){
@@ -482,7 +482,7 @@ struct former {
 	pid_t pid;
 };
 
-/* 'r' reads a command, 'q' ends it, 'R' writes the right value and 'w' the late one. */
+/* 'r' reads a command, 'R' writes the right value, 'w' the late one, and 'q' ends the task. */
 static void *former_main(void *arg)
 {
 	struct former *f = arg;
@@ -532,7 +532,8 @@ static int __former_do(struct former *f, char what, int line)
 	TEST_ASSERT(write(f->to[1], &what, 1) == 1, "line %d: write() failed", line);
 	TEST_ASSERT(fd_poll(f->from[0], POLLIN, HANG_SECONDS * 1000),
 		    "line %d: the task hangs in %s", line, what == 'r' ? "read()" : "write()");
-	TEST_ASSERT(read(f->from[0], &r, sizeof(r)) == sizeof(r), "line %d: it is gone", line);
+	TEST_ASSERT(read(f->from[0], &r, sizeof(r)) == sizeof(r), "line %d: the task is gone",
+		    line);
 	return r;
 }
 
@@ -547,7 +548,7 @@ static void former_stop(struct former *f)
 	}
 }
 
-/* Each one reads in its turn, and then all of them write, the last one rightly. */
+/* The tasks read one after the other; then all of them write, the last one the right value. */
 static void late_writes(struct vcpu_thread *thread, int fd, bool process)
 {
 	struct guest_op *op = op_read(thread->vcpu, 8, SYNC);
@@ -568,7 +569,7 @@ static void late_writes(struct vcpu_thread *thread, int fd, bool process)
 	for (i = 0; i < GENERATIONS; i++)
 		late += former_do(&formers[i], 'w') != -ENOENT;
 	end_interrupted(thread, op, "write()");
-	TEST_ASSERT(!right, "the right task's write() was refused: %d", right);
+	TEST_ASSERT(!right, "the current task's write() was refused: %d", right);
 	TEST_ASSERT(!late, "%d late writes were accepted", late);
 	for (i = 0; i < GENERATIONS; i++)
 		former_stop(&formers[i]);
@@ -584,7 +585,7 @@ TEST_F(recover, late_write_of_a_process)
 	late_writes(&self->thread, self->fd, true);
 }
 
-/* A child is not the task that has read, even if that is its parent. */
+/* A child is not the task that has read the command, even if that task is its parent. */
 TEST_F(recover, late_write_of_a_child)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
@@ -602,7 +603,7 @@ TEST_F(recover, late_write_of_a_child)
 	former_stop(&child);
 }
 
-/* Nobody has taken over: then one thread may read for another, as on a socket. */
+/* Without recovery one thread may respond to what another has read, as on a socket. */
 TEST_F(recover, write_of_another_thread)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
@@ -618,7 +619,7 @@ TEST_F(recover, write_of_another_thread)
 	former_stop(&writer);
 }
 
-/* A write that was refused takes nothing from the task whose command it is. */
+/* A write that was refused does not affect the task that has the command. */
 TEST_F(recover, late_write_while_another_task_reads)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
@@ -630,7 +631,7 @@ TEST_F(recover, late_write_while_another_task_reads)
 	begin_interrupted(&self->thread);
 	TEST_ASSERT_EQ(former_do(&former, 'r'), sizeof(struct ioregionfd_cmd));
 	recover(self->fd);
-	/* Posted again, and read by nobody: there is nothing to answer. */
+	/* Pending again, and read by nobody: there is nothing to respond to. */
 	TEST_ASSERT_EQ(former_do(&former, 'w'), -ENOENT);
 	expect_cmd((struct ioregionfd_cmd)dev_recv(&self->ch), ({
 		struct ioregionfd_cmd want = cmd_read(8, SYNC_DATA, 0);
@@ -649,8 +650,8 @@ TEST_F(recover, late_write_while_another_task_reads)
 }
 
 /*
- * All at once: tasks that answer in each of the ways, some of them slowly, and one
- * that takes over every now and then. Each address has a value of its own.
+ * All at once: tasks that respond in each mode, some of them slowly, and one that
+ * recovers the channel every now and then. Each address has a value of its own.
  */
 #define STORM_VCPUS	2
 #define STORM_OPS	300
@@ -665,18 +666,18 @@ struct storm_task {
 	enum mode mode;
 	struct channel ch;
 	pthread_t thread;
-	unsigned int answered, refused;
+	unsigned int accepted, refused;
 };
 
 static bool storm_end;
 
 static void storm_count(struct storm_task *t, int r)
 {
-	TEST_ASSERT(!r || r == -ENOENT, "an answer failed: %d", r);
+	TEST_ASSERT(!r || r == -ENOENT, "a response failed: %d", r);
 	if (r)
 		t->refused++;
 	else
-		t->answered++;
+		t->accepted++;
 }
 
 static void storm_pause(unsigned int *seed)
@@ -829,11 +830,11 @@ TEST_F_TIMEOUT(recover, storm, 240)
 	pthread_join(hammer, NULL);
 	for (i = 0, n = 0; i < ARRAY_SIZE(tasks); i++) {
 		pthread_join(tasks[i].thread, NULL);
-		printf("# task %d: %u answers, %u refused\n", i, tasks[i].answered,
+		printf("# task %d: %u responses, %u refused\n", i, tasks[i].accepted,
 		       tasks[i].refused);
 		n += tasks[i].refused;
 	}
-	TEST_ASSERT(n, "no answer was ever late: there was nothing to see");
+	TEST_ASSERT(n, "no response was ever late: nothing was tested");
 	kvm_vm_free(vm);
 }
 

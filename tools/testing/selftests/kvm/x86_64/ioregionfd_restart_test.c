@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that kvm.ko makes: a device task that waits for a command may be stopped,
- * frozen, looked at by a debugger or made to do some work of its own, and does not
- * notice. And its read() and write() are those of a SOCK_SEQPACKET socket, in
- * however many pieces.
+ * Native channels: a device task that waits for a command may be stopped, frozen, traced
+ * or made to do some task work, and does not notice. And its read() and write() behave
+ * as on a SOCK_SEQPACKET socket, however many segments their buffers have.
  */
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -21,23 +20,23 @@
 enum wait {
 	WAIT_IOCTL,
 	WAIT_TIMED,	/* with a timeout that is far away */
-	WAIT_MAILBOX,	/* the same, for one slot */
+	WAIT_MAILBOX,	/* the same, for one mailbox */
 	WAIT_READ,
 	WAIT_URING,
 	WAIT_DEFER,	/* io_uring with deferred task work */
 };
 
 /**
- * struct task - a device task that is a process, shared with it
- * @start: a socket by which it gets its channel, to begin
+ * struct task - a device task in a process of its own; in shared memory
+ * @start: a socket over which it gets its channel and begins
  * @work: a pipe whose reader has work for each byte that comes
- * @timeout: of IOREGIONFD_COMMIT_AND_FETCH
- * @restart: flags of the handler of SIGUSR1
- * @handled: how often that ran
- * @nr: commands so far, answered with 0x1000 and their number
+ * @timeout: for IOREGIONFD_COMMIT_AND_FETCH
+ * @restart: flags of the SIGUSR1 handler
+ * @handled: how often that handler ran
+ * @nr: commands so far; command n is completed with the value 0x1000 + n
  * @started: it is about to wait for a command
- * @ended: it has got an error
- * @ret: which
+ * @ended: it has got an error, @ret
+ * @ret: the error
  * @id: what IOREGIONFD_COMMIT_AND_FETCH then left in the argument
  * @waited: how long the last call took, in ms
  */
@@ -115,7 +114,7 @@ static void task_main(struct task *t)
 	    io_uring_queue_init(8, &s.ring, t->wait == WAIT_DEFER ? IORING_SETUP_SINGLE_ISSUER |
 				IORING_SETUP_DEFER_TASKRUN : 0))
 		_exit(1);
-	/* Work that comes while it waits: for each byte that can be read. */
+	/* Task work that comes while it waits: some for each byte that can be read. */
 	if (io_uring_queue_init(64, &work, 0))
 		_exit(1);
 	sqe = io_uring_get_sqe(&work);
@@ -141,7 +140,7 @@ static bool task_ended(struct task *t)
 	return __atomic_load_n(&t->ended, __ATOMIC_ACQUIRE);
 }
 
-/* Waits until it waits for a command. */
+/* Waits until the task sleeps in wait of a command. */
 #define task_wait_asleep(t, what) __task_wait_asleep(t, what, __LINE__)
 static void __task_wait_asleep(struct task *t, const char *what, int line)
 {
@@ -157,8 +156,8 @@ static void __task_wait_asleep(struct task *t, const char *what, int line)
 }
 
 /*
- * The device task is there before there is a VM, so that it has no part in that but
- * the channel that it is given.
+ * The device task is started before there is a VM, so that the channel is all that it
+ * has of the VM.
  */
 static struct task *task_new(enum wait wait, long timeout)
 {
@@ -212,7 +211,7 @@ static void task_end(struct task *t)
 	t->pid = 0;
 }
 
-/* Waits for its end, which is to be @want. */
+/* Waits for the task to end with the error @want. */
 #define task_join(t, want) __task_join(t, want, __LINE__)
 static void __task_join(struct task *t, int want, int line)
 {
@@ -223,10 +222,11 @@ static void __task_join(struct task *t, int want, int line)
 	TEST_ASSERT(task_ended(t), "line %d: the device task still waits", line);
 	TEST_ASSERT(t->ret == want, "line %d: wanted %d, the device task got %d", line, want,
 		    t->ret);
-	TEST_ASSERT(!t->id, "line %d: the answer has been given, but id is 0x%lx", line, t->id);
+	TEST_ASSERT(!t->id, "line %d: the command has been completed, but id is 0x%lx", line,
+		    t->id);
 }
 
-/* The guest reads, and the device task answers. */
+/* Checks that the device task completes a read of the guest. */
 #define task_serves(t, thread) __task_serves(t, thread, __LINE__)
 static void __task_serves(struct task *t, struct vcpu_thread *thread, int line)
 {
@@ -255,7 +255,7 @@ static void wait_stopped(pid_t pid, int options, int *status)
 		    pid, r);
 }
 
-/* How often it has gone to sleep. */
+/* How many times the process has gone to sleep. */
 static unsigned long nr_sleeps(pid_t pid)
 {
 	static const char name[] = "voluntary_ctxt_switches:";
@@ -275,7 +275,8 @@ static unsigned long nr_sleeps(pid_t pid)
 }
 
 /*
- * What makes it leave its wait, and for how long. Each returns why it cannot, or NULL.
+ * What interrupts the task's wait, and for how long. Each returns NULL, or why it is
+ * not possible.
  */
 
 static const char *by_stop(struct task *t, unsigned int ms)
@@ -318,7 +319,7 @@ static const char *by_attach(struct task *t, unsigned int ms)
 	return NULL;
 }
 
-/* A debugger keeps a signal from it. */
+/* A debugger suppresses a signal. */
 static const char *by_kept_signal(struct task *t, unsigned int ms)
 {
 	unsigned int handled = t->handled;
@@ -338,7 +339,7 @@ static const char *by_kept_signal(struct task *t, unsigned int ms)
 	return NULL;
 }
 
-/* Its own io_uring has something to do for it. */
+/* The task's own io_uring has task work for it. */
 static const char *by_work(struct task *t, unsigned int ms)
 {
 	unsigned long nr = nr_sleeps(t->pid);
@@ -347,12 +348,12 @@ static const char *by_work(struct task *t, unsigned int ms)
 	TEST_ASSERT(write(t->work[1], "", 1) == 1, "write() failed");
 	for (i = 0; nr_sleeps(t->pid) == nr && !task_ended(t) && i < HANG_SECONDS * 1000; i++)
 		usleep(1000);
-	TEST_ASSERT(task_ended(t) || nr_sleeps(t->pid) > nr, "it was not woken for its work");
+	TEST_ASSERT(task_ended(t) || nr_sleeps(t->pid) > nr, "the task was not woken for its work");
 	usleep(ms * 1000);
 	return NULL;
 }
 
-/* Where cgroups are mounted, with one of our own in it. */
+/* A cgroup of our own, below a private mount. */
 static char cgroup[64];
 
 static bool cgroup_make(void)
@@ -361,7 +362,7 @@ static bool cgroup_make(void)
 
 	if (cgroup[0])
 		return true;
-	/* What is mounted goes with this process. */
+	/* The mount goes with this process. */
 	if (!mkdtemp(root) || unshare(CLONE_NEWNS) ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("none", root, "cgroup2", 0, NULL))
@@ -408,13 +409,13 @@ static const char *by_freeze(struct task *t, unsigned int ms)
 		return "no cgroup.freeze";
 	for (i = 0; !cgroup_is_frozen() && i < HANG_SECONDS * 1000; i++)
 		usleep(1000);
-	TEST_ASSERT(cgroup_is_frozen(), "it does not freeze");
+	TEST_ASSERT(cgroup_is_frozen(), "the cgroup does not freeze");
 	usleep(ms * 1000);
-	TEST_ASSERT(cgroup_write("cgroup.freeze", "0"), "it cannot be thawed");
+	TEST_ASSERT(cgroup_write("cgroup.freeze", "0"), "the cgroup cannot be thawed");
 	return NULL;
 }
 
-/* Once nobody is in it any more. */
+/* When it is empty. */
 static void cgroup_remove(void)
 {
 	int i;
@@ -436,7 +437,7 @@ static const struct disturbance {
 	{ "cgroup.freeze", by_freeze },
 	{ "PTRACE_SEIZE and PTRACE_INTERRUPT", by_seize },
 	{ "PTRACE_ATTACH", by_attach },
-	{ "a signal that a debugger keeps", by_kept_signal },
+	{ "a signal that a debugger suppresses", by_kept_signal },
 	{ "task work", by_work },
 };
 
@@ -480,7 +481,7 @@ FIXTURE_TEARDOWN(waits)
 		kvm_vm_free(self->vm);
 }
 
-/* It waits on, the first time and after it has answered something. */
+/* The task goes on waiting, at first and after it has completed something. */
 static void waits_on(struct __test_metadata *_metadata, struct task *t,
 		     struct vcpu_thread *thread, int fd, const struct disturbance *d)
 {
@@ -531,7 +532,7 @@ TEST_F(waits, task_work)
 	waits_on(_metadata, self->task, &self->thread, self->ch.dev_rd, &disturbances[5]);
 }
 
-/* A command that comes while it is stopped is there when it goes on. */
+/* A command that comes while the task is stopped is there when it continues. */
 TEST_F(waits, command_while_stopped)
 {
 	struct task *t = self->task;
@@ -552,7 +553,10 @@ TEST_F(waits, command_while_stopped)
 	}
 }
 
-/* A handler runs: IOREGIONFD_COMMIT_AND_FETCH says so, and read() as the handler wants it. */
+/*
+ * A signal handler runs: IOREGIONFD_COMMIT_AND_FETCH returns EINTR, and read() does so
+ * unless SA_RESTART is set.
+ */
 static void handler_runs(struct task *t, struct vcpu_thread *thread, int fd, int flags,
 			 bool stopped)
 {
@@ -562,7 +566,7 @@ static void handler_runs(struct task *t, struct vcpu_thread *thread, int fd, int
 	task_start(t, fd);
 	task_serves(t, thread);
 	task_wait_asleep(t, "after a command");
-	/* Restarted, so that the handler ends what restarts it. */
+	/* Restarted once, so that the handler ends a restarted wait. */
 	by_stop(t, 0);
 	task_wait_asleep(t, "SIGSTOP and SIGCONT");
 	if (stopped) {
@@ -603,7 +607,7 @@ TEST_F(waits, handler_while_stopped_sa_restart)
 	handler_runs(self->task, &self->thread, self->ch.dev_rd, SA_RESTART, true);
 }
 
-/* IOREGIONFD_INTERRUPT is not forgotten meanwhile. */
+/* An IOREGIONFD_INTERRUPT is not lost meanwhile. */
 TEST_F(waits, interrupted_while_stopped)
 {
 	struct task *t = self->task;
@@ -620,12 +624,12 @@ TEST_F(waits, interrupted_while_stopped)
 		task_join(t, -ECANCELED);
 		return;
 	}
-	/* It is not for read(), nor for a command of io_uring. */
+	/* It affects neither read() nor a command of io_uring. */
 	task_wait_asleep(t, "IOREGIONFD_INTERRUPT");
 	task_serves(t, &self->thread);
 }
 
-/* Nor is the end of the VM. */
+/* The end of the VM is not lost either. */
 TEST_F(waits, end_while_stopped)
 {
 	struct task *t = self->task;
@@ -641,7 +645,7 @@ TEST_F(waits, end_while_stopped)
 }
 
 /*
- * A timeout is one for the whole wait: what comes between does not begin it anew.
+ * A timeout is for the whole wait: interruptions do not start it anew.
  */
 FIXTURE(timeout)
 {
@@ -688,22 +692,22 @@ TEST_F_TIMEOUT(timeout, only_the_rest, 60)
 	unsigned int nr;
 
 	task_start(t, self->ch.dev_rd);
-	/* It comes again before the timeout is over, for much longer than that. */
+	/* Interrupted before the timeout is over, for much longer than that. */
 	for (nr = 0; !task_ended(t) && now_ms() - begin < 10 * TIMEOUT_MS; nr++) {
 		why = d->make(t, 0);
 		if (why)
 			SKIP(return, "%s: %s", d->name, why);
 		usleep(gap * 1000);
 	}
-	TEST_ASSERT(task_ended(t), "after %u times, in %lu ms, it still waits for %u ms", nr,
-		    now_ms() - begin, TIMEOUT_MS);
+	TEST_ASSERT(task_ended(t), "after %u interruptions, in %lu ms, it still waits for %u ms",
+		    nr, now_ms() - begin, TIMEOUT_MS);
 	TEST_ASSERT(t->ret == -ETIMEDOUT, "%s: wanted -ETIMEDOUT, got %d", d->name, t->ret);
 	TEST_ASSERT(t->waited >= TIMEOUT_MS, "%s: it waited for %lu ms, not %u", d->name,
 		    t->waited, TIMEOUT_MS);
-	TEST_ASSERT(nr, "it ended before anything came");
+	TEST_ASSERT(nr, "it ended before any interruption");
 }
 
-/* It is over when the task can go on. */
+/* The timeout is over by the time the task continues. */
 TEST_F(timeout, over_meanwhile)
 {
 	const struct disturbance *d = &disturbances[variant->index];
@@ -718,7 +722,7 @@ TEST_F(timeout, over_meanwhile)
 }
 
 /*
- * read() and write() in pieces, beside what a socket makes of them.
+ * read() and write() with several segments, compared with what a socket does.
  */
 FIXTURE(segments)
 {
@@ -767,7 +771,7 @@ static void *segments_main(void *arg)
 	return NULL;
 }
 
-/* Returns what the call has, or -ETIME if it does not return. */
+/* Returns the result of the call, or -ETIME if it does not return. */
 static ssize_t segments_call(int fd, bool write, void *buf, const unsigned int *sizes, int nr)
 {
 	static struct segments p;
@@ -825,7 +829,7 @@ static const struct segments_case {
 	{ "32 + 1", { 32, 1 }, 2 },
 };
 
-/* One command for one read, wherever its pieces go. */
+/* One read gets one command, wherever its segments are. */
 TEST_F_TIMEOUT(segments, readv, 120)
 {
 	struct ioregionfd_cmd cmds[4], want = cmd_read(8, SYNC_DATA, 0x18), got;
@@ -833,7 +837,7 @@ TEST_F_TIMEOUT(segments, readv, 120)
 	ssize_t on_socket, n;
 	int i, flags;
 
-	/* Each once waiting, and once without. */
+	/* Each once with a wait and once without. */
 	for (i = 0; i < 2 * ARRAY_SIZE(read_cases); i++) {
 		const struct segments_case *c = &read_cases[i / 2];
 
@@ -859,8 +863,8 @@ TEST_F_TIMEOUT(segments, readv, 120)
 }
 
 /*
- * Too little room: a socket would give a part of the message, and lose the rest. This
- * says so and loses nothing.
+ * Too little room: a socket would return a part of the message and lose the rest. A
+ * native channel refuses, and loses nothing.
  */
 TEST_F(segments, readv_too_little)
 {
@@ -884,7 +888,7 @@ TEST_F(segments, readv_too_little)
 	thread_join_done(&self->thread);
 }
 
-/* A piece that cannot be written to: the command is for the next one who reads. */
+/* A segment that cannot be written: the next reader gets the command. */
 TEST_F(segments, readv_fault)
 {
 	struct ioregionfd_cmd cmd, want = cmd_read(8, SYNC_DATA, 0x18);
@@ -909,7 +913,7 @@ TEST_F(segments, readv_fault)
 	thread_join_done(&self->thread);
 }
 
-/* One answer for one write, wherever its pieces come from. */
+/* One write is one response, wherever its segments are. */
 TEST_F_TIMEOUT(segments, writev, 60)
 {
 	struct ioregionfd_resp resp = { 0 }, got;
@@ -937,7 +941,10 @@ TEST_F_TIMEOUT(segments, writev, 60)
 	}
 }
 
-/* What is no answer as a message on a socket is none here, and what waits for one waits on. */
+/*
+ * What is not a valid response on a socket is not one here; a vCPU that waits for one
+ * goes on waiting.
+ */
 TEST_F_TIMEOUT(segments, writev_wrong_size, 60)
 {
 	struct ioregionfd_resp resps[2] = { { .data = 0xbad }, { .data = 0xbad } };
@@ -957,14 +964,14 @@ TEST_F_TIMEOUT(segments, writev_wrong_size, 60)
 	}
 	n = writev(self->fd, bad, 2);
 	TEST_ASSERT(n < 0 && errno == EFAULT, "%zd, errno %d", n, errno);
-	/* It was not answered. */
+	/* It has not been completed. */
 	thread_wait_asleep(&self->thread);
 	TEST_ASSERT_EQ(write(self->fd, &resp, sizeof(resp)), sizeof(resp));
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, 0x600d);
 }
 
-/* Bytes that mean nothing yet are refused, so that they can mean something one day. */
+/* Reserved bytes are refused, so that they can get a meaning one day. */
 TEST_F(segments, pad_not_zero)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
@@ -985,7 +992,7 @@ TEST_F(segments, pad_not_zero)
 		n = write(self->fd, &resp, sizeof(resp));
 		TEST_ASSERT(n < 0 && errno == EINVAL, "status bit %d: %zd, errno %d", i, n, errno);
 	}
-	/* It was not answered. */
+	/* It has not been completed. */
 	thread_wait_asleep(&self->thread);
 	resp = (struct ioregionfd_resp){ .data = 0x600d };
 	TEST_ASSERT_EQ(write(self->fd, &resp, sizeof(resp)), sizeof(resp));
@@ -993,7 +1000,7 @@ TEST_F(segments, pad_not_zero)
 	TEST_ASSERT_EQ(op->val, 0x600d);
 }
 
-/* There are no positions, as there are none in a socket. */
+/* There are no file positions, just as on a socket. */
 TEST_F(segments, positions)
 {
 	struct ioregionfd_resp resp = { .data = 0x77 };
@@ -1020,7 +1027,7 @@ TEST_F(segments, positions)
 			    "%d: lseek(): errno %d", i, errno);
 	}
 
-	/* But of preadv2() and pwritev2() that of no position. */
+	/* Except that preadv2() and pwritev2() accept -1, which means no position. */
 	TEST_ASSERT_EQ(preadv2(self->fd, &iov, 1, -1, 0), sizeof(cmd));
 	expect_cmd(cmd, cmd_read(8, SYNC_DATA, 0));
 	iov.iov_base = &resp;
@@ -1029,7 +1036,7 @@ TEST_F(segments, positions)
 	TEST_ASSERT_EQ(op->val, 0x77);
 }
 
-/* io_uring's own way to read and write. */
+/* read and write by io_uring. */
 TEST_F(segments, uring_read_and_write)
 {
 	struct ioregionfd_resp resp = { 0 };
@@ -1042,7 +1049,7 @@ TEST_F(segments, uring_read_and_write)
 	r = io_uring_queue_init(8, &ring, 0);
 	TEST_ASSERT(!r, "no io_uring: %d", r);
 	for (i = 0; i < 4; i++) {
-		/* Before there is a command, and after; each with O_NONBLOCK too. */
+		/* Before there is a command and after; each with O_NONBLOCK too. */
 		fcntl(self->fd, F_SETFL, O_RDWR | (i & 1 ? O_NONBLOCK : 0));
 		op = op_read(self->vcpu, 8, SYNC);
 		if (i & 1 || i & 2) {

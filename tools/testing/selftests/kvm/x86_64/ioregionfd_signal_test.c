@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KVM_RUN that is interrupted with an access on its way: it goes on where it
- * stood, and the device task sees each access once.
+ * KVM_RUN that is interrupted while an access is pending: it goes on where it was, and
+ * the device task sees each access once.
  */
 #include "ioregionfd_util.h"
 
@@ -27,7 +27,7 @@ FIXTURE_VARIANT(interrupt)
 FIXTURE_VARIANT_ADD(interrupt, seqpacket) { TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(interrupt, native) { TR_NATIVE };
 
-/* Two vCPUs with their threads, one channel of which the test is the device. */
+/* Two vCPUs with their threads, and one channel whose device task is the test. */
 static void vm_setup(struct kvm_vm **vm, struct kvm_vcpu **vcpus, struct vcpu_thread *threads,
 		     struct channel *ch, enum transport transport)
 {
@@ -45,7 +45,7 @@ static void vm_setup(struct kvm_vm **vm, struct kvm_vcpu **vcpus, struct vcpu_th
 
 static void vm_teardown(struct kvm_vm *vm, struct channel *ch)
 {
-	TEST_ASSERT(!dev_has_cmd(ch), "a command that no access made");
+	TEST_ASSERT(!dev_has_cmd(ch), "a command without an access");
 	kvm_vm_free(vm);
 	channel_close_kvm(ch);
 	expect_released(ch);
@@ -61,7 +61,7 @@ FIXTURE_TEARDOWN(interrupt)
 	vm_teardown(self->vm, &self->ch);
 }
 
-/* Interrupts the wait for the answer, twice, and lets it go on. */
+/* Interrupts the wait for the response twice, and lets it go on. */
 static void interrupt_twice(struct vcpu_thread *thread, struct channel *ch)
 {
 	thread_interrupt(thread);
@@ -97,7 +97,7 @@ TEST_F(interrupt, while_waiting)
 		dev_send(&self->ch, 0x1111111111111111 * (i + 1));
 	}
 	thread_join_done(thread);
-	TEST_ASSERT(!(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "PENDING is set still");
+	TEST_ASSERT(!(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "PENDING is still set");
 	TEST_ASSERT_EQ(read->val, 0x1111111111111111);
 	TEST_ASSERT_EQ(in->val, in_result(2, 0x3333));
 }
@@ -115,10 +115,10 @@ TEST_F(interrupt, completed_between_two_runs)
 	thread_join_done(thread);
 	TEST_ASSERT_EQ(op->val, 0x1234567890abcdef);
 	TEST_ASSERT(!(self->vcpus[0]->run->flags & KVM_RUN_IOREGIONFD_PENDING),
-		    "PENDING is set still");
+		    "PENDING is still set");
 }
 
-/* The command does not fit in. */
+/* The command does not fit into the channel. */
 TEST_F_TIMEOUT(interrupt, channel_full, 60)
 {
 	struct vcpu_thread *thread = &self->threads[0];
@@ -130,7 +130,7 @@ TEST_F_TIMEOUT(interrupt, channel_full, 60)
 	op_add(self->vcpus[0], op);
 	thread_start(thread);
 	while (seq < op.count) {
-		/* Until it returns 0, or anything that is wrong. */
+		/* Until it returns 0, or an error that is wrong. */
 		if (r == -EINTR) {
 			while (!thread_returned(thread) && !thread_asleep(thread))
 				usleep(200);
@@ -148,15 +148,15 @@ TEST_F_TIMEOUT(interrupt, channel_full, 60)
 }
 
 /*
- * Of a vCPU that is not in KVM_RUN. A channel that kvm.ko made has it in the
- * vCPU's slot already, since no other vCPU has to wait for that.
+ * Checks that the command of a vCPU outside KVM_RUN has not been sent. On a native
+ * channel it is in the vCPU's own mailbox already, which holds up no other vCPU.
  */
 static void expect_not_sent(struct channel *ch)
 {
 	TEST_ASSERT(ch->transport == TR_NATIVE || !dev_has_cmd(ch), "sent without its vCPU");
 }
 
-/* Another vCPU has the channel: nothing of this one's command may be sent yet. */
+/* Another vCPU's command is on the channel: this vCPU's must not be sent yet. */
 TEST_F(interrupt, while_queued)
 {
 	struct vcpu_thread *first = &self->threads[0], *second = &self->threads[1];
@@ -182,7 +182,7 @@ TEST_F(interrupt, while_queued)
 	TEST_ASSERT_EQ(ops[1]->val, 0xbbbb);
 }
 
-/* A vCPU that does not come back holds up nobody, and loses nothing. */
+/* A vCPU that does not come back to KVM_RUN holds up nobody, and loses nothing. */
 TEST_F(interrupt, other_vcpu_finishes_the_command)
 {
 	struct vcpu_thread *first = &self->threads[0], *second = &self->threads[1];
@@ -208,7 +208,7 @@ TEST_F(interrupt, other_vcpu_finishes_the_command)
 	TEST_ASSERT_EQ(ops[1]->val, 0xccccccccdddddddd);
 }
 
-/* And the other way: it comes back while the other one works for it. */
+/* The other way round: it comes back while another vCPU waits on its behalf. */
 TEST_F(interrupt, comes_back_while_other_vcpu_waits)
 {
 	struct vcpu_thread *first = &self->threads[0], *second = &self->threads[1];
@@ -223,7 +223,7 @@ TEST_F(interrupt, comes_back_while_other_vcpu_waits)
 	thread_wait_asleep(second);
 	thread_start(first);
 	thread_wait_asleep(first);
-	/* Who worked for the other leaves. */
+	/* The vCPU that waited for the other leaves. */
 	thread_interrupt(second);
 
 	dev_send(&self->ch, 1);
@@ -248,19 +248,19 @@ TEST_F(interrupt, immediate_exit)
 	dev_recv(&self->ch);
 	thread_interrupt(thread);
 
-	/* If this waited the test would hang. */
+	/* If this waited, the test would hang. */
 	for (i = 0; i < 3; i++) {
 		TEST_ASSERT_EQ(run_immediate(vcpu), -EINTR);
 		TEST_ASSERT(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING, "PENDING is not set");
 	}
 	dev_send(&self->ch, 0xfedcba9876543210);
 	TEST_ASSERT_EQ(run_immediate(vcpu), -EINTR);
-	TEST_ASSERT(!(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "PENDING is set still");
+	TEST_ASSERT(!(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "PENDING is still set");
 	run_done(vcpu);
 	TEST_ASSERT_EQ(op->val, 0xfedcba9876543210);
 }
 
-/* While another vCPU has the channel there is nothing to do without waiting. */
+/* While another vCPU has the channel, there is nothing to do without waiting. */
 TEST_F(interrupt, immediate_exit_while_queued)
 {
 	struct vcpu_thread *first = &self->threads[0], *second = &self->threads[1];
@@ -277,7 +277,7 @@ TEST_F(interrupt, immediate_exit_while_queued)
 
 	dev_send(&self->ch, 1);
 	thread_join_done(first);
-	/* Now it can be sent, but not wait for the answer. */
+	/* Now the command can be sent, but KVM_RUN must not wait for the response. */
 	TEST_ASSERT_EQ(run_immediate(self->vcpus[1]), -EINTR);
 	TEST_ASSERT(self->vcpus[1]->run->flags & KVM_RUN_IOREGIONFD_PENDING, "PENDING is not set");
 	expect_cmd(dev_recv(&self->ch), cmd_read(8, SYNC_DATA, 8));
@@ -394,7 +394,7 @@ TEST_F(mask, blocked_signal_does_not_interrupt)
 	dev_recv(&self->ch);
 	thread_wait_asleep(thread);
 	pthread_kill(thread->thread, SIGUSR1);
-	/* Time for it to do the wrong thing. */
+	/* Give it time to do the wrong thing. */
 	usleep(200000);
 	TEST_ASSERT(!thread_returned(thread), "a blocked signal interrupted KVM_RUN");
 	dev_send(&self->ch, 0x5678);
@@ -420,7 +420,7 @@ TEST_F(mask, unblocked_signal_interrupts)
 	dev_recv(&self->ch);
 	thread_interrupt(&thread);
 
-	/* It is pending for as long as nobody takes it. */
+	/* The signal stays pending for as long as nobody handles it. */
 	thread_start(&thread);
 	TEST_ASSERT_EQ(thread_join(&thread), -EINTR);
 	TEST_ASSERT(self->vcpus[1]->run->flags & KVM_RUN_IOREGIONFD_PENDING, "PENDING is not set");
@@ -434,7 +434,7 @@ TEST_F(mask, unblocked_signal_interrupts)
 	TEST_ASSERT_EQ(op->val, 0x9abc);
 }
 
-/* As above, in a wait for another vCPU. */
+/* As above, while waiting for another vCPU. */
 TEST_F(mask, unblocked_signal_interrupts_queued)
 {
 	struct guest_op *op = op_read(self->vcpus[1], 4, SYNC);
@@ -465,7 +465,7 @@ TEST_F(mask, unblocked_signal_interrupts_queued)
 	TEST_ASSERT_EQ(op->val, 2);
 }
 
-/* What the VMM stores in the run page meanwhile changes nothing. */
+/* What the VMM stores in the run page meanwhile has no effect. */
 TEST_F(mask, scribbled_run_page)
 {
 	static const uint32_t reasons[] = {
@@ -503,7 +503,7 @@ TEST_F(mask, scribbled_run_page)
 }
 
 /*
- * Signals all the time, at any point.
+ * Signals all the time, at any moment.
  */
 FIXTURE(storm)
 {

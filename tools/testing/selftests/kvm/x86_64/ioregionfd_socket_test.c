@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Sockets as channels: which ones KVM takes, that nobody else waits for what a
- * VMM does with its own, and that none keeps its VM when everybody has gone.
+ * Sockets as channels: which ones KVM accepts, that nobody else waits because of what a
+ * VMM does with its own, and that none keeps its VM alive when everybody has gone.
  */
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -26,7 +26,7 @@ static int try_region(struct kvm_vm *vm, int read_fd, int write_fd)
 }
 
 /*
- * What is no connected SOCK_SEQPACKET socket of AF_UNIX.
+ * Everything but a connected SOCK_SEQPACKET socket of AF_UNIX.
  */
 FIXTURE(kind)
 {
@@ -38,7 +38,7 @@ FIXTURE_VARIANT(kind)
 	int family;
 	int type;
 	int protocol;
-	int err;	/* of one that is not connected */
+	int err;	/* if the socket is not connected */
 };
 
 FIXTURE_VARIANT_ADD(kind, unix_stream) { AF_UNIX, SOCK_STREAM, 0, EINVAL };
@@ -74,7 +74,7 @@ TEST_F(kind, refused)
 }
 
 /*
- * A SOCK_SEQPACKET socket in each state.
+ * SOCK_SEQPACKET sockets in each state.
  */
 FIXTURE(state)
 {
@@ -134,7 +134,7 @@ TEST_F(state, listening)
 	int listener = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0), other;
 
-	/* The kernel finds a name. */
+	/* The kernel chooses a name. */
 	TEST_ASSERT(!bind(listener, (void *)&addr, sizeof(sa_family_t)), "bind() failed");
 	TEST_ASSERT_EQ(try_region(self->vm, listener, listener), -ENOTCONN);
 	TEST_ASSERT(!listen(listener, 1), "listen() failed");
@@ -143,7 +143,7 @@ TEST_F(state, listening)
 	TEST_ASSERT(!connect(fd, (void *)&addr, len), "connect() failed");
 	TEST_ASSERT_EQ(try_region(self->vm, listener, listener), -ENOTCONN);
 
-	/* One that nobody has accepted yet is connected, and stays so. */
+	/* A socket that nobody has accepted yet is connected, and stays so. */
 	TEST_ASSERT_EQ(try_region(self->vm, fd, fd), 0);
 	other = accept(listener, NULL, NULL);
 	TEST_ASSERT(other >= 0, __KVM_SYSCALL_ERROR("accept()", other));
@@ -179,7 +179,7 @@ TEST_F(state, shut_down)
 	}
 }
 
-/* KVM takes nothing of what was there before. */
+/* KVM reads nothing of what was there before. */
 TEST_F(state, input_is_there)
 {
 	uint64_t val = 0x1122334455667788, got;
@@ -189,7 +189,7 @@ TEST_F(state, input_is_there)
 	TEST_ASSERT_EQ(recv(self->ch.kvm_rd, &got, sizeof(got), MSG_DONTWAIT), sizeof(got));
 	TEST_ASSERT_EQ(got, val);
 
-	/* And nothing was done to it that would be in the way now. */
+	/* The socket can be used afterwards. */
 	TEST_ASSERT_EQ(try_region(self->vm, self->ch.kvm_rd, self->ch.kvm_wr), 0);
 	region_del(self->vm, FIRST, SIZE, 0);
 }
@@ -211,7 +211,7 @@ TEST_F(state, of_another_vm)
 	TEST_ASSERT_EQ(try_region(vm, self->ch.dev_rd, self->ch.dev_rd), 0);
 	region_del(vm, FIRST, SIZE, 0);
 
-	/* Until the last region leaves it. */
+	/* Until the last region of the socket is removed. */
 	region_add(self->vm, &self->ch, SECOND, SIZE, DATA, 0);
 	region_del(self->vm, FIRST, SIZE, 0);
 	TEST_ASSERT_EQ(try_region(vm, fd, fd), -EXDEV);
@@ -224,7 +224,7 @@ TEST_F(state, of_another_vm)
 	close(fd);
 }
 
-/* The end of either side comes at once, not with the next access. */
+/* The end of either side shows at once, not at the next access. */
 TEST_F(state, hangs_up_while_idle)
 {
 	TEST_ASSERT_EQ(try_region(self->vm, self->ch.kvm_rd, self->ch.kvm_wr), 0);
@@ -234,8 +234,8 @@ TEST_F(state, hangs_up_while_idle)
 }
 
 /*
- * A thread of the VMM that reads from the channel's socket, into memory that does
- * not come: it sleeps in the kernel with a lock of that socket.
+ * A thread of the VMM reads from the channel's socket into memory that is never
+ * provided: it sleeps in the kernel, holding a lock of that socket.
  */
 FIXTURE(stalled)
 {
@@ -257,7 +257,7 @@ static void tenant_main(int go)
 	struct kvm_vm *vm = vm_create_barebones();
 	char byte;
 
-	/* Or the test has failed. */
+	/* End of file: the test has failed. */
 	if (read(go, &byte, 1) != 1)
 		exit(1);
 	region_add(vm, &ch, FIRST, SIZE, DATA, 0);
@@ -299,7 +299,7 @@ FIXTURE_SETUP(stalled)
 		tenant_main(self->tenant_go[0]);
 	}
 
-	/* poll() of one that blocks says POLLERR, always. */
+	/* poll() of a blocking userfaultfd always returns POLLERR. */
 	self->uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (self->uffd < 0) {
 		kill(self->tenant, SIGKILL);
@@ -329,7 +329,7 @@ static void *reader_main(void *arg)
 	return NULL;
 }
 
-/* The thread reads @ch; if something is to come for it, it does not get out again. */
+/* The thread reads @ch; once it gets something, it sleeps in the page fault. */
 static void reader_start(struct channel *ch, void *page, pthread_t *thread)
 {
 	static struct reader r;
@@ -347,14 +347,14 @@ FIXTURE_TEARDOWN(stalled)
 	if (self->uffd < 0)
 		return;
 	TEST_ASSERT(!ioctl(self->uffd, UFFDIO_ZEROPAGE, &zero), "UFFDIO_ZEROPAGE failed");
-	/* If it was KVM that got the answer. */
+	/* In case KVM got the response. */
 	shutdown(self->ch.kvm_wr, SHUT_RDWR);
 	pthread_join(self->reader, NULL);
 	if (self->vm)
 		kvm_vm_free(self->vm);
 }
 
-/* Before there is a region: what the thread gets is none of KVM's business. */
+/* Before there is a region: KVM does not care what the thread gets. */
 static void stall(struct channel *ch, int uffd, void *page, pthread_t *thread)
 {
 	dev_send(ch, 0x99);
@@ -408,8 +408,8 @@ TEST_F_TIMEOUT(stalled, vm_goes_with_a_command_on_the_wire, 90)
 }
 
 /*
- * The thread comes when the vCPU has left, and so gets what is the answer, or
- * KVM is quicker: nobody else may hang either way.
+ * The thread reads when the vCPU has left KVM_RUN, so it gets the response, unless KVM
+ * is quicker: nobody else may hang either way.
  */
 TEST_F_TIMEOUT(stalled, reader_takes_the_response, 90)
 {
@@ -429,8 +429,8 @@ TEST_F_TIMEOUT(stalled, reader_takes_the_response, 90)
 }
 
 /*
- * Descriptors of the VM in the queue of its own channel's socket. When everybody
- * has gone the VM has to go, and to give back the module's reference.
+ * Descriptors of the VM in the queue of its own channel's socket. When everybody has
+ * gone the VM must go too, and drop its reference to the module.
  */
 FIXTURE(passed)
 {
@@ -462,7 +462,7 @@ FIXTURE_TEARDOWN(passed)
 {
 }
 
-/* The exit status of a process that could not make what it was to pass. */
+/* The exit status of a process that could not create what it was to pass. */
 #define NOTHING_TO_PASS	77
 
 static int passed_fd(struct kvm_vm *vm, struct kvm_vcpu *vcpu, enum passed what)
@@ -492,7 +492,7 @@ static int passed_fd(struct kvm_vm *vm, struct kvm_vcpu *vcpu, enum passed what)
 	return fd;
 }
 
-/* In a process of its own: a VM, and a channel of which this is both sides. */
+/* In a process of its own: a VM, and a channel of which the process has both ends. */
 struct passing {
 	struct kvm_vm *vm;
 	struct kvm_vcpu *vcpu;
@@ -504,7 +504,7 @@ struct passing {
 static void pass_before(struct passing *p)
 {
 	send_with_fd(p->ch.dev_wr, "", 1, p->fd);
-	/* Refused; or else what follows is for the region to hold. */
+	/* Either this is refused, or the region holds what follows. */
 	try_region(p->vm, p->ch.kvm_rd, p->ch.kvm_wr);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Runs ioregionstat, which stands beside this program, while a guest makes
- * accesses that are known, and compares. Needs -ljson-c.
+ * Runs ioregionstat, which is in the same directory as this program, while a guest
+ * makes known accesses, and compares. Needs -ljson-c.
  */
 #include <libgen.h>
 #include <limits.h>
@@ -21,17 +21,17 @@
 #define POSTED		(MMIO_GPA + 0x1000)
 #define MANUAL		(MMIO_GPA + 0x2000)
 
-/* Longer than any test: nothing is to come before its end. */
+/* Longer than any test: no output before the end. */
 #define ONE_INTERVAL	"--interval=1000"
 
-/* The tool at work, and what it has said so far. */
+/* The running tool and its output so far. */
 struct stat_tool {
 	pid_t pid;
 	FILE *out;
 	json_object *docs;
 };
 
-/* Starts it with @args, stdout and stderr to a pipe. */
+/* Starts the tool with @args, with stdout and stderr to a pipe. */
 static void tool_exec(struct stat_tool *tool, uid_t uid, const char *args[])
 {
 	char self[PATH_MAX] = "", path[PATH_MAX + sizeof(TOOL) + 1];
@@ -50,7 +50,7 @@ static void tool_exec(struct stat_tool *tool, uid_t uid, const char *args[])
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(fds[1], STDOUT_FILENO);
 		dup2(fds[1], STDERR_FILENO);
-		/* Or it would hold the channels' other ends, and the VM. */
+		/* Else the tool would hold the channels' other ends, and the VM. */
 		if (close_range(STDERR_FILENO + 1, ~0U, 0))
 			_exit(125);
 		if (uid && setuid(uid))
@@ -61,7 +61,7 @@ static void tool_exec(struct stat_tool *tool, uid_t uid, const char *args[])
 	close(fds[1]);
 }
 
-/* Reads one more line, which it keeps. False at the end. */
+/* Reads and keeps one more line. Returns false at the end. */
 static bool tool_next(struct stat_tool *tool)
 {
 	json_object *doc;
@@ -79,14 +79,14 @@ static bool tool_next(struct stat_tool *tool)
 	return true;
 }
 
-/* Starts it, with JSON, and returns when it counts. */
+/* Starts the tool with JSON output, and returns when it counts. */
 #define tool_start(tool, ...) \
 	__tool_start(tool, (const char *[]){ TOOL, "--json", __VA_ARGS__, NULL })
 static void __tool_start(struct stat_tool *tool, const char *args[])
 {
 	tool_exec(tool, 0, args);
-	/* Its first interval began when it did. */
-	TEST_ASSERT(tool_next(tool), "it does not start");
+	/* Its first interval began when it started to count. */
+	TEST_ASSERT(tool_next(tool), "the tool does not start");
 }
 
 #define tool_expect_end(tool, status) __tool_expect_end(tool, status, __LINE__)
@@ -99,12 +99,12 @@ static void __tool_expect_end(struct stat_tool *tool, int status, int line)
 			break;
 		usleep(10000);
 	}
-	TEST_ASSERT(i < HANG_SECONDS * 100, "line %d: it does not end", line);
+	TEST_ASSERT(i < HANG_SECONDS * 100, "line %d: the tool does not end", line);
 	TEST_ASSERT(WIFEXITED(got) && WEXITSTATUS(got) == status,
-		    "line %d: it ended with wait status 0x%x", line, got);
+		    "line %d: the tool ended with wait status 0x%x", line, got);
 }
 
-/* Lets it show what there is and end. */
+/* Lets the tool print what it has and end. */
 #define tool_stop(tool) __tool_stop(tool, SIGTERM, __LINE__)
 static void __tool_stop(struct stat_tool *tool, int sig, int line)
 {
@@ -140,7 +140,7 @@ static uint64_t get_number(json_object *object, const char *path)
 	return json_object_get_uint64(get(object, path, json_type_int));
 }
 
-/* What a region is known by. */
+/* What identifies a region. */
 struct region_id {
 	pid_t vm;
 	const char *type;
@@ -157,7 +157,7 @@ static struct region_id pio(uint64_t base)
 	return (struct region_id){ getpid(), "pio", base };
 }
 
-/* A document's entry for a region, of which there is one at most, or NULL. */
+/* A document's entry for a region, or NULL. There must not be more than one. */
 static json_object *find_region(json_object *doc, struct region_id id)
 {
 	json_object *regions = get(doc, "/regions", json_type_array), *region, *found = NULL;
@@ -168,7 +168,7 @@ static json_object *find_region(json_object *doc, struct region_id id)
 		if (get_number(region, "/vm") != id.vm || get_number(region, "/base") != id.base ||
 		    strcmp(json_object_get_string(get(region, "/type", json_type_string)), id.type))
 			continue;
-		TEST_ASSERT(!found, "a region twice: %s", json_object_to_json_string(doc));
+		TEST_ASSERT(!found, "a region appears twice: %s", json_object_to_json_string(doc));
 		found = region;
 	}
 	return found;
@@ -188,7 +188,7 @@ static uint64_t sum(struct stat_tool *tool, struct region_id id, const char *pat
 	return n;
 }
 
-/* The histogram's sum of what is called @what, for latencies of at least @ns. */
+/* The sum of @what in the histogram, for latencies of at least @ns. */
 static uint64_t sum_latency(struct stat_tool *tool, struct region_id id, const char *path,
 			    const char *what, uint64_t ns)
 {
@@ -220,7 +220,7 @@ static uint64_t sum_not_counted(struct stat_tool *tool)
 	return n;
 }
 
-/* That the last document has so many regions. */
+/* Checks that the last document has @nr regions. */
 #define expect_regions(tool, nr) __expect_regions(tool, nr, __LINE__)
 static void __expect_regions(struct stat_tool *tool, unsigned int nr, int line)
 {
@@ -240,7 +240,7 @@ struct want {
 	uint64_t deassigned;
 };
 
-/* That all documents together say this, and no more. */
+/* Checks that all documents add up to exactly this. */
 #define expect_counts(tool, id, ...) \
 	__expect_counts(tool, id, (struct want){ __VA_ARGS__ }, __LINE__)
 static void __expect_counts(struct stat_tool *tool, struct region_id id, struct want want,
@@ -299,7 +299,7 @@ FIXTURE_SETUP(stat)
 	region_add(self->vm, &self->dev.ch, POSTED, 0x1000, USER_DATA(0x1000),
 		   KVM_IOREGION_POSTED_WRITES);
 	region_add(self->vm, &self->dev.ch, PIO_BASE, 0x100, USER_DATA(0x2000), KVM_IOREGION_PIO);
-	/* Of this one the test is the device task. */
+	/* The test is the device task of this channel. */
 	self->ch = channel_open(TR_SEQPACKET);
 	region_add(self->vm, &self->ch, MANUAL, 0x1000, 0, 0);
 	vcpu_thread_init(&self->thread, self->vcpus[0]);
@@ -344,7 +344,7 @@ TEST_F(stat, kinds)
 	run_done(self->vcpus[0]);
 	tool_stop(&self->tool);
 
-	/* The one without accesses is not known. */
+	/* The region without accesses does not show. */
 	expect_regions(&self->tool, 3);
 	expect_counts(&self->tool, mmio(SYNC), .reads = 3, .writes = 2);
 	expect_counts(&self->tool, mmio(POSTED), .reads = 1, .writes = 5);
@@ -352,7 +352,7 @@ TEST_F(stat, kinds)
 	TEST_ASSERT_EQ(sum_not_counted(&self->tool), 0);
 }
 
-/* Over many intervals nothing is lost, and nothing counts twice. */
+/* Nothing is lost or counted twice over many intervals. */
 TEST_F(stat, intervals_add_up)
 {
 	int i;
@@ -382,14 +382,14 @@ TEST_F(stat, latency)
 	tool_stop(&self->tool);
 
 	expect_counts(&self->tool, mmio(MANUAL), .reads = 1);
-	/* 268 to 537 ms, if it is in the right bucket; but the machine may have stalled. */
+	/* 268 to 537 ms is the right bucket; but the machine may have stalled. */
 	TEST_ASSERT_EQ(sum_latency(&self->tool, mmio(MANUAL), "/read/latency", "/count",
 				   1ul << 28), 1);
 	TEST_ASSERT_EQ(sum_latency(&self->tool, mmio(MANUAL), "/read/latency", "/count",
 				   HANG_SECONDS * 1000000000ul), 0);
 }
 
-/* A device task that does not answer shows while it does not. */
+/* A device task that does not respond shows while it does not. */
 TEST_F(stat, waiting)
 {
 	json_object *region = NULL;
@@ -401,7 +401,7 @@ TEST_F(stat, waiting)
 	while (!region && tool_next(&self->tool))
 		region = find_region(tool_doc(&self->tool, tool_nr_docs(&self->tool) - 1),
 				     mmio(MANUAL));
-	TEST_ASSERT(region, "it ended");
+	TEST_ASSERT(region, "the tool ended");
 	TEST_ASSERT_EQ(get_number(region, "/waiting"), 1);
 	TEST_ASSERT_EQ(get_number(region, "/read/count"), 0);
 
@@ -426,7 +426,7 @@ TEST_F(stat, failures)
 	thread_join_exit(&self->thread);
 	TEST_ASSERT_KVM_EXIT_REASON(self->vcpus[0], KVM_EXIT_IOREGIONFD_FAILURE);
 
-	/* Tried again with another socket, and again it fails. */
+	/* Retried with another socket, where it fails once more. */
 	channel_close_kvm(&self->ch);
 	channel_close_dev(&self->ch);
 	self->ch = channel_open(TR_SEQPACKET);
@@ -437,7 +437,7 @@ TEST_F(stat, failures)
 	channel_close_dev(&self->ch);
 	thread_join_exit(&self->thread);
 	TEST_ASSERT_KVM_EXIT_REASON(self->vcpus[0], KVM_EXIT_IOREGIONFD_FAILURE);
-	/* And again at once. */
+	/* Retried at once. */
 	self->vcpus[0]->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 	thread_start(&self->thread);
 	thread_join_exit(&self->thread);
@@ -448,7 +448,7 @@ TEST_F(stat, failures)
 	expect_counts(&self->tool, mmio(MANUAL), .hangup = 2, .deassigned = 1);
 }
 
-/* A process of its own that makes a VM with some accesses. Returns its pid. */
+/* Starts a process with a VM that makes some accesses. Returns its pid. */
 static pid_t other_vm(void)
 {
 	struct kvm_vcpu *vcpu;
@@ -501,7 +501,7 @@ TEST_F(stat, vm_filter)
 	expect_regions(&none, 0);
 }
 
-/* A VM that is gone makes room, after what it did has been shown. */
+/* A VM that is gone makes room, once its counts have been shown. */
 TEST_F(stat, gone_vm)
 {
 	struct region_id id = mmio(SYNC);
@@ -510,11 +510,11 @@ TEST_F(stat, gone_vm)
 	tool_start(&self->tool, "--interval=0.05", "--max=1");
 	for (i = 0; i < 3; i++) {
 		id.vm = other_vm();
-		/* one document with it, one that it is not in any more */
+		/* one document that has the VM, and one that no longer has it */
 		while (!sum(&self->tool, id, "/read/count"))
-			TEST_ASSERT(tool_next(&self->tool), "it ended");
+			TEST_ASSERT(tool_next(&self->tool), "the tool ended");
 		while (find_region(tool_doc(&self->tool, tool_nr_docs(&self->tool) - 1), id))
-			TEST_ASSERT(tool_next(&self->tool), "it ended");
+			TEST_ASSERT(tool_next(&self->tool), "the tool ended");
 		expect_counts(&self->tool, id, .reads = 11);
 	}
 	tool_stop(&self->tool);
@@ -528,10 +528,10 @@ TEST_F(stat, no_room)
 	op_ins(self->vcpus[0], PIO_BASE, 2);
 	op_writes(self->vcpus[0], POSTED, 4);
 	run_done(self->vcpus[0]);
-	/* Of this vCPU the commands' begin cannot be kept. */
+	/* The begin of this vCPU's commands cannot be recorded. */
 	op_reads(self->vcpus[1], SYNC, 5);
 	run_done(self->vcpus[1]);
-	/* A failure counts like any other end. */
+	/* A failure counts as an end like any other. */
 	op_reads(self->vcpus[0], MANUAL, 1);
 	channel_close_dev(&self->ch);
 	vcpu_run(self->vcpus[0]);
@@ -543,7 +543,7 @@ TEST_F(stat, no_room)
 	TEST_ASSERT_EQ(sum_not_counted(&self->tool), 7);
 }
 
-/* Posted writes to a channel that kvm.ko made complete inside the exit. */
+/* Posted writes to a native channel complete inside the exit. */
 TEST_F(stat, in_place)
 {
 	struct kvm_create_ioregionfd create = { .nr_mailboxes = 2, .nr_posted = 16 };
@@ -578,7 +578,7 @@ TEST_F(stat, count_of_intervals)
 	TEST_ASSERT_EQ(tool_nr_docs(&self->tool), 3);
 }
 
-/* A signal cuts the interval short, and what happened in it is shown. */
+/* A signal ends the interval early, and its counts are shown. */
 TEST_F(stat, signals)
 {
 	static const int signals[] = { SIGINT, SIGTERM };
@@ -597,7 +597,7 @@ TEST_F(stat, signals)
 	}
 }
 
-/* It does not take to the end of the interval to notice. */
+/* The tool notices before the end of the interval. */
 TEST_F(stat, nobody_reads)
 {
 	tool_exec(&self->tool, 0, (const char *[]){ TOOL, ONE_INTERVAL, NULL });
@@ -610,7 +610,7 @@ TEST_F(stat, nobody_reads)
 	tool_expect_end(&self->tool, 0);
 }
 
-/* What it says when it cannot. */
+/* Error messages. */
 #define expect_line(...) __expect_line(__VA_ARGS__, __LINE__)
 static void __expect_line(struct stat_tool *tool, const char *want, int line)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How a VMM stops a vCPU that has an access on its way: KVM_RUN that must not wait, does
- * not; the access can be finished or taken back; until then nobody changes the vCPU's
- * registers, or decides for the VMM; and interrupts do not wait for a device task.
+ * How a VMM stops a vCPU that has a pending access: KVM_RUN that must not wait does
+ * not; the access can be completed or canceled; until then nobody can change the vCPU's
+ * registers or decide on the VMM's behalf; and interrupts do not wait for a device
+ * task.
  */
 #include "apic.h"
 
@@ -12,13 +13,13 @@
 #define SYNC_DATA	USER_DATA(0)
 #define PIO_DATA	USER_DATA(0x2000)
 
-/* The guest got an interrupt. */
+/* The guest writes here when it gets an interrupt. */
 #define IRQ_PORT	0x1108
 #define IRQ_VECTOR	0x40
 
 /*
- * A device, as it is without anybody's disturbing: what the guest and the device's
- * memory must look like afterwards in all the other ways.
+ * The reference: how the guest's and the device's memory look after an undisturbed run,
+ * and must look after all the others.
  */
 static struct device *model_new(void)
 {
@@ -54,7 +55,7 @@ static void outcome_get(struct outcome *o, struct kvm_vcpu *vcpu, struct device 
 	memcpy(o->mem, dev->mem, sizeof(o->mem));
 }
 
-/* The script: one operation, with the same memory as before. */
+/* A script of one operation, with the same memory as before. */
 static void script_prepare(struct kvm_vcpu *vcpu, struct guest_op op)
 {
 	struct guest_script *script = vcpu_script(vcpu);
@@ -106,8 +107,8 @@ static void same_outcome(struct vcpu_thread *thread, struct hand *hand, struct g
 	TEST_ASSERT(want->op.val == got->op.val && want->op.hi == got->op.hi,
 		    "the guest got 0x%lx 0x%lx, wanted 0x%lx 0x%lx", got->op.val, got->op.hi,
 		    want->op.val, want->op.hi);
-	TEST_ASSERT(!memcmp(want->buf, got->buf, sizeof(want->buf)), "wrong in the guest's memory");
-	TEST_ASSERT(!memcmp(want->mem, got->mem, sizeof(want->mem)), "wrong in the device");
+	TEST_ASSERT(!memcmp(want->buf, got->buf, sizeof(want->buf)), "the guest's memory differs");
+	TEST_ASSERT(!memcmp(want->mem, got->mem, sizeof(want->mem)), "the device's memory differs");
 	free(want);
 	free(got);
 }
@@ -127,7 +128,7 @@ static bool run_to_access(struct vcpu_thread *thread)
 /* More accesses than any of the instructions makes. */
 #define MANY	200
 
-/* immediate_exit = 1: no KVM_RUN waits, and what is there to be done is done. */
+/* immediate_exit = 1: KVM_RUN never waits, and does what can be done without. */
 static void run_immediately(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
 {
 	int i;
@@ -143,7 +144,7 @@ static void run_immediately(struct vcpu_thread *thread, struct hand *hand, struc
 	}
 }
 
-/* KVM_RUN_IOREGIONFD_WAIT: waits as always, but the guest does not go on. */
+/* KVM_RUN_IOREGIONFD_WAIT: waits as usual, but does not enter the guest. */
 static void run_waiting(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
 {
 	int i, n = 0;
@@ -161,13 +162,13 @@ static void run_waiting(struct vcpu_thread *thread, struct hand *hand, struct de
 				usleep(1000);
 		}
 		TEST_ASSERT_EQ(thread_join(thread), -EINTR);
-		TEST_ASSERT(!vcpu_is_pending(thread->vcpu), "PENDING is set still");
+		TEST_ASSERT(!vcpu_is_pending(thread->vcpu), "PENDING is still set");
 		expect_no_cmd(hand);
 		thread->vcpu->run->immediate_exit = 0;
 	}
 }
 
-/* What the VMM does with an access that comes back to it: the device's work. */
+/* The VMM carries out an access that comes back to it, as the device would. */
 static uint64_t vmm_access(struct device *dev, bool pio, uint64_t addr, uint32_t size,
 			   bool is_write, uint64_t data)
 {
@@ -178,7 +179,7 @@ static uint64_t vmm_access(struct device *dev, bool pio, uint64_t addr, uint32_t
 	return dev->respond(dev, &cmd);
 }
 
-/* Accesses of odd sizes come, too: what is left of one that crosses a page. */
+/* There are odd sizes too: the rest of an access that crosses a page. */
 static void vmm_mmio(struct kvm_vcpu *vcpu, struct device *dev)
 {
 	struct kvm_run *run = vcpu->run;
@@ -220,20 +221,20 @@ static void vmm_failure(struct kvm_vcpu *vcpu, struct device *dev)
 }
 
 /*
- * KVM_RUN_IOREGIONFD_CANCEL, of each command when it is posted, or taken too: the VMM carries
- * the access out itself. An answer that comes later changes nothing.
+ * KVM_RUN_IOREGIONFD_CANCEL for each command while it is pending, or fetched: the VMM
+ * carries out the access itself. A late response has no effect.
  */
 static void run_canceling(struct vcpu_thread *thread, struct hand *hand, struct device *dev,
-			  bool taken)
+			  bool fetched)
 {
-	bool seen = taken || hand->ch.transport == TR_SEQPACKET;
+	bool seen = fetched || hand->ch.transport == TR_SEQPACKET;
 	struct kvm_vcpu *vcpu = thread->vcpu;
 	struct kvm_run *run = vcpu->run;
 	int n = 0;
 
 	while (run_to_access(thread)) {
 		TEST_ASSERT(n++ < MANY, "the guest does not come to an end");
-		if (taken)
+		if (fetched)
 			hand_fetch(hand);
 		TEST_ASSERT_EQ(thread_run_how(thread, KVM_RUN_IOREGIONFD_CANCEL), 0);
 		switch (run->exit_reason) {
@@ -257,7 +258,7 @@ static void run_canceling(struct vcpu_thread *thread, struct hand *hand, struct 
 			TEST_FAIL("exit reason %u (%s)", run->exit_reason,
 				  exit_reason_str(run->exit_reason));
 		}
-		if (seen && !taken)
+		if (seen && !fetched)
 			hand_fetch(hand);
 		if (seen)
 			hand_complete_late(hand, 0xdeaddeaddeaddead);
@@ -275,7 +276,7 @@ static void run_canceling_fetched(struct vcpu_thread *thread, struct hand *hand,
 }
 
 /*
- * Each kind of access, in each of the ways.
+ * Each kind of access, in each of these ways.
  */
 FIXTURE(kind)
 {
@@ -325,7 +326,7 @@ static void prepare_stop(struct kvm_vm **vm, struct kvm_vcpu **vcpu, struct vcpu
 	vcpu_thread_init(thread, *vcpu);
 }
 
-/* Which transport, is for each test to say. */
+/* Each test chooses its transport. */
 FIXTURE_SETUP(kind)
 {
 }
@@ -358,7 +359,7 @@ TEST_KIND(canceling_fetched_polled, TR_POLLED, run_canceling_fetched)
 TEST_KIND(canceling_fetched_seqpacket, TR_SEQPACKET, run_canceling_fetched)
 
 /*
- * What else there is to see of these ways.
+ * Other properties of these ways.
  */
 FIXTURE(stop)
 {
@@ -389,7 +390,7 @@ FIXTURE_TEARDOWN(stop)
 	hand_close(&self->hand);
 }
 
-/* Without a pending access all three are the same: nothing is done. */
+/* Without a pending access all three do the same: nothing. */
 TEST_F(stop, nothing_pending)
 {
 	uint8_t how;
@@ -402,7 +403,7 @@ TEST_F(stop, nothing_pending)
 	}
 }
 
-/* The answer is there: it counts, since the device task has done its work. */
+/* The response has come: it counts, since the device task has done its work. */
 TEST_F(stop, cancel_when_completed)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
@@ -411,13 +412,13 @@ TEST_F(stop, cancel_when_completed)
 	hand_fetch(&self->hand);
 	hand_complete(&self->hand, 0x1234567890abcdef);
 	TEST_ASSERT_EQ(thread_run_how(&self->thread, KVM_RUN_IOREGIONFD_CANCEL), -EINTR);
-	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set still");
+	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is still set");
 	thread_start(&self->thread);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, 0x1234567890abcdef);
 }
 
-/* Taken back, and sent again because the VMM says so. */
+/* Canceled, and sent once more because the VMM says so. */
 TEST_F(stop, cancel_and_retry)
 {
 	struct guest_op *op = op_read(self->vcpu, 8, SYNC);
@@ -436,7 +437,7 @@ TEST_F(stop, cancel_and_retry)
 	TEST_ASSERT_EQ(op->val, 0x600d);
 }
 
-/* A posted write that finds no room is not sent. */
+/* A posted write that finds no room is not sent, so it can be canceled. */
 TEST_F(stop, cancel_without_room)
 {
 	struct guest_op op = { OP_WRITE, 8, SYNC + 0x3000, .count = 5000 };
@@ -450,8 +451,8 @@ TEST_F(stop, cancel_without_room)
 	while (hand_try(&self->hand))
 		TEST_ASSERT_EQ(self->hand.arg.cmd.data, room++);
 	expect_mmio(self->vcpu, SYNC + 0x3000, 8, true, room);
-	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set still");
-	/* It was the VMM's: the next one comes. */
+	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is still set");
+	/* The VMM has carried it out: the next one comes. */
 	thread_start(&self->thread);
 	for (seq = room + 1; seq < op.count; seq++)
 		TEST_ASSERT_EQ(hand_fetch(&self->hand).data, seq);
@@ -459,8 +460,8 @@ TEST_F(stop, cancel_without_room)
 }
 
 /*
- * While an access is pending the registers are not the vCPU's to have: not in the middle,
- * and not at the exit that tells of a failure.
+ * While an access is pending the vCPU's registers are not settled: neither in the
+ * middle of an access nor at the exit that reports a failure.
  */
 struct set_call {
 	const char *name;
@@ -483,7 +484,7 @@ static const struct set_call set_calls[] = {
 
 #define MAX_STATE	65536
 
-/* That getting works, and that setting does or, with -EBUSY, does not. */
+/* Checks that the registers can be read, and that setting them works or fails with -EBUSY. */
 #define expect_set(vcpu, want) __expect_set(vcpu, want, __LINE__)
 static void __expect_set(struct kvm_vcpu *vcpu, int want, int line)
 {
@@ -494,7 +495,7 @@ static void __expect_set(struct kvm_vcpu *vcpu, int want, int line)
 	TEST_ASSERT(state, "out of memory");
 	for (call = set_calls; call < set_calls + ARRAY_SIZE(set_calls); call++) {
 		if (call->cap && !kvm_check_cap(call->cap)) {
-			printf("# KVM_SET_%s: not there\n", call->name);
+			printf("# KVM_SET_%s: not available\n", call->name);
 			continue;
 		}
 		memset(state, 0, MAX_STATE);
@@ -509,7 +510,7 @@ static void __expect_set(struct kvm_vcpu *vcpu, int want, int line)
 	free(state);
 }
 
-/* The registers that come with KVM_RUN. */
+/* The registers that are set by way of KVM_RUN. */
 #define expect_dirty_regs(thread, want) __expect_dirty_regs(thread, want, __LINE__)
 static void __expect_dirty_regs(struct vcpu_thread *thread, int want, int line)
 {
@@ -517,7 +518,7 @@ static void __expect_dirty_regs(struct vcpu_thread *thread, int want, int line)
 	int how, r;
 
 	if (!(kvm_check_cap(KVM_CAP_SYNC_REGS) & KVM_SYNC_X86_REGS)) {
-		printf("# KVM_CAP_SYNC_REGS: not there\n");
+		printf("# KVM_CAP_SYNC_REGS: not available\n");
 		return;
 	}
 	for (how = 0; how <= KVM_RUN_IOREGIONFD_WAIT; how++) {
@@ -548,10 +549,10 @@ TEST_F(stop, registers_while_pending)
 	hand_fetch(&self->hand);
 	expect_registers_kept(&self->thread);
 	hand_complete(&self->hand, 0x1234);
-	/* It is complete only when KVM_RUN has said so. */
+	/* The access is complete only when KVM_RUN has said so. */
 	expect_set(self->vcpu, -EBUSY);
 	TEST_ASSERT_EQ(thread_run_how(&self->thread, 1), -EINTR);
-	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set still");
+	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is still set");
 	expect_set(self->vcpu, 0);
 	thread_start(&self->thread);
 	thread_join_done(&self->thread);
@@ -573,7 +574,7 @@ TEST_F(stop, registers_of_ports)
 	TEST_ASSERT_EQ(op->val, 0x1234);
 }
 
-/* Fails because the region went when the command was taken. */
+/* Makes an access fail: its region is removed after the command has been fetched. */
 static void fail_access(struct kvm_vm *vm, struct vcpu_thread *thread, struct hand *hand)
 {
 	thread_start(thread);
@@ -593,14 +594,14 @@ TEST_F(stop, registers_at_a_failure)
 	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
 	self->vcpu->run->ioregionfd.data = 0x1234;
 	TEST_ASSERT_EQ(thread_run_how(&self->thread, 1), -EINTR);
-	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is set still");
+	TEST_ASSERT(!vcpu_is_pending(self->vcpu), "PENDING is still set");
 	expect_set(self->vcpu, 0);
 	thread_start(&self->thread);
 	thread_join_done(&self->thread);
 	TEST_ASSERT_EQ(op->val, 0x1234);
 }
 
-/* A VMM that has not looked at the exit yet has not decided either. */
+/* A VMM that has not looked at the exit yet has not decided anything. */
 static void expect_undecided(struct vcpu_thread *thread, struct hand *hand)
 {
 	struct kvm_run *run = thread->vcpu->run;
@@ -615,7 +616,7 @@ static void expect_undecided(struct vcpu_thread *thread, struct hand *hand)
 		TEST_ASSERT_EQ(thread_run_how(thread, how), 0);
 		TEST_ASSERT_EQ(run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
 		TEST_ASSERT(!memcmp(&run->ioregionfd, &exit, sizeof(exit)),
-			    "it says something else");
+			    "the exit has changed");
 		TEST_ASSERT(vcpu_is_pending(thread->vcpu), "PENDING is not set");
 		expect_no_cmd(hand);
 	}
@@ -624,7 +625,7 @@ static void expect_undecided(struct vcpu_thread *thread, struct hand *hand)
 	run->ioregionfd.action = KVM_IOREGIONFD_UNDECIDED;
 	TEST_ASSERT_EQ(thread_run_how(thread, 0), 0);
 	TEST_ASSERT_EQ(run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
-	TEST_ASSERT(!memcmp(&run->ioregionfd, &exit, sizeof(exit)), "it says something else");
+	TEST_ASSERT(!memcmp(&run->ioregionfd, &exit, sizeof(exit)), "the exit has changed");
 }
 
 TEST_F(stop, failure_is_undecided)
@@ -633,7 +634,7 @@ TEST_F(stop, failure_is_undecided)
 
 	fail_access(self->vm, &self->thread, &self->hand);
 	hand_complete_late(&self->hand, 0xdead);
-	/* Somebody is there who would carry it out again. */
+	/* There is a device task that would carry it out once more. */
 	region_add(self->vm, &self->hand.ch, SYNC, 0x2000, SYNC_DATA, 0);
 	expect_undecided(&self->thread, &self->hand);
 	self->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
@@ -674,8 +675,8 @@ TEST_F(stop, failure_of_the_channel_is_undecided)
 }
 
 /*
- * Two vCPUs on one channel: the second one's command is not sent while the first one's is
- * on a socket, so it can be taken back.
+ * Two vCPUs share a socket: the second one's command is not sent while the first one's
+ * is in the channel, so it can be canceled.
  */
 TEST(cancel_while_queued)
 {
@@ -711,11 +712,11 @@ TEST(cancel_while_queued)
 }
 
 /*
- * An interrupt comes while a string of many elements goes to a slow device.
+ * An interrupt comes while a string instruction writes many elements to a slow device.
  */
 #define ELEMENTS	200
 
-/* The one that waits, and perhaps one that was begun before the vCPU looked. */
+/* The one that is pending, and perhaps one that began before the vCPU saw the interrupt. */
 #define ELEMENTS_LATE	2
 
 FIXTURE(string)
@@ -769,7 +770,7 @@ static void guest_stos_main(uint64_t id)
 
 FIXTURE_SETUP(string)
 {
-	/* The second one is not the boot processor: INIT makes it wait. */
+	/* The second vCPU is not the boot processor: INIT makes it wait. */
 	self->vm = ioregion_vm_create(2, guest_stos_main, self->vcpus);
 	vm_install_exception_handler(self->vm, IRQ_VECTOR, guest_interrupted);
 	vm_install_exception_handler(self->vm, NMI_VECTOR, guest_nmi);
@@ -793,7 +794,7 @@ static void send_interrupt(struct kvm_vm *vm, struct kvm_vcpu *vcpu, uint32_t da
 	TEST_ASSERT(r == 1, "KVM_SIGNAL_MSI returned %d", r);
 }
 
-/* Serves until KVM_RUN returns. Returns how many commands that took. */
+/* Serves until KVM_RUN returns. Returns the number of commands. */
 static uint32_t serve_to_exit(struct vcpu_thread *thread, struct hand *hand, struct device *dev)
 {
 	uint32_t nr = 0;
@@ -832,7 +833,7 @@ static void string_interrupted(struct kvm_vm *vm, struct vcpu_thread *thread, st
 	TEST_ASSERT(run->exit_reason == KVM_EXIT_IO && run->io.port == IRQ_PORT,
 		    "the string of %u elements was carried out before the interrupt came", dev->nr);
 	TEST_ASSERT(late <= ELEMENTS_LATE, "%u elements came after the interrupt", late);
-	/* And it goes on where it was. */
+	/* The instruction goes on where it was. */
 	thread_start(thread);
 	serve_to_exit(thread, hand, dev);
 	expect_done(thread->vcpu);
@@ -850,7 +851,7 @@ TEST_F_TIMEOUT(string, nmi, 120)
 	string_interrupted(self->vm, &self->thread, &self->hand, APIC_DM_NMI, ELEMENTS);
 }
 
-/* A vCPU that gets INIT waits for a startup, and accesses nothing any more. */
+/* A vCPU that gets INIT waits for a startup IPI, and makes no more accesses. */
 TEST_F_TIMEOUT(string, init, 120)
 {
 	struct kvm_vcpu *vcpu = self->vcpus[1];
@@ -880,8 +881,8 @@ TEST_F_TIMEOUT(string, init, 120)
 }
 
 /*
- * The same with a string that is read and written. (One that is only read goes on inside
- * of KVM for up to 1024 elements, whoever emulates the device.)
+ * The same with a string instruction that reads and writes. (One that only reads goes
+ * on inside KVM for up to 1024 elements, whoever emulates the device.)
  */
 TEST_F_TIMEOUT(string, interrupt_of_movs, 120)
 {
@@ -902,14 +903,14 @@ TEST_F_TIMEOUT(string, interrupt_of_movs, 120)
 	hand_close(&hand);
 }
 
-/* And with a device that is quick, so that the vCPU never sleeps, let alone leaves. */
+/* The same with a fast device, for which the vCPU never sleeps, let alone leaves KVM_RUN. */
 #define INTERRUPT_AT	100
 
 static struct kvm_vcpu *interrupt_vcpu;
 
 static uint64_t respond_and_interrupt(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
-	/* At first so slow that the vCPU learns to spin for long. */
+	/* At first so slow that the vCPU learns to spin for a long time. */
 	if (dev->nr < 20)
 		usleep(2000);
 	if (dev->nr == INTERRUPT_AT)

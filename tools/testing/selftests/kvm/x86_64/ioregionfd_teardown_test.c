@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Regions, memory slots, vCPUs and VMs that go while an access is on its way.
+ * Regions, memslots, vCPUs and VMs that go while an access is pending.
  */
 #include <sys/eventfd.h>
 #include <sys/wait.h>
@@ -36,7 +36,7 @@ static void resolve(struct kvm_vcpu *vcpu, uint32_t action, uint64_t data)
 	vcpu->run->ioregionfd.data = data;
 }
 
-/* Nobody has to wait long to be rid of a device task that does not answer. */
+/* A region can be removed at once even if its device task does not respond. */
 static void region_del_in_time(struct kvm_vm *vm, uint64_t addr)
 {
 	uint64_t begin = now_ms();
@@ -80,7 +80,7 @@ FIXTURE_TEARDOWN(deassign)
 	expect_released(&self->ch);
 }
 
-/* vCPU 0 reads, and its region goes before the answer comes. */
+/* vCPU 0 reads, and its region is removed before the response comes. */
 static struct guest_op *region_goes(struct kvm_vm *vm, struct vcpu_thread *thread,
 				    struct channel *ch)
 {
@@ -115,7 +115,7 @@ TEST_F(deassign, while_waiting_and_retry)
 	TEST_ASSERT_EQ(op->val, 0x4321);
 }
 
-/* Of a command that nothing was sent of, nobody needs to know. */
+/* Nobody needs to know of a command that was never sent. */
 TEST_F(deassign, while_queued)
 {
 	struct guest_op *first, *second;
@@ -137,10 +137,10 @@ TEST_F(deassign, while_queued)
 	dev_send(&self->ch, 0x8765);
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(first->val, 0x8765);
-	TEST_ASSERT(!dev_has_cmd(&self->ch), "it was sent nevertheless");
+	TEST_ASSERT(!dev_has_cmd(&self->ch), "the command was sent all the same");
 }
 
-/* The one that has the channel goes: the one behind it gets its turn. */
+/* The region of the command on the channel is removed: the command behind it is sent. */
 TEST_F(deassign, of_the_first_of_two)
 {
 	struct guest_op *op;
@@ -156,7 +156,7 @@ TEST_F(deassign, of_the_first_of_two)
 	thread_join_exit(&self->threads[0]);
 	expect_failure(self->vcpus[0], exit_gone(ALL, FIRST, FIRST_DATA, 4, FIRST));
 
-	/* When the answer to the first one has come, which is nobody's now. */
+	/* Only when the response to the first one, which nobody waits for, has come. */
 	thread_wait_asleep(&self->threads[1]);
 	TEST_ASSERT(!dev_has_cmd(&self->ch), "two commands at a time");
 	dev_send_abandoned(&self->ch, 0x11111111);
@@ -219,7 +219,7 @@ TEST_F(deassign, while_interrupted_and_queued)
 	thread_join_done(&self->threads[0]);
 }
 
-/* The region that is made anew has nothing to do with what the old one was asked. */
+/* A region that is added anew has nothing to do with the old one's commands. */
 TEST_F(deassign, while_interrupted_and_added_again)
 {
 	struct channel ch = channel_open(TR_SEQPACKET);
@@ -233,7 +233,7 @@ TEST_F(deassign, while_interrupted_and_added_again)
 	dev_send_late(&self->ch, 0x11111111);
 	vcpu_run(self->vcpus[0]);
 	expect_failure(self->vcpus[0], exit_gone(ALL, FIRST, FIRST_DATA, 4, FIRST));
-	TEST_ASSERT(!dev_has_cmd(&ch), "it was sent without being asked to");
+	TEST_ASSERT(!dev_has_cmd(&ch), "the command was sent unasked");
 
 	thread_start(&self->threads[0]);
 	expect_cmd(dev_recv(&ch), cmd_read(4, SECOND_DATA, 0));
@@ -242,7 +242,7 @@ TEST_F(deassign, while_interrupted_and_added_again)
 	TEST_ASSERT_EQ(op->val, 0x22222222);
 }
 
-/* The answer to a region that has gone comes before the next command. */
+/* The response to a removed region's command comes before the next command. */
 TEST_F(deassign, late_response_is_dropped)
 {
 	struct guest_op *op;
@@ -261,7 +261,7 @@ TEST_F(deassign, late_response_is_dropped)
 	TEST_ASSERT_EQ(op->val, 0x22222222);
 }
 
-/* And after the guest has made it: it waits. */
+/* The response comes after the guest's next access, which waits for it. */
 TEST_F(deassign, later_response_is_dropped)
 {
 	struct guest_op *op;
@@ -283,8 +283,8 @@ TEST_F(deassign, later_response_is_dropped)
 }
 
 /*
- * The same channel and address, without any region of the channel in between. A
- * socket that owed an answer then has failed for good. Returns whether it is so.
+ * Removes the only region of the channel and adds it anew. A socket that still owed a
+ * response then has failed for good. Returns whether the channel works.
  */
 #define region_added_again(...) __region_added_again(__VA_ARGS__, __LINE__)
 static bool __region_added_again(struct kvm_vm *vm, struct channel *ch, int line)
@@ -340,7 +340,7 @@ TEST_F(deassign, later_response_is_not_for_the_region_added_again)
 	TEST_ASSERT_EQ(op->val, 0x22222222);
 }
 
-/* Whose it was, and that the vCPU has left, makes no difference. */
+/* It makes no difference whose command it was, and that its vCPU has left. */
 TEST_F(deassign, of_all_with_a_command_on_the_wire)
 {
 	region_add(self->vm, &self->ch, SECOND, SIZE, SECOND_DATA, 0);
@@ -356,7 +356,7 @@ TEST_F(deassign, of_all_with_a_command_on_the_wire)
 	expect_failure(self->vcpus[0], exit_gone(ALL, FIRST, FIRST_DATA, 4, FIRST));
 }
 
-/* With nothing on the wire a channel is as good as new. */
+/* Without a command on the wire the channel is as good as new. */
 TEST_F(deassign, of_all_with_nothing_on_the_wire)
 {
 	struct guest_op *op = op_read(self->vcpus[0], 4, FIRST);
@@ -377,7 +377,7 @@ TEST_F(deassign, of_all_with_nothing_on_the_wire)
 	TEST_ASSERT_EQ(op->val, 0x2222);
 }
 
-/* KVM waits for no answer before it lets go. */
+/* KVM lets go of a channel without waiting for a response. */
 TEST_F(deassign, of_the_last_region_is_the_end)
 {
 	region_goes(self->vm, &self->threads[0], &self->ch);
@@ -385,12 +385,12 @@ TEST_F(deassign, of_the_last_region_is_the_end)
 	run_done(self->vcpus[0]);
 	channel_close_kvm(&self->ch);
 
-	/* Of a channel that kvm.ko made the end is the VM's; that is in the teardown. */
+	/* A native channel ends with its VM, which is in the teardown. */
 	if (variant->transport != TR_NATIVE)
 		expect_released(&self->ch);
 }
 
-/* How a VMM ends it all for the device task, whoever holds the files. */
+/* How a VMM hangs up on the device task, whoever holds the files. */
 TEST(shutdown_by_the_vmm)
 {
 	struct channel ch = channel_open(TR_SEQPACKET);
@@ -418,7 +418,7 @@ TEST(shutdown_by_the_vmm)
 }
 
 /*
- * Nothing else waits with a vCPU that waits.
+ * Nothing else waits because a vCPU waits.
  */
 FIXTURE(waiting)
 {
@@ -437,7 +437,7 @@ FIXTURE_VARIANT(waiting)
 FIXTURE_VARIANT_ADD(waiting, seqpacket) { TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(waiting, native) { TR_NATIVE };
 
-/* vCPU 0 waits for a device task that does not answer. */
+/* vCPU 0 waits for a device task that does not respond. */
 FIXTURE_SETUP(waiting)
 {
 	int i;
@@ -457,7 +457,7 @@ FIXTURE_SETUP(waiting)
 
 FIXTURE_TEARDOWN(waiting)
 {
-	TEST_ASSERT(!thread_returned(&self->threads[0]), "it did not wait for its answer");
+	TEST_ASSERT(!thread_returned(&self->threads[0]), "it did not wait for its response");
 	dev_send(&self->ch, 0x55667788);
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(self->op->val, 0x55667788);
@@ -476,7 +476,7 @@ TEST_F(waiting, memory_slots_change)
 	vm_mem_region_delete(self->vm, 1);
 }
 
-/* The slot takes the place of the region, of which the access is under way. */
+/* The memslot takes precedence over the region, to which an access is pending. */
 TEST_F(waiting, memory_slot_over_the_region)
 {
 	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, FIRST, 1, 1, 0);
@@ -515,7 +515,7 @@ TEST_F(waiting, vcpus_are_created)
 }
 
 /*
- * VMs and vCPUs that go with an access on its way.
+ * VMs and vCPUs that go with a pending access.
  */
 FIXTURE(closed)
 {
@@ -603,7 +603,7 @@ TEST_F(closed, with_a_failure_unresolved)
 }
 
 /*
- * The VMM's process ends, however.
+ * The VMM's process ends, in one way or another.
  */
 FIXTURE(killed)
 {
@@ -628,7 +628,7 @@ FIXTURE_TEARDOWN(killed)
 		    "the VMM's process ended with status 0x%x", status);
 }
 
-/* A VMM in a process of its own: each vCPU has a script that @add makes. */
+/* A VMM in a process of its own: @add makes each vCPU's script. */
 static pid_t vmm_start(struct channel *ch, uint32_t nr_vcpus, void (*add)(struct kvm_vcpu *vcpu))
 {
 	struct vcpu_thread threads[MAX_VCPUS] = { 0 };
@@ -680,7 +680,7 @@ TEST_F(killed, with_commands_queued)
 {
 	self->pid = vmm_start(&self->ch, 4, add_read);
 	dev_recv(&self->ch);
-	/* The others may get as far or not: both have to end. */
+	/* The other vCPUs may get as far or not: both must end. */
 	usleep(100000);
 }
 
@@ -712,7 +712,7 @@ TEST(module_reference)
 		SKIP(return, "KVM is not a module");
 
 	vm = ioregion_vm_create(1, guest_script_main, &vcpu);
-	TEST_ASSERT(module_refs() > before, "a VM has to hold its module");
+	TEST_ASSERT(module_refs() > before, "a VM must hold its module");
 	ch = channel_open(TR_SEQPACKET);
 	region_add(vm, &ch, FIRST, SIZE, FIRST_DATA, 0);
 	vcpu_thread_init(&thread, vcpu);
@@ -728,8 +728,8 @@ TEST(module_reference)
 }
 
 /*
- * Regions come and go all the time while vCPUs access them. Each access is
- * carried out once, by the device task or by the VMM, and has the same answer.
+ * Regions come and go all the time while vCPUs access them. Each access is carried out
+ * once, by the device task or by the VMM, and gives the same value.
  */
 FIXTURE(race)
 {
@@ -741,7 +741,7 @@ FIXTURE(race)
 FIXTURE_VARIANT(race)
 {
 	enum transport transport;
-	/* There is always one region, so that the channel stays; else each gets a new one. */
+	/* a region of the channel always stays; else each gets a new channel */
 	bool keep_channel;
 };
 
@@ -805,7 +805,7 @@ static void *race_vcpu_main(void *arg)
 		case KVM_EXIT_IOREGIONFD_FAILURE:
 			TEST_ASSERT_EQ(run->ioregionfd.reason, KVM_IOREGIONFD_FAIL_DEASSIGNED);
 			TEST_ASSERT_EQ(run->ioregionfd.progress, ALL);
-			/* The device task has got it, or will. */
+			/* The device task has fetched it, or will. */
 			addr = run->ioregionfd.guest_paddr;
 			resolve(r->vcpu, KVM_IOREGIONFD_COMPLETE, race_value(addr - FIRST));
 			r->failures++;
@@ -835,7 +835,7 @@ FIXTURE_TEARDOWN(race)
 		expect_device_released(&self->dev);
 }
 
-/* The region is there for a while. */
+/* The region exists for a while. */
 static void race_turn(struct kvm_vm *vm, struct device *dev, unsigned int *seed)
 {
 	region_add(vm, &dev->ch, FIRST, SIZE, FIRST_DATA, 0);
@@ -844,7 +844,7 @@ static void race_turn(struct kvm_vm *vm, struct device *dev, unsigned int *seed)
 	usleep(rand_r(seed) % 200);
 }
 
-/* And the channel is no longer there. Returns how many accesses it has seen. */
+/* The channel goes as well. Returns how many accesses it has seen. */
 static unsigned int race_turn_alone(struct kvm_vm *vm, unsigned int *seed)
 {
 	struct device *dev = calloc(1, sizeof(*dev));
@@ -895,7 +895,7 @@ TEST_F_TIMEOUT(race, assign_and_deassign, 90)
 	}
 	printf("# %u turns, %u accesses by the VMM, %u told to it, %u by the device task\n",
 	       turns, by_vmm, failures, by_dev);
-	TEST_ASSERT(turns > 5 && by_vmm, "the race was none");
+	TEST_ASSERT(turns > 5 && by_vmm, "there was no race");
 	TEST_ASSERT_EQ(by_dev, RACE_VCPUS * RACE_COUNT - by_vmm);
 }
 

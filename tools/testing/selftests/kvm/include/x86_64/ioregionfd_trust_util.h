@@ -101,10 +101,7 @@ static inline struct ioregionfd_cmd __hand_fetch(struct hand *hand, int line)
 	return hand->arg.cmd;
 }
 
-/* _late: the vCPU has abandoned the command. A socket cannot report that. */
 #define hand_complete(hand, data) __hand_complete(hand, data, 0, __LINE__)
-#define hand_complete_late(hand, data) \
-	__hand_complete(hand, data, (hand)->ch.transport == TR_SEQPACKET ? 0 : -ESTALE, __LINE__)
 static inline void __hand_complete(struct hand *hand, uint64_t data, int want, int line)
 {
 	int r;
@@ -116,6 +113,13 @@ static inline void __hand_complete(struct hand *hand, uint64_t data, int want, i
 		r = resp_write(hand->ch.dev_wr, data);
 	TEST_ASSERT(r == want, "line %d: wanted %d from the completion, got %d", line, want, r);
 	hand->arg.id = 0;
+}
+
+/* The vCPU has abandoned the command. A socket cannot report that. */
+#define hand_complete_late(hand, data) __hand_complete_late(hand, data, __LINE__)
+static inline void __hand_complete_late(struct hand *hand, uint64_t data, int line)
+{
+	__hand_complete(hand, data, hand->ch.transport == TR_SEQPACKET ? 0 : -ESTALE, line);
 }
 
 /* Fetches a command, if there is one, and completes it as @dev would. */

@@ -486,7 +486,8 @@ static inline void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd
 	expect_field(line, "is_pio", want.is_pio, got.is_pio);
 	expect_field(line, "data", want.data, got.data);
 	expect_field(line, "action", want.action, got.action);
-	TEST_ASSERT(!memcmp(&got, &want, sizeof(want)), "line %d: a field that is not checked above differs", line);
+	TEST_ASSERT(!memcmp(&got, &want, sizeof(want)),
+		    "line %d: a field that is not checked above differs", line);
 	/* The default, which the test may change. */
 	vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 }
@@ -658,7 +659,8 @@ static inline struct ioregionfd_cmd __dev_recv(struct channel *ch, int line)
 
 	TEST_ASSERT(fd_poll(ch->dev_rd, POLLIN, HANG_SECONDS * 1000),
 		    "line %d: no command comes", line);
-	TEST_ASSERT(dev_read(ch, &cmd, sizeof(cmd)), "line %d: end of file instead of a command", line);
+	TEST_ASSERT(dev_read(ch, &cmd, sizeof(cmd)), "line %d: end of file instead of a command",
+		    line);
 	return cmd;
 }
 
