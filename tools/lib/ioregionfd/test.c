@@ -910,7 +910,7 @@ TEST_F(channel, statuses)
 		}
 	}
 	ASSERT_EQ(load(&model.called), 3);
-	/* What would be another state. */
+	/* A status that would make it another state. */
 	self->device.status = IOREGIONFD_MAILBOX_WAITING - IOREGIONFD_MAILBOX_COMPLETE;
 	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
 	WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Channels that are made before anybody knows for which VM: by an ioctl of /dev/kvm.
+ * Native channels that are created before their VM is known, by an ioctl of /dev/kvm.
  */
 #include "ioregionfd_native_util.h"
 
@@ -27,7 +27,7 @@ static int create(uint32_t nr_mailboxes, uint32_t nr_posted)
 	fd = ioctl(kvm, KVM_CREATE_IOREGIONFD, &args);
 	if (fd < 0)
 		fd = -errno;
-	/* It is not needed any more. */
+	/* No longer needed. */
 	close(kvm);
 	return fd;
 }
@@ -67,7 +67,7 @@ static int set_region(struct kvm_vm *vm, struct channel *ch, uint64_t addr, uint
 	return __vm_ioctl(vm, KVM_SET_IOREGIONFD, &args) ? -errno : 0;
 }
 
-/* It is served: a read of the guest gets its answer. */
+/* Checks that the channel works: a read of the guest is completed. */
 static void expect_served(struct _test_data_bind *self, int i)
 {
 	struct guest_op *op = op_read(self->vcpus[i], 8, REGION);
@@ -101,14 +101,14 @@ TEST_F(bind, arguments)
 	close(kvm);
 }
 
-/* A device task can be there before the VM is, in whatever way. */
+/* A device task can wait, in each mode, before there is a VM. */
 TEST_F(bind, nothing_yet)
 {
 	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
 	struct ioregionfd_resp resp = { 0 };
 	struct ioregionfd_info info;
 	static struct server_thread server;
-	static struct device dev = { .answer = device_answer_mem };
+	static struct device dev = { .respond = device_respond_mem };
 	struct guest_op *op;
 
 	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_GET_INFO, &info), "errno %d", errno);
@@ -119,7 +119,7 @@ TEST_F(bind, nothing_yet)
 	TEST_ASSERT(write(self->fd, &resp, sizeof(resp)) < 0 && errno == ENOENT, "errno %d", errno);
 	TEST_ASSERT(!ioctl(self->fd, IOREGIONFD_RECOVER), "errno %d", errno);
 
-	server_start(&server, &dev, dup(self->fd), WAY_IOCTL, IOREGIONFD_ANY);
+	server_start(&server, &dev, dup(self->fd), MODE_IOCTL, IOREGIONFD_ANY);
 	server_wait_asleep(&server);
 	region_add(self->vms[0], &self->ch, REGION, SIZE, USER_DATA(0), 0);
 	op = op_read(self->vcpus[0], 8, REGION);
@@ -131,7 +131,7 @@ TEST_F(bind, nothing_yet)
 	server_join(&server, -ENODEV);
 }
 
-/* The first that succeeds decides, and for good. */
+/* The first KVM_SET_IOREGIONFD that succeeds binds the channel for good. */
 TEST_F(bind, to_the_first)
 {
 	TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION, 0), 0);
@@ -141,11 +141,11 @@ TEST_F(bind, to_the_first)
 	TEST_ASSERT_EQ(set_region(self->vms[1], &self->ch, REGION, 0), -EXDEV);
 	kvm_vm_free(self->vms[0]);
 	self->vms[0] = NULL;
-	TEST_ASSERT(fd_poll(self->fd, POLLHUP, 0), "the end is not seen");
+	TEST_ASSERT(fd_poll(self->fd, POLLHUP, 0), "the end does not show");
 	TEST_ASSERT_EQ(set_region(self->vms[1], &self->ch, REGION, 0), -EXDEV);
 }
 
-/* One that fails does not. */
+/* One that fails does not bind it. */
 TEST_F(bind, not_by_a_failure)
 {
 	struct channel other = channel_of(create_ioregionfd(self->vms[0], 1, 1));
@@ -163,7 +163,7 @@ TEST_F(bind, not_by_a_failure)
 	close(other.kvm_rd);
 }
 
-/* What a VM has no room for is refused, and is nobody's still. */
+/* A channel that exceeds the VM's limit is refused, and stays unbound. */
 TEST_F(bind, accounted_to_the_vm)
 {
 	static int fds[400];
@@ -184,7 +184,7 @@ TEST_F(bind, accounted_to_the_vm)
 	self->ch = channel_of(fds[nr]);
 	TEST_ASSERT_EQ(set_region(self->vms[1], &self->ch, REGION, 0), 0);
 	expect_served(self, 1);
-	/* What goes makes room. */
+	/* A closed channel makes room. */
 	close(fds[0]);
 	TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION, 0), -EXDEV);
 	self->ch = channel_of(self->fd);
@@ -194,7 +194,8 @@ TEST_F(bind, accounted_to_the_vm)
 }
 
 /*
- * Two VMs want it at the same time, and each tries what fails, too.
+ * Two VMs try to bind the channel at the same time, and each also makes calls that
+ * fail.
  */
 #define RACE_TURNS	300
 
@@ -213,7 +214,10 @@ static void *racer_main(void *arg)
 
 	for (i = 0; i < RACE_TURNS; i++) {
 		pthread_barrier_wait(racer->barrier);
-		/* There is one already: it may not bind the channel. */
+		/*
+		 * The VM has this region already, so the call fails and must not bind
+		 * the channel.
+		 */
 		r = set_region(racer->vm, racer->ch, REGION + SIZE, 0);
 		if (r != -EEXIST && r != -EXDEV)
 			racer->other = r ?: 1;
@@ -262,11 +266,14 @@ TEST_F_TIMEOUT(bind, race, 100)
 		total += racers[i].won;
 		close(occupant[i].kvm_rd);
 	}
-	/* While one is about to fail with it, the other is told that it is not his. */
+	/*
+	 * While one VM's call is about to fail, the other VM is told that the channel
+	 * belongs to another.
+	 */
 	TEST_ASSERT(total <= RACE_TURNS && total > 0, "%d bindings", total);
 }
 
-/* Closed before it was anybody's, and while it is bound. */
+/* Closed before it is bound, and while it is being bound. */
 TEST_F(bind, closed)
 {
 	int i, fd;

@@ -121,8 +121,8 @@ static void expect_end(struct kvm_vcpu *vcpu)
 }
 
 /*
- * The device task may say that an access is the VMM's, of the hostile channel: that does
- * nothing with it, and the vCPU goes on. Returns whether it was so.
+ * The hostile device task may hand accesses to its regions to the VMM, which does
+ * nothing about them; the vCPU goes on. Returns whether the exit is one of these.
  */
 static bool to_vmm(struct kvm_vcpu *vcpu)
 {

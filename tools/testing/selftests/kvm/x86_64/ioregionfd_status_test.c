@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a device task can say of a command besides its value: that there is no such
- * register, or that the VMM is to carry the access out. And what a command says of where
- * it comes from: which vCPU, and whether that is in system management mode.
+ * The statuses of a response besides the value: that there is no such register, or that
+ * the VMM must carry out the access. And where a command comes from: which vCPU, and
+ * whether it is in system management mode.
  */
 #include "ioregionfd_native_util.h"
 
@@ -38,7 +38,7 @@ FIXTURE(status)
 FIXTURE_VARIANT(status)
 {
 	enum respond_by by;
-	bool spin;	/* the vCPU does until the response is there */
+	bool spin;	/* the vCPU spins until the response comes */
 };
 
 FIXTURE_VARIANT_ADD(status, seqpacket) { BY_SOCKET };
@@ -55,7 +55,7 @@ FIXTURE_SETUP(status)
 	self->ch = channel_open_for(self->vm, self->by == BY_SOCKET ? TR_SEQPACKET : TR_NATIVE);
 	if (self->by == BY_MAPPING) {
 		self->map = mapping_open(self->ch.dev_rd);
-		/* It looks by itself. */
+		/* The device task polls. */
 		WRITE_ONCE(self->map.control->polling, 1);
 	}
 	set_spin_ns(variant->spin ? SPIN_LONG : SPIN_DEFAULT);
@@ -66,7 +66,7 @@ FIXTURE_SETUP(status)
 
 FIXTURE_TEARDOWN(status)
 {
-	TEST_ASSERT(!(self->vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "something is pending");
+	TEST_ASSERT(!(self->vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "PENDING is set");
 	set_spin_ns(SPIN_DEFAULT);
 	if (self->by == BY_MAPPING)
 		mapping_close(&self->map);
@@ -75,7 +75,7 @@ FIXTURE_TEARDOWN(status)
 	channel_close_dev(&self->ch);
 }
 
-/* Waits for the next command, which has to be @want. */
+/* Waits for the next command, which must be @want. */
 #define fetch_cmd(self, want) __fetch_cmd(self, want, __LINE__)
 static void __fetch_cmd(struct _test_data_status *self, struct ioregionfd_cmd want, int line)
 {
@@ -151,7 +151,10 @@ static struct kvm_ioregionfd_exit exit_to_vmm(struct kvm_ioregionfd_exit exit)
 	return exit;
 }
 
-/* The guest reads all ones, whatever comes as the value; and is none the wiser of a write. */
+/*
+ * A read gives all ones, whatever the value of the response; a write has no effect that
+ * the guest could see.
+ */
 TEST_F(status, unmapped)
 {
 	struct guest_op *read, *in;
@@ -182,7 +185,7 @@ TEST_F(status, unmapped)
 	}
 }
 
-/* As if there were no region; and the next access is the device task's as ever. */
+/* As if there were no region; the next access goes to the device task as usual. */
 TEST_F(status, to_vmm)
 {
 	struct guest_op *first, *second, *in;
@@ -198,7 +201,7 @@ TEST_F(status, to_vmm)
 	respond(self, 0xbad, TO_VMM);
 	thread_join_exit(&self->thread);
 	expect_mmio(self->vcpu, REGION + 8, 4, false, 0);
-	TEST_ASSERT(!(self->vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "it is pending");
+	TEST_ASSERT(!(self->vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "PENDING is set");
 	*(uint32_t *)self->vcpu->run->mmio.data = 0x600d;
 
 	thread_start(&self->thread);
@@ -228,7 +231,7 @@ TEST_F(status, to_vmm)
 	TEST_ASSERT_EQ(in->val, in_result(2, 0x600d));
 }
 
-/* The first element of a string: all of it goes to the VMM. */
+/* The first element of a string: the whole string goes to the VMM. */
 TEST_F(status, string_to_vmm)
 {
 	uint16_t *buf = (uint16_t *)vcpu_script(self->vcpu)->buf, *data;
@@ -256,7 +259,7 @@ TEST_F(status, string_to_vmm)
 		TEST_ASSERT_EQ(buf[i], 0x6000 + i);
 }
 
-/* A later one: the VMM is asked for this one alone, or can have it sent again. */
+/* A later element: the VMM is asked for this one alone, or can have it sent once more. */
 TEST_F(status, element_to_vmm)
 {
 	uint16_t *buf = (uint16_t *)vcpu_script(self->vcpu)->buf;
@@ -300,7 +303,10 @@ TEST_F(status, element_to_vmm)
 		TEST_ASSERT_EQ(buf[i], 0x6000 + i);
 }
 
-/* An access over two pages is two of them; its parts, if they are odd, are not. */
+/*
+ * An access to two pages is split into two; the fragments of a part with an odd size
+ * belong together.
+ */
 TEST_F(status, parts_to_vmm)
 {
 	struct kvm_run *run = self->vcpu->run;
@@ -341,7 +347,7 @@ TEST_F(status, parts_to_vmm)
 }
 
 /*
- * Which vCPU it is.
+ * Which vCPU a command comes from.
  */
 #define LATE_ID		3
 
@@ -362,7 +368,7 @@ FIXTURE_VARIANT(id)
 FIXTURE_VARIANT_ADD(id, seqpacket) { TR_SEQPACKET };
 FIXTURE_VARIANT_ADD(id, native) { TR_NATIVE };
 
-/* The one that is made first has the id that is not. */
+/* Ids do not follow the order of creation: the vCPU that is created first has the higher id. */
 FIXTURE_SETUP(id)
 {
 	int i;
@@ -403,7 +409,7 @@ TEST_F(id, in_the_command)
 	}
 }
 
-/* Its mailbox is that of its id. */
+/* A vCPU's mailbox is the one with its id. */
 TEST_F(id, mailbox)
 {
 	struct ioregionfd_fetch arg;
@@ -412,7 +418,7 @@ TEST_F(id, mailbox)
 	int i;
 
 	if (!self->native)
-		SKIP(return, "sockets have none");
+		SKIP(return, "sockets have no mailboxes");
 	map = mapping_open(self->ch.dev_rd);
 	for (i = 0; i < 2; i++) {
 		id = self->vcpus[i]->id;
@@ -423,7 +429,7 @@ TEST_F(id, mailbox)
 			       IOREGIONFD_MAILBOX_PENDING);
 		arg = (struct ioregionfd_fetch){ .vcpu = id ? 0 : LATE_ID };
 		TEST_ASSERT(ioctl(self->ch.dev_rd, IOREGIONFD_COMMIT_AND_FETCH, &arg) < 0 &&
-			    errno == EAGAIN, "it is in the other's mailbox");
+			    errno == EAGAIN, "the command is in the other vCPU's mailbox");
 		arg.vcpu = id;
 		TEST_ASSERT(!ioctl(self->ch.dev_rd, IOREGIONFD_COMMIT_AND_FETCH, &arg),
 			    "errno %d", errno);
@@ -439,7 +445,7 @@ TEST_F(id, without_a_mailbox)
 	struct channel ch = { TR_NATIVE };
 
 	if (!self->native)
-		SKIP(return, "sockets need none");
+		SKIP(return, "sockets need no mailboxes");
 	ch.kvm_rd = create_ioregionfd(self->vm, LATE_ID, 1);
 	ch.kvm_wr = ch.kvm_rd;
 	region_del(self->vm, REGION, SIZE, 0);
@@ -461,10 +467,10 @@ TEST_F(id, without_a_mailbox)
 }
 
 /*
- * System management mode: a device may let its guest do there what it may not elsewhere.
+ * System management mode: a device may allow in that mode what it refuses elsewhere.
  */
 #define SMRAM_GPA	0x1000000
-#define SMRAM_MEMSLOT	((1 << 16) | 1)	/* in the address space of that mode */
+#define SMRAM_MEMSLOT	((1 << 16) | 1)	/* in the address space of SMM */
 #define SMRAM_PAGES	16
 #define SMI_HANDLER	0x8000
 
@@ -499,7 +505,7 @@ TEST(smm)
 	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, SMRAM_GPA, SMRAM_MEMSLOT,
 				    SMRAM_PAGES, 0);
 	TEST_ASSERT(vm_phy_pages_alloc(vm, SMRAM_PAGES, SMRAM_GPA, SMRAM_MEMSLOT) == SMRAM_GPA,
-		    "no memory for it");
+		    "cannot add the memslot");
 	memset(addr_gpa2hva(vm, SMRAM_GPA), 0, SMRAM_PAGES * 4096);
 	memcpy(addr_gpa2hva(vm, SMRAM_GPA) + SMI_HANDLER, handler, sizeof(handler));
 	vcpu_set_msr(vcpu, MSR_IA32_SMBASE, SMRAM_GPA);
