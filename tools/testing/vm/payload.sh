@@ -28,7 +28,7 @@ kselftest() {
 # installed DIRECTORY DIR: all that its Makefile says, in DIR/payload
 installed() {
 	mkdir -p "$2/bin"
-	logged "kselftest-$1" kselftest "$1" OUTPUT="$PWD/$2/bin" INSTALL_PATH="$PWD/$2/payload" install
+	logged "kselftest-${1//\//-}" kselftest "$1" OUTPUT="$PWD/$2/bin" INSTALL_PATH="$PWD/$2/payload" install
 	stripped "$2"/payload/*
 }
 
