@@ -184,6 +184,27 @@ static __always_inline void store_value(void *bytes, unsigned int size, u64 valu
 	}
 }
 
+/* For the sizes of nearly all writes this is quicker than memcpy(), which has to find out. */
+static __always_inline void copy_value(void *to, const void *from, unsigned int size)
+{
+	switch (size) {
+	case 1:
+		*(u8 *)to = *(const u8 *)from;
+		break;
+	case 2:
+		put_unaligned(get_unaligned((const u16 *)from), (u16 *)to);
+		break;
+	case 4:
+		put_unaligned(get_unaligned((const u32 *)from), (u32 *)to);
+		break;
+	case 8:
+		put_unaligned(get_unaligned((const u64 *)from), (u64 *)to);
+		break;
+	default:
+		memcpy(to, from, size);
+	}
+}
+
 static void fragment_done(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v,
 			  u64 value)
 {
@@ -344,21 +365,23 @@ static struct ioregionfd_req *command_new(struct kvm_vcpu *vcpu,
 static bool command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u64 *value)
 {
 	struct ioregionfd_access *a = &v->access[0];
+	unsigned int size = fragment_size(a);
 	struct ioregionfd_req *req = v->req;
 	u32 status = req->status;
+	u64 data = req->data;
 
 	/* Of a register that is not there x86 reads all ones. */
-	*value = ~0ULL;
 	if (a->write)
-		*value = req->cmd.data;
-	else if (status == IOREGIONFD_STATUS_DONE)
-		*value = req->data;
-	if (fragment_size(a) < sizeof(*value))
-		*value &= BIT_ULL(8 * fragment_size(a)) - 1;
+		data = req->cmd.data;
+	else if (unlikely(status != IOREGIONFD_STATUS_DONE))
+		data = ~0ULL;
+	if (size < sizeof(data))
+		data &= BIT_ULL(8 * size) - 1;
+	*value = data;
 
 	vcpu->stat.generic.ioregionfd_complete++;
 	vcpu->stat.generic.ioregionfd_in_place += !req->slept;
-	trace_kvm_ioregionfd_complete(vcpu, v->region, &req->cmd, *value, status, !req->slept);
+	trace_kvm_ioregionfd_complete(vcpu, v->region, &req->cmd, data, status, !req->slept);
 	if (v->region->channel->ops->req_finish)
 		v->region->channel->ops->req_finish(v->region, req);
 	v->req = NULL;
@@ -901,7 +924,7 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 	a->size = len;
 	a->done = 0;
 	if (write)
-		memcpy(a->data, val, len);
+		copy_value(a->data, val, len);
 
 	r = -EOPNOTSUPP;
 	if (!to_vmm)
