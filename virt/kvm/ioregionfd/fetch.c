@@ -561,7 +561,6 @@ static int fetch_sleep(struct native_channel *ch, struct ioregionfd_fetch *arg, 
 	if (arg->timeout > 0)
 		end = ktime_add_safe(ktime_get(), ns_to_ktime(arg->timeout));
 	init_waitqueue_func_entry(&entry, wake_task);
-	entry.flags = 0;
 	entry.private = current;
 	INIT_LIST_HEAD(&entry.entry);
 

@@ -147,7 +147,6 @@ static struct parked *parked_new(struct native_channel *ch, struct io_uring_cmd 
 		return ERR_PTR(r);
 	}
 	init_waitqueue_func_entry(&p->entry, wake_uring);
-	p->entry.flags = 0;
 	INIT_LIST_HEAD(&p->entry.entry);
 	p->queue = &ch->parked;
 	if (vcpu != IOREGIONFD_ANY)
