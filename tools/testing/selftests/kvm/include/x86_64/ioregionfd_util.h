@@ -910,6 +910,7 @@ static inline bool mapping_fetch_mailbox(struct mapping *map, uint32_t i,
 {
 	struct ioregionfd_mailbox *mailbox = &map->mailboxes[i];
 	uint32_t state, fetched, tail;
+	struct ioregionfd_cmd cmd;
 
 	do {
 		state = __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE);
@@ -918,11 +919,13 @@ static inline bool mapping_fetch_mailbox(struct mapping *map, uint32_t i,
 		tail = __atomic_load_n(&map->control->posted_tail, __ATOMIC_ACQUIRE) >> 1;
 		if ((int32_t)((tail - mailbox->posted_before) << 1) < 0)
 			return false;
-		arg->id = ioregionfd_cmd_id(i, state);
-		arg->cmd = mailbox->cmd;
+		cmd = mailbox->cmd;
 		fetched = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
 	} while (!__atomic_compare_exchange_n(&mailbox->state, &state, fetched, false,
 					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	/* Not before: it may be another task's command, which the next call would complete. */
+	arg->id = ioregionfd_cmd_id(i, state);
+	arg->cmd = cmd;
 	return true;
 }
 
