@@ -390,10 +390,11 @@ test-debug: $(debug)/initramfs.cpio
 	@$(call counted,$(debug-machines))
 
 # Both CPUs at once, or there is little to see. So one machine after the other.
-in-vm-selftests-kcsan: vm-options = -j -m 2G -t 3000 -p build/selftests/payload
-in-vm-selftests-kcsan: command = $(kvm-command) && cat /sys/kernel/debug/kcsan
+in-vm-selftests-kcsan: vm-options = -j -m 2G -t 6000 -p build/selftests/payload
+in-vm-selftests-kcsan: command = export KSELFTEST_SLOWNESS=5 && $(subst -t 1500,-t 3000,$(kvm-command)) && \
+	cat /sys/kernel/debug/kcsan
 in-vm-vhost-kcsan: build/vhost-kcsan/.built
-in-vm-vhost-kcsan: vm-options = -j -m 2G -t 3000 -p build/vhost-kcsan/payload
+in-vm-vhost-kcsan: vm-options = -j -m 2G -t 6000 -p build/vhost-kcsan/payload
 in-vm-vhost-kcsan: command = $(subst -t 400,-t 3000,$(vhost-command)) && cat /sys/kernel/debug/kcsan
 
 $(addprefix in-vm-,$(kcsan-machines)): machine = $(kcsan)

@@ -1600,4 +1600,16 @@ TEST_F(guest, io_uring)
 	io_uring_queue_exit(&ring);
 }
 
-TEST_HARNESS_MAIN
+/* The time limits are longer by the factor KSELFTEST_SLOWNESS of the environment. */
+int main(int argc, char **argv)
+{
+	const char *value = getenv("KSELFTEST_SLOWNESS");
+	int slowness = value && atoi(value) > 1 ? atoi(value) : 1;
+	struct __fixture_metadata *fixture;
+	struct __test_metadata *test;
+
+	for (fixture = __fixture_list; fixture; fixture = fixture->next)
+		for (test = fixture->tests; test; test = test->next)
+			test->timeout *= slowness;
+	return test_harness_run(argc, argv);
+}

@@ -31,8 +31,20 @@
 #include "processor.h"
 #include "ucall_common.h"
 
+/*
+ * How many times as long as usual everything may take: for a kernel that is slow because it
+ * checks itself. From the environment.
+ */
+static inline int slowness(void)
+{
+	const char *value = getenv("KSELFTEST_SLOWNESS");
+	int factor = value ? atoi(value) : 1;
+
+	return factor > 1 ? factor : 1;
+}
+
 /* The limit of every wait, even on the slowest machine. */
-#define HANG_SECONDS	10
+#define HANG_SECONDS	(10 * slowness())
 
 #define MAX_VCPUS	4
 
@@ -1291,7 +1303,7 @@ static inline bool thread_returned(struct vcpu_thread *t)
 }
 
 #define thread_join(t) __thread_join(t, HANG_SECONDS, __LINE__)
-#define thread_join_timeout(t, seconds) __thread_join(t, seconds, __LINE__)
+#define thread_join_timeout(t, seconds) __thread_join(t, (seconds) * slowness(), __LINE__)
 static inline int __thread_join(struct vcpu_thread *t, int seconds, int line)
 {
 	struct timespec end;
@@ -1531,7 +1543,13 @@ static inline void seq_regions_add(struct kvm_vm *vm, struct channel *ch)
 
 static inline int ioregion_test_main(int argc, char **argv)
 {
+	struct __fixture_metadata *fixture;
+	struct __test_metadata *test;
+
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_IOREGIONFD));
+	for (fixture = __fixture_list; fixture; fixture = fixture->next)
+		for (test = fixture->tests; test; test = test->next)
+			test->timeout *= slowness();
 	return test_harness_run(argc, argv);
 }
 
