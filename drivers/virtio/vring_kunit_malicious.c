@@ -88,14 +88,14 @@ static void expect_logged(struct kunit *test, unsigned int messages)
 	KUNIT_EXPECT_EQ(test, logged("WARNING: "), 0);
 }
 
-static int liar_init(struct kunit *test)
+static int malicious_init(struct kunit *test)
 {
 	console_was = console_loglevel;
 	console_loglevel = LOGLEVEL_CRIT;
 	return 0;
 }
 
-static void liar_exit(struct kunit *test)
+static void malicious_exit(struct kunit *test)
 {
 	console_loglevel = console_was;
 }
@@ -157,7 +157,7 @@ static struct fake_vq *with_four_out(struct kunit *test, struct fake_buf bufs[4]
 }
 
 /* One used element with @id; the used index moves on by @bufs, as it should. */
-static void lie_with_id(struct kunit *test, struct fake_vq *fq, u32 id, unsigned int bufs)
+static void use_bogus_id(struct kunit *test, struct fake_vq *fq, u32 id, unsigned int bufs)
 {
 	fake_use(fq, id, 1, bufs, bufs);
 	fake_publish(fq);
@@ -174,7 +174,7 @@ static void id_out_of_range(struct kunit *test)
 		/* Packed IDs have 16 bits */
 		if (features_of(test) & FAKE_PACKED && ids[i] > U16_MAX)
 			continue;
-		lie_with_id(test, with_four_out(test, bufs), ids[i], 1);
+		use_bogus_id(test, with_four_out(test, bufs), ids[i], 1);
 	}
 }
 
@@ -190,7 +190,7 @@ static void id_of_no_buffer(struct kunit *test)
 		for (i = 0; i < 4 && bufs[i].id != id; i++)
 			;
 		if (i == 4)
-			lie_with_id(test, fq, id, 1);
+			use_bogus_id(test, fq, id, 1);
 		fake_vq_destroy(test, fq);
 	}
 }
@@ -228,7 +228,7 @@ static void batch_beyond_the_index(struct kunit *test)
 		for (exposed = 1; exposed <= last; exposed++) {
 			struct fake_vq *fq = with_four_out(test, bufs);
 
-			lie_with_id(test, fq, bufs[last].id, exposed);
+			use_bogus_id(test, fq, bufs[last].id, exposed);
 		}
 	}
 }
@@ -244,7 +244,7 @@ static void index_beyond_what_is_out(struct kunit *test)
 		for (last = 0; last < 4; last++) {
 			struct fake_vq *fq = with_four_out(test, bufs);
 
-			lie_with_id(test, fq, bufs[last].id, jumps[i]);
+			use_bogus_id(test, fq, bufs[last].id, jumps[i]);
 		}
 	}
 }
@@ -275,26 +275,26 @@ static void index_jumps_in_open_batch(struct kunit *test)
  * Random bogus elements
  */
 
-struct liar {
+struct malicious {
 	struct kunit *test;
 	struct fake_vq *fq;
 	struct rnd_state rnd;
 	DECLARE_BITMAP(out, MAX_TOKENS);
 };
 
-static u32 below(struct liar *l, u32 n)
+static u32 below(struct malicious *l, u32 n)
 {
 	return ((u64)prandom_u32_state(&l->rnd) * n) >> 32;
 }
 
-static void liar_back(struct liar *l, unsigned long token)
+static void malicious_back(struct malicious *l, unsigned long token)
 {
 	KUNIT_ASSERT_LT(l->test, token, MAX_TOKENS);
 	KUNIT_EXPECT_TRUE_MSG(l->test, __test_and_clear_bit(token, l->out),
 			      "%lu was not out", token);
 }
 
-static void liar_add(struct liar *l)
+static void malicious_add(struct malicious *l)
 {
 	unsigned long token = find_next_zero_bit(l->out, MAX_TOKENS, 1);
 	unsigned int total = 1 + below(l, 4), out = below(l, total + 1);
@@ -312,7 +312,7 @@ static void liar_add(struct liar *l)
 		KUNIT_EXPECT_EQ(l->test, err, -ENOSPC);
 }
 
-static void liar_lie(struct liar *l)
+static void malicious_use(struct malicious *l)
 {
 	struct fake_vq *fq = l->fq;
 	struct fake_buf buf = {};
@@ -339,7 +339,7 @@ static void liar_lie(struct liar *l)
 	fake_publish(fq);
 }
 
-static void liar_round(struct liar *l)
+static void malicious_round(struct malicious *l)
 {
 	struct fake_setup setup = {
 		features_of(l->test), .num = 1 << below(l, 5), .num_max = MAX_TOKENS,
@@ -354,9 +354,9 @@ static void liar_round(struct liar *l)
 	bitmap_zero(l->out, MAX_TOKENS);
 	for (i = 0; i < 40; i++) {
 		for (n = below(l, 5); n; n--)
-			liar_add(l);
+			malicious_add(l);
 		opaque = virtqueue_enable_cb_prepare(fq->vq);
-		liar_lie(l);
+		malicious_use(l);
 		virtqueue_poll(fq->vq, opaque);
 		fake_interrupt(fq);
 		/* It must end: there are no more buffers than descriptors. */
@@ -364,7 +364,7 @@ static void liar_round(struct liar *l)
 			token = fake_get(fq, &len);
 			if (!token)
 				break;
-			liar_back(l, token);
+			malicious_back(l, token);
 			if (!below(l, 4))
 				break;
 		}
@@ -374,7 +374,7 @@ static void liar_round(struct liar *l)
 	}
 	expect_logged(l->test, virtqueue_is_broken(fq->vq));
 	while ((token = (unsigned long)virtqueue_detach_unused_buf(fq->vq)))
-		liar_back(l, token);
+		malicious_back(l, token);
 	KUNIT_EXPECT_TRUE(l->test, bitmap_empty(l->out, MAX_TOKENS));
 	fake_expect_unused(l->test, fq);
 	fake_vq_destroy(l->test, fq);
@@ -382,19 +382,19 @@ static void liar_round(struct liar *l)
 
 static void random_lies(struct kunit *test)
 {
-	struct liar *l = kunit_kzalloc(test, sizeof(*l), GFP_KERNEL);
+	struct malicious *l = kunit_kzalloc(test, sizeof(*l), GFP_KERNEL);
 	unsigned int round;
 
 	KUNIT_ASSERT_NOT_NULL(test, l);
 	l->test = test;
 	prandom_seed_state(&l->rnd, 4);
 	for (round = 0; round < 2000 && READ_ONCE(test->status) != KUNIT_FAILURE; round++) {
-		liar_round(l);
+		malicious_round(l);
 		cond_resched();
 	}
 }
 
-static struct kunit_case liar_cases[] = {
+static struct kunit_case malicious_cases[] = {
 	KUNIT_CASE_PARAM(id_out_of_range, all_gen_params),
 	KUNIT_CASE_PARAM(id_of_no_buffer, all_gen_params),
 	KUNIT_CASE_PARAM(id_returned_before, all_gen_params),
@@ -406,11 +406,11 @@ static struct kunit_case liar_cases[] = {
 	{}
 };
 
-static struct kunit_suite liar_suite = {
-	.name = "vring_liar",
-	.init = liar_init,
-	.exit = liar_exit,
-	.test_cases = liar_cases,
+static struct kunit_suite malicious_suite = {
+	.name = "vring_malicious",
+	.init = malicious_init,
+	.exit = malicious_exit,
+	.test_cases = malicious_cases,
 };
 
-kunit_test_suite(liar_suite);
+kunit_test_suite(malicious_suite);

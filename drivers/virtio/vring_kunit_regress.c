@@ -208,10 +208,10 @@ static void event_once_per_batch(struct kunit *test)
 }
 
 /* What the device writes to the ring once the batch is open has no effect. */
-static void scribbled_in_open_batch(struct kunit *test)
+static void corrupted_in_open_batch(struct kunit *test)
 {
 	/* Not used in any lap: otherwise it would be a bogus element */
-	static const struct vring_packed_desc packed_scribble = {
+	static const struct vring_packed_desc packed_corrupt = {
 		cpu_to_le64(0xa5a5a5a5), cpu_to_le32(0xa5a5a5), cpu_to_le16(0xa5a5),
 		cpu_to_le16(BIT(VRING_PACKED_DESC_F_AVAIL) | VRING_DESC_F_NEXT |
 			    VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT),
@@ -227,7 +227,7 @@ static void scribbled_in_open_batch(struct kunit *test)
 		expect_get(test, fq, 10, 10);
 		for (i = 0; i < fq->num; i++) {
 			if (fq->packed)
-				fq->ring.desc[i] = packed_scribble;
+				fq->ring.desc[i] = packed_corrupt;
 			else
 				memset(&fq->split.desc[i], 0xa5, sizeof(*fq->split.desc));
 		}
@@ -834,12 +834,12 @@ static void module_parameter(struct kunit *test)
 	filp_close(file, NULL);
 }
 
-static struct kunit_case traps_cases[] = {
+static struct kunit_case regress_cases[] = {
 	KUNIT_CASE_PARAM(length_of_skipped, in_order_gen_params),
 	KUNIT_CASE_PARAM(context_of_skipped, in_order_gen_params),
 	KUNIT_CASE_PARAM(pending_in_open_batch, in_order_gen_params),
 	KUNIT_CASE_PARAM(event_once_per_batch, in_order_gen_params),
-	KUNIT_CASE_PARAM(scribbled_in_open_batch, in_order_gen_params),
+	KUNIT_CASE_PARAM(corrupted_in_open_batch, in_order_gen_params),
 	KUNIT_CASE_PARAM(batch_of_the_whole_ring, in_order_gen_params),
 	KUNIT_CASE_PARAM(reset_in_open_batch, in_order_gen_params),
 	KUNIT_CASE_PARAM(resize_in_open_batch, in_order_gen_params),
@@ -861,9 +861,9 @@ static struct kunit_case traps_cases[] = {
 	{}
 };
 
-static struct kunit_suite traps_suite = {
-	.name = "vring_traps",
-	.test_cases = traps_cases,
+static struct kunit_suite regress_suite = {
+	.name = "vring_regress",
+	.test_cases = regress_cases,
 };
 
-kunit_test_suite(traps_suite);
+kunit_test_suite(regress_suite);
