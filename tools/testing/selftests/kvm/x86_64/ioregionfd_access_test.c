@@ -6,7 +6,7 @@
  */
 #include <sys/eventfd.h>
 
-#include "ioregionfd_util.h"
+#include "ioregionfd_harness.h"
 
 /* In the middle of a page, with nothing registered around it. */
 #define REGION		(MMIO_GPA + 0x7c0)

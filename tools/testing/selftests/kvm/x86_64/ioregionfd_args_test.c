@@ -7,7 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
-#include "ioregionfd_util.h"
+#include "ioregionfd_harness.h"
 
 /* The region that the tests try to register; the addresses around it are free. */
 #define REGION_ADDR	(MMIO_GPA + 0x100)

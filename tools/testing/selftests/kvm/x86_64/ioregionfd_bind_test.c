@@ -2,6 +2,7 @@
 /*
  * Native channels that are created before their VM is known, by an ioctl of /dev/kvm.
  */
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define REGION	MMIO_GPA

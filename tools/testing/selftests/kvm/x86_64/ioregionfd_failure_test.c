@@ -5,7 +5,7 @@
  */
 #include <sys/wait.h>
 
-#include "ioregionfd_util.h"
+#include "ioregionfd_harness.h"
 
 /* The region crosses a page boundary. */
 #define REGION		(MMIO_GPA + 0xf00)

@@ -5,6 +5,7 @@
  */
 #include <sys/resource.h>
 
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA

@@ -10,7 +10,7 @@
 
 #include <liburing.h>
 
-#include "ioregionfd_util.h"
+#include "ioregionfd_harness.h"
 
 #define REGION_SIZE	0x1000
 #define DATA		0x1122334455667788ul

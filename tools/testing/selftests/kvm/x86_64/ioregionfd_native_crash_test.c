@@ -10,6 +10,7 @@
  */
 #include <sys/prctl.h>
 
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define NR_VCPUS	2

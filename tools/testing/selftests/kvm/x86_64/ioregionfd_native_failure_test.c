@@ -3,6 +3,7 @@
  * Native channels: what the VMM is told when one fails, what becomes of a command whose
  * region is removed, and of device tasks whose VM goes.
  */
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA

@@ -4,6 +4,7 @@
  * run. It may stall accesses to its own regions and return wrong values for them, but
  * nothing else; and once it has been replaced everything works.
  */
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define HOSTILE_SECONDS	6

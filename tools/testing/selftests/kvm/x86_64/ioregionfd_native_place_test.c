@@ -6,6 +6,7 @@
  * That each kind of access gives the right data in the right order then, too, is
  * for ioregionfd_access_test, with a device task that polls.
  */
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA

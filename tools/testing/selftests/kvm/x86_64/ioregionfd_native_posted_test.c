@@ -3,6 +3,7 @@
  * Native channels: the ring of posted writes. None is lost or comes twice, and each
  * comes in its place.
  */
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA

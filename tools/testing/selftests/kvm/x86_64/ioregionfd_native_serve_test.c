@@ -2,6 +2,7 @@
 /*
  * Native channels: each mode of serving them, alone and mixed.
  */
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/uio.h>
 
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA

@@ -8,6 +8,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/eventfd.h>
 
+#include "ioregionfd_harness.h"
 #include "ioregionfd_trust_util.h"
 
 #define SYNC		MMIO_GPA

@@ -3,7 +3,7 @@
  * The order of commands, and that each response reaches the vCPU that waits for it,
  * when vCPUs and regions share a channel.
  */
-#include "ioregionfd_util.h"
+#include "ioregionfd_harness.h"
 
 /*
  * Posted writes into a full channel: none is lost, and all are in order.

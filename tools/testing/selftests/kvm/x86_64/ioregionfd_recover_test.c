@@ -3,6 +3,7 @@
  * Native channels: IOREGIONFD_RECOVER loses no command, at whatever moment it comes,
  * and no late response of a former task ever reaches the guest, in whatever mode.
  */
+#include "ioregionfd_harness.h"
 #include "ioregionfd_trust_util.h"
 
 #define SYNC		MMIO_GPA

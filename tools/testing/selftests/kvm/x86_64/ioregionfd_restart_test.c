@@ -9,6 +9,7 @@
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #define SYNC		MMIO_GPA

@@ -3,7 +3,7 @@
  * KVM_RUN that is interrupted while an access is pending: it goes on where it was, and
  * the device task sees each access once.
  */
-#include "ioregionfd_util.h"
+#include "ioregionfd_harness.h"
 
 #define SYNC		MMIO_GPA
 #define POSTED		(MMIO_GPA + 0x2000)

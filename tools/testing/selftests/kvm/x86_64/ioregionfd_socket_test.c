@@ -9,7 +9,7 @@
 #include <linux/userfaultfd.h>
 #include <linux/vm_sockets.h>
 
-#include "ioregionfd_util.h"
+#include "ioregionfd_harness.h"
 
 #define FIRST		MMIO_GPA
 #define SECOND		(MMIO_GPA + 0x1000)

@@ -12,7 +12,7 @@
 #include <json-c/json.h>
 #include <json-c/json_pointer.h>
 
-#include "ioregionfd_util.h"
+#include "ioregionfd_harness.h"
 
 #define TOOL		"ioregionstat"
 #define MAX_ARGS	8

@@ -4,6 +4,7 @@
  * the VMM must carry out the access. And where a command comes from: which vCPU, and
  * whether it is in system management mode.
  */
+#include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
 #include "apic.h"

@@ -7,6 +7,7 @@
  */
 #include "apic.h"
 
+#include "ioregionfd_harness.h"
 #include "ioregionfd_trust_util.h"
 
 #define SYNC		MMIO_GPA

@@ -5,7 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 
-#include "ioregionfd_util.h"
+#include "ioregionfd_harness.h"
 
 #define FIRST		MMIO_GPA
 #define SECOND		(MMIO_GPA + 0x1000)

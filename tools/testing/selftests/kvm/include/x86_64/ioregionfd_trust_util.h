@@ -22,15 +22,7 @@
 #define HAND_SPIN	2000000
 
 /* Writes a valid response. Returns 0 or -errno. */
-static inline int resp_write(int fd, uint64_t data)
-{
-	struct ioregionfd_resp resp = { .data = data };
-	ssize_t n = write(fd, &resp, sizeof(resp));
-
-	if (n < 0)
-		return -errno;
-	return n == sizeof(resp) ? 0 : -EIO;
-}
+int resp_write(int fd, uint64_t data);
 
 /**
  * struct hand - a device task that fetches and completes commands as the test says
@@ -44,130 +36,35 @@ struct hand {
 	struct ioregionfd_fetch arg;
 };
 
-static inline struct hand hand_open(struct kvm_vm *vm, enum transport transport)
-{
-	struct hand hand = { .ch = channel_open_for(vm, transport) };
-
-	if (transport == TR_POLLED) {
-		set_spin_ns(HAND_SPIN);
-		hand.map = mapping_open(hand.ch.dev_rd);
-		WRITE_ONCE(hand.map.control->polling, 1);
-	}
-	return hand;
-}
-
-static inline void hand_close(struct hand *hand)
-{
-	if (hand->ch.transport == TR_POLLED) {
-		mapping_close(&hand->map);
-		set_spin_ns(SPIN_DEFAULT);
-	}
-	channel_close_kvm(&hand->ch);
-	channel_close_dev(&hand->ch);
-}
+struct hand hand_open(struct kvm_vm *vm, enum transport transport);
+void hand_close(struct hand *hand);
 
 /* Fetches a command, if there is one. */
-static inline bool hand_try(struct hand *hand)
-{
-	TEST_ASSERT(!hand->arg.id, "a command has been fetched already");
-	if (hand->ch.transport == TR_POLLED) {
-		if (!mapping_fetch(&hand->map, IOREGIONFD_ANY, &hand->arg))
-			return false;
-		/* A posted write wants no response: retire it. */
-		if (!(hand->arg.cmd.flags & IOREGIONFD_CMD_F_RESP)) {
-			mapping_complete(&hand->map, hand->arg.id, 0);
-			hand->arg.id = 0;
-		}
-		return true;
-	}
-	if (!dev_has_cmd(&hand->ch))
-		return false;
-	hand->arg.cmd = dev_recv(&hand->ch);
-	hand->arg.id = hand->arg.cmd.flags & IOREGIONFD_CMD_F_RESP;
-	return true;
-}
+bool hand_try(struct hand *hand);
 
 #define hand_fetch(hand) __hand_fetch(hand, __LINE__)
-static inline struct ioregionfd_cmd __hand_fetch(struct hand *hand, int line)
-{
-	int i;
-
-	for (i = 0; i < HANG_LOOKS; i++) {
-		if (hand_try(hand))
-			return hand->arg.cmd;
-		usleep(1000);
-	}
-	TEST_FAIL("line %d: no command comes", line);
-	return hand->arg.cmd;
-}
+struct ioregionfd_cmd __hand_fetch(struct hand *hand, int line);
 
 #define hand_complete(hand, data) __hand_complete(hand, data, 0, __LINE__)
-static inline void __hand_complete(struct hand *hand, uint64_t data, int want, int line)
-{
-	int r;
-
-	TEST_ASSERT(hand->arg.id, "line %d: there is no command to complete", line);
-	if (hand->ch.transport == TR_POLLED)
-		r = mapping_complete(&hand->map, hand->arg.id, data);
-	else
-		r = resp_write(hand->ch.dev_wr, data);
-	TEST_ASSERT(r == want, "line %d: wanted %d from the completion, got %d", line, want, r);
-	hand->arg.id = 0;
-}
+void __hand_complete(struct hand *hand, uint64_t data, int want, int line);
 
 /* The vCPU has abandoned the command. A socket cannot report that. */
 #define hand_complete_late(hand, data) __hand_complete_late(hand, data, __LINE__)
-static inline void __hand_complete_late(struct hand *hand, uint64_t data, int line)
-{
-	__hand_complete(hand, data, hand->ch.transport == TR_SEQPACKET ? 0 : -ESTALE, line);
-}
+void __hand_complete_late(struct hand *hand, uint64_t data, int line);
 
 /* Fetches a command, if there is one, and completes it as @dev would. */
-static inline bool hand_serve(struct hand *hand, struct device *dev)
-{
-	uint64_t val;
-
-	if (!hand_try(hand))
-		return false;
-	if (dev->nr < dev->log_size)
-		dev->log[dev->nr] = hand->arg.cmd;
-	dev->nr++;
-	val = dev->respond(dev, &hand->arg.cmd);
-	if (hand->arg.id)
-		hand_complete(hand, val);
-	return true;
-}
+bool hand_serve(struct hand *hand, struct device *dev);
 
 /* Checks that there is no command that no guest access accounts for. */
 #define expect_no_cmd(hand) __expect_no_cmd(hand, __LINE__)
-static inline void __expect_no_cmd(struct hand *hand, int line)
-{
-	if (!hand_try(hand))
-		return;
-	TEST_FAIL("line %d: unexpected command: cmd %u offset 0x%llx data 0x%llx", line,
-		  hand->arg.cmd.cmd, hand->arg.cmd.offset, hand->arg.cmd.data);
-}
+void __expect_no_cmd(struct hand *hand, int line);
 
 /*
  * One KVM_RUN with immediate_exit = @how. It runs in the vCPU's thread, so that the
  * test can report a KVM_RUN that waits. Returns 0 or -errno.
  */
 #define thread_run_how(t, how) __thread_run_how(t, how, __LINE__)
-static inline int __thread_run_how(struct vcpu_thread *t, uint8_t how, int line)
-{
-	int i, r;
-
-	t->vcpu->run->immediate_exit = how;
-	thread_start(t);
-	for (i = 0; !thread_returned(t); i++) {
-		TEST_ASSERT(i < HANG_LOOKS, "line %d: KVM_RUN with immediate_exit = %u waits", line,
-			    how);
-		usleep(1000);
-	}
-	r = __thread_join(t, HANG_SECONDS, line);
-	t->vcpu->run->immediate_exit = 0;
-	return r;
-}
+int __thread_run_how(struct vcpu_thread *t, uint8_t how, int line);
 
 static inline bool vcpu_is_pending(struct kvm_vcpu *vcpu)
 {
@@ -176,20 +73,7 @@ static inline bool vcpu_is_pending(struct kvm_vcpu *vcpu)
 
 /* Waits until KVM_RUN has returned (true) or sleeps (false). */
 #define thread_settles(t) __thread_settles(t, __LINE__)
-static inline bool __thread_settles(struct vcpu_thread *t, int line)
-{
-	int i;
-
-	for (i = 0; i < HANG_LOOKS; i++) {
-		if (thread_returned(t))
-			return true;
-		if (thread_asleep(t))
-			return false;
-		usleep(1000);
-	}
-	TEST_FAIL("line %d: KVM_RUN neither returns nor sleeps", line);
-	return false;
-}
+bool __thread_settles(struct vcpu_thread *t, int line);
 
 /*
  * A thread that takes very short sleeps, over and over. Its timer interrupts preempt
@@ -210,50 +94,9 @@ static inline unsigned int shaker_nr(struct shaker *s)
 	return __atomic_load_n(&s->nr, __ATOMIC_RELAXED);
 }
 
-static inline void shake(unsigned int ns)
-{
-	struct timespec ts = { .tv_nsec = ns };
-
-	nanosleep(&ts, NULL);
-}
-
-static inline void *shaker_main(void *arg)
-{
-	struct shaker *s = arg;
-
-	prctl(PR_SET_TIMERSLACK, 1);
-	while (!__atomic_load_n(&s->end, __ATOMIC_ACQUIRE)) {
-		if (s->act)
-			s->act(s->arg);
-		shake(5000 + s->nr * 997 % 20000);
-		__atomic_store_n(&s->nr, s->nr + 1, __ATOMIC_RELAXED);
-	}
-	return NULL;
-}
-
-static inline void set_cpu(pthread_t thread, int cpu)
-{
-	cpu_set_t set;
-	int r;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	r = pthread_setaffinity_np(thread, sizeof(set), &set);
-	TEST_ASSERT(!r, "pthread_setaffinity_np() failed: %d", r);
-}
-
-static inline void shaker_start(struct shaker *s, int cpu)
-{
-	int r = pthread_create(&s->thread, NULL, shaker_main, s);
-
-	TEST_ASSERT(!r, "pthread_create() failed: %d", r);
-	set_cpu(s->thread, cpu);
-}
-
-static inline void shaker_stop(struct shaker *s)
-{
-	__atomic_store_n(&s->end, true, __ATOMIC_RELEASE);
-	pthread_join(s->thread, NULL);
-}
+void shake(unsigned int ns);
+void set_cpu(pthread_t thread, int cpu);
+void shaker_start(struct shaker *s, int cpu);
+void shaker_stop(struct shaker *s);
 
 #endif /* SELFTEST_KVM_IOREGIONFD_TRUST_UTIL_H */
