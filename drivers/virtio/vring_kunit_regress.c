@@ -759,7 +759,7 @@ KUNIT_ARRAY_PARAM_DESC(split, split_layouts, name);
 static void memory_of_the_caller(struct kunit *test)
 {
 	struct fake_setup setup = { features_of(test), .num = 16, .num_max = 32 };
-	struct fake_vq *fq, packed;
+	struct fake_vq *fq, *packed;
 	unsigned int i;
 
 	setup.pages = kunit_kzalloc(test, vring_size(32, SMP_CACHE_BYTES), GFP_KERNEL);
@@ -772,8 +772,10 @@ static void memory_of_the_caller(struct kunit *test)
 	round_trip(test, fq, 5, 2, 3);
 	fake_expect_unused(test, fq);
 
+	packed = kunit_kzalloc(test, sizeof(*packed), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, packed);
 	setup.features |= FAKE_PACKED;
-	KUNIT_EXPECT_EQ(test, fake_vq_init(&packed, test, NULL, &setup), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, fake_vq_init(packed, test, NULL, &setup), -ENOMEM);
 }
 
 /* A virtqueue that is broken */
@@ -806,12 +808,14 @@ static void broken_device(struct kunit *test)
 static void module_parameter(struct kunit *test)
 {
 	static const char path[] = "/sys/module/virtio_ring/parameters/in_order";
-	struct virtio_device vdev = {};
+	struct virtio_device *vdev;
 	struct file *file;
 	unsigned int i;
 	char was;
 	loff_t pos = 0;
 
+	vdev = kunit_kzalloc(test, sizeof(*vdev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, vdev);
 	file = filp_open(path, O_RDWR, 0);
 	if (IS_ERR(file))
 		kunit_skip(test, "no %s", path);
@@ -820,14 +824,14 @@ static void module_parameter(struct kunit *test)
 	for (i = 0; i < 2; i++) {
 		pos = 0;
 		KUNIT_EXPECT_EQ(test, kernel_write(file, i ? "Y" : "N", 1, &pos), 1);
-		vdev.features = ~0ULL;
-		vring_transport_features(&vdev);
-		KUNIT_EXPECT_EQ(test, !!(vdev.features & FAKE_IN_ORDER), i);
-		KUNIT_EXPECT_TRUE(test, vdev.features & FAKE_PACKED);
+		vdev->features = ~0ULL;
+		vring_transport_features(vdev);
+		KUNIT_EXPECT_EQ(test, !!(vdev->features & FAKE_IN_ORDER), i);
+		KUNIT_EXPECT_TRUE(test, vdev->features & FAKE_PACKED);
 		/* and it is never set if it was not offered */
-		vdev.features = ~FAKE_IN_ORDER;
-		vring_transport_features(&vdev);
-		KUNIT_EXPECT_FALSE(test, vdev.features & FAKE_IN_ORDER);
+		vdev->features = ~FAKE_IN_ORDER;
+		vring_transport_features(vdev);
+		KUNIT_EXPECT_FALSE(test, vdev->features & FAKE_IN_ORDER);
 	}
 	pos = 0;
 	KUNIT_EXPECT_EQ(test, kernel_write(file, &was, 1, &pos), 1);
