@@ -8,7 +8,7 @@
  * access to a region is carried out by its device task instead of the VMM.
  * No lock but vcpu->mutex is held meanwhile, and no SRCU section entered.
  *
- * A channel that kvm.ko made gets the command a little earlier, while the emulator
+ * A native channel gets the command a little earlier, while the emulator
  * asks the devices (kvm_ioregionfd_in_place()), and the access does not leave the
  * emulator. Unless a signal or an interrupt comes, or something is wrong with the
  * channel: then it leaves as above, with the command under way.
@@ -84,18 +84,27 @@ struct ioregionfd_access {
  * @to_vmm_write: whether it is a write
  * @progress: KVM_IOREGIONFD_SENT_*, the most that any attempt at the next
  *	command came to
- * @region: who answers, with a reference, or NULL: to be looked up
+ * @region: whose device task carries it out, with a reference, or NULL: to be looked up
  * @recent: the region of the last access that was carried out in the exit, with a
  *	reference, or NULL: the next one is likely to be for the same
  * @req: the command on its way to @region, or NULL
  * @exit: identifies the last @region, for failures after it has gone
  *
- * Owned by whoever holds vcpu->mutex. From one access to its end:
+ * Owned by whoever holds vcpu->mutex. How far the first access has come:
  *
- *   in the exit     in_place() carries it out; or starts it (started); or leaves it
- *   after the exit  access_intercept() finds it, started or not: nr > 0
- *   in KVM_RUN      access_step(), until it is complete, or the VMM has to be told:
- *                   -EINTR and it goes on next time; or failed
+ *   state     nr   started  req    failed  who moves it on, and where to
+ *   none      0    no       NULL   no      in_place_first(): in place
+ *                                          access_intercept(): pending
+ *   in place  0    no       set    no      in_place_first(): none, with the response;
+ *                                          or started, if that does not come in time
+ *   started   > 0  yes      set    no      access_intercept(): pending, if the exit is
+ *                                          that of the access; or none, exit_abandon()
+ *   pending   > 0  no       any    no      access_step(): failed; or none, with the
+ *                                          response or by an exit to the VMM
+ *   failed    > 0  no       NULL   yes     access_resolve(): pending, as the VMM says
+ *
+ * The first three are in the middle of an exit. In a pending one KVM_RUN may return, with
+ * EINTR, and the next one goes on.
  */
 struct ioregionfd_vcpu {
 	unsigned int nr;
@@ -745,7 +754,7 @@ static struct ioregionfd_vcpu *vcpu_state(struct kvm_vcpu *vcpu)
  * kvm_ioregionfd_vcpu_run() - KVM_RUN for a VM that has, or had, regions
  * @vcpu: the vCPU, whose mutex the caller holds
  *
- * Context: may sleep, for as long as a device task takes to answer, but
+ * Context: may sleep, for as long as a device task takes to respond, but
  * interruptibly.
  * Return: as kvm_arch_vcpu_ioctl_run(). With 0 and KVM_EXIT_IOREGIONFD_FAILURE,
  * or -EINTR, the access stays pending and the next call goes on with it.
