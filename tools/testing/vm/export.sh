@@ -36,9 +36,9 @@ add() {
 add '^(Documentation/virt|include|virt)/' <<'MESSAGE'
 KVM: add ioregionfd
 
-With KVM_SET_IOREGIONFD a VMM names a range of guest addresses, or of ports,
-and the file descriptor of the task that emulates the device there. The
-guest's accesses to it are then exchanged with that task, and do not go
+With KVM_SET_IOREGIONFD a VMM names a range of guest addresses, or of
+ports, and the file descriptor of the task that emulates the device there.
+The guest's accesses to it are then exchanged with that task, and do not go
 through the VMM's vCPU thread.
 
 Nothing calls this yet.
@@ -66,15 +66,15 @@ MESSAGE
 add '^tools/(ioregionstat|lib|testing/selftests/kvm)/' <<'MESSAGE'
 KVM: selftests: test ioregionfd
 
-Arguments, access shapes, order, signals, device tasks that die or misbehave,
-and what is left behind.
+Arguments, access shapes, order, signals, device tasks that die or
+misbehave, and what is left behind.
 
 MESSAGE
 add '^tools/testing/selftests/(virtio|vhost)/' <<'MESSAGE'
 selftests: test virtqueues in order, and vhost's rings
 
-Real drivers on a device task behind VDUSE and on QEMU's devices, the core in
-user space, and rings of user space on vhost's devices.
+Real drivers on a device task behind VDUSE and on QEMU's devices, the core
+in user space, and rings of user space on vhost's devices.
 
 MESSAGE
 
