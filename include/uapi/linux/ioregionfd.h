@@ -215,10 +215,11 @@ struct ioregionfd_fetch {
  *
  * Posted write number n is entry n modulo ioregionfd_info.nr_posted of the ring.
  *
- * To fetch posted writes: compare and exchange @posted_tail from n << 1 to
- * n << 1 | 1, if n differs from @posted_head (load acquire); handle one or more;
- * to retire them, compare and exchange (release) it to the new index << 1; full
- * barrier; look at @blocked.
+ * To fetch posted writes: load @posted_tail (acquire), and after it @posted_head
+ * (acquire), which is never behind; compare and exchange @posted_tail from n << 1
+ * to n << 1 | 1, if n differs from @posted_head; handle one or more; to retire
+ * them, compare and exchange (release) it to the new index << 1; full barrier; look
+ * at @blocked.
  *
  * Before it sleeps the device task stores 0 in @polling, and in the polling of
  * mailboxes; then, after a full barrier, looks once more; then calls

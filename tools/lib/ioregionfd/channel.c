@@ -181,8 +181,11 @@ static int look_at_posted(struct ioregionfd_task *task)
 	struct ioregionfd_fetch nothing = { 0 }, fetch;
 	int ret, n;
 
-	/* Relaxed: the exchange below acquires. */
-	tail = __atomic_load_n(&control->posted_tail, __ATOMIC_RELAXED);
+	/*
+	 * Acquire: pairs with the release of who moved it on. The head that is read after it
+	 * is at least as far.
+	 */
+	tail = __atomic_load_n(&control->posted_tail, __ATOMIC_ACQUIRE);
 	if (tail & TAIL_FETCHED)
 		return 0;
 	/* Acquire: pairs with kvm.ko's release, before which it wrote the entries. */

@@ -64,15 +64,20 @@ static bool ring_full(struct native_channel *ch)
 static bool ring_push(struct native_channel *ch, const struct ioregionfd_cmd *cmd)
 {
 	bool full;
+	u32 head;
 
 	spin_lock(&ch->ring_lock);
 	full = !ch->ring || ring_full(ch);
 	if (!full) {
 		ch->ring[ch->head & (ch->nr_posted - 1)] = *cmd;
-		/* Pairs with ring_used() in fetch_posted(). */
-		smp_store_release(&ch->head, (ch->head + 1) & POSTED_MASK);
+		head = (ch->head + 1) & POSTED_MASK;
 		/* Pairs with the acquire of who fetches posted writes in the mapping. */
-		smp_store_release(&ch->control->posted_head, ch->head);
+		smp_store_release(&ch->control->posted_head, head);
+		/*
+		 * Not before that: whoever fetched it by a system call could retire it, and
+		 * posted_tail would be beyond posted_head. Pairs with ring_used().
+		 */
+		smp_store_release(&ch->head, head);
 	}
 	spin_unlock(&ch->ring_lock);
 	if (full)
@@ -87,13 +92,19 @@ static bool ring_push(struct native_channel *ch, const struct ioregionfd_cmd *cm
 
 static bool ring_has_space(struct native_channel *ch)
 {
+	bool full;
+
 	WRITE_ONCE(ch->control->blocked, 1);
 	/*
 	 * Pairs with the barrier between a move of posted_tail and the look at
 	 * blocked: either this sees the space, or we are woken.
 	 */
 	smp_mb();
-	return !ring_full(ch);
+	/* During a push it can look full when it is not, see ring_used(). */
+	spin_lock(&ch->ring_lock);
+	full = ring_full(ch);
+	spin_unlock(&ch->ring_lock);
+	return !full;
 }
 
 /* Commands that want a response. */

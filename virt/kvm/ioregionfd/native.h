@@ -210,8 +210,9 @@ static inline bool mailbox_is_complete(const struct mailbox *m)
 }
 
 /*
- * How many posted writes wait, or more than nr_posted if the task lies. Acquires
- * what ring_push() has stored.
+ * How many posted writes wait. Or more than nr_posted: the task lies, or has fetched in the
+ * mapping what ring_push() has not made known here yet, which only its ring_lock excludes.
+ * Acquires what ring_push() has stored.
  */
 static inline u32 ring_used(struct native_channel *ch, u32 tail)
 {

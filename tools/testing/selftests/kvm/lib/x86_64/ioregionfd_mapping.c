@@ -54,7 +54,7 @@ void mapping_close(struct mapping *map)
 
 bool mapping_fetch_posted(struct mapping *map, struct ioregionfd_fetch *arg)
 {
-	uint32_t tail = READ_ONCE(map->control->posted_tail);
+	uint32_t tail = __atomic_load_n(&map->control->posted_tail, __ATOMIC_ACQUIRE);
 	uint32_t head = __atomic_load_n(&map->control->posted_head, __ATOMIC_ACQUIRE);
 
 	if (tail & 1 || tail >> 1 == head)
