@@ -33,7 +33,7 @@ MODULE_PARM_DESC(buffers, "How many buffers go through each kind of virtqueue");
 #define LIFE		20000
 /* All segments are in it, at any address. */
 #define ARENA_SIZE	SZ_256K
-#define PIECE_MAX	SZ_4K
+#define SEGMENT_MAX	SZ_4K
 
 /* A buffer. Its address is the driver's token. */
 struct model_buf {
@@ -161,12 +161,12 @@ static u32 segment_hash(u32 number, u32 i)
 
 static u32 segment_len(u32 hash)
 {
-	return 1 + hash % PIECE_MAX;
+	return 1 + hash % SEGMENT_MAX;
 }
 
 static u32 segment_offset(u32 hash)
 {
-	return (hash >> 14) % (ARENA_SIZE - PIECE_MAX);
+	return (hash >> 14) % (ARENA_SIZE - SEGMENT_MAX);
 }
 
 /* The address that a driver passes if it maps itself. fake_dma has no such mapping. */

@@ -24,7 +24,7 @@ int ring_create(struct ring *ring, struct memory *memory, struct ring_kind kind,
 	ring->driver = memory_alloc(memory, driver, 4096);
 	ring->device = memory_alloc(memory, device, 4096);
 	if (kind.indirect)
-		ring->tables = memory_alloc(memory, num * PIECES_MAX * sizeof(struct vring_desc),
+		ring->tables = memory_alloc(memory, num * SEGMENTS_MAX * sizeof(struct vring_desc),
 					    4096);
 	ring->buffers = calloc(num, sizeof(ring->buffers[0]));
 	ring->free_ids = calloc(num, sizeof(ring->free_ids[0]));
@@ -74,33 +74,33 @@ struct ring_buffer *ring_buffer(struct ring *ring, unsigned int i)
 	return &ring->buffers[(ring->first + i) % ring->num];
 }
 
-bool ring_pieces_indirect(const struct ring *ring, unsigned int n)
+bool ring_is_indirect(const struct ring *ring, unsigned int n)
 {
 	return ring->kind.indirect && n > 1;
 }
 
-unsigned int ring_descs(const struct ring *ring, unsigned int pieces)
+unsigned int ring_descs(const struct ring *ring, unsigned int segments)
 {
-	return ring_pieces_indirect(ring, pieces) ? 1 : pieces;
+	return ring_is_indirect(ring, segments) ? 1 : segments;
 }
 
-bool ring_add(struct ring *ring, const struct piece *pieces, unsigned int n, uint32_t token)
+bool ring_add(struct ring *ring, const struct segment *segments, unsigned int n, uint32_t token)
 {
 	unsigned int descs = ring_descs(ring, n);
 	struct ring_buffer *buffer;
 
-	if (descs > ring->room || (ring_pieces_indirect(ring, n) && n > PIECES_MAX))
+	if (descs > ring->room || (ring_is_indirect(ring, n) && n > SEGMENTS_MAX))
 		return false;
 	buffer = ring_buffer(ring, ring->count++);
 	buffer->token = token;
 	buffer->descs = descs;
 	buffer->writable = 0;
 	for (unsigned int i = 0; i < n; i++)
-		buffer->writable += pieces[i].write ? pieces[i].len : 0;
+		buffer->writable += segments[i].write ? segments[i].len : 0;
 	if (ring->kind.packed)
-		packed_add(ring, pieces, n, buffer);
+		packed_add(ring, segments, n, buffer);
 	else
-		split_add(ring, pieces, n, buffer);
+		split_add(ring, segments, n, buffer);
 	ring->room -= descs;
 	return true;
 }

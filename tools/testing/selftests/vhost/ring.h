@@ -14,7 +14,7 @@
 #define BIT(n)		(1ULL << (n))
 
 /* In an indirect table */
-#define PIECES_MAX	64
+#define SEGMENTS_MAX	64
 
 #define RING_WRAP	BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
 #define RING_AVAIL	BIT(VRING_PACKED_DESC_F_AVAIL)
@@ -25,7 +25,7 @@ struct ring_kind {
 };
 
 /* Part of a buffer */
-struct piece {
+struct segment {
 	uint64_t gpa;
 	uint32_t len;
 	bool write;		/* the device writes it */
@@ -78,10 +78,10 @@ void ring_destroy(struct ring *ring);
 void ring_reset(struct ring *ring);
 
 /* Number of ring descriptors that a buffer with this many segments takes */
-unsigned int ring_descs(const struct ring *ring, unsigned int pieces);
+unsigned int ring_descs(const struct ring *ring, unsigned int segments);
 
 /* Make a buffer available. Returns false if there is no room. */
-bool ring_add(struct ring *ring, const struct piece *pieces, unsigned int n, uint32_t token);
+bool ring_add(struct ring *ring, const struct segment *segments, unsigned int n, uint32_t token);
 
 /* Address field of a descriptor of an outstanding buffer; buffer 0 is the oldest. */
 uint64_t *ring_addr(struct ring *ring, unsigned int buffer, unsigned int desc);
@@ -102,11 +102,11 @@ uint32_t ring_base(const struct ring *ring);
 
 /* For the layouts' files */
 struct ring_buffer *ring_buffer(struct ring *ring, unsigned int i);
-bool ring_pieces_indirect(const struct ring *ring, unsigned int n);
+bool ring_is_indirect(const struct ring *ring, unsigned int n);
 int ring_find(struct ring *ring, uint32_t id, unsigned int most);
 
 void split_reset(struct ring *ring);
-void split_add(struct ring *ring, const struct piece *pieces, unsigned int n,
+void split_add(struct ring *ring, const struct segment *segments, unsigned int n,
 	       struct ring_buffer *buffer);
 bool split_kick_needed(struct ring *ring);
 int split_read_used(struct ring *ring);
@@ -116,7 +116,7 @@ void split_call(struct ring *ring, bool never, unsigned int buffers);
 unsigned int split_desc(struct ring *ring, unsigned int buffer, unsigned int desc);
 
 void packed_reset(struct ring *ring);
-void packed_add(struct ring *ring, const struct piece *pieces, unsigned int n,
+void packed_add(struct ring *ring, const struct segment *segments, unsigned int n,
 		struct ring_buffer *buffer);
 bool packed_kick_needed(struct ring *ring);
 int packed_read_used(struct ring *ring);

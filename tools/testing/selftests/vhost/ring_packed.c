@@ -33,7 +33,7 @@ void packed_reset(struct ring *ring)
 	memset(ring->driver, 0, sizeof(struct vring_packed_desc_event));
 }
 
-void packed_add(struct ring *ring, const struct piece *pieces, unsigned int n,
+void packed_add(struct ring *ring, const struct segment *segments, unsigned int n,
 		struct ring_buffer *buffer)
 {
 	struct vring_packed_desc *desc = ring->desc, *first = &desc[index_of(ring->avail)];
@@ -42,16 +42,16 @@ void packed_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 	/* @buffer is counted already. In order, the Buffer ID is the index, as in other drivers. */
 	buffer->id = ring->kind.in_order ? index_of(ring->avail) :
 					   ring->free_ids[ring->num - ring->count];
-	if (ring_pieces_indirect(ring, n)) {
+	if (ring_is_indirect(ring, n)) {
 		struct vring_packed_desc *table = ring->tables;
 
-		table += index_of(position) * PIECES_MAX;
+		table += index_of(position) * SEGMENTS_MAX;
 		for (unsigned int k = 0; k < n; k++) {
-			table[k].addr = pieces[k].gpa;
-			table[k].len = pieces[k].len;
+			table[k].addr = segments[k].gpa;
+			table[k].len = segments[k].len;
 			/* the Buffer ID is ignored here */
 			table[k].id = random();
-			table[k].flags = pieces[k].write ? VRING_DESC_F_WRITE : 0;
+			table[k].flags = segments[k].write ? VRING_DESC_F_WRITE : 0;
 		}
 		first->addr = memory_gpa(ring->memory, table);
 		first->len = n * sizeof(*table);
@@ -62,11 +62,11 @@ void packed_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 		for (unsigned int k = 0; k < n; k++) {
 			struct vring_packed_desc *d = &desc[index_of(position)];
 			uint16_t flags = available(position) |
-				(pieces[k].write ? VRING_DESC_F_WRITE : 0) |
+				(segments[k].write ? VRING_DESC_F_WRITE : 0) |
 				(k + 1 < n ? VRING_DESC_F_NEXT : 0);
 
-			d->addr = pieces[k].gpa;
-			d->len = pieces[k].len;
+			d->addr = segments[k].gpa;
+			d->len = segments[k].len;
 			/* only the last one has to be right */
 			d->id = ring->kind.in_order || k + 1 == n ? buffer->id : random();
 			if (k)

@@ -46,15 +46,15 @@ static uint16_t next_desc(struct ring *ring)
 	return i;
 }
 
-static void fill(struct vring_desc *desc, const struct piece *piece, bool more, uint16_t next)
+static void fill(struct vring_desc *desc, const struct segment *segment, bool more, uint16_t next)
 {
-	desc->addr = piece->gpa;
-	desc->len = piece->len;
-	desc->flags = (piece->write ? VRING_DESC_F_WRITE : 0) | (more ? VRING_DESC_F_NEXT : 0);
+	desc->addr = segment->gpa;
+	desc->len = segment->len;
+	desc->flags = (segment->write ? VRING_DESC_F_WRITE : 0) | (more ? VRING_DESC_F_NEXT : 0);
 	desc->next = next;
 }
 
-void split_add(struct ring *ring, const struct piece *pieces, unsigned int n,
+void split_add(struct ring *ring, const struct segment *segments, unsigned int n,
 	       struct ring_buffer *buffer)
 {
 	struct vring_desc *desc = ring->desc;
@@ -62,11 +62,11 @@ void split_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 	uint16_t i = next_desc(ring);
 
 	buffer->id = i;
-	if (ring_pieces_indirect(ring, n)) {
-		struct vring_desc *table = (struct vring_desc *)ring->tables + i * PIECES_MAX;
+	if (ring_is_indirect(ring, n)) {
+		struct vring_desc *table = (struct vring_desc *)ring->tables + i * SEGMENTS_MAX;
 
 		for (unsigned int k = 0; k < n; k++)
-			fill(&table[k], &pieces[k], k + 1 < n, k + 1);
+			fill(&table[k], &segments[k], k + 1 < n, k + 1);
 		desc[i].addr = memory_gpa(ring->memory, table);
 		desc[i].len = n * sizeof(*table);
 		desc[i].flags = VRING_DESC_F_INDIRECT;
@@ -76,7 +76,7 @@ void split_add(struct ring *ring, const struct piece *pieces, unsigned int n,
 			bool more = k + 1 < n;
 			uint16_t next = more ? next_desc(ring) : 0;
 
-			fill(&desc[i], &pieces[k], more, next);
+			fill(&desc[i], &segments[k], more, next);
 			i = next;
 		}
 	}

@@ -40,22 +40,22 @@ void test_end(struct test *test)
 	memory_destroy(&test->memory);
 }
 
-bool test_add(struct test *test, unsigned int pieces)
+bool test_add(struct test *test, unsigned int segments)
 {
-	struct piece piece[PIECES_MAX];
+	struct segment segment[SEGMENTS_MAX];
 
-	for (unsigned int i = 0; i < pieces; i++) {
-		piece[i].len = 1 + random() % 100;
-		piece[i].gpa = MEMORY_GPA + random() % (MEMORY_SIZE - piece[i].len);
-		piece[i].write = false;
+	for (unsigned int i = 0; i < segments; i++) {
+		segment[i].len = 1 + random() % 100;
+		segment[i].gpa = MEMORY_GPA + random() % (MEMORY_SIZE - segment[i].len);
+		segment[i].write = false;
 	}
-	if (!ring_add(&test->ring, piece, pieces, test->added))
+	if (!ring_add(&test->ring, segment, segments, test->added))
 		return false;
 	test->added++;
 	return true;
 }
 
-unsigned int test_some_pieces(struct test *test)
+unsigned int test_some_segments(struct test *test)
 {
 	unsigned int most = 1 + random() % 8;
 

@@ -25,10 +25,10 @@ void test_end(struct test *test);
 int test_run(struct test *test, int on);
 
 /* Add a buffer with this many segments, spread over the memory. */
-bool test_add(struct test *test, unsigned int pieces);
+bool test_add(struct test *test, unsigned int segments);
 
 /* A random number of segments that fits the ring; often a small one */
-unsigned int test_some_pieces(struct test *test);
+unsigned int test_some_segments(struct test *test);
 
 void test_kick_if_needed(struct test *test);
 

@@ -54,12 +54,12 @@ static uint8_t *slot(struct net *net, int which, uint32_t token)
 
 /* Cut the data at @at into this many segments, none of which is empty. */
 static void cut(const struct net *net, const uint8_t *at, size_t size, bool write,
-		struct piece *pieces, unsigned int n)
+		struct segment *segments, unsigned int n)
 {
 	for (unsigned int i = 0; i < n; i++) {
 		size_t len = i + 1 < n ? 1 + random() % (size - (n - i - 1)) : size;
 
-		pieces[i] = (struct piece) { memory_gpa(&net->memory, at), len, write };
+		segments[i] = (struct segment) { memory_gpa(&net->memory, at), len, write };
 		at += len;
 		size -= len;
 	}
@@ -140,14 +140,14 @@ static bool tx_add_in(struct net *net, unsigned int n)
 	uint32_t number = net->sent[TX];
 	size_t size = size_of(net, number);
 	uint8_t *at = slot(net, TX, number);
-	struct piece pieces[8];
+	struct segment segments[8];
 
 	if (net->ring[TX].count == SLOTS)
 		return false;
 	memset(at, 0, NET_HEADER);
 	frame_make(at + NET_HEADER, number, size);
-	cut(net, at, NET_HEADER + size, false, pieces, n);
-	if (!ring_add(&net->ring[TX], pieces, n, number))
+	cut(net, at, NET_HEADER + size, false, segments, n);
+	if (!ring_add(&net->ring[TX], segments, n, number))
 		return false;
 	net->sent[TX]++;
 	return true;
@@ -203,14 +203,14 @@ static bool rx_add(struct net *net, size_t size)
 {
 	uint32_t token = net->buffers[RX];
 	uint8_t *at = slot(net, RX, token);
-	struct piece pieces[4];
-	unsigned int n = 1 + random() % ARRAY_SIZE(pieces);
+	struct segment segments[4];
+	unsigned int n = 1 + random() % ARRAY_SIZE(segments);
 
 	if (net->ring[RX].count == SLOTS)
 		return false;
 	memset(at, FRAME_NEVER, SLOT_SIZE);
-	cut(net, at, size, true, pieces, n);
-	if (!ring_add(&net->ring[RX], pieces, n, token))
+	cut(net, at, size, true, segments, n);
+	if (!ring_add(&net->ring[RX], segments, n, token))
 		return false;
 	net->buffers[RX]++;
 	return true;
@@ -690,10 +690,10 @@ TEST_F(merge, wrong_buffer)
 
 		while (ring->count < 11) {
 			uint8_t *at = slot(net, RX, net->buffers[RX]);
-			struct piece piece = { memory_gpa(&net->memory, at), 200, true };
+			struct segment segment = { memory_gpa(&net->memory, at), 200, true };
 
 			memset(at, FRAME_NEVER, SLOT_SIZE);
-			ASSERT_TRUE(ring_add(ring, &piece, 1, net->buffers[RX]++));
+			ASSERT_TRUE(ring_add(ring, &segment, 1, net->buffers[RX]++));
 		}
 		flags = (uint16_t *)ring_addr(ring, bad, 0) + (ring->kind.packed ? 7 : 6);
 		*flags &= ~VRING_DESC_F_WRITE;
@@ -762,7 +762,7 @@ TEST_F(layout, across_regions)
 		size_t size = NET_HEADER + size_of(net, net->sent[TX]);
 		/* often almost nothing, or almost all, of it */
 		size_t over = i % 4 == 3 ? random() % size : i % 4, first;
-		struct piece piece = { .len = size };
+		struct segment segment = { .len = size };
 
 		if (i % 8 > 3)
 			over = size - over;
@@ -770,8 +770,8 @@ TEST_F(layout, across_regions)
 		frame_make(packet + NET_HEADER, net->sent[TX], size - NET_HEADER);
 		memcpy(region + MEMORY_REGION - first, packet, first);
 		memcpy(next, packet + first, over);
-		piece.gpa = memory_gpa(memory, region) + MEMORY_REGION - first;
-		ASSERT_TRUE(ring_add(&net->ring[TX], &piece, 1, net->sent[TX]++));
+		segment.gpa = memory_gpa(memory, region) + MEMORY_REGION - first;
+		ASSERT_TRUE(ring_add(&net->ring[TX], &segment, 1, net->sent[TX]++));
 		ASSERT_EQ(0, tx_pass(net)) {
 			TH_LOG("%zu bytes of %zu in the next", over, size);
 		}
@@ -1171,11 +1171,11 @@ TEST_F(layout, dirty_log)
 }
 
 /* More segments than fit the list of what vhost has to log, most of them empty */
-TEST_F(layout, dirty_log_of_empty_pieces)
+TEST_F(layout, dirty_log_of_empty_segments)
 {
-	enum { PIECES = 1200, FULL = 4 };
+	enum { SEGMENTS = 1200, FULL = 4 };
 	struct net *net = &self->net;
-	struct piece pieces[PIECES];
+	struct segment segments[SEGMENTS];
 	struct dirty dirty;
 
 	ASSERT_EQ(0, prepare(net, variant->kind, true, 8 * RING_SIZE));
@@ -1186,13 +1186,13 @@ TEST_F(layout, dirty_log_of_empty_pieces)
 	for (int i = 0; i < 10; i++) {
 		const uint8_t *at = slot(net, RX, net->buffers[RX]);
 
-		for (unsigned int n = 0; n < PIECES; n++) {
-			uint32_t len = n % FULL ? 0 : (NET_HEADER + net->most) * FULL / PIECES + 1;
+		for (unsigned int n = 0; n < SEGMENTS; n++) {
+			uint32_t len = n % FULL ? 0 : (NET_HEADER + net->most) * FULL / SEGMENTS + 1;
 
-			pieces[n] = (struct piece) { memory_gpa(&net->memory, at), len, true };
+			segments[n] = (struct segment) { memory_gpa(&net->memory, at), len, true };
 			at += len;
 		}
-		ASSERT_TRUE(ring_add(&net->ring[RX], pieces, PIECES, net->buffers[RX]++));
+		ASSERT_TRUE(ring_add(&net->ring[RX], segments, SEGMENTS, net->buffers[RX]++));
 		dirty_begin(&dirty, net);
 		queue_kick(&net->queue[RX]);
 		ASSERT_EQ(0, rx_send(net));
@@ -1363,12 +1363,12 @@ FIXTURE_TEARDOWN(forgotten)
 /* A transmit buffer that is empty or writable: it is not sent. */
 static bool tx_add_bad(struct net *net)
 {
-	struct piece piece = { memory_gpa(&net->memory, slot(net, TX, net->sent[TX])) };
+	struct segment segment = { memory_gpa(&net->memory, slot(net, TX, net->sent[TX])) };
 
-	piece.write = random() % 2;
-	piece.len = piece.write;
+	segment.write = random() % 2;
+	segment.len = segment.write;
 	return net->ring[TX].count < SLOTS &&
-	       ring_add(&net->ring[TX], &piece, 1, net->sent[TX]);
+	       ring_add(&net->ring[TX], &segment, 1, net->sent[TX]);
 }
 
 /* Some frames are malformed. The device stops at each of these until it is kicked. */
@@ -1519,19 +1519,19 @@ TEST_F(packed, first_buffer_last)
 
 	/* up to the last descriptor of the first page */
 	for (unsigned int i = 0; i < num / 2 - 1; i++) {
-		struct piece piece = { memory_gpa(&net->memory, slot(net, RX, i)), 1000, true };
+		struct segment segment = { memory_gpa(&net->memory, slot(net, RX, i)), 1000, true };
 
-		ASSERT_TRUE(ring_add(&net->ring[RX], &piece, 1, net->buffers[RX]++));
+		ASSERT_TRUE(ring_add(&net->ring[RX], &segment, 1, net->buffers[RX]++));
 	}
 	for (unsigned int i = 0; i < num / 2 - 1; i++)
 		ASSERT_EQ(0, rx_pass(net, 1));
 	net->least = 2500;
 	net->most = 2500;
 	for (unsigned int i = 0; i < 3; i++) {
-		struct piece piece = { memory_gpa(&net->memory, slot(net, RX, num / 2 + i)),
+		struct segment segment = { memory_gpa(&net->memory, slot(net, RX, num / 2 + i)),
 				       1000, true };
 
-		ASSERT_TRUE(ring_add(&net->ring[RX], &piece, 1, net->buffers[RX]++));
+		ASSERT_TRUE(ring_add(&net->ring[RX], &segment, 1, net->buffers[RX]++));
 	}
 	ASSERT_EQ(0, queue_errors(&net->queue[RX]));
 	ASSERT_EQ(0, mprotect(desc + num / 2, PAGE, PROT_READ));

@@ -141,7 +141,7 @@ static void end(struct guest *guest)
 
 /* The framing of a request does not matter, except to legacy devices. */
 static unsigned int cut(struct guest *guest, const uint8_t *at, size_t size, size_t first,
-			bool write, struct piece *pieces)
+			bool write, struct segment *segments)
 {
 	unsigned int n = guest->legacy ? 1 + (size > first) : 1 + random() % 4;
 
@@ -150,7 +150,7 @@ static unsigned int cut(struct guest *guest, const uint8_t *at, size_t size, siz
 
 		if (i + 1 < n)
 			len = guest->legacy ? first : 1 + random() % (size - (n - i - 1));
-		pieces[i] = (struct piece) { memory_gpa(&guest->memory, at), len, write };
+		segments[i] = (struct segment) { memory_gpa(&guest->memory, at), len, write };
 		at += len;
 		size -= len;
 	}
@@ -186,13 +186,13 @@ static void prepare(struct slot *slot, const uint8_t *cdb)
 /* Number of bytes to read and to write, headers included */
 static bool add(struct guest *guest, struct slot *slot, size_t out, size_t in)
 {
-	struct piece pieces[8];
+	struct segment segments[8];
 	unsigned int n;
 
 	memset(slot->in, POISON, in);
-	n = cut(guest, slot->out, out, HEADER, false, pieces);
-	n += cut(guest, slot->in, in, RESPONSE, true, pieces + n);
-	slot->busy = ring_add(&guest->ring[REQUEST], pieces, n, slot - guest->slots);
+	n = cut(guest, slot->out, out, HEADER, false, segments);
+	n += cut(guest, slot->in, in, RESPONSE, true, segments + n);
+	slot->busy = ring_add(&guest->ring[REQUEST], segments, n, slot - guest->slots);
 	return slot->busy;
 }
 
@@ -428,17 +428,17 @@ static struct slot *control(struct guest *guest, const void *request, size_t out
 {
 	struct slot *slot = free_slot(guest);
 	struct ring *ring = &guest->ring[CONTROL];
-	struct piece pieces[2];
+	struct segment segments[2];
 	uint32_t token, len;
 	int ret;
 
 	if (!slot)
 		return NULL;
-	pieces[0] = (struct piece) { memory_gpa(&guest->memory, slot->out), out, false };
-	pieces[1] = (struct piece) { memory_gpa(&guest->memory, slot->in), in, true };
+	segments[0] = (struct segment) { memory_gpa(&guest->memory, slot->out), out, false };
+	segments[1] = (struct segment) { memory_gpa(&guest->memory, slot->in), in, true };
 	memcpy(slot->out, request, out);
 	memset(slot->in, POISON, in);
-	if (!ring_add(ring, pieces, 2, 0))
+	if (!ring_add(ring, segments, 2, 0))
 		return NULL;
 	kick_if_needed(guest, CONTROL);
 	ring_call_always(ring);
@@ -450,12 +450,12 @@ static struct slot *control(struct guest *guest, const void *request, size_t out
 
 static bool add_event(struct guest *guest, struct slot *slot)
 {
-	struct piece piece = {
+	struct segment segment = {
 		memory_gpa(&guest->memory, slot->in), sizeof(struct virtio_scsi_event), true
 	};
 
-	memset(slot->in, POISON, piece.len);
-	return ring_add(&guest->ring[EVENT], &piece, 1, 0);
+	memset(slot->in, POISON, segment.len);
+	return ring_add(&guest->ring[EVENT], &segment, 1, 0);
 }
 
 /* Does this event come? */

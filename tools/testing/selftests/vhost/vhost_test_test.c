@@ -28,7 +28,7 @@ static int warm_up(struct test *test)
 
 static void add_some(struct test *test, unsigned int n)
 {
-	while (n && test_add(test, test_some_pieces(test)))
+	while (n && test_add(test, test_some_segments(test)))
 		n--;
 }
 
@@ -68,11 +68,11 @@ TEST_F(ring, laps)
 
 	while (descs < LAPS * RING_SIZE) {
 		for (unsigned int n = 1 + random() % 100; n; n--) {
-			unsigned int pieces = test_some_pieces(test);
+			unsigned int segments = test_some_segments(test);
 
-			if (!test_add(test, pieces))
+			if (!test_add(test, segments))
 				break;
-			descs += ring_descs(&test->ring, pieces);
+			descs += ring_descs(&test->ring, segments);
 		}
 		ASSERT_EQ(0, test_pass(test));
 	}
@@ -83,10 +83,10 @@ TEST_F(ring, full)
 {
 	struct test *test = &self->test;
 
-	for (unsigned int pieces = 1; pieces <= PIECES_MAX; pieces++) {
-		unsigned int descs = ring_descs(&test->ring, pieces), n = 0;
+	for (unsigned int segments = 1; segments <= SEGMENTS_MAX; segments++) {
+		unsigned int descs = ring_descs(&test->ring, segments), n = 0;
 
-		while (test_add(test, pieces))
+		while (test_add(test, segments))
 			n++;
 		ASSERT_EQ(RING_SIZE / descs, n);
 		ASSERT_EQ(0, test_pass(test));
@@ -221,7 +221,7 @@ TEST_F(ring, kicks)
 		unsigned int n = 1 + random() % 20, kicks = 0;
 
 		for (unsigned int k = 0; k < n; k++) {
-			ASSERT_TRUE(test_add(test, test_some_pieces(test)));
+			ASSERT_TRUE(test_add(test, test_some_segments(test)));
 			kicks += ring_kick_needed(&test->ring);
 		}
 		ASSERT_EQ(variant->kind.event_idx ? 1 : n, kicks);
@@ -242,7 +242,7 @@ TEST_F(ring, both_at_once)
 	while (test->returned < total) {
 		unsigned int n = 1 + random() % 16;
 
-		while (n && test->added < total && test_add(test, test_some_pieces(test)))
+		while (n && test->added < total && test_add(test, test_some_segments(test)))
 			n--;
 		batches++;
 		if (ring_kick_needed(&test->ring)) {
@@ -354,10 +354,10 @@ TEST_F(setup, sizes)
 		if (variant->kind.packed)
 			desc[sizes[i]].flags = RING_AVAIL;
 		while (descs < 3 * sizes[i] + 200) {
-			unsigned int pieces = test_some_pieces(test);
+			unsigned int segments = test_some_segments(test);
 
-			if (test_add(test, pieces)) {
-				descs += pieces;
+			if (test_add(test, segments)) {
+				descs += segments;
 				if (random() % (sizes[i] / 4 + 1))
 					continue;
 			}
@@ -454,7 +454,7 @@ TEST_F(setup, base_outside)
 }
 
 /* As many segments as fit vhost's list, in which empty ones take no room */
-TEST_F(setup, pieces)
+TEST_F(setup, segments)
 {
 	static const struct {
 		unsigned int full, empty;
@@ -467,18 +467,18 @@ TEST_F(setup, pieces)
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(chains); i++) {
 		unsigned int full = chains[i].full, n = full + chains[i].empty;
-		struct piece pieces[2048];
+		struct segment segments[2048];
 
-		ASSERT_EQ(0, test_start(test, variant->kind, ARRAY_SIZE(pieces)));
+		ASSERT_EQ(0, test_start(test, variant->kind, ARRAY_SIZE(segments)));
 		/* so that the region of the memory is cached */
 		ASSERT_TRUE(test_add(test, 1));
 		ASSERT_EQ(0, test_pass(test));
 		for (unsigned int k = 0; k < n; k++)
-			pieces[k] = (struct piece) { .gpa = MEMORY_GPA + k, .len = k < full };
+			segments[k] = (struct segment) { .gpa = MEMORY_GPA + k, .len = k < full };
 		/* the last one is not empty */
-		pieces[full - 1].len = 0;
-		pieces[n - 1].len = 1;
-		ASSERT_TRUE(ring_add(&test->ring, pieces, n, test->added++));
+		segments[full - 1].len = 0;
+		segments[n - 1].len = 1;
+		ASSERT_TRUE(ring_add(&test->ring, segments, n, test->added++));
 		queue_kick(&test->queue);
 		ASSERT_EQ(0, device_settle(&test->device));
 		EXPECT_EQ(chains[i].good, test_take(test)) {
@@ -727,12 +727,12 @@ FIXTURE_TEARDOWN(forgotten)
 static bool add_bad(struct test *test)
 {
 	unsigned int n = 1 + random() % 2, len = random() % 2;
-	struct piece pieces[] = {
+	struct segment segments[] = {
 		{ MEMORY_GPA, len, false }, { MEMORY_GPA + 100, len, false },
 	};
 
-	pieces[n - 1].write = len;
-	if (!ring_add(&test->ring, pieces, n, test->added))
+	segments[n - 1].write = len;
+	if (!ring_add(&test->ring, segments, n, test->added))
 		return false;
 	test->added++;
 	return true;
@@ -798,7 +798,7 @@ TEST_F(forgotten, before_a_stop)
 		ASSERT_EQ(0, test_pass(test));
 		at = variant->kind.packed ? test->ring.avail & ~RING_WRAP : test->ring.head;
 		for (unsigned int n = 0; n < bad; n++) {
-			struct piece nothing = { MEMORY_GPA };
+			struct segment nothing = { MEMORY_GPA };
 
 			ASSERT_TRUE(ring_add(&test->ring, &nothing, 1, test->added++));
 		}

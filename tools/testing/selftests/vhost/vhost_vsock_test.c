@@ -55,14 +55,14 @@ static int set_running(struct guest *guest, int on)
 }
 
 static unsigned int cut(const struct guest *guest, const uint8_t *at, size_t size, bool write,
-			struct piece *pieces)
+			struct segment *segments)
 {
 	unsigned int n = 1 + random() % 4;
 
 	for (unsigned int i = 0; i < n; i++) {
 		size_t len = i + 1 < n ? 1 + random() % (size - (n - i - 1)) : size;
 
-		pieces[i] = (struct piece) { memory_gpa(&guest->memory, at), len, write };
+		segments[i] = (struct segment) { memory_gpa(&guest->memory, at), len, write };
 		at += len;
 		size -= len;
 	}
@@ -76,7 +76,7 @@ static uint8_t *slot(struct guest *guest, int which, uint32_t token)
 
 static void rx_fill(struct guest *guest)
 {
-	struct piece pieces[4];
+	struct segment segments[4];
 	unsigned int n;
 
 	do {
@@ -84,8 +84,8 @@ static void rx_fill(struct guest *guest)
 
 		/* some are smaller than what the host sends at once */
 		n = cut(guest, slot(guest, RX, token), 200 + random() % (SLOT_SIZE - 200), true,
-			pieces);
-		if (!ring_add(&guest->ring[RX], pieces, n, token))
+			segments);
+		if (!ring_add(&guest->ring[RX], segments, n, token))
 			break;
 		guest->buffers[RX]++;
 	} while (true);
@@ -109,14 +109,14 @@ static bool tx_add(struct guest *guest, uint16_t op, size_t size)
 		.buf_alloc = 1 << 18,
 		.fwd_cnt = guest->received,
 	};
-	struct piece pieces[4];
+	struct segment segments[4];
 	unsigned int n;
 
 	memcpy(at, &header, HEADER);
 	for (size_t i = 0; i < size; i++)
 		at[HEADER + i] = byte_at(guest->sent + i);
-	n = cut(guest, at, HEADER + size, false, pieces);
-	if (!ring_add(&guest->ring[TX], pieces, n, token))
+	n = cut(guest, at, HEADER + size, false, segments);
+	if (!ring_add(&guest->ring[TX], segments, n, token))
 		return false;
 	guest->buffers[TX]++;
 	guest->sent += size;
@@ -477,11 +477,11 @@ static bool tx_add_bad(struct guest *guest)
 		.type = VIRTIO_VSOCK_TYPE_STREAM,
 		.op = VIRTIO_VSOCK_OP_RW,
 	};
-	struct piece piece = { .len = HEADER - random() % 2 };
+	struct segment segment = { .len = HEADER - random() % 2 };
 
 	memcpy(slot(guest, TX, token), &header, HEADER);
-	piece.gpa = memory_gpa(&guest->memory, slot(guest, TX, token));
-	if (!ring_add(&guest->ring[TX], &piece, 1, token))
+	segment.gpa = memory_gpa(&guest->memory, slot(guest, TX, token));
+	if (!ring_add(&guest->ring[TX], &segment, 1, token))
 		return false;
 	guest->buffers[TX]++;
 	return true;
@@ -555,9 +555,9 @@ static void packet_make(const struct guest *guest, uint8_t *at, uint32_t port)
 static bool rx_add(struct guest *guest, uint32_t len)
 {
 	uint32_t token = guest->buffers[RX];
-	struct piece piece = { memory_gpa(&guest->memory, slot(guest, RX, token)), len, true };
+	struct segment segment = { memory_gpa(&guest->memory, slot(guest, RX, token)), len, true };
 
-	if (!ring_add(&guest->ring[RX], &piece, 1, token))
+	if (!ring_add(&guest->ring[RX], &segment, 1, token))
 		return false;
 	guest->buffers[RX]++;
 	return true;
@@ -568,10 +568,10 @@ static int tx_ask(struct guest *guest)
 {
 	uint32_t token = guest->buffers[TX]++;
 	uint8_t *at = slot(guest, TX, token);
-	struct piece piece = { memory_gpa(&guest->memory, at), HEADER };
+	struct segment segment = { memory_gpa(&guest->memory, at), HEADER };
 
 	packet_make(guest, at, 10000);
-	return !ring_add(&guest->ring[TX], &piece, 1, token) || tx_pass(guest) ? -1 : 0;
+	return !ring_add(&guest->ring[TX], &segment, 1, token) || tx_pass(guest) ? -1 : 0;
 }
 
 /* A buffer that is too small comes back empty, and the packet for it is lost. */
@@ -610,7 +610,7 @@ TEST_F(vsock, small_buffers)
 static void pause_fill(struct pause *pause)
 {
 	struct guest *guest = &pause->guest;
-	struct piece pieces[4];
+	struct segment segments[4];
 	unsigned int n;
 	size_t at;
 
@@ -622,8 +622,8 @@ static void pause_fill(struct pause *pause)
 			packet_make(guest, pause->packets + version * VERSION + at, port);
 			packet_make(guest, pause->shadow + !version * VERSION + at, port);
 		}
-		n = cut(guest, pause->packets + pause->half * VERSION + at, HEADER, false, pieces);
-		if (!ring_add(&guest->ring[TX], pieces, n, pause->added))
+		n = cut(guest, pause->packets + pause->half * VERSION + at, HEADER, false, segments);
+		if (!ring_add(&guest->ring[TX], segments, n, pause->added))
 			break;
 		pause->added++;
 	} while (true);
@@ -652,11 +652,11 @@ static int pause_pass(struct pause *pause, unsigned int answers)
 	uint32_t token, len, port;
 
 	for (unsigned int i = 0; i < answers; i++) {
-		struct piece piece = { .len = SLOT_SIZE, .write = true };
+		struct segment segment = { .len = SLOT_SIZE, .write = true };
 
 		token = guest->buffers[RX]++;
-		piece.gpa = memory_gpa(&guest->memory, slot(guest, RX, token));
-		if (!ring_add(&guest->ring[RX], &piece, 1, token))
+		segment.gpa = memory_gpa(&guest->memory, slot(guest, RX, token));
+		if (!ring_add(&guest->ring[RX], &segment, 1, token))
 			return -1;
 	}
 	queue_kick(&guest->queue[RX]);

@@ -301,9 +301,9 @@ static size_t transfer(int from, int to, const char *data, char *got, size_t siz
 		if (poll(fds, 2, 5000) <= 0)
 			break;
 		if (fds[0].revents & POLLOUT) {
-			size_t piece = 1 + sent * 7 % 8000;
+			size_t chunk = 1 + sent * 7 % 8000;
 
-			done = write(from, data + sent, piece < size - sent ? piece : size - sent);
+			done = write(from, data + sent, chunk < size - sent ? chunk : size - sent);
 			if (done > 0)
 				sent += done;
 		}

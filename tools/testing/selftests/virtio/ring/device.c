@@ -53,18 +53,18 @@ static u16 after(u16 i, unsigned int num)
 	return (i + 1) % num;
 }
 
-static const char *add_piece(struct chain *chain, u64 addr, u32 len, bool write)
+static const char *add_segment(struct chain *chain, u64 addr, u32 len, bool write)
 {
-	struct piece *piece = &chain->piece[chain->pieces];
+	struct segment *segment = &chain->segment[chain->segments];
 
-	if (chain->pieces == MAX_PIECES)
+	if (chain->segments == MAX_SEGMENTS)
 		return "a chain that does not end";
 	if (!write && chain->writable)
-		return "a piece to read after one to write";
-	piece->addr = addr;
-	piece->len = len;
-	piece->write = write;
-	chain->pieces++;
+		return "a segment to read after one to write";
+	segment->addr = addr;
+	segment->len = len;
+	segment->write = write;
+	chain->segments++;
 	if (write)
 		chain->writable += len;
 	return NULL;
@@ -91,7 +91,7 @@ static const char *walk_split(struct ring_device *device, struct chain *chain,
 			return walk_split(device, chain, fake_dma_memory(desc[i].addr),
 					  desc[i].len / sizeof(*desc), 0);
 		}
-		wrong = add_piece(chain, desc[i].addr, desc[i].len, flags & VRING_DESC_F_WRITE);
+		wrong = add_segment(chain, desc[i].addr, desc[i].len, flags & VRING_DESC_F_WRITE);
 		if (wrong)
 			return wrong;
 		if (!(flags & VRING_DESC_F_NEXT))
@@ -142,8 +142,8 @@ static const char *walk_table(struct chain *chain, const struct vring_packed_des
 
 		if (desc[i].flags & ~VRING_DESC_F_WRITE)
 			return "a flag other than WRITE in a table";
-		wrong = add_piece(chain, desc[i].addr, desc[i].len,
-				  desc[i].flags & VRING_DESC_F_WRITE);
+		wrong = add_segment(chain, desc[i].addr, desc[i].len,
+				    desc[i].flags & VRING_DESC_F_WRITE);
 		if (wrong)
 			return wrong;
 	}
@@ -170,12 +170,12 @@ static const char *take_packed(struct ring_device *device, struct chain *chain)
 		chain->descs++;
 		chain->slots |= BIT_ULL((position & ~WRAP) % 64);
 		if (flags & VRING_DESC_F_INDIRECT) {
-			if (chain->pieces || flags & (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE))
+			if (chain->segments || flags & (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE))
 				return "an indirect table in a chain";
 			wrong = walk_table(chain, desc);
 		} else {
-			wrong = add_piece(chain, desc->addr, desc->len,
-					  flags & VRING_DESC_F_WRITE);
+			wrong = add_segment(chain, desc->addr, desc->len,
+					    flags & VRING_DESC_F_WRITE);
 		}
 		position = packed_after(position, 1, device->num);
 	} while (!wrong && flags & VRING_DESC_F_NEXT);

@@ -11,7 +11,7 @@
 #include <linux/virtio_ring.h>
 #include <linux/virtio_config.h>
 
-#define MAX_PIECES 8
+#define MAX_SEGMENTS 8
 
 /* The wrap counter in a position in the packed ring; the rest is a descriptor's index */
 #define WRAP BIT(VRING_PACKED_EVENT_F_WRAP_CTR)
@@ -33,14 +33,14 @@ struct chain {
 	/* bit n: descriptor n of the ring is part of it; for small rings only */
 	u64 slots;
 	bool indirect;
-	unsigned int pieces;
+	unsigned int segments;
 	/* total length of the writable segments */
 	u32 writable;
-	struct piece {
+	struct segment {
 		u64 addr;
 		u32 len;
 		bool write;
-	} piece[MAX_PIECES];
+	} segment[MAX_SEGMENTS];
 };
 
 struct ring_device {

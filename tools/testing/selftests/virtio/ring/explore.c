@@ -57,14 +57,14 @@ void world_restore(const struct copy *copy)
 	fake_kernel_restore(&copy->fake);
 }
 
-u32 piece_len(unsigned int piece)
+u32 segment_len(unsigned int segment)
 {
-	return piece + 1;
+	return segment + 1;
 }
 
-void *piece_memory(unsigned int token, unsigned int piece)
+void *segment_memory(unsigned int token, unsigned int segment)
 {
-	return buffers[token] + 16 * piece;
+	return buffers[token] + 16 * segment;
 }
 
 u32 writable(const struct buf *buf)
@@ -73,13 +73,13 @@ u32 writable(const struct buf *buf)
 	u32 len = 0;
 
 	for (i = buf->out; i < buf->out + buf->in; i++)
-		len += piece_len(i);
+		len += segment_len(i);
 	return len;
 }
 
-static u8 descs_of(unsigned int pieces)
+static u8 descs_of(unsigned int segments)
 {
-	return world.device.layout.indirect && pieces > 1 ? 1 : pieces;
+	return world.device.layout.indirect && segments > 1 ? 1 : segments;
 }
 
 struct buf new_buf(unsigned int out, unsigned int in)
@@ -99,11 +99,11 @@ int token_of(const void *data)
 
 int world_add(const struct buf *buf)
 {
-	struct scatterlist sg[MAX_PIECES], *sgs[MAX_PIECES];
+	struct scatterlist sg[MAX_SEGMENTS], *sgs[MAX_SEGMENTS];
 	unsigned int i;
 
 	for (i = 0; i < buf->out + buf->in; i++) {
-		sg_init_one(&sg[i], piece_memory(buf->token, i), piece_len(i));
+		sg_init_one(&sg[i], segment_memory(buf->token, i), segment_len(i));
 		sgs[i] = &sg[i];
 	}
 	return virtqueue_add_sgs(world.vq, sgs, buf->out, buf->in, buffers[buf->token],
@@ -132,19 +132,19 @@ const char *check_chain(const struct chain *chain, const struct buf *buf)
 {
 	unsigned int i;
 
-	if (chain->pieces != buf->out + buf->in)
-		return "the device finds a different number of pieces";
+	if (chain->segments != buf->out + buf->in)
+		return "the device finds a different number of segments";
 	if (chain->descs != buf->descs)
 		return "the chain takes a different number of descriptors";
-	for (i = 0; i < chain->pieces; i++) {
-		const struct piece *piece = &chain->piece[i];
+	for (i = 0; i < chain->segments; i++) {
+		const struct segment *segment = &chain->segment[i];
 
-		if (fake_dma_memory(piece->addr) != piece_memory(buf->token, i))
-			return "a piece is elsewhere";
-		if (piece->len != piece_len(i))
-			return "a piece has a different length";
-		if (i < buf->out ? piece->write : !piece->write)
-			return "a piece is for the other direction";
+		if (fake_dma_memory(segment->addr) != segment_memory(buf->token, i))
+			return "a segment is elsewhere";
+		if (segment->len != segment_len(i))
+			return "a segment has a different length";
+		if (i < buf->out ? segment->write : !segment->write)
+			return "a segment is for the other direction";
 	}
 	return NULL;
 }
@@ -321,9 +321,9 @@ static const char *step_enable_cb_delayed(void)
 /* Segments and tables that are mapped */
 static unsigned int mappings_of(const struct buf *buf)
 {
-	unsigned int pieces = buf->out + buf->in;
+	unsigned int segments = buf->out + buf->in;
 
-	return pieces + (pieces > buf->descs);
+	return segments + (segments > buf->descs);
 }
 
 static unsigned int expected_mappings(void)
@@ -347,7 +347,7 @@ static const char *check_state(void)
 	if (virtqueue_is_broken(world.vq) || fake_kernel.messages)
 		return "the virtqueue is broken";
 	if (fake_kernel.mapped != expected_mappings() || fake_kernel.wrong_unmaps)
-		return "a piece is still mapped, or was unmapped in another way";
+		return "a segment is still mapped, or was unmapped in another way";
 	if (!world.model.used && vring_interrupt(0, world.vq) != IRQ_NONE)
 		return "an interrupt without used buffers is taken for ours";
 	/* with EVENT_IDX the driver would remember the interrupt */
@@ -484,11 +484,11 @@ static const char *describe(const struct exploration *e, unsigned int depth, con
 }
 
 /* All segments readable, all writable, or all but the first one */
-static struct step add_in_direction(unsigned int pieces, unsigned int direction)
+static struct step add_in_direction(unsigned int segments, unsigned int direction)
 {
-	unsigned int out = direction == 0 ? pieces : direction == 1 ? 0 : 1;
+	unsigned int out = direction == 0 ? segments : direction == 1 ? 0 : 1;
 
-	return (struct step){ STEP_ADD, out, pieces - out };
+	return (struct step){ STEP_ADD, out, segments - out };
 }
 
 /* List the steps that are possible now. Returns their number. */
@@ -526,7 +526,7 @@ static unsigned int possible_steps(const struct exploration *e, struct step *ste
 
 static const char *explore_from(struct exploration *e, unsigned int depth)
 {
-	struct step steps[3 * MAX_PIECES + MAX_RING + STEP_KINDS];
+	struct step steps[3 * MAX_SEGMENTS + MAX_RING + STEP_KINDS];
 	const char *wrong = NULL;
 	unsigned int i, n;
 	struct copy copy;

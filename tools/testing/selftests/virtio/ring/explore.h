@@ -17,7 +17,7 @@
 /* More than there can be outstanding buffers. Descriptors take tokens in turn. */
 #define TOKENS 16
 
-/* A buffer that the driver added; piece_len() says how long its segments are. */
+/* A buffer that the driver added; segment_len() says how long its segments are. */
 struct buf {
 	u8 token;
 	u8 descs;
@@ -134,8 +134,8 @@ unsigned int free_descs(void);
 struct buf new_buf(unsigned int out, unsigned int in);
 
 /* Length and address of a segment; size of a buffer in descriptors; used length */
-u32 piece_len(unsigned int piece);
-void *piece_memory(unsigned int token, unsigned int piece);
+u32 segment_len(unsigned int segment);
+void *segment_memory(unsigned int token, unsigned int segment);
 u32 writable(const struct buf *buf);
 u32 used_len(const struct buf *buf);
 

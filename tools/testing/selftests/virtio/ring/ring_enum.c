@@ -318,11 +318,11 @@ static u16 driver_position(void)
 static const char *add_moves_by_one(void)
 {
 	static struct copy copy;
-	unsigned int pieces;
+	unsigned int segments;
 
 	world_save(&copy);
-	for (pieces = 1; pieces <= world.num; pieces++) {
-		struct buf buf = new_buf(pieces, 0);
+	for (segments = 1; segments <= world.num; segments++) {
+		struct buf buf = new_buf(segments, 0);
 		u16 before = driver_position(), after = before;
 		unsigned int num_free = world.vq->num_free;
 
@@ -445,12 +445,12 @@ static const char *driver_stays_in_bounds(void)
 {
 	static struct copy copy;
 	struct forbidden f;
-	unsigned int pieces, len;
+	unsigned int segments, len;
 
 	world_save(&copy);
 	remember(&f);
-	for (pieces = 1; pieces <= world.num; pieces++) {
-		struct buf buf = new_buf(1, pieces - 1);
+	for (segments = 1; segments <= world.num; segments++) {
+		struct buf buf = new_buf(1, segments - 1);
 
 		world_add(&buf);
 		virtqueue_kick(world.vq);
@@ -534,15 +534,15 @@ static const char *drain(void)
 	return wrong;
 }
 
-/* Adding a buffer of @pieces segments failed: everything continues as if it had not been tried. */
-static const char *goes_on(unsigned int pieces)
+/* Adding a buffer of @segments failed: everything continues as if it had not been tried. */
+static const char *goes_on(unsigned int segments)
 {
 	static struct copy copy;
 	const char *wrong;
 	unsigned int n;
 
 	world_save(&copy);
-	for (n = 1; n <= pieces; n++) {
+	for (n = 1; n <= segments; n++) {
 		wrong = do_step((struct step){ STEP_ADD, 1, n - 1 });
 		if (!wrong)
 			wrong = drain();
@@ -559,13 +559,13 @@ static const char *goes_on(unsigned int pieces)
 static const char *fail_each(unsigned int *countdown)
 {
 	static struct copy copy;
-	unsigned int pieces, n;
+	unsigned int segments, n;
 
 	world_save(&copy);
-	for (pieces = 1; pieces <= free_descs(); pieces++) {
+	for (segments = 1; segments <= free_descs(); segments++) {
 		/* all segments and a table */
-		for (n = 1; n <= pieces + 1; n++) {
-			struct buf buf = new_buf(1, pieces - 1);
+		for (n = 1; n <= segments + 1; n++) {
+			struct buf buf = new_buf(1, segments - 1);
 			unsigned int mapped = fake_kernel.mapped;
 			unsigned int allocated = fake_kernel.allocated;
 			const char *wrong = NULL;
@@ -582,7 +582,7 @@ static const char *fail_each(unsigned int *countdown)
 			*countdown = 0;
 			if (!err) {
 				/* without a table, it takes a descriptor for each segment */
-				buf.descs = pieces;
+				buf.descs = segments;
 				wrong = device_take(&world.device, &chain);
 				if (!wrong)
 					wrong = check_chain(&chain, &buf);
@@ -592,7 +592,7 @@ static const char *fail_each(unsigned int *countdown)
 				   fake_kernel.allocated != allocated) {
 				wrong = "what was not added is still mapped";
 			} else {
-				wrong = goes_on(pieces);
+				wrong = goes_on(segments);
 			}
 			if (wrong)
 				return wrong;
@@ -829,14 +829,14 @@ static const char *starts_anew(void)
 {
 	const struct layout layout = world.device.layout;
 	const char *wrong = check_recycled();
-	unsigned int pieces;
+	unsigned int segments;
 
 	memset(&world.model, 0, sizeof(world.model));
 	world.num = virtqueue_get_vring_size(world.vq);
 	device_init(&world.device, &layout, world.vq);
 	device_enable_kicks(&world.device);
-	for (pieces = 1; !wrong && pieces <= world.num; pieces++) {
-		wrong = do_step((struct step){ STEP_ADD, 1, pieces - 1 });
+	for (segments = 1; !wrong && segments <= world.num; segments++) {
+		wrong = do_step((struct step){ STEP_ADD, 1, segments - 1 });
 		if (!wrong)
 			wrong = drain();
 	}

@@ -36,7 +36,7 @@ struct load {
 	struct layout layout;
 	const char *name;
 	unsigned int batch;
-	unsigned int pieces;
+	unsigned int segments;
 	/* in order, but the device writes an element for each buffer */
 	bool unbatched;
 	/* callbacks stay enabled, as without NAPI: each get asks for the next interrupt */
@@ -46,7 +46,7 @@ struct load {
 static struct ring_device device;
 static struct virtqueue *vq;
 static bool armed;
-static struct scatterlist sg[MAX_PIECES];
+static struct scatterlist sg[MAX_SEGMENTS];
 static char buffers[MAX_BATCH][64];
 
 /*
@@ -87,7 +87,7 @@ static void add(const struct load *load)
 	unsigned int i;
 
 	for (i = 0; i < load->batch; i++) {
-		if (virtqueue_add_outbuf(vq, sg, load->pieces, buffers[i], GFP_ATOMIC)) {
+		if (virtqueue_add_outbuf(vq, sg, load->segments, buffers[i], GFP_ATOMIC)) {
 			fprintf(stderr, "%s: the queue is full\n", load->name);
 			exit(1);
 		}
@@ -196,8 +196,8 @@ static void measure(const struct load *load, enum op op)
 	char name[64];
 	unsigned int i;
 
-	sg_init_table(sg, load->pieces);
-	for (i = 0; i < load->pieces; i++)
+	sg_init_table(sg, load->segments);
+	for (i = 0; i < load->segments; i++)
 		sg_set_buf(&sg[i], buffers[i], sizeof(buffers[i]));
 
 	fake_kernel_reset();
@@ -214,7 +214,7 @@ static void measure(const struct load *load, enum op op)
 
 	armed = load->armed;
 	snprintf(name, sizeof(name), "%s/%s/b%uc%u%s%s", load->name, op_names[op], load->batch,
-		 load->pieces, load->unbatched ? "-unbatched" : "",
+		 load->segments, load->unbatched ? "-unbatched" : "",
 		 load->armed ? "-armed" : "");
 	printf("load %s\n", name);
 	show_rings();
@@ -231,13 +231,13 @@ static void measure(const struct load *load, enum op op)
 static void measure_layout(const char *name, const struct layout *layout)
 {
 	static const struct load loads[] = {
-		{ .batch = 1, .pieces = 1 },
-		{ .batch = 1, .pieces = 3 },
-		{ .batch = MAX_BATCH, .pieces = 1 },
-		{ .batch = MAX_BATCH, .pieces = 3 },
-		{ .batch = MAX_BATCH, .pieces = 1, .unbatched = true },
-		{ .batch = MAX_BATCH, .pieces = 3, .unbatched = true },
-		{ .batch = MAX_BATCH, .pieces = 1, .armed = true },
+		{ .batch = 1, .segments = 1 },
+		{ .batch = 1, .segments = 3 },
+		{ .batch = MAX_BATCH, .segments = 1 },
+		{ .batch = MAX_BATCH, .segments = 3 },
+		{ .batch = MAX_BATCH, .segments = 1, .unbatched = true },
+		{ .batch = MAX_BATCH, .segments = 3, .unbatched = true },
+		{ .batch = MAX_BATCH, .segments = 1, .armed = true },
 	};
 	unsigned int i;
 	enum op op;

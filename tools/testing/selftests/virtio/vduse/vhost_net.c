@@ -94,7 +94,7 @@ static void set_addresses(struct device *device, unsigned int index)
 	};
 
 	if (!vhost->iotlb) {
-		/* Each is in one piece */
+		/* Each is contiguous in memory */
 		address.desc_user_addr = (uintptr_t)vduse_at(&device->vduse, info->desc_addr, 1);
 		address.avail_user_addr = (uintptr_t)vduse_at(&device->vduse, info->driver_addr, 1);
 		address.used_user_addr = (uintptr_t)vduse_at(&device->vduse, info->device_addr, 1);
