@@ -64,7 +64,7 @@ int device_memory(struct device *device, const struct memory *memory)
 	return ret;
 }
 
-int device_settle(struct device *device)
+int device_drain(struct device *device)
 {
 	/*
 	 * An ioctl that changes the whole device flushes it, even if nothing changes. Work that
@@ -188,7 +188,7 @@ int queue_get_base(struct queue *queue, uint32_t *base)
 {
 	struct vhost_vring_state state = { queue->index };
 
-	if (device_settle(queue->device) || ioctl(queue->device->fd, VHOST_GET_VRING_BASE, &state))
+	if (device_drain(queue->device) || ioctl(queue->device->fd, VHOST_GET_VRING_BASE, &state))
 		return -1;
 	*base = state.num;
 	return 0;

@@ -35,7 +35,7 @@ int device_features(struct device *device, uint64_t features);
 int device_memory(struct device *device, const struct memory *memory);
 
 /* Wait until the device has done the work that it has been given so far. */
-int device_settle(struct device *device);
+int device_drain(struct device *device);
 
 /* Eventfds for one virtqueue */
 int queue_create(struct queue *queue, struct device *device, unsigned int index,
@@ -62,7 +62,7 @@ int queue_setup_no_base(struct queue *queue);
 /* VHOST_SET_VRING_BASE of an unused ring */
 uint32_t queue_first_base(const struct queue *queue);
 
-/* VHOST_GET_VRING_BASE, after device_settle() */
+/* VHOST_GET_VRING_BASE, after device_drain() */
 int queue_get_base(struct queue *queue, uint32_t *base);
 
 void queue_kick(struct queue *queue);

@@ -93,7 +93,7 @@ int test_pass(struct test *test)
 	test_kick_if_needed(test);
 	/* a large ring takes more than one go */
 	do {
-		n = device_settle(&test->device) ? -1 : test_take(test);
+		n = device_drain(&test->device) ? -1 : test_take(test);
 	} while (n > 0 && test->ring.count);
 	if (n >= 0 && test->ring.count)
 		fprintf(stderr, "# %u of %u buffers did not come back\n", test->ring.count, count);

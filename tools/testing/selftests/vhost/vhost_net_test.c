@@ -114,7 +114,7 @@ static int start(struct net *net)
 	return start_device(net) || start_queue(net, RX, queue_first_base(&net->queue[RX])) ||
 	       start_queue(net, TX, queue_first_base(&net->queue[TX])) ||
 	       /* it looks at the virtqueues immediately */
-	       device_settle(&net->device) ? -1 : 0;
+	       device_drain(&net->device) ? -1 : 0;
 }
 
 static void end(struct net *net)
@@ -195,7 +195,7 @@ static int tx_pass(struct net *net)
 	unsigned int count = net->ring[TX].count;
 
 	kick_if_needed(net, TX);
-	return device_settle(&net->device) || tx_take(net) != count || tx_check(net) ? -1 : 0;
+	return device_drain(&net->device) || tx_take(net) != count || tx_check(net) ? -1 : 0;
 }
 
 /* Add a receive buffer. */
@@ -289,7 +289,7 @@ static int rx_pass(struct net *net, unsigned int frames)
 	for (unsigned int i = 0; i < frames; i++)
 		if (rx_send(net))
 			return -1;
-	return device_settle(&net->device) || rx_take(net) != frames ? -1 : 0;
+	return device_drain(&net->device) || rx_take(net) != frames ? -1 : 0;
 }
 
 FIXTURE(net)
@@ -433,7 +433,7 @@ TEST_F(net, another_device)
 			ASSERT_EQ(0, start_queue(net, which, base[which]));
 			queue_kick(&net->queue[which]);
 		}
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_LE(0, tx_take(net));
 		ASSERT_EQ(0, net->ring[TX].count);
 		ASSERT_EQ(0, tx_check(net));
@@ -455,7 +455,7 @@ TEST_F(net, too_little_room)
 			ASSERT_TRUE(rx_add(net, 1000 + random() % 1000));
 			kick_if_needed(net, RX);
 			ASSERT_EQ(0, rx_send(net));
-			ASSERT_EQ(0, device_settle(&net->device));
+			ASSERT_EQ(0, device_drain(&net->device));
 			ASSERT_EQ(0, rx_take(net));
 			net->received[RX]++;
 
@@ -469,14 +469,14 @@ TEST_F(net, too_little_room)
 		/* three and a half, one at a time */
 		ASSERT_EQ(0, rx_send(net));
 		for (int k = 0; k < 4; k++) {
-			ASSERT_EQ(0, device_settle(&net->device));
+			ASSERT_EQ(0, device_drain(&net->device));
 			ASSERT_EQ(0, rx_take(net));
 			ASSERT_TRUE(rx_add(net, 1100));
 			/* it waits for more buffers */
 			ASSERT_TRUE(ring_kick_needed(&net->ring[RX]));
 			queue_kick(&net->queue[RX]);
 		}
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_EQ(1, rx_take(net));
 		ASSERT_EQ(0, net->ring[RX].count);
 	}
@@ -510,7 +510,7 @@ TEST_F(net, unreadable)
 			behind--;
 		ASSERT_EQ(0, mprotect(page, SLOT_SIZE, PROT_NONE));
 		kick_if_needed(net, TX);
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		taken = tx_take(net);
 		ASSERT_EQ(0, mprotect(page, SLOT_SIZE, PROT_READ | PROT_WRITE));
 		if (net->zcopy && !variant->kind.in_order) {
@@ -538,7 +538,7 @@ TEST_F(net, unwritable)
 		ASSERT_EQ(0, mprotect(net->slots[RX], SLOTS * SLOT_SIZE, PROT_READ));
 		for (unsigned int n = 0; n < frames; n++)
 			ASSERT_EQ(0, rx_send(net));
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_EQ(0, mprotect(net->slots[RX], SLOTS * SLOT_SIZE, PROT_READ | PROT_WRITE));
 		ASSERT_EQ(0, rx_take(net));
 		net->received[RX] += frames;
@@ -591,7 +591,7 @@ TEST_F(merge, many_small_buffers)
 
 		ASSERT_EQ(0, rx_send(net));
 		while (true) {
-			ASSERT_EQ(0, device_settle(&net->device));
+			ASSERT_EQ(0, device_drain(&net->device));
 			taken = rx_take(net);
 			ASSERT_EQ(room >= needed, taken) {
 				TH_LOG("%zu bytes for %zu", room, needed);
@@ -626,20 +626,20 @@ TEST_F(merge, reset)
 		for (int k = 0; k < 2; k++)
 			ASSERT_TRUE(rx_add(net, 1100));
 		queue_kick(queue);
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_EQ(0, rx_take(net));
 
 		ASSERT_EQ(0, queue_backend(queue, -1));
 		ring_reset(&net->ring[RX]);
 		ASSERT_EQ(0, start_queue(net, RX, queue_first_base(queue)));
 		for (int k = 0; k < 3; k++) {
-			ASSERT_EQ(0, device_settle(&net->device));
+			ASSERT_EQ(0, device_drain(&net->device));
 			ASSERT_EQ(0, rx_take(net));
 			ASSERT_TRUE(rx_add(net, 1100));
 			ASSERT_TRUE(ring_kick_needed(&net->ring[RX]));
 			queue_kick(queue);
 		}
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_EQ(1, rx_take(net));
 	}
 }
@@ -663,13 +663,13 @@ TEST_F(merge, bad_buffer)
 		*addr = MEMORY_GPA + MEMORY_SIZE;
 		queue_kick(&net->queue[RX]);
 		ASSERT_EQ(0, rx_send(net));
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_LT(0, queue_errors(&net->queue[RX]));
 		ASSERT_EQ(0, rx_take(net));
 		*addr = good;
 		/* at the error, it had notifications disabled */
 		queue_kick(&net->queue[RX]);
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_EQ(1, rx_take(net));
 		ASSERT_EQ(0, ring->count);
 		ASSERT_EQ(0, queue_errors(&net->queue[RX]));
@@ -699,12 +699,12 @@ TEST_F(merge, wrong_buffer)
 		*flags &= ~VRING_DESC_F_WRITE;
 		queue_kick(&net->queue[RX]);
 		ASSERT_EQ(0, rx_send(net));
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_LT(0, queue_errors(&net->queue[RX]));
 		ASSERT_EQ(0, rx_take(net));
 		*flags |= VRING_DESC_F_WRITE;
 		queue_kick(&net->queue[RX]);
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_EQ(1, rx_take(net)) {
 			TH_LOG("round %d, buffer %u", i, bad);
 		}
@@ -876,10 +876,10 @@ static void iotlb_end(struct iotlb *iotlb)
 }
 
 /* Wait until no miss is left, and the device has noticed. */
-static int iotlb_settle(struct iotlb *iotlb)
+static int iotlb_drain(struct iotlb *iotlb)
 {
 	do {
-		if (device_settle(&iotlb->net->device))
+		if (device_drain(&iotlb->net->device))
 			return -1;
 	} while (serve_one(iotlb, 0));
 	return 0;
@@ -956,8 +956,8 @@ TEST_F(layout, iotlb)
 	EXPECT_EQ(0, queue_errors(&net->queue[TX]));
 }
 
-/* A page that comes late delays everything, and nothing is lost. A page that moves is found. */
-TEST_F(layout, iotlb_late)
+/* A page that is missing delays everything, and nothing is lost. A page that moves is found. */
+TEST_F(layout, iotlb_missing)
 {
 	struct net *net = &self->net;
 	struct iotlb iotlb;
@@ -1038,7 +1038,7 @@ TEST_F(layout, iotlb_read_only)
 		iotlb.read_only = false;
 	}
 	ASSERT_EQ(0, rx_send(net));
-	ASSERT_EQ(0, device_settle(&net->device));
+	ASSERT_EQ(0, device_drain(&net->device));
 	EXPECT_LT(0, queue_errors(&net->queue[RX]));
 	EXPECT_EQ(0, rx_take(net));
 	for (unsigned int i = 0; i < net->ring[RX].count; i++)
@@ -1156,7 +1156,7 @@ TEST_F(layout, dirty_log)
 		queue_kick(&net->queue[TX]);
 		for (unsigned int n = 0; n < frames; n++)
 			ASSERT_EQ(0, rx_send(net));
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		if (i >= 3)
 			ASSERT_LT(0, dirty_check(&dirty, net)) {
 				TH_LOG("round %d", i);
@@ -1196,7 +1196,7 @@ TEST_F(layout, dirty_log_of_empty_segments)
 		dirty_begin(&dirty, net);
 		queue_kick(&net->queue[RX]);
 		ASSERT_EQ(0, rx_send(net));
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_LT(0, dirty_check(&dirty, net));
 		ASSERT_EQ(1, rx_take(net));
 	}
@@ -1221,7 +1221,7 @@ TEST_F(layout, dirty_log_iotlb)
 
 		/* A page that was missed twice makes the device look again. */
 		iotlb_end(&iotlb);
-		ASSERT_EQ(0, iotlb_settle(&iotlb));
+		ASSERT_EQ(0, iotlb_drain(&iotlb));
 		dirty_fill(net, 1 + random() % 100);
 		sent = net->ring[TX].count;
 		dirty_begin(&dirty, net);
@@ -1232,7 +1232,7 @@ TEST_F(layout, dirty_log_iotlb)
 			ASSERT_EQ(0, rx_send(net));
 		ASSERT_EQ(0, wait_for(net, tx_take, sent));
 		ASSERT_EQ(0, wait_for(net, rx_take, frames));
-		ASSERT_EQ(0, device_settle(&net->device));
+		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_LT(0, dirty_check(&dirty, net)) {
 			TH_LOG("round %d", i);
 		}
@@ -1287,7 +1287,7 @@ static int lose_tap(struct net *net, bool new_fd)
 	/* frames that are not sent at the first attempt */
 	for (int i = 0; i < 3; i++) {
 		queue_kick(&net->queue[TX]);
-		if (device_settle(&net->device) || tx_take(net) < 0)
+		if (device_drain(&net->device) || tx_take(net) < 0)
 			return -1;
 	}
 	if (net->ring[TX].count)
@@ -1303,7 +1303,7 @@ static int lose_tap(struct net *net, bool new_fd)
 			return -1;
 	/* vhost does not wait for a tap device that does not exist */
 	queue_kick(&net->queue[RX]);
-	return device_settle(&net->device);
+	return device_drain(&net->device);
 }
 
 TEST_F(tap, comes_back)
@@ -1393,7 +1393,7 @@ TEST_F(forgotten, frames)
 		added++;
 		for (unsigned int n = 0; n <= bad; n++) {
 			queue_kick(&net->queue[TX]);
-			ASSERT_EQ(0, device_settle(&net->device));
+			ASSERT_EQ(0, device_drain(&net->device));
 		}
 		while ((ret = ring_get(&net->ring[TX], &token, &len)) > 0)
 			added--;
@@ -1537,7 +1537,7 @@ TEST_F(packed, first_buffer_last)
 	ASSERT_EQ(0, mprotect(desc + num / 2, PAGE, PROT_READ));
 	kick_if_needed(net, RX);
 	ASSERT_EQ(0, rx_send(net));
-	ASSERT_EQ(0, device_settle(&net->device));
+	ASSERT_EQ(0, device_drain(&net->device));
 	EXPECT_LT(0, queue_errors(&net->queue[RX]));
 	EXPECT_EQ(RING_AVAIL, desc[num / 2 - 1].flags & (RING_AVAIL | RING_USED));
 	ASSERT_EQ(0, mprotect(desc + num / 2, PAGE, PROT_READ | PROT_WRITE));

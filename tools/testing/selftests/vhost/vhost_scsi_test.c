@@ -641,7 +641,7 @@ TEST_F(scsi, interrupts)
 		queue_calls(queue);
 		n = transfers(guest, 1 + random() % 6);
 		kick_if_needed(guest, REQUEST);
-		ASSERT_EQ(0, device_settle(&guest->device));
+		ASSERT_EQ(0, device_drain(&guest->device));
 		calls = queue_calls(queue);
 		ASSERT_EQ(n, take(guest));
 		/* without EVENT_IDX there may be one for each request */
@@ -673,7 +673,7 @@ TEST_F(scsi, stop_and_start)
 
 		transfers(guest, 1 + random() % 3);
 		queue_kick(queue);
-		ASSERT_EQ(0, device_settle(&guest->device));
+		ASSERT_EQ(0, device_drain(&guest->device));
 		ASSERT_EQ(0, take(guest));
 
 		ASSERT_EQ(0, queue_setup(queue, base));
@@ -794,7 +794,7 @@ TEST_F(scsi, bad_address)
 		*address = MEMORY_GPA + MEMORY_SIZE;
 		ASSERT_TRUE(transfer(guest));
 		kick_if_needed(guest, REQUEST);
-		ASSERT_EQ(0, device_settle(&guest->device));
+		ASSERT_EQ(0, device_drain(&guest->device));
 		ASSERT_EQ(0, take(guest));
 		ASSERT_LE(1, queue_errors(queue));
 
@@ -863,7 +863,7 @@ TEST_F(scsi, events)
 		ASSERT_EQ(TYPE_NOT_CONNECTED, done->in[RESPONSE]);
 
 		ASSERT_EQ(0, scsi_target_plug());
-		ASSERT_EQ(0, device_settle(&guest->device));
+		ASSERT_EQ(0, device_drain(&guest->device));
 		ASSERT_TRUE(add_event(guest, slot));
 		kick_if_needed(guest, EVENT);
 		ASSERT_TRUE(event_is(guest, slot, VIRTIO_SCSI_T_NO_EVENT |

@@ -138,7 +138,7 @@ static int tx_pass(struct guest *guest)
 {
 	if (ring_kick_needed(&guest->ring[TX]))
 		queue_kick(&guest->queue[TX]);
-	return device_settle(&guest->device) || tx_take(guest) || guest->ring[TX].count ? -1 : 0;
+	return device_drain(&guest->device) || tx_take(guest) || guest->ring[TX].count ? -1 : 0;
 }
 
 static int rx_packet(struct guest *guest, const uint8_t *packet, uint32_t len)
@@ -174,7 +174,7 @@ static int rx_pass(struct guest *guest)
 	int ret;
 
 	do {
-		if (device_settle(&guest->device))
+		if (device_drain(&guest->device))
 			return -1;
 		more = false;
 		while ((ret = ring_get(&guest->ring[RX], &token, &len)) > 0) {
@@ -456,9 +456,9 @@ TEST_F(vsock, pending_at_start)
 		/* the kick comes while the device is stopped */
 		if (ring_kick_needed(ring))
 			queue_kick(&guest->queue[TX]);
-		ASSERT_EQ(0, device_settle(&guest->device));
+		ASSERT_EQ(0, device_drain(&guest->device));
 		ASSERT_EQ(0, set_running(guest, 1));
-		ASSERT_EQ(0, device_settle(&guest->device));
+		ASSERT_EQ(0, device_drain(&guest->device));
 		ASSERT_EQ(0, tx_take(guest));
 		ASSERT_EQ(0, ring->count) {
 			TH_LOG("round %d: %u did not come back", i, ring->count);
@@ -591,7 +591,7 @@ TEST_F(vsock, small_buffers)
 		for (unsigned int n = 0; n <= small; n++) {
 			ASSERT_EQ(0, tx_ask(guest));
 			queue_kick(&guest->queue[RX]);
-			ASSERT_EQ(0, device_settle(&guest->device));
+			ASSERT_EQ(0, device_drain(&guest->device));
 		}
 		ASSERT_EQ(!!small, !!queue_errors(&guest->queue[RX]));
 		for (unsigned int n = 0; n <= small; n++) {
@@ -660,7 +660,7 @@ static int pause_pass(struct pause *pause, unsigned int answers)
 			return -1;
 	}
 	queue_kick(&guest->queue[RX]);
-	if (device_settle(&guest->device))
+	if (device_drain(&guest->device))
 		return -1;
 	for (unsigned int i = 0; i < answers; i++) {
 		if (ring_get(&guest->ring[RX], &token, &len) != 1 || len != HEADER) {
@@ -696,7 +696,7 @@ static int pause_start(struct pause *pause, struct ring_kind kind)
 	do {
 		pause_fill(pause);
 		queue_kick(&guest->queue[TX]);
-		n = device_settle(&guest->device) ? -1 : pause_take(pause);
+		n = device_drain(&guest->device) ? -1 : pause_take(pause);
 	} while (n > 0);
 	/* the ring cannot tell that it is full */
 	return n || pause->used != RING_SIZE ? -1 : 0;

@@ -182,13 +182,13 @@ static pid_t start_flood(const char *from, const char *to)
 	_exit(0);
 }
 
-static int settle(const char *from, const char *to)
+static int drain(const char *from, const char *to)
 {
 	struct frames frames;
 	int result = frames_open(&frames, from, to);
 
 	if (!result)
-		frames_settle(&frames);
+		frames_drain(&frames);
 	frames_close(&frames);
 	return result;
 }
@@ -206,7 +206,7 @@ static int resize_in_traffic(char names[2][IF_NAMESIZE], unsigned int size)
 	kill(back, SIGKILL);
 	waitpid(there, NULL, 0);
 	waitpid(back, NULL, 0);
-	return settle(names[0], names[1]) || settle(names[1], names[0]) ? -1 : result;
+	return drain(names[0], names[1]) || drain(names[1], names[0]) ? -1 : result;
 }
 
 /* Resize the rings while frames pass; frames still pass afterwards. */

@@ -653,7 +653,7 @@ static const char *check_broken(void)
 	unsigned int len;
 
 	if (!virtqueue_is_broken(world.vq))
-		return "a lie is believed";
+		return "a bogus element is accepted";
 	if (virtqueue_get_buf(world.vq, &len) || virtqueue_get_buf(world.vq, &len))
 		return "a broken virtqueue gives buffers";
 	if (fake_kernel.messages != 1)
@@ -670,7 +670,7 @@ static const char *check_broken(void)
  * driver takes what it gets: either exactly what such an element may return, or the virtqueue
  * breaks. It never gets a buffer twice, nor more buffers than are outstanding.
  */
-static const char *try_lie(u32 id, u16 moves)
+static const char *try_bogus(u32 id, u16 moves)
 {
 	struct model *model = &world.model;
 	unsigned int all = model->used + model->held, got = 0, last, len, i;
@@ -709,12 +709,12 @@ static const char *try_lie(u32 id, u16 moves)
 			break;
 	}
 	if (last == model->held || (!packed && in_order && last >= moves))
-		return got == model->used ? check_broken() : "a buffer is returned by a lie";
+		return got == model->used ? check_broken() : "a bogus element returns a buffer";
 
 	/* a correct element, perhaps followed by elements of the lap before */
 	if (packed || moves == (in_order ? last + 1 : 1)) {
 		if (virtqueue_is_broken(world.vq))
-			return "the truth is taken for a lie";
+			return "a correct element is taken for a bogus one";
 		if (got != model->used + (in_order ? last + 1 : 1))
 			return "not as many buffers come back as were used";
 		if (in_order && !virtqueue_enable_cb(world.vq))
@@ -748,7 +748,7 @@ static const char *no_lie_is_believed(void)
 
 		for (k = 0; k < (packed ? 1 : world.num + 2 + ARRAY_SIZE(far_moves)); k++) {
 			u16 moves = k < world.num + 2 ? k : far_moves[k - world.num - 2];
-			const char *wrong = try_lie(id, moves);
+			const char *wrong = try_bogus(id, moves);
 
 			if (wrong)
 				return wrong;

@@ -217,7 +217,7 @@ void frames_flood(struct frames *frames, size_t size)
 	} while (sendmsg(frames->from, &messages[0].msg_hdr, 0) >= 0);
 }
 
-void frames_settle(struct frames *frames)
+void frames_drain(struct frames *frames)
 {
 	struct pollfd fd = { .fd = frames->to, .events = POLLIN };
 

@@ -32,6 +32,6 @@ int frames_pass(struct frames *frames, uint32_t count, unsigned int burst, size_
 void frames_flood(struct frames *frames, size_t size);
 
 /* Receive what is still on its way, until nothing comes any more. */
-void frames_settle(struct frames *frames);
+void frames_drain(struct frames *frames);
 
 #endif

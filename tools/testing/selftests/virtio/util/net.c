@@ -177,8 +177,8 @@ int net_remove(struct net *net)
 		if (waitpid(pids[i], NULL, 0) != pids[i])
 			return complain(net, "cannot start the flooding process");
 	}
-	frames_settle(&net->rx);
-	frames_settle(&net->tx);
+	frames_drain(&net->rx);
+	frames_drain(&net->tx);
 	return net_pass(net, 300, 100, FRAME_LEAST, FULL_FRAME);
 }
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "../kselftest_harness.h"
-#include "late.h"
+#include "uffd.h"
 #include "test_device.h"
 
 #define BATCH		64
@@ -120,7 +120,7 @@ TEST_F(ring, used_elements)
 		for (unsigned int k = 0; k < n; k++)
 			ASSERT_TRUE(test_add(test, 1));
 		test_kick_if_needed(test);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 
 		elements = variant->kind.in_order ? (n + BATCH - 1) / BATCH : n;
 		for (unsigned int k = 0; k < n; k++)
@@ -167,7 +167,7 @@ TEST_F(ring, another_device)
  * An invalid descriptor stops vhost at its buffer. When it has been corrected, this buffer and
  * those after it are used.
  */
-TEST_F(ring, mended)
+TEST_F(ring, corrected)
 {
 	struct test *test = &self->test;
 	struct ring *ring = &test->ring;
@@ -183,7 +183,7 @@ TEST_F(ring, mended)
 		good = *addr;
 		*addr = MEMORY_GPA + MEMORY_SIZE;
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 		ASSERT_LT(0, queue_errors(&test->queue));
 		ASSERT_EQ(bad, test_take(test));
 		*addr = good;
@@ -205,7 +205,7 @@ TEST_F(ring, mended)
 		}
 		count = ring->count;
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 		ASSERT_EQ(count, test_take(test));
 		ASSERT_EQ(0, queue_errors(&test->queue));
 	}
@@ -226,7 +226,7 @@ TEST_F(ring, kicks)
 		}
 		ASSERT_EQ(variant->kind.event_idx ? 1 : n, kicks);
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 		ASSERT_EQ(n, test_take(test));
 	}
 }
@@ -480,7 +480,7 @@ TEST_F(setup, segments)
 		segments[n - 1].len = 1;
 		ASSERT_TRUE(ring_add(&test->ring, segments, n, test->added++));
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 		EXPECT_EQ(chains[i].good, test_take(test)) {
 			TH_LOG("%u segments and %u empty ones", full, chains[i].empty);
 		}
@@ -523,7 +523,7 @@ TEST_F(setup, base_anywhere)
 		ASSERT_EQ(0, test_run(test, 1));
 		/* the device area is that of a new ring */
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 		for (unsigned int k = 0; k < num; k++) {
 			ASSERT_TRUE(test_add(test, 3));
 			ASSERT_EQ(0, test_pass(test));
@@ -752,7 +752,7 @@ static int pass_with_errors(struct test *test)
 		count = test->ring.count;
 		for (int i = 0; i < 4; i++) {
 			queue_kick(&test->queue);
-			if (device_settle(&test->device))
+			if (device_drain(&test->device))
 				return -1;
 		}
 		/* a writable buffer that is skipped counts as completely written */
@@ -859,7 +859,7 @@ TEST_F(event, call_a_lap_ahead)
 			;
 		ring_call_at(&test->ring, RING_SIZE);
 		test_kick_if_needed(test);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 		ASSERT_EQ(RING_SIZE, test_take(test));
 		ASSERT_EQ(1, queue_calls(&test->queue));
 		/* an event that was passed stays passed */
@@ -912,7 +912,7 @@ TEST_F(event, buffer_meanwhile)
 {
 	const unsigned int num = 512;
 	struct test *test = &self->test;
-	struct late late;
+	struct uffd uffd;
 	uint8_t *event;
 
 	ASSERT_EQ(0, test_start(test, variant->kind, num));
@@ -921,15 +921,15 @@ TEST_F(event, buffer_meanwhile)
 	if (!variant->kind.packed)
 		event += MEMORY_PAGE;
 	ASSERT_EQ(0, warm_up(test));
-	ASSERT_EQ(0, late_begin(&late, event, MEMORY_PAGE, add_one, test));
+	ASSERT_EQ(0, uffd_begin(&uffd, event, MEMORY_PAGE, add_one, test));
 	for (int i = 0; i < 20; i++) {
 		ASSERT_TRUE(test_add(test, 1));
-		ASSERT_EQ(0, late_again(&late));
+		ASSERT_EQ(0, uffd_remove(&uffd));
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 		ASSERT_EQ(2, test_take(test));
 	}
-	late_end(&late);
+	uffd_end(&uffd);
 	ASSERT_EQ(0, queue_errors(&test->queue));
 	test_end(test);
 }
@@ -1000,20 +1000,20 @@ TEST_F(features, withheld_later)
 {
 	const uint64_t set = BIT(VIRTIO_F_VERSION_1) | LAYOUT_BITS;
 	int again, other, offered_other;
-	struct device device, late;
+	struct device device, second;
 
 	ASSERT_EQ(0, device_open(&device, variant->path));
 	ASSERT_EQ(0, device_features(&device, set));
 	ASSERT_EQ(0, set_parameter("packed", '0'));
 	again = device_features(&device, set);
-	offered_other = device_open(&late, variant->path);
-	other = device_features(&late, set);
+	offered_other = device_open(&second, variant->path);
+	other = device_features(&second, set);
 	ASSERT_EQ(0, set_parameter("packed", '1'));
 
 	EXPECT_EQ(0, again);
 	ASSERT_EQ(0, offered_other);
 	EXPECT_NE(0, other);
-	device_close(&late);
+	device_close(&second);
 	device_close(&device);
 }
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../kselftest_harness.h"
-#include "late.h"
+#include "uffd.h"
 #include "test_device.h"
 
 #define RING_SIZE	256
@@ -61,7 +61,7 @@ static int works(struct test *test)
 	return works_with(test, 5);
 }
 
-FIXTURE(hostile)
+FIXTURE(malicious)
 {
 	struct test test;
 	uint64_t data;
@@ -69,7 +69,7 @@ FIXTURE(hostile)
 	uint64_t table_at;
 };
 
-FIXTURE_VARIANT(hostile)
+FIXTURE_VARIANT(malicious)
 {
 	struct ring_kind kind;
 };
@@ -78,12 +78,12 @@ FIXTURE_VARIANT(hostile)
 	FIXTURE_VARIANT_ADD(fixture, name) { \
 		.kind = { .indirect = true, .event_idx = true, __VA_ARGS__ } \
 	}
-RING_KIND(hostile, split, .packed = false);
-RING_KIND(hostile, split_in_order, .in_order = true);
-RING_KIND(hostile, packed, .packed = true);
-RING_KIND(hostile, packed_in_order, .packed = true, .in_order = true);
+RING_KIND(malicious, split, .packed = false);
+RING_KIND(malicious, split_in_order, .in_order = true);
+RING_KIND(malicious, packed, .packed = true);
+RING_KIND(malicious, packed_in_order, .packed = true, .in_order = true);
 
-FIXTURE_SETUP(hostile)
+FIXTURE_SETUP(malicious)
 {
 	struct test *test = &self->test;
 	void *data;
@@ -100,7 +100,7 @@ FIXTURE_SETUP(hostile)
 	self->table_at = memory_gpa(&test->memory, self->table);
 }
 
-FIXTURE_TEARDOWN(hostile)
+FIXTURE_TEARDOWN(malicious)
 {
 	test_end(&self->test);
 }
@@ -230,7 +230,7 @@ static void make(struct test *test, uint64_t data, struct raw *table, uint64_t t
 	}
 }
 
-TEST_F(hostile, each)
+TEST_F(malicious, each)
 {
 	struct test *test = &self->test;
 	unsigned int layout = 1U << (variant->kind.packed + variant->kind.in_order * 2), done = 0;
@@ -249,7 +249,7 @@ TEST_F(hostile, each)
 		make(test, self->data, self->table, self->table_at, bad);
 		ASSERT_EQ(0, test_run(test, 1));
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 		EXPECT_EQ(!bad->fine, !!queue_errors(&test->queue)) {
 			TH_LOG("%s", bad->what);
 		}
@@ -443,7 +443,7 @@ static uint16_t somewhere(const struct ring *ring, unsigned int round)
 	return random() % RING_SIZE | (round % 2 ? RING_WRAP : 0);
 }
 
-TEST_F_TIMEOUT(hostile, generated, 1500)
+TEST_F_TIMEOUT(malicious, generated, 1500)
 {
 	struct test *test = &self->test;
 	struct tally tally = {};
@@ -517,7 +517,7 @@ static void *change(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(hostile, changing, 1500)
+TEST_F_TIMEOUT(malicious, changing, 1500)
 {
 	struct changer changer = { &self->test, self->table, self->table_at };
 	struct test *test = &self->test;
@@ -610,7 +610,7 @@ TEST_F(laps, ahead)
 	struct test *test = &self->test;
 	struct laps laps = { test };
 	struct vring_packed_desc *desc;
-	struct late late;
+	struct uffd uffd;
 	void *tables;
 
 	ASSERT_EQ(0, test_start(test, variant->kind, 1));
@@ -618,22 +618,22 @@ TEST_F(laps, ahead)
 	tables = memory_alloc(&test->memory, LAPS * MEMORY_PAGE, MEMORY_PAGE);
 	ASSERT_NE(NULL, tables);
 	laps.tables = memory_gpa(&test->memory, tables);
-	ASSERT_EQ(0, late_begin(&late, tables, LAPS * MEMORY_PAGE, lap_meanwhile, &laps));
-	memcpy(late.content, &table, sizeof(table));
+	ASSERT_EQ(0, uffd_begin(&uffd, tables, LAPS * MEMORY_PAGE, lap_meanwhile, &laps));
+	memcpy(uffd.content, &table, sizeof(table));
 	next_lap(&laps);
 	queue_kick(&test->queue);
-	ASSERT_EQ(0, device_settle(&test->device));
+	ASSERT_EQ(0, device_drain(&test->device));
 	EXPECT_LT(0, queue_errors(&test->queue));
 	/* and some more, for a device that counts too many */
 	for (int i = 0; i < 4; i++) {
 		next_lap(&laps);
 		queue_kick(&test->queue);
-		ASSERT_EQ(0, device_settle(&test->device));
+		ASSERT_EQ(0, device_drain(&test->device));
 	}
 	EXPECT_EQ(0, memcmp(desc + 1, nothing, sizeof(nothing)));
 	ASSERT_EQ(0, works_with(test, 1));
 	EXPECT_EQ(0, memcmp(desc + 1, nothing, sizeof(nothing)));
-	late_end(&late);
+	uffd_end(&uffd);
 }
 
 /*
@@ -722,7 +722,7 @@ TEST_F(laps, buffer_id)
 	set_raw(&test->ring, desc, MEMORY_GPA, 1, RING_AVAIL, RING_WRAP + 1);
 	set_raw(&test->ring, desc + 1, MEMORY_GPA, 1, RING_AVAIL, 1);
 	queue_kick(&test->queue);
-	ASSERT_EQ(0, device_settle(&test->device));
+	ASSERT_EQ(0, device_drain(&test->device));
 	if (kind.in_order) {
 		/* one element for all three */
 		EXPECT_EQ(0, queue_errors(&test->queue));
@@ -736,7 +736,7 @@ TEST_F(laps, buffer_id)
 	/* and its neighbour, followed by another one */
 	desc->third = RING_WRAP + 2;
 	queue_kick(&test->queue);
-	ASSERT_EQ(0, device_settle(&test->device));
+	ASSERT_EQ(0, device_drain(&test->device));
 	EXPECT_EQ(0, queue_errors(&test->queue));
 	EXPECT_EQ(RING_AVAIL | RING_USED, desc->fourth);
 	EXPECT_EQ(RING_WRAP + 2, desc->third);

@@ -3,16 +3,16 @@
  * Pages that are not in memory until they are accessed, for example by a device. Before the
  * access continues, the test can change things.
  */
-#ifndef _SELFTESTS_VHOST_LATE_H
-#define _SELFTESTS_VHOST_LATE_H
+#ifndef _SELFTESTS_VHOST_UFFD_H
+#define _SELFTESTS_VHOST_UFFD_H
 
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "memory.h"
 
-struct late {
-	int fault;			/* userfaultfd */
+struct uffd {
+	int fd;				/* userfaultfd */
 	pthread_t thread;
 	void *pages;
 	size_t size;
@@ -21,10 +21,10 @@ struct late {
 	void *arg;
 };
 
-/* For memory of the test. After late_again(), the pages are missing once more. */
-int late_begin(struct late *late, void *pages, size_t size, void (*meanwhile)(void *arg),
+/* For memory of the test. After uffd_remove(), the pages are missing once more. */
+int uffd_begin(struct uffd *uffd, void *pages, size_t size, void (*meanwhile)(void *arg),
 	       void *arg);
-int late_again(struct late *late);
-void late_end(struct late *late);
+int uffd_remove(struct uffd *uffd);
+void uffd_end(struct uffd *uffd);
 
 #endif
