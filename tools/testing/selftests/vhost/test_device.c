@@ -55,6 +55,12 @@ bool test_add(struct test *test, unsigned int segments)
 	return true;
 }
 
+void test_add_some(struct test *test, unsigned int n)
+{
+	while (n && test_add(test, test_some_segments(test)))
+		n--;
+}
+
 unsigned int test_some_segments(struct test *test)
 {
 	unsigned int most = 1 + random() % 8;

@@ -27,6 +27,9 @@ int test_run(struct test *test, int on);
 /* Add a buffer with this many segments, spread over the memory. */
 bool test_add(struct test *test, unsigned int segments);
 
+/* Add up to this many buffers of some segments, as far as there is room. */
+void test_add_some(struct test *test, unsigned int n);
+
 /* A random number of segments that fits the ring; often a small one */
 unsigned int test_some_segments(struct test *test);
 

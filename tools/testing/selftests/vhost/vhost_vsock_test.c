@@ -622,7 +622,8 @@ static void pause_fill(struct pause *pause)
 			packet_make(guest, pause->packets + version * VERSION + at, port);
 			packet_make(guest, pause->shadow + !version * VERSION + at, port);
 		}
-		n = cut(guest, pause->packets + pause->half * VERSION + at, HEADER, false, segments);
+		n = cut(guest, pause->packets + pause->half * VERSION + at, HEADER, false,
+			segments);
 		if (!ring_add(&guest->ring[TX], segments, n, pause->added))
 			break;
 		pause->added++;

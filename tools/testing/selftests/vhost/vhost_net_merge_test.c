@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Frames that /dev/vhost-net receives in several buffers
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "../kselftest_harness.h"
+#include "net.h"
+
+FIXTURE(merge)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(merge)
+{
+	struct ring_kind kind;
+};
+
+#define RING_KINDS_OF	merge
+#include "ring_kinds.h"
+
+FIXTURE_SETUP(merge)
+{
+	if (access(NET_DEVICE, F_OK))
+		SKIP(return, "there is no " NET_DEVICE);
+	ASSERT_EQ(0, net_prepare(&self->net, variant->kind, true, RING_SIZE));
+	ASSERT_EQ(0, net_start(&self->net));
+	self->net.least = 3000;
+	self->net.most = 7000;
+}
+
+FIXTURE_TEARDOWN(merge)
+{
+	EXPECT_EQ(0, queue_errors(&self->net.queue[RX]));
+	net_end(&self->net);
+}
+
+/* More buffers for a frame than are read at once, added a few at a time */
+TEST_F(merge, many_small_buffers)
+{
+	struct net *net = &self->net;
+	size_t room = 0;
+
+	for (int i = 0; i < 40; i++) {
+		size_t needed = NET_HEADER + net_frame_size(net, net->sent[RX]);
+		int taken = 0;
+
+		ASSERT_EQ(0, rx_send(net));
+		while (true) {
+			ASSERT_EQ(0, device_drain(&net->device));
+			taken = rx_take(net);
+			ASSERT_EQ(room >= needed, taken) {
+				TH_LOG("%zu bytes for %zu", room, needed);
+			}
+			if (taken)
+				break;
+			for (unsigned int n = 1 + random() % 25; n; n--) {
+				size_t size = 60 + random() % 200;
+
+				ASSERT_TRUE(rx_add(net, size));
+				room += size;
+			}
+			net_kick_if_needed(net, RX);
+		}
+		/* the last buffer is full */
+		room = 0;
+		for (unsigned int n = 0; n < net->ring[RX].count; n++)
+			room += ring_buffer(&net->ring[RX], n)->writable;
+	}
+}
+
+/* A reset while there are too few buffers: the device forgets those that it discarded. */
+TEST_F(merge, reset)
+{
+	struct net *net = &self->net;
+	struct queue *queue = &net->queue[RX];
+
+	net->least = 3000;
+	net->most = 3000;
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, rx_send(net));
+		for (int k = 0; k < 2; k++)
+			ASSERT_TRUE(rx_add(net, 1100));
+		queue_kick(queue);
+		ASSERT_EQ(0, device_drain(&net->device));
+		ASSERT_EQ(0, rx_take(net));
+
+		ASSERT_EQ(0, queue_backend(queue, -1));
+		ring_reset(&net->ring[RX]);
+		ASSERT_EQ(0, net_start_queue(net, RX, queue_first_base(queue)));
+		for (int k = 0; k < 3; k++) {
+			ASSERT_EQ(0, device_drain(&net->device));
+			ASSERT_EQ(0, rx_take(net));
+			ASSERT_TRUE(rx_add(net, 1100));
+			ASSERT_TRUE(ring_kick_needed(&net->ring[RX]));
+			queue_kick(queue);
+		}
+		ASSERT_EQ(0, device_drain(&net->device));
+		ASSERT_EQ(1, rx_take(net));
+	}
+}
+
+/* One of the buffers is invalid: those before it are kept for the next attempt. */
+TEST_F(merge, bad_buffer)
+{
+	struct net *net = &self->net;
+	struct ring *ring = &net->ring[RX];
+
+	net->least = 2000;
+	net->most = 2000;
+	for (int i = 0; i < 40; i++) {
+		unsigned int bad = random() % 11;
+		uint64_t *addr, good;
+
+		while (ring->count < 11)
+			ASSERT_TRUE(rx_add(net, 200));
+		addr = ring_addr(ring, bad, random() % ring_buffer(ring, bad)->descs);
+		good = *addr;
+		*addr = MEMORY_GPA + MEMORY_SIZE;
+		queue_kick(&net->queue[RX]);
+		ASSERT_EQ(0, rx_send(net));
+		ASSERT_EQ(0, device_drain(&net->device));
+		ASSERT_LT(0, queue_errors(&net->queue[RX]));
+		ASSERT_EQ(0, rx_take(net));
+		*addr = good;
+		/* at the error, it had notifications disabled */
+		queue_kick(&net->queue[RX]);
+		ASSERT_EQ(0, device_drain(&net->device));
+		ASSERT_EQ(1, rx_take(net));
+		ASSERT_EQ(0, ring->count);
+		ASSERT_EQ(0, queue_errors(&net->queue[RX]));
+	}
+}
+
+/* A buffer of the wrong direction stops the device until it has been corrected. */
+TEST_F(merge, wrong_buffer)
+{
+	struct net *net = &self->net;
+	struct ring *ring = &net->ring[RX];
+
+	net->least = 2000;
+	net->most = 2000;
+	for (int i = 0; i < 40; i++) {
+		unsigned int bad = random() % 11;
+		uint16_t *flags;
+
+		while (ring->count < 11) {
+			uint8_t *at = net_slot(net, RX, net->buffers[RX]);
+			struct segment segment = { memory_gpa(&net->memory, at), 200, true };
+
+			memset(at, FRAME_NEVER, SLOT_SIZE);
+			ASSERT_TRUE(ring_add(ring, &segment, 1, net->buffers[RX]++));
+		}
+		flags = (uint16_t *)ring_addr(ring, bad, 0) + (ring->kind.packed ? 7 : 6);
+		*flags &= ~VRING_DESC_F_WRITE;
+		queue_kick(&net->queue[RX]);
+		ASSERT_EQ(0, rx_send(net));
+		ASSERT_EQ(0, device_drain(&net->device));
+		ASSERT_LT(0, queue_errors(&net->queue[RX]));
+		ASSERT_EQ(0, rx_take(net));
+		*flags |= VRING_DESC_F_WRITE;
+		queue_kick(&net->queue[RX]);
+		ASSERT_EQ(0, device_drain(&net->device));
+		ASSERT_EQ(1, rx_take(net)) {
+			TH_LOG("round %d, buffer %u", i, bad);
+		}
+	}
+}
+
+FIXTURE(packed)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(packed)
+{
+	struct ring_kind kind;
+};
+
+RING_KIND(packed, any_order, .packed = true);
+RING_KIND(packed, in_order, .packed = true, .in_order = true);
+
+FIXTURE_SETUP(packed)
+{
+	if (access(NET_DEVICE, F_OK))
+		SKIP(return, "there is no " NET_DEVICE);
+}
+
+FIXTURE_TEARDOWN(packed)
+{
+	net_end(&self->net);
+}
+
+/*
+ * A frame in several buffers becomes visible with its first buffer. Here the descriptors of
+ * the other buffers cannot be written, so the first one must not have been written either.
+ */
+TEST_F(packed, first_buffer_last)
+{
+	const unsigned int num = 2 * PAGE / sizeof(struct vring_packed_desc);
+	struct net *net = &self->net;
+	struct vring_packed_desc *desc;
+
+	ASSERT_EQ(0, net_prepare(net, variant->kind, true, num));
+	ASSERT_EQ(0, net_start(net));
+	net->least = 64;
+	net->most = 64;
+	desc = net->ring[RX].desc;
+
+	/* up to the last descriptor of the first page */
+	for (unsigned int i = 0; i < num / 2 - 1; i++) {
+		struct segment segment = { memory_gpa(&net->memory, net_slot(net, RX, i)),
+					   1000, true };
+
+		ASSERT_TRUE(ring_add(&net->ring[RX], &segment, 1, net->buffers[RX]++));
+	}
+	for (unsigned int i = 0; i < num / 2 - 1; i++)
+		ASSERT_EQ(0, rx_pass(net, 1));
+	net->least = 2500;
+	net->most = 2500;
+	for (unsigned int i = 0; i < 3; i++) {
+		struct segment segment = { memory_gpa(&net->memory, net_slot(net, RX, num / 2 + i)),
+				       1000, true };
+
+		ASSERT_TRUE(ring_add(&net->ring[RX], &segment, 1, net->buffers[RX]++));
+	}
+	ASSERT_EQ(0, queue_errors(&net->queue[RX]));
+	ASSERT_EQ(0, mprotect(desc + num / 2, PAGE, PROT_READ));
+	net_kick_if_needed(net, RX);
+	ASSERT_EQ(0, rx_send(net));
+	ASSERT_EQ(0, device_drain(&net->device));
+	EXPECT_LT(0, queue_errors(&net->queue[RX]));
+	EXPECT_EQ(RING_AVAIL, desc[num / 2 - 1].flags & (RING_AVAIL | RING_USED));
+	ASSERT_EQ(0, mprotect(desc + num / 2, PAGE, PROT_READ | PROT_WRITE));
+}
+
+TEST_HARNESS_MAIN
