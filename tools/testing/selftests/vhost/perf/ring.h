@@ -2,6 +2,9 @@
 /*
  * The driver's side of a virtqueue in each layout, for a driver that makes buffers of one
  * descriptor available in ring order and wants no interrupts
+ *
+ * This is not ../ring.h, which takes descriptors and Buffer IDs in random order and has its
+ * memory in many regions: what is measured here must not depend on either.
  */
 #ifndef _VHOST_PERF_RING_H
 #define _VHOST_PERF_RING_H

@@ -2,6 +2,10 @@
 /*
  * The device's side of a virtqueue, whose driver is virtio_ring.c in the same program. It relies
  * on the specification and looks at nothing but the rings.
+ *
+ * This shares no code with vduse/device_ring.h, whose driver runs at the same time: here the
+ * explorer copies the whole state back and forth, writes wrong used elements, and reaches
+ * memory by the addresses of a fake DMA API.
  */
 #ifndef RING_DEVICE_H
 #define RING_DEVICE_H
