@@ -24,7 +24,7 @@
 /* seconds */
 #define LIMIT	60
 
-static unsigned char data[SIZE], piece[65536];
+static unsigned char data[SIZE], chunk[65536];
 
 static int dial(int tcp, const char *address, int port)
 {
@@ -89,12 +89,12 @@ static int bounce(int fd)
 			if (sent == SIZE)
 				shutdown(fd, SHUT_WR);
 		}
-		n = recv(fd, piece, sizeof(piece), 0);
+		n = recv(fd, chunk, sizeof(chunk), 0);
 		if (n < 0 && errno == EAGAIN)
 			continue;
 		if (n <= 0)
 			break;
-		if (received + n > SIZE || memcmp(piece, data + received, n)) {
+		if (received + n > SIZE || memcmp(chunk, data + received, n)) {
 			printf("# wrong: one of the %zd bytes from %zu\n", n, received);
 			return 1;
 		}
