@@ -425,6 +425,12 @@ void __thread_join_exit(struct vcpu_thread *t, int line);
 void __thread_join_done(struct vcpu_thread *t, int line);
 bool task_asleep(pid_t tid);
 
+/* Waits until waitpid() with @options says that the process has stopped. */
+void wait_stopped(pid_t pid, int options, int *status);
+
+/* How many times the process has gone to sleep. */
+unsigned long nr_sleeps(pid_t pid);
+
 /* Whether the thread sleeps in KVM_RUN. */
 bool thread_asleep(struct vcpu_thread *t);
 

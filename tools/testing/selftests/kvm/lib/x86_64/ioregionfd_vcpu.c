@@ -2,6 +2,8 @@
 /*
  * Exits from KVM_RUN, and vCPU threads that can be watched and interrupted in it.
  */
+#include <sys/wait.h>
+
 #include "ioregionfd_util.h"
 
 void __expect_done(struct kvm_vcpu *vcpu, int line)
@@ -222,6 +224,37 @@ bool task_asleep(pid_t tid)
 	stat[n] = 0;
 	p = strrchr(stat, ')');
 	return p && p[2] == 'S';
+}
+
+void wait_stopped(pid_t pid, int options, int *status)
+{
+	int i, r = 0;
+
+	for (i = 0; !r && i < HANG_SECONDS * 1000; i++) {
+		r = waitpid(pid, status, options | WNOHANG);
+		if (!r)
+			usleep(1000);
+	}
+	TEST_ASSERT(r == pid && WIFSTOPPED(*status), "process %d does not stop: waitpid() %d",
+		    pid, r);
+}
+
+unsigned long nr_sleeps(pid_t pid)
+{
+	static const char name[] = "voluntary_ctxt_switches:";
+	unsigned long nr = 0;
+	char path[64], line[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	f = fopen(path, "r");
+	TEST_ASSERT(f, "cannot open %s", path);
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, name, sizeof(name) - 1))
+			nr = strtoul(line + sizeof(name) - 1, NULL, 10);
+	}
+	fclose(f);
+	return nr;
 }
 
 bool thread_asleep(struct vcpu_thread *t)
