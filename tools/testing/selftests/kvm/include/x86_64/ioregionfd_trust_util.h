@@ -75,6 +75,10 @@ static inline bool vcpu_is_pending(struct kvm_vcpu *vcpu)
 #define thread_settles(t) __thread_settles(t, __LINE__)
 bool __thread_settles(struct vcpu_thread *t, int line);
 
+/* A model device without a channel, for hand_serve(). */
+struct device *model_new(void);
+void model_free(struct device *dev);
+
 /*
  * A thread that takes very short sleeps, over and over. Its timer interrupts preempt
  * other threads at varying places: where QEMU emulates several CPUs in turn, this is

@@ -186,3 +186,24 @@ void shaker_stop(struct shaker *s)
 	__atomic_store_n(&s->end, true, __ATOMIC_RELEASE);
 	pthread_join(s->thread, NULL);
 }
+
+struct device *model_new(void)
+{
+	struct device *dev = calloc(1, sizeof(*dev));
+	int i;
+
+	TEST_ASSERT(dev, "out of memory");
+	dev->respond = device_respond_mem;
+	dev->log_size = 4096;
+	dev->log = calloc(dev->log_size, sizeof(*dev->log));
+	TEST_ASSERT(dev->log, "out of memory");
+	for (i = 0; i < sizeof(dev->mem); i++)
+		dev->mem[i] = i * 7 + i / 256 + 1;
+	return dev;
+}
+
+void model_free(struct device *dev)
+{
+	free(dev->log);
+	free(dev);
+}
