@@ -26,12 +26,6 @@ static struct kvm_ioregionfd_exit exit_gone(uint8_t progress, uint64_t region, u
 	};
 }
 
-static void resolve(struct kvm_vcpu *vcpu, uint32_t action, uint64_t data)
-{
-	vcpu->run->ioregionfd.action = action;
-	vcpu->run->ioregionfd.data = data;
-}
-
 /* A region can be removed at once even if its device task does not respond. */
 static void region_del_in_time(struct kvm_vm *vm, uint64_t addr)
 {

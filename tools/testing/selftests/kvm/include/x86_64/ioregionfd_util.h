@@ -166,6 +166,9 @@ void expect_field(int line, const char *name, uint64_t want, uint64_t got);
 #define expect_failure(...) __expect_failure(__VA_ARGS__, __LINE__)
 void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd_exit want, int line);
 
+/* Says what is to become of the access that failed. */
+void resolve(struct kvm_vcpu *vcpu, uint32_t action, uint64_t data);
+
 /* Channels. */
 
 enum transport {

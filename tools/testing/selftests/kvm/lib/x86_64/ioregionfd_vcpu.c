@@ -106,6 +106,12 @@ void __expect_failure(struct kvm_vcpu *vcpu, struct kvm_ioregionfd_exit want, in
 	vcpu->run->ioregionfd.action = KVM_IOREGIONFD_RETRY;
 }
 
+void resolve(struct kvm_vcpu *vcpu, uint32_t action, uint64_t data)
+{
+	vcpu->run->ioregionfd.action = action;
+	vcpu->run->ioregionfd.data = data;
+}
+
 void sigusr1_handler(int sig)
 {
 }
