@@ -432,4 +432,3 @@ const struct ioregionfd_channel_ops ioregionfd_native_ops = {
 	.deassign = native_deassign,
 	.put = native_region_put,
 };
-
