@@ -123,7 +123,7 @@ struct mailbox {
  * @ring: the posted writes, which follow in the mapping; NULL once the file is released.
  *	The device task's side needs no lock to use it
  * @nr_posted: how many there can be
- * @ring_lock: for adding to the ring, and for its end
+ * @ring_lock: for adding to the ring, for looking whether it is full, and for its end
  * @head: index of the next posted write; changed under @ring_lock
  * @space_wq: vCPUs that wait for space in the ring
  * @completed: the mailbox whose command was completed last

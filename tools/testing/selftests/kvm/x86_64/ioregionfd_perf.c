@@ -288,8 +288,8 @@ static bool poll_ring(int fd, struct ioregionfd_control *control, uint32_t mask,
 		      struct ioregionfd_cmd *ring)
 {
 	struct ioregionfd_fetch fetch = { .flags = IOREGIONFD_COMMIT_ONLY };
+	uint32_t tail = __atomic_load_n(&control->posted_tail, __ATOMIC_ACQUIRE);
 	uint32_t head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
-	uint32_t tail = READ_ONCE(control->posted_tail);
 	uint32_t n = tail >> 1;
 	uint64_t sum = 0;
 
