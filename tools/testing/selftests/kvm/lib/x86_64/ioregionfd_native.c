@@ -184,6 +184,7 @@ void server_start(struct server_thread *t, struct device *dev, int fd, enum mode
 {
 	int r;
 
+	memset(t, 0, sizeof(*t));
 	t->dev = dev;
 	server_open(&t->server, fd, mode, vcpu);
 	r = pthread_create(&t->thread, NULL, server_main, t);

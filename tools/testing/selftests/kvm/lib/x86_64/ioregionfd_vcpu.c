@@ -159,6 +159,8 @@ void vcpu_thread_init(struct vcpu_thread *t, struct kvm_vcpu *vcpu)
 	int r;
 
 	catch_sigusr1();
+	/* The caller's may be on the stack. */
+	memset(t, 0, sizeof(*t));
 	t->vcpu = vcpu;
 	sem_init(&t->go, 0, 0);
 	sem_init(&t->done, 0, 0);
