@@ -27,6 +27,8 @@
  * - ioregionfd-write/posted: the vCPU never pauses; QEMU switches to the polling task
  *   at the end of a time slice of thousands of writes. What that needs to fetch them is
  *   part of the figure, some ten instructions for each.
+ * - -library is the same as the path whose name it has otherwise, by means of
+ *   libioregionfd. The rest is as short as a device task can be.
  * - -woken: each write wakes a device task that sleeps on CPU 1, and is asleep again at
  *   the next write: in between the guest pauses. The figure is how long the write takes
  *   by the guest's TSC, so it is that of the vCPU's side alone.
@@ -46,6 +48,8 @@
 #include <linux/ioregionfd.h>
 
 #include "apic.h"
+#include "ioregionfd.h"
+#include "ioregionfd_uring.h"
 #include "kvm_util.h"
 #include "processor.h"
 #include "test_util.h"
@@ -322,6 +326,67 @@ static void device_poll(int fd)
 		cpu_relax();
 }
 
+/* The same by means of the library. */
+
+static uint64_t library_read(void *opaque, uint64_t offset, unsigned int size)
+{
+	shared->served++;
+	return 1;
+}
+
+static const struct ioregionfd_ops library_ops = { .read = library_read };
+
+static struct ioregionfd_task *library_open(int fd)
+{
+	struct ioregionfd_task *task;
+
+	if (ioregionfd_open(&task, fd, fd, 0) || ioregionfd_register(task, 0, &library_ops, NULL))
+		return NULL;
+	return task;
+}
+
+static void device_library(int fd)
+{
+	struct ioregionfd_task *task = library_open(fd);
+
+	if (task)
+		ioregionfd_run(task, IOREGIONFD_SLEEP, IOREGIONFD_ANY);
+}
+
+static void device_library_poll(int fd)
+{
+	struct ioregionfd_task *task = library_open(fd);
+
+	if (task)
+		ioregionfd_run(task, IOREGIONFD_POLL, IOREGIONFD_ANY);
+}
+
+static void device_library_uring(int fd)
+{
+	const unsigned int flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+	struct ioregionfd_task *task = library_open(fd);
+	struct ioregionfd_request request;
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	int res = 1;
+
+	if (!task || ioregionfd_request_init(&request, task, IOREGIONFD_ANY) ||
+	    io_uring_queue_init(1, &ring, flags) || io_uring_register_ring_fd(&ring) != 1 ||
+	    io_uring_register_files(&ring, &fd, 1))
+		return;
+	while (res == 1) {
+		sqe = io_uring_get_sqe(&ring);
+		ioregionfd_uring_prep(sqe, &request);
+		sqe->fd = 0;
+		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+		if (io_uring_submit_and_wait(&ring, 1) != 1 || io_uring_peek_cqe(&ring, &cqe))
+			break;
+		res = ioregionfd_request_complete(&request, cqe->res);
+		io_uring_cqe_seen(&ring, cqe);
+	}
+}
+
 static pid_t device_start(const struct path *path, int fd)
 {
 	pid_t vmm = getpid(), pid = fork();
@@ -526,7 +591,7 @@ static void set_spin(int ns)
 
 static bool polls(const struct path *path)
 {
-	return path->device == device_poll && path->access == READ;
+	return path->device_cpu && path->access == READ;
 }
 
 static double each(uint64_t total)
@@ -662,8 +727,11 @@ static const struct path paths[] = {
 	{ "ioregionfd/socket", READ, SOCKET, device_read_write, 0, 1, SOCK_SEQPACKET },
 	{ "ioregionfd/read-write", READ, CHANNEL, device_read_write, 0, 1 },
 	{ "ioregionfd/ioctl", READ, CHANNEL, device_ioctl, 0, 1 },
+	{ "ioregionfd/ioctl-library", READ, CHANNEL, device_library, 0, 1 },
 	{ "ioregionfd/uring", READ, CHANNEL, device_uring, 0, 1 },
+	{ "ioregionfd/uring-library", READ, CHANNEL, device_library_uring, 0, 1 },
 	{ "ioregionfd/poll", READ, CHANNEL, device_poll, 1, 1 },
+	{ "ioregionfd/poll-library", READ, CHANNEL, device_library_poll, 1, 1 },
 	{ "ioregionfd/poll-late", READ, CHANNEL, device_poll, 1, 1, 0, LATE },
 	{ "ioregionfd-write/posted", WRITE, CHANNEL, device_poll, 1, 1 },
 	{ "ioregionfd-write/posted-woken", WRITE_ALONE, CHANNEL, device_ioctl, 1, 1 },
