@@ -441,7 +441,7 @@ tools: $(uapi)
 		O=$(CURDIR)/build/tools/ioregionstat
 	@. $(vm)/lib.sh && say 'libioregionfd, ioregionstat in build/tools'
 
-check: $(uapi) $(kdir)/headers/.unpacked
+check: $(uapi) $(kdir)/headers/.unpacked export
 	+@$(vm)/check.sh $(kdir)
 
 export: $(source)

@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The tables of "make bench", from lines "name kernel figure", and whether the figures are
-# what they have to be. Of accesses, those of the dev kernel decide about the exit status.
-
-{
-	figure[$1, $2] = $3
-}
+# The tables of "make bench", and whether the figures are what they have to be. Of
+# accesses, those of the dev kernel decide about the exit status. After figures.awk.
 
 $1 !~ /^(ring|vhost)/ && $2 == "dev" {
 	accesses[++n_accesses] = $1
@@ -17,44 +13,6 @@ $1 ~ /^ring\// && $1 !~ /-(loads|stores)$/ {
 
 $1 ~ /^vhost/ && $1 !~ /-accesses(-data)?$/ {
 	vhosts[++n_vhosts] = $1
-}
-
-# What an access is compared with: how the same one is served today
-function access_base(name) {
-	if (name ~ /-write\//)
-		return "mmio-write/ioeventfd"
-	if (name ~ /^pio\//)
-		return "pio/forward-socket"
-	if (name ~ /poll/)
-		return "mmio/in-kernel"
-	return "mmio/forward-socket"
-}
-
-# The same without VIRTIO_F_IN_ORDER
-function plain(name) {
-	sub(/\+in-order/, "", name)
-	sub(/-unbatched$/, "", name)
-	return name
-}
-
-# And in the core without our hook
-function stock_ring(name) {
-	sub(/^ring/, "ring-stock", name)
-	return name
-}
-
-# What the kernel's own vhost needs for the same in its only layout
-function stock_vhost(name) {
-	sub(/^vhost[^\/]*/, "vhost-stock", name)
-	sub(/\/(split|packed)[^\/]*\//, "/split/", name)
-	return name
-}
-
-# 0 if one of them is missing
-function ratio(name, kernel, base, base_kernel) {
-	if (!figure[name, kernel] || !figure[base, base_kernel])
-		return 0
-	return figure[name, kernel] / figure[base, base_kernel]
 }
 
 # Prints "ok" or "NOT MET". A figure that is missing has not met anything.
@@ -97,6 +55,10 @@ function judge_accesses(kernel) {
 	compare("ioregionfd-write/posted-woken", kernel, "mmio-write/ioeventfd", 1.50)
 	unused("mmio/vmm-thread", kernel)
 	unused("mmio-write/ioeventfd", kernel)
+	# what a comfortable interface may cost on top
+	compare("ioregionfd/ioctl-library", kernel, "ioregionfd/ioctl", 1.05)
+	compare("ioregionfd/uring-library", kernel, "ioregionfd/uring", 1.05)
+	compare("ioregionfd/poll-library", kernel, "ioregionfd/poll", 1.01)
 	# or the spin was not told apart from the rest
 	judge("ioregionfd/poll-late / ioregionfd/poll", kernel,
 	      ratio("ioregionfd/poll-late", kernel, "ioregionfd/poll", kernel), 0.99, 1.01)

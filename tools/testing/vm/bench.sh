@@ -5,7 +5,7 @@
 # costs; and the stock one once more, to measure what a buffer costs vhost; and count in
 # user space what it costs in the virtqueue core. Writes build/bench.json, prints tables,
 # and fails if the figures of the dev kernel, of the core or of vhost are not what they
-# have to be.
+# have to be, or not what the documents say.
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -81,4 +81,7 @@ jq -Rn '
 			| map({key: ., value: $value["\($name)-\(.) \($kernel)"]} | select(.value))
 			| from_entries)]' <$figures >build/bench.json.new
 mv build/bench.json.new build/bench.json
-awk -f tools/testing/vm/bench.awk $figures
+failed=0
+awk -f tools/testing/vm/figures.awk -f tools/testing/vm/bench.awk $figures || failed=1
+tools/testing/vm/figures.sh || failed=1
+exit $failed

@@ -58,6 +58,13 @@ checkpatch_hooks() {
 	return "$rc"
 }
 
+# What "make export" gives. In files that are new there, what is left out above is too.
+checkpatch_series() {
+	local new=OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,SPACING,MACRO_ARG_REUSE,EMBEDDED_FILENAME
+	# MAINTAINERS has a patch of its own
+	checkpatch ",$new,FILE_PATH_CHANGES" "$top"/build/export/*.patch
+}
+
 # Few, and nothing in arch/ but configuration
 hooks_size() {
 	local arch
@@ -228,6 +235,7 @@ check 'hooks: few, and next to nothing in arch/' hooks_size
 check 'hooks: git am' hooks_git_am
 check 'hooks: checkpatch' checkpatch_hooks
 check 'source: checkpatch' checkpatch_files
+check 'series: checkpatch' checkpatch_series
 check 'source: kernel-doc' build/linux/scripts/kernel-doc -none -Werror include/*/*.h include/uapi/linux/*.h \
 	drivers/{vhost,virtio}/*.[ch] virt/kvm/ioregionfd/*.[ch] tools/lib/ioregionfd/*.[ch]
 check 'source: sparse' sparse
@@ -236,6 +244,7 @@ check 'source: sparse, drivers/vhost' sparse_vhost
 check 'source: Kconfig' kconfig
 check 'tests: each in a Makefile and in HACKING.md' registered
 check 'tests: the device task of README.md' readme
+check 'documents: figures' tools/testing/vm/figures.sh
 check 'ABI: numbers, sizes, offsets' abi
 check 'option off: the same code as without the hooks' unchanged
 check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Whether the tables in the documents have the figures that "make bench" has measured.
+# After figures.awk, with the documents after the figures. Compilers and kernels differ a
+# little, so figures may, too.
+
+# is(STATED, MEASURED, WHAT): in a document, "17,834" or "0.40"
+function is(stated, measured, what,   allowed) {
+	gsub(/[ ,]/, "", stated)
+	checked++
+	# of a ratio, or of a count below 10
+	allowed = stated ~ /\./ ? 0.02 + measured * 0.01 : measured * 0.03
+	if (stated - measured > allowed || measured - stated > allowed) {
+		printf "%s:%d: %s: %s, but measured %.4g\n", FILENAME, FNR, what, stated, measured
+		failed = 1
+	}
+}
+
+# In README.md a read is always compared with the VMM that forwards it
+function access_ratio(name, kernel) {
+	return ratio(name, kernel, name ~ /-write\// ? access_base(name) : "mmio/forward-socket", kernel)
+}
+
+# | text | `name` | dev | ratio | stock | ratio |, or | text | `name` | ratio of stock |
+FNR != NR && /^\|.*\| `[-a-z\/0-9]+` \|/ {
+	split($0, cell, "|")
+	name = cell[3]
+	gsub(/[ `]/, "", name)
+	if (cell[5] == "") {
+		is(cell[4], access_ratio(name, "stock"), name)
+	} else {
+		is(cell[4], figure[name, "dev"], name)
+		is(cell[5], access_ratio(name, "dev"), name)
+		is(cell[6], figure[name, "stock"], name " of Debian's")
+		is(cell[7], access_ratio(name, "stock"), name " of Debian's")
+	}
+}
+
+# split, in order [1]_  add  get  round trip  ratio  loads/get  stores/add
+FNR != NR && /^(split|packed)(, in order)?( \[1\]_)?  +[0-9]+ / && NF <= 12 && !/,[0-9]/ {
+	layout = $1
+	sub(/,/, "", layout)
+	name = "ring/" layout (/, in order/ ? "+in-order/" : "/")
+	end = "/b32c1" (/\[1\]_/ ? "-unbatched" : "")
+	is($(NF - 5), figure[name "add" end, "none"], name "add" end)
+	is($(NF - 4), figure[name "get" end, "none"], name "get" end)
+	trip = name "round-trip" end
+	is($(NF - 3), figure[trip, "none"], trip)
+	is($(NF - 2), ratio(trip, "none", plain(trip), "none"), trip)
+	is($(NF - 1), figure[name "get" end "-loads", "none"], name "get" end "-loads")
+	is($NF, figure[name "add" end "-stores", "none"], name "add" end "-stores")
+}
+
+function path(name, i, accesses) {
+	is($i, figure[name, "stock"], name)
+	is($(i + 1), ratio(name, "stock", stock_vhost(name), "stock"), name)
+	if (accesses)
+		is($(i + 2), figure[name "-accesses", "stock"], name "-accesses")
+}
+
+# packed, in order  ring  ratio  access  sent  ratio  access  received  ratio
+FNR != NR && /^(Debian.s vhost, |ours, )?(split|packed)(, in order)?  +[0-9]+ .* [0-9],[0-9]/ {
+	name = /^Debian/ ? "vhost-stock/" : "vhost/"
+	layout = (/split/ ? "/split" : "/packed") (/, in order/ ? "+in-order" : "") "/b64"
+	path(name "test" layout, NF - 7, 1)
+	path(name "net-tx" layout, NF - 4, 1)
+	path(name "net-rx" layout, NF - 1, 0)
+}
+
+END {
+	if (!checked) {
+		print "no figure is found in the documents"
+		failed = 1
+	}
+	exit failed
+}

@@ -1,0 +1,12 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# figures.sh: fail if a document has a figure that is not what the last "make bench" has
+# measured
+set -euo pipefail
+. tools/testing/vm/lib.sh
+
+figures=build/bench/figures
+[ -s $figures ] || { echo 'no figures yet: make bench'; exit 0; }
+awk -f tools/testing/vm/figures.awk -f tools/testing/vm/documents.awk $figures \
+	README.md Documentation/driver-api/virtio/overview.rst ||
+	die "a document has figures that are not those of the last make bench: $figures"
