@@ -296,8 +296,10 @@ in-vm-kselftest: vm-options = -t 600 -k $(dev)/modules -p build/kselftest/payloa
 in-vm-kselftest: command = modprobe vhost_vsock && cd /payload && set -o pipefail && \
 	export KSELFTEST_VDUSE_NET_TEST_ARGS="-v packed_in_order" && \
 	export KSELFTEST_VHOST_VSOCK_TEST_ARGS="-v packed_in_order" && \
+	export KSELFTEST_VHOST_VSOCK_PAUSE_TEST_ARGS="-v packed_in_order" && \
 	./run_kselftest.sh -t kvm:ioregionfd_args_test -t virtio:vduse_net_test \
-		-t vhost:vhost_vsock_test | sed "/^\# selftests: /!s/^\# //"
+		-t vhost:vhost_vsock_test -t vhost:vhost_vsock_pause_test | \
+		sed "/^\# selftests: /!s/^\# //"
 
 # vhost and those who use it elsewhere
 build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/payload.sh $(vm)/run-selftests \
