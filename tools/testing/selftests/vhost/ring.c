@@ -199,3 +199,13 @@ uint32_t ring_base(const struct ring *ring)
 {
 	return ring->kind.packed ? (uint32_t)ring->used << 16 | ring->used : ring->used;
 }
+
+void ring_set_raw(const struct ring *ring, struct ring_raw *to, uint64_t addr, uint32_t len,
+		  uint16_t flags, uint16_t other)
+{
+	*to = (struct ring_raw) { addr, len, flags, other };
+	if (ring->kind.packed) {
+		to->third = other;
+		to->fourth = flags;
+	}
+}

@@ -31,6 +31,13 @@ struct segment {
 	bool write;		/* the device writes it */
 };
 
+/* Descriptors of both layouts have 16 bytes, with these two fields at the same offset. */
+struct ring_raw {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t third, fourth;
+};
+
 /* A buffer that the device holds */
 struct ring_buffer {
 	uint32_t token;
@@ -96,6 +103,10 @@ int ring_get(struct ring *ring, uint32_t *token, uint32_t *len);
 void ring_call_always(struct ring *ring);
 void ring_call_never(struct ring *ring);
 void ring_call_at(struct ring *ring, unsigned int buffers);
+
+/* Make a descriptor of the ring's layout; @other is the next one (split) or the Buffer ID. */
+void ring_set_raw(const struct ring *ring, struct ring_raw *to, uint64_t addr, uint32_t len,
+		  uint16_t flags, uint16_t other);
 
 /* Base for VHOST_SET_VRING_BASE, provided that all used buffers have been read */
 uint32_t ring_base(const struct ring *ring);

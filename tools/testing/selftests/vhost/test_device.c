@@ -105,3 +105,21 @@ int test_pass(struct test *test)
 		fprintf(stderr, "# %u of %u buffers did not come back\n", test->ring.count, count);
 	return n >= 0 && !test->ring.count ? 0 : -1;
 }
+
+int test_works(struct test *test, unsigned int buffers)
+{
+	if (test_run(test, 0))
+		return -1;
+	ring_reset(&test->ring);
+	test->added = 0;
+	test->returned = 0;
+	if (queue_set_base(&test->queue, queue_first_base(&test->queue)) || test_run(test, 1))
+		return -1;
+	queue_errors(&test->queue);
+	for (unsigned int i = 0; i < buffers; i++)
+		if (!test_add(test, 1 + i))
+			return -1;
+	/* At the error, vhost had notifications disabled. */
+	queue_kick(&test->queue);
+	return test_pass(test) || queue_errors(&test->queue) ? -1 : 0;
+}

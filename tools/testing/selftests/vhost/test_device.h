@@ -41,4 +41,7 @@ int test_take(struct test *test);
 /* Kick if the device wants it. All outstanding buffers must come back. */
 int test_pass(struct test *test);
 
+/* Reset the virtqueue, and see that it works with this many buffers. */
+int test_works(struct test *test, unsigned int buffers);
+
 #endif

@@ -9,63 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../kselftest_harness.h"
-#include "uffd.h"
 #include "test_device.h"
 
 #define RING_SIZE	256
 #define TABLE_SIZE	32
-#define LAPS		10
 #define SEED		20261121
 /* Descriptors, for each of four layouts: two million in all */
 #define MALFORMED	400000
 #define CHANGING	100000
 
-/* Descriptors of both layouts have 16 bytes, with these two fields at the same offset. */
-struct raw {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t third, fourth;
-};
-
-static void set_raw(struct ring *ring, struct raw *to, uint64_t addr, uint32_t len,
-		    uint16_t flags, uint16_t other)
-{
-	*to = (struct raw) { addr, len, flags, other };
-	if (ring->kind.packed) {
-		to->third = other;
-		to->fourth = flags;
-	}
-}
-
-/* Reset the virtqueue, and see that it works. */
-static int works_with(struct test *test, unsigned int buffers)
-{
-	if (test_run(test, 0))
-		return -1;
-	ring_reset(&test->ring);
-	test->added = 0;
-	test->returned = 0;
-	if (queue_set_base(&test->queue, queue_first_base(&test->queue)) || test_run(test, 1))
-		return -1;
-	queue_errors(&test->queue);
-	for (unsigned int i = 0; i < buffers; i++)
-		if (!test_add(test, 1 + i))
-			return -1;
-	/* At the error, vhost had notifications disabled. */
-	queue_kick(&test->queue);
-	return test_pass(test) || queue_errors(&test->queue) ? -1 : 0;
-}
-
-static int works(struct test *test)
-{
-	return works_with(test, 5);
-}
-
 FIXTURE(malicious)
 {
 	struct test test;
 	uint64_t data;
-	struct raw *table;
+	struct ring_raw *table;
 	uint64_t table_at;
 };
 
@@ -201,26 +158,26 @@ static uint64_t at(struct test *test, uint64_t data, uint64_t table, enum where 
 	}
 }
 
-static void make(struct test *test, uint64_t data, struct raw *table, uint64_t table_at,
+static void make(struct test *test, uint64_t data, struct ring_raw *table, uint64_t table_at,
 		 const struct malformed *bad)
 {
 	struct ring *ring = &test->ring;
-	struct raw *desc = ring->desc;
+	struct ring_raw *desc = ring->desc;
 	uint16_t available = ring->kind.packed ? RING_AVAIL : 0;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad->table); i++)
-		set_raw(ring, &table[i], at(test, data, table_at, bad->table[i].where),
-			bad->table[i].len, bad->table[i].flags, i + 1);
+		ring_set_raw(ring, &table[i], at(test, data, table_at, bad->table[i].where),
+			     bad->table[i].len, bad->table[i].flags, i + 1);
 	for (unsigned int i = 0; bad->endless && i < RING_SIZE; i++)
-		set_raw(ring, &desc[i], data, 1, NEXT | available, (i + 1) % RING_SIZE);
+		ring_set_raw(ring, &desc[i], data, 1, NEXT | available, (i + 1) % RING_SIZE);
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad->ring) && bad->ring[i].where; i++) {
 		uint16_t next = i + 1;
 
 		if (!i && bad->next)
 			next = bad->next == UINT16_MAX - 1 ? 0 : bad->next;
-		set_raw(ring, &desc[i], at(test, data, table_at, bad->ring[i].where),
-			bad->ring[i].len,
-			bad->ring[i].flags | (i && bad->unavailable ? 0 : available), next);
+		ring_set_raw(ring, &desc[i], at(test, data, table_at, bad->ring[i].where),
+			     bad->ring[i].len,
+			     bad->ring[i].flags | (i && bad->unavailable ? 0 : available), next);
 	}
 	if (!ring->kind.packed) {
 		struct vring_avail *avail = ring->driver;
@@ -240,7 +197,7 @@ TEST_F(malicious, each)
 
 		if (!(bad->layouts & layout))
 			continue;
-		ASSERT_EQ(0, works(test)) {
+		ASSERT_EQ(0, test_works(test, 5)) {
 			TH_LOG("before: %s", bad->what);
 		}
 		ASSERT_EQ(0, test_run(test, 0));
@@ -253,7 +210,7 @@ TEST_F(malicious, each)
 		EXPECT_EQ(!bad->fine, !!queue_errors(&test->queue)) {
 			TH_LOG("%s", bad->what);
 		}
-		EXPECT_EQ(0, works(test)) {
+		EXPECT_EQ(0, test_works(test, 5)) {
 			TH_LOG("after: %s", bad->what);
 		}
 		done++;
@@ -281,7 +238,8 @@ static uint64_t some_address(const struct ring *ring)
 		return -(uint64_t)(random() % 4096);
 	}
 	/* the ring itself */
-	return memory_gpa(ring->memory, ring->desc) + random() % (RING_SIZE * sizeof(struct raw));
+	return memory_gpa(ring->memory, ring->desc) +
+	       random() % (RING_SIZE * sizeof(struct ring_raw));
 }
 
 static uint32_t some_length(void)
@@ -302,13 +260,13 @@ static uint16_t some_flags(uint16_t available)
 	return odds(2) ? random() : (random() & (NEXT | WRITE | INDIRECT)) | available;
 }
 
-static struct raw some_desc(const struct ring *ring, uint64_t table, unsigned int i,
-			    uint16_t available, unsigned int good)
+static struct ring_raw some_desc(const struct ring *ring, uint64_t table, unsigned int i,
+				 uint16_t available, unsigned int good)
 {
 	uint64_t addr = MEMORY_GPA + random() % (MEMORY_SIZE / 2);
 	uint32_t len = 1 + random() % 100;
 	uint16_t flags = available | (odds(4) ? NEXT : 0), other = (i + 1) % RING_SIZE;
-	struct raw raw;
+	struct ring_raw raw;
 
 	if (table && odds(8)) {
 		addr = table;
@@ -332,14 +290,14 @@ static struct raw some_desc(const struct ring *ring, uint64_t table, unsigned in
 			flags = some_flags(available);
 		}
 	}
-	set_raw((struct ring *)ring, &raw, addr, len, flags, other);
+	ring_set_raw(ring, &raw, addr, len, flags, other);
 	return raw;
 }
 
-static void some_ring(struct test *test, struct raw *table, uint64_t table_at, uint16_t from)
+static void some_ring(struct test *test, struct ring_raw *table, uint64_t table_at, uint16_t from)
 {
 	struct ring *ring = &test->ring;
-	struct raw *desc = ring->desc;
+	struct ring_raw *desc = ring->desc;
 
 	for (unsigned int i = 0; i < TABLE_SIZE; i++) {
 		table[i] = some_desc(ring, 0, i, 0, 256);
@@ -451,7 +409,7 @@ TEST_F_TIMEOUT(malicious, generated, 1500)
 
 	for (round = 0; tally.descs < MALFORMED; round++) {
 		uint16_t from = somewhere(&test->ring, round);
-		struct raw before[RING_SIZE], *desc = test->ring.desc;
+		struct ring_raw before[RING_SIZE], *desc = test->ring.desc;
 
 		ASSERT_EQ(0, test_run(test, 0));
 		some_ring(test, self->table, self->table_at, from);
@@ -466,18 +424,18 @@ TEST_F_TIMEOUT(malicious, generated, 1500)
 			ASSERT_EQ(0, memcmp(&before[i], &desc[i], kept));
 		}
 		if (round % 16 == 0)
-			ASSERT_EQ(0, works(test)) {
+			ASSERT_EQ(0, test_works(test, 5)) {
 				TH_LOG("after round %u", round);
 			}
 	}
-	ASSERT_EQ(0, works(test));
+	ASSERT_EQ(0, test_works(test, 5));
 	TH_LOG("%lu descriptors, %lu errors", tally.descs, tally.errors);
 	EXPECT_LT(MALFORMED / 1000, tally.errors);
 }
 
 struct changer {
 	struct test *test;
-	struct raw *table;
+	struct ring_raw *table;
 	uint64_t table_at;
 	bool stop;
 };
@@ -491,7 +449,7 @@ static void *change(void *arg)
 
 	while (!__atomic_load_n(&changer->stop, __ATOMIC_RELAXED)) {
 		unsigned int i = rand_r(&seed) % RING_SIZE, what = rand_r(&seed);
-		struct raw *desc = (struct raw *)ring->desc + i;
+		struct ring_raw *desc = (struct ring_raw *)ring->desc + i;
 
 		if (what % 4 == 0)
 			desc = changer->table + i % TABLE_SIZE;
@@ -537,211 +495,9 @@ TEST_F_TIMEOUT(malicious, changing, 1500)
 	}
 	__atomic_store_n(&changer.stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
-	ASSERT_EQ(0, works(test));
+	ASSERT_EQ(0, test_works(test, 5));
 	TH_LOG("%lu descriptors, %lu errors", tally.descs, tally.errors);
 	EXPECT_LT(CHANGING / 1000, tally.errors);
-}
-
-FIXTURE(laps)
-{
-	struct test test;
-};
-
-FIXTURE_VARIANT(laps)
-{
-	struct ring_kind kind;
-};
-
-#undef RING_KIND
-#define RING_KIND(fixture, name, ...) \
-	FIXTURE_VARIANT_ADD(fixture, name) { \
-		.kind = { .packed = true, .indirect = true, __VA_ARGS__ } \
-	}
-RING_KIND(laps, packed, .in_order = false);
-RING_KIND(laps, packed_in_order, .in_order = true);
-
-FIXTURE_SETUP(laps)
-{
-	if (access(TEST_DEVICE, F_OK))
-		SKIP(return, "there is no " TEST_DEVICE);
-}
-
-FIXTURE_TEARDOWN(laps)
-{
-	test_end(&self->test);
-}
-
-/* A ring of one descriptor, which refers to an indirect table that is not in memory yet */
-struct laps {
-	struct test *test;
-	uint64_t tables;		/* a page each */
-	unsigned int lap;
-};
-
-static void next_lap(struct laps *laps)
-{
-	struct vring_packed_desc *desc = laps->test->ring.desc;
-
-	desc->addr = laps->tables + laps->lap % LAPS * MEMORY_PAGE;
-	desc->len = sizeof(*desc);
-	desc->id = 0x55aa;
-	__atomic_store_n(&desc->flags, VRING_DESC_F_INDIRECT |
-			 (laps->lap % 2 ? RING_USED : RING_AVAIL), __ATOMIC_RELEASE);
-	laps->lap++;
-}
-
-/* While the device waits for a table, its descriptor is replaced by that of the next lap. */
-static void lap_meanwhile(void *arg)
-{
-	struct laps *laps = arg;
-
-	if (laps->lap < LAPS)
-		next_lap(laps);
-}
-
-/*
- * Descriptors that are made available again before they have been used. The device must not
- * take more of them than the ring has, nor write a used one where it has none.
- */
-TEST_F(laps, ahead)
-{
-	static const uint8_t nothing[MEMORY_PAGE - sizeof(struct vring_packed_desc)];
-	const struct vring_packed_desc table = { .addr = MEMORY_GPA, .len = 1 };
-	struct test *test = &self->test;
-	struct laps laps = { test };
-	struct vring_packed_desc *desc;
-	struct uffd uffd;
-	void *tables;
-
-	ASSERT_EQ(0, test_start(test, variant->kind, 1));
-	desc = test->ring.desc;
-	tables = memory_alloc(&test->memory, LAPS * MEMORY_PAGE, MEMORY_PAGE);
-	ASSERT_NE(NULL, tables);
-	laps.tables = memory_gpa(&test->memory, tables);
-	ASSERT_EQ(0, uffd_begin(&uffd, tables, LAPS * MEMORY_PAGE, lap_meanwhile, &laps));
-	memcpy(uffd.content, &table, sizeof(table));
-	next_lap(&laps);
-	queue_kick(&test->queue);
-	ASSERT_EQ(0, device_drain(&test->device));
-	EXPECT_LT(0, queue_errors(&test->queue));
-	/* and some more, for a device that counts too many */
-	for (int i = 0; i < 4; i++) {
-		next_lap(&laps);
-		queue_kick(&test->queue);
-		ASSERT_EQ(0, device_drain(&test->device));
-	}
-	EXPECT_EQ(0, memcmp(desc + 1, nothing, sizeof(nothing)));
-	ASSERT_EQ(0, works_with(test, 1));
-	EXPECT_EQ(0, memcmp(desc + 1, nothing, sizeof(nothing)));
-	uffd_end(&uffd);
-}
-
-/*
- * When a device starts, any number of buffers up to the whole ring may be outstanding. In
- * order, these are fetched again.
- */
-TEST_F(laps, bases)
-{
-	static const uint32_t bases[] = { 0x80038003, 0x80038005, 0x80038007, 0x80030000,
-					  0x80030003, 0x00058003, 0x00058005, 0x80000000 };
-	struct test *test = &self->test;
-
-	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
-	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
-	for (unsigned int i = 0; i < ARRAY_SIZE(bases); i++) {
-		uint32_t base;
-
-		ASSERT_EQ(0, queue_set_base(&test->queue, bases[i]));
-		EXPECT_EQ(0, test_run(test, 1)) {
-			TH_LOG("%#x", bases[i]);
-		}
-		ASSERT_EQ(0, test_run(test, 0));
-		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
-		EXPECT_EQ(variant->kind.in_order ? bases[i] >> 16 | (bases[i] & 0xffff0000) :
-						   bases[i], base);
-	}
-}
-
-/*
- * Outstanding buffers at start count when others are made available again before they have
- * been used. In order none are outstanding, and the device begins with these.
- */
-TEST_F(laps, outstanding)
-{
-	const uint16_t avail = 3 | RING_WRAP, used = RING_WRAP;
-	const unsigned int num = 8;
-	struct test *test = &self->test;
-	uint32_t base;
-
-	ASSERT_EQ(0, test_prepare(test, variant->kind, num));
-	ASSERT_EQ(0, queue_setup(&test->queue, used << 16 | avail));
-	/* those that are not outstanding, and then all others again */
-	for (unsigned int i = 0; i < num; i++)
-		set_raw(&test->ring, (struct raw *)test->ring.desc + i, MEMORY_GPA, 1,
-			i < 3 && !variant->kind.in_order ? RING_USED : RING_AVAIL, i);
-	ASSERT_EQ(0, test_run(test, 1));
-	queue_kick(&test->queue);
-	ASSERT_EQ(0, queue_get_base(&test->queue, &base));
-	if (variant->kind.in_order) {
-		EXPECT_EQ(0, queue_errors(&test->queue));
-		EXPECT_EQ(0, base);
-		return;
-	}
-	EXPECT_LT(0, queue_errors(&test->queue));
-	EXPECT_EQ((5 | RING_WRAP) << 16, base);
-}
-
-/* Event flags that were not negotiated, or do not exist, lead to an interrupt. */
-TEST_F(laps, no_such_event)
-{
-	struct ring_kind kind = { .packed = true, .in_order = variant->kind.in_order };
-	struct test *test = &self->test;
-
-	ASSERT_EQ(0, test_start(test, kind, RING_SIZE));
-	for (unsigned int i = 0; i < 10; i++) {
-		uint32_t flags = i % 2 ? VRING_PACKED_EVENT_FLAG_DESC : 3;
-
-		ASSERT_TRUE(test_add(test, 1));
-		*(uint32_t *)test->ring.driver = flags << 16 | 100;
-		ASSERT_EQ(0, test_pass(test));
-		ASSERT_EQ(1, queue_calls(&test->queue));
-	}
-}
-
-/* The only Buffer ID for which vhost has no handle, out of order */
-TEST_F(laps, buffer_id)
-{
-	struct ring_kind kind = { .packed = true, .in_order = variant->kind.in_order };
-	struct test *test = &self->test;
-	struct raw *desc;
-
-	ASSERT_EQ(0, test_start(test, kind, RING_WRAP));
-	desc = test->ring.desc;
-	/* after the first one, vhost has a region cached */
-	set_raw(&test->ring, desc++, MEMORY_GPA, 1, RING_AVAIL, 0);
-	set_raw(&test->ring, desc, MEMORY_GPA, 1, RING_AVAIL, RING_WRAP + 1);
-	set_raw(&test->ring, desc + 1, MEMORY_GPA, 1, RING_AVAIL, 1);
-	queue_kick(&test->queue);
-	ASSERT_EQ(0, device_drain(&test->device));
-	if (kind.in_order) {
-		/* one element for all three */
-		EXPECT_EQ(0, queue_errors(&test->queue));
-		EXPECT_EQ(RING_AVAIL | RING_USED, desc[-1].fourth);
-		EXPECT_EQ(1, desc[-1].third);
-		ASSERT_EQ(0, works(test));
-		return;
-	}
-	EXPECT_LT(0, queue_errors(&test->queue));
-	EXPECT_EQ(RING_AVAIL, desc->fourth);
-	/* and its neighbour, followed by another one */
-	desc->third = RING_WRAP + 2;
-	queue_kick(&test->queue);
-	ASSERT_EQ(0, device_drain(&test->device));
-	EXPECT_EQ(0, queue_errors(&test->queue));
-	EXPECT_EQ(RING_AVAIL | RING_USED, desc->fourth);
-	EXPECT_EQ(RING_WRAP + 2, desc->third);
-	EXPECT_EQ(RING_AVAIL | RING_USED, desc[1].fourth);
-	ASSERT_EQ(0, works(test));
 }
 
 TEST_HARNESS_MAIN
