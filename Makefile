@@ -317,7 +317,7 @@ in-vm-peers-qemu: command = sh /payload/vhost.sh /payload/mod && cd /payload && 
 # And in user space, where it is quick: all states of small rings, upstream's tests
 in-user-space: build/virtio/.built
 	@mkdir -p build/vm/ring
-	@(cd build/virtio/payload && ./run-selftests -t 600 ring/ring_enum \
+	@(cd build/virtio/payload && ./run-selftests -t 600 ring/ring_enum ring/ring_kani \
 		'ring/upstream.sh ring vringh') 2>&1 </dev/null | \
 		tee build/vm/ring/console | sed -u 's/^/[ring] /'
 	@echo ok >build/vm/ring/verdict

@@ -85,7 +85,7 @@ virtio() {
 	installed virtio "$dir"
 	logged virtio-ring make -C $ring OUTPUT="$PWD/$dir/ring" KERNEL="$PWD/build/linux" \
 		PRISTINE="$PWD/build/pristine"
-	install -D -t "$dir/payload/ring" $ring/upstream.sh "$dir/ring/ring_enum" \
+	install -D -t "$dir/payload/ring" $ring/upstream.sh "$dir"/ring/ring_{enum,kani} \
 		"$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order}
 	stripped "$dir"/payload/ring/*
 	with_libraries "$dir/payload" fio mkfs.ext4

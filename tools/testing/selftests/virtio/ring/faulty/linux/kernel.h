@@ -10,7 +10,7 @@
 
 struct device;
 
-/* Small pages make small states, and ring_enum copies many of them. */
+/* Small pages make small states, and explore() copies many of them. */
 #undef PAGE_SIZE
 #define PAGE_SIZE 256UL
 
