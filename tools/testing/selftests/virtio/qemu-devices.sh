@@ -22,9 +22,10 @@ for layout in split packed; do
 		-device "virtio-blk-pci,drive=disk-$layout,serial=$layout,packed=$packed"
 	)
 	for side in 0 1; do
+		mac=52:54:00:00:0$hub:0$side
 		arguments+=(
 			-netdev "hubport,id=net-$layout-$side,hubid=$hub"
-			-device "virtio-net-pci,netdev=net-$layout-$side,mac=52:54:00:00:0$hub:0$side,packed=$packed"
+			-device "virtio-net-pci,netdev=net-$layout-$side,mac=$mac,packed=$packed"
 		)
 	done
 	arguments+=(
@@ -33,9 +34,8 @@ for layout in split packed; do
 		-device "virtio-serial-pci,id=serial-$layout,packed=$packed"
 	)
 	for side in 0 1; do
-		arguments+=(
-			-device "virtserialport,bus=serial-$layout.0,chardev=serial-$layout-$side,name=$layout-$side"
-		)
+		port=bus=serial-$layout.0,chardev=serial-$layout-$side
+		arguments+=(-device "virtserialport,$port,name=$layout-$side")
 	done
 	arguments+=(
 		-fsdev "local,id=directory-$layout,path=$dir,security_model=none"

@@ -1,9 +1,9 @@
 #!/bin/sh
-# shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-only
 # vhost_perf.sh: in the VM, what a buffer costs the kernel's own vhost, and ours, whose
 # modules are here; stock/ has the kernel's own vhost_test. Prints lines "name value",
 # which vhost_perf.c explains.
+# shellcheck shell=dash
 set -eu
 
 cd "$(dirname "$0")"

@@ -14,7 +14,8 @@ failed=0
 options() {
 	case $1 in
 	vringh_test)
-		for features in '' --indirect --eventidx --virtio-1 '--indirect --eventidx --virtio-1'; do
+		for features in '' --indirect --eventidx --virtio-1 \
+				'--indirect --eventidx --virtio-1'; do
 			echo "$features"
 			echo "--parallel $features"
 		done
@@ -45,8 +46,14 @@ missing() {
 
 list=$(mktemp)
 case $2 in
-vringh) tests=vringh_test without= ;;
-vhost) tests='virtio_test vhost_net_test' without=$(missing /dev/vhost-test /dev/vhost-net /dev/net/tun | tr "\n" " ") ;;
+vringh)
+	tests=vringh_test
+	without=
+	;;
+vhost)
+	tests='virtio_test vhost_net_test'
+	without=$(missing /dev/vhost-test /dev/vhost-net /dev/net/tun | tr "\n" " ")
+	;;
 esac
 for test in $tests; do
 	for program in "$test" "${test}_in_order"; do
