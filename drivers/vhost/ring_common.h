@@ -223,8 +223,8 @@ static __always_inline int vhost_packed_commit(struct vhost_virtqueue *vq, u16 i
 					       unsigned int descs, enum vhost_layout layout);
 
 /*
- * Read available descriptors ahead, beginning @descs after the last buffer that was fetched.
- * All that were read before are part of buffers by now. Returns how many were read, 0 if none
+ * Prefetch available descriptors, beginning @descs after the last buffer that was fetched. All
+ * that were read before are part of buffers by now. Returns how many were read, 0 if none
  * is available, or a negative errno.
  */
 static noinline int vhost_ring_prefetch(struct vhost_virtqueue *vq, unsigned int descs)

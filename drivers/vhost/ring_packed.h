@@ -578,8 +578,8 @@ static bool vhost_ring_num_ok(struct vhost_virtqueue *vq, unsigned int num)
 /*
  * VHOST_SET_VRING_BASE of the packed ring: QEMU passes both values, DPDK only the available one
  * and 0 for the used one. So a used value of 0 means "the same as the available one". As a
- * value of its own it would make sense only with buffers outstanding in a lap with wrap
- * counter 0.
+ * value of its own it would make sense only with buffers outstanding while the wrap
+ * counter is 0.
  */
 static void vhost_packed_set_base(struct vhost_virtqueue *vq)
 {

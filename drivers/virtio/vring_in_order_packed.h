@@ -137,8 +137,8 @@ static noinline int vring_add_table_packed(struct vring_virtqueue *vq,
 /*
  * Adding a buffer failed. The descriptors that were written after the first one must not stay
  * available, because the next buffer may be shorter and the device would go on to them. Give
- * them the flags of descriptors that became available in the lap before and were not used: in
- * this lap they are neither available nor used (2.8.1).
+ * them the flags of descriptors that became available in the previous wrap and were not used: in
+ * this wrap they are neither available nor used (2.8.1).
  */
 static noinline void vring_unpublish_packed(struct vring_virtqueue *vq, unsigned int num)
 {
@@ -266,7 +266,7 @@ static noinline void *vring_open_batch_packed(struct vring_virtqueue *vq, u16 la
 	id = le16_to_cpu(READ_ONCE(desc->id));
 	if (!vring_has_id(packed->in_order_buf, ring_num, id))
 		return vring_bad_id(vq, ring_num, id);
-	/* The batch ends after the buffer that @id names, possibly in the next lap (2.8.8) */
+	/* The batch ends after the buffer that @id names, possibly in the next wrap (2.8.8) */
 	end = vring_packed_advance(id | ((last & wrap) ^ (id < first ? wrap : 0)),
 				   packed->in_order_buf[id].num, ring_num);
 

@@ -334,7 +334,7 @@ u16 fake_position(const struct fake_vq *fq, u32 pos)
 {
 	if (!fq->packed)
 		return pos;
-	/* the wrap counter is 1 in the first lap */
+	/* the wrap counter is 1 at first */
 	return pos % fq->num | (pos / fq->num % 2 ? 0 : PACKED_WRAP);
 }
 
@@ -358,7 +358,7 @@ void fake_set_interrupt_at(struct fake_vq *fq, u16 position)
 bool fake_wants_interrupt(struct fake_vq *fq, u32 before)
 {
 	u16 at = fake_interrupt_at(fq);
-	u32 lap, event;
+	u32 first, event;
 
 	if (!fq->packed) {
 		if (fq->event)
@@ -373,9 +373,9 @@ bool fake_wants_interrupt(struct fake_vq *fq, u32 before)
 	case VRING_PACKED_EVENT_FLAG_DISABLE:
 		return false;
 	}
-	/* In this lap if the wrap counter is the same, else in the lap before */
-	lap = fq->published - fq->published % fq->num;
-	event = lap + (at & ~PACKED_WRAP);
+	/* In this wrap if the wrap counter is the same, else in the previous one */
+	first = fq->published - fq->published % fq->num;
+	event = first + (at & ~PACKED_WRAP);
 	if ((at ^ fake_position(fq, fq->published)) & PACKED_WRAP)
 		event -= fq->num;
 	return event - before < fq->published - before;

@@ -380,7 +380,7 @@ static void malicious_round(struct malicious *l)
 	fake_vq_destroy(l->test, fq);
 }
 
-static void random_lies(struct kunit *test)
+static void random_bogus_elements(struct kunit *test)
 {
 	struct malicious *l = kunit_kzalloc(test, sizeof(*l), GFP_KERNEL);
 	unsigned int round;
@@ -402,7 +402,7 @@ static struct kunit_case malicious_cases[] = {
 	KUNIT_CASE_PARAM(batch_beyond_the_index, split_in_order_gen_params),
 	KUNIT_CASE_PARAM(index_beyond_what_is_out, split_in_order_gen_params),
 	KUNIT_CASE_PARAM(index_jumps_in_open_batch, split_in_order_gen_params),
-	KUNIT_CASE_PARAM(random_lies, in_order_gen_params),
+	KUNIT_CASE_PARAM(random_bogus_elements, in_order_gen_params),
 	{}
 };
 

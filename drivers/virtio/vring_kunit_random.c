@@ -298,7 +298,7 @@ static void model_kick(struct model *m)
 	/* With an event index, a split ring has nothing but the index to say so. */
 	if (m->fq.event && !m->fq.packed)
 		kick = FAKE_KICK_AT;
-	/* An off_wrap value is unique within two laps. */
+	/* An off_wrap value is unique within two wraps. */
 	if (m->fq.packed && m->pos - from > m->fq.num)
 		from = m->pos - m->fq.num;
 	from -= min(from, 4);
@@ -314,7 +314,7 @@ static void model_kick(struct model *m)
 		 (kick == FAKE_KICK_AT && at - m->kicked_pos < added);
 	kicked = virtqueue_kick_prepare(m->fq.vq);
 	m->kicked_pos = m->pos;
-	/* After more than a lap without a kick, it cannot be told which lap is meant. */
+	/* After more than a wrap without a kick, it cannot be told which one is meant. */
 	if (m->fq.packed && kick == FAKE_KICK_AT && added > m->fq.num)
 		CHECK(m, kicked || !wanted);
 	else

@@ -76,9 +76,9 @@ static void length_of_skipped(struct kunit *test)
 	static const struct { u8 out, in; } segments[] = { { 2, 1 }, { 3, 0 }, { 0, 2 }, { 1, 3 } };
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 16);
 	struct fake_buf bufs[4];
-	unsigned int i, lap;
+	unsigned int i, wrap;
 
-	for (lap = 0; lap < 5; lap++) {
+	for (wrap = 0; wrap < 5; wrap++) {
 		for (i = 0; i < 4; i++)
 			fake_give(test, fq, &bufs[i], 100 + i, segments[i].out, segments[i].in);
 		fake_return(fq, bufs, 4, 7);
@@ -96,10 +96,10 @@ static void context_of_skipped(struct kunit *test)
 	struct fake_setup setup = { features_of(test), .num = 8, .context = true };
 	struct fake_vq *fq = fake_vq_create(test, &setup);
 	struct fake_buf bufs[3];
-	unsigned long i, lap;
+	unsigned long i, wrap;
 
 	sg_init_one(fq->sg, fq->memory, 64);
-	for (lap = 0; lap < 5; lap++) {
+	for (wrap = 0; wrap < 5; wrap++) {
 		for (i = 0; i < 3; i++) {
 			KUNIT_ASSERT_EQ(test, virtqueue_add_inbuf_ctx(fq->vq, fq->sg, 1,
 								      (void *)(i + 1),
@@ -125,10 +125,10 @@ static void context_of_skipped(struct kunit *test)
 static void expect_pending(struct kunit *test, u64 features)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features, 16);
-	unsigned int i, lap, opaque;
+	unsigned int i, wrap, opaque;
 	struct fake_buf bufs[4];
 
-	for (lap = 0; lap < 5; lap++) {
+	for (wrap = 0; wrap < 5; wrap++) {
 		for (i = 0; i < 4; i++)
 			fake_give(test, fq, &bufs[i], 1 + i, 1, 1);
 		KUNIT_EXPECT_FALSE(test, fake_interrupt(fq));
@@ -173,13 +173,13 @@ static void event_once_per_batch(struct kunit *test)
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 16);
 	static const u16 poison = 0x5a5a;
 	struct fake_buf bufs[5];
-	unsigned int i, lap;
+	unsigned int i, wrap;
 
 	/* Makes the packed ring use the event offset */
 	virtqueue_disable_cb(fq->vq);
 	KUNIT_ASSERT_TRUE(test, virtqueue_enable_cb(fq->vq));
 
-	for (lap = 0; lap < 7; lap++) {
+	for (wrap = 0; wrap < 7; wrap++) {
 		for (i = 0; i < 5; i++)
 			fake_give(test, fq, &bufs[i], 1 + i, 1, 1);
 		/* two batches, both visible to the driver from the beginning */
@@ -210,7 +210,7 @@ static void event_once_per_batch(struct kunit *test)
 /* What the device writes to the ring once the batch is open has no effect. */
 static void corrupted_in_open_batch(struct kunit *test)
 {
-	/* Not used in any lap: otherwise it would be a bogus element */
+	/* Not used in any wrap: otherwise it would be a bogus element */
 	static const struct vring_packed_desc packed_corrupt = {
 		cpu_to_le64(0xa5a5a5a5), cpu_to_le32(0xa5a5a5), cpu_to_le16(0xa5a5),
 		cpu_to_le16(BIT(VRING_PACKED_DESC_F_AVAIL) | VRING_DESC_F_NEXT |
@@ -218,9 +218,9 @@ static void corrupted_in_open_batch(struct kunit *test)
 	};
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
 	struct fake_buf bufs[4];
-	unsigned int i, lap;
+	unsigned int i, wrap;
 
-	for (lap = 0; lap < 5; lap++) {
+	for (wrap = 0; wrap < 5; wrap++) {
 		for (i = 0; i < 4; i++)
 			fake_give(test, fq, &bufs[i], 10 + i, 1, 1);
 		fake_return(fq, bufs, 4, 3);
@@ -245,7 +245,7 @@ static void corrupted_in_open_batch(struct kunit *test)
 static void batch_of_the_whole_ring(struct kunit *test)
 {
 	static const u8 sizes[] = { 1, 2, 4, 8, 3, 5, 7 };
-	unsigned int num, i, k, lap;
+	unsigned int num, i, k, wrap;
 	struct fake_buf bufs[8];
 
 	for (k = 0; k < ARRAY_SIZE(sizes); k++) {
@@ -255,7 +255,7 @@ static void batch_of_the_whole_ring(struct kunit *test)
 		if (!(features_of(test) & FAKE_PACKED) && !is_power_of_2(num))
 			continue;
 		fq = fake_vq_simple(test, features_of(test), num);
-		for (lap = 0; lap < 3 * num; lap++) {
+		for (wrap = 0; wrap < 3 * num; wrap++) {
 			for (i = 0; i < num; i++)
 				fake_give(test, fq, &bufs[i], 1 + i, 0, 1);
 			KUNIT_EXPECT_EQ(test, fake_add(fq, 99, 0, 1), -ENOSPC);
@@ -321,16 +321,16 @@ static void recycle_any(struct virtqueue *vq, void *data)
 static void expect_anew(struct kunit *test, struct fake_vq *fq)
 {
 	struct fake_buf bufs[3];
-	unsigned int i, lap;
+	unsigned int i, wrap;
 
 	expect_get(test, fq, 0, 0);
 	fake_expect_unused(test, fq);
 	KUNIT_ASSERT_TRUE(test, virtqueue_enable_cb(fq->vq));
 	KUNIT_EXPECT_FALSE(test, fake_interrupt(fq));
-	for (lap = 0; lap < fq->num; lap++) {
+	for (wrap = 0; wrap < fq->num; wrap++) {
 		for (i = 0; i < 3; i++)
 			fake_give(test, fq, &bufs[i], 20 + i, 0, 1);
-		if (!lap)
+		if (!wrap)
 			KUNIT_EXPECT_EQ(test, bufs[0].id, 0);
 		expect_get(test, fq, 0, 0);
 		fake_return(fq, bufs, 3, 5);
@@ -464,10 +464,10 @@ static void mapping_failure(struct kunit *test)
 static void wrap_after_mapping_failure(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 8);
-	unsigned int i, lap;
+	unsigned int i, wrap;
 	struct fake_buf buf;
 
-	for (lap = 0; lap < 4; lap++) {
+	for (wrap = 0; wrap < 4; wrap++) {
 		while (fq->used_pos % 8 != 6)
 			round_trip(test, fq, 1, 1, 0);
 		fq->dma->fail_from = 4;
@@ -496,10 +496,10 @@ static void full_ring(struct kunit *test)
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
 	unsigned long notified;
 	struct fake_buf bufs[8];
-	unsigned int i, lap;
+	unsigned int i, wrap;
 
-	for (lap = 0; lap < 20; lap++) {
-		round_trip(test, fq, 8, lap % 8, 8 - lap % 8);
+	for (wrap = 0; wrap < 20; wrap++) {
+		round_trip(test, fq, 8, wrap % 8, 8 - wrap % 8);
 		round_trip(test, fq, 1, 1, 0);
 
 		for (i = 0; i < 6; i++)
@@ -700,7 +700,7 @@ static void kick_at_wrap(struct kunit *test)
 		chain = 1 + step % 3;
 		unit = fq->packed ? chain : 1;
 		for (n = 1; n * chain <= 8; n++) {
-			/* An off_wrap value is unique within two laps. */
+			/* An off_wrap value is unique within two wraps. */
 			for (d = (int)(n * unit) - 8; d < (int)(n * unit) + 4; d++) {
 				u32 from = fq->avail_pos;
 				bool kicked;

@@ -10,14 +10,14 @@
 #include "test_device.h"
 
 #define RING_SIZE	256
-#define LAPS		10
+#define WRAPS		10
 
-FIXTURE(laps)
+FIXTURE(wraps)
 {
 	struct test test;
 };
 
-FIXTURE_VARIANT(laps)
+FIXTURE_VARIANT(wraps)
 {
 	struct ring_kind kind;
 };
@@ -26,76 +26,76 @@ FIXTURE_VARIANT(laps)
 	FIXTURE_VARIANT_ADD(fixture, name) { \
 		.kind = { .packed = true, .indirect = true, __VA_ARGS__ } \
 	}
-RING_KIND(laps, packed, .in_order = false);
-RING_KIND(laps, packed_in_order, .in_order = true);
+RING_KIND(wraps, packed, .in_order = false);
+RING_KIND(wraps, packed_in_order, .in_order = true);
 
-FIXTURE_SETUP(laps)
+FIXTURE_SETUP(wraps)
 {
 	if (access(TEST_DEVICE, F_OK))
 		SKIP(return, "there is no " TEST_DEVICE);
 }
 
-FIXTURE_TEARDOWN(laps)
+FIXTURE_TEARDOWN(wraps)
 {
 	test_end(&self->test);
 }
 
 /* A ring of one descriptor, which refers to an indirect table that is not in memory yet */
-struct laps {
+struct wraps {
 	struct test *test;
 	uint64_t tables;		/* a page each */
-	unsigned int lap;
+	unsigned int wrap;
 };
 
-static void next_lap(struct laps *laps)
+static void next_wrap(struct wraps *wraps)
 {
-	struct vring_packed_desc *desc = laps->test->ring.desc;
+	struct vring_packed_desc *desc = wraps->test->ring.desc;
 
-	desc->addr = laps->tables + laps->lap % LAPS * MEMORY_PAGE;
+	desc->addr = wraps->tables + wraps->wrap % WRAPS * MEMORY_PAGE;
 	desc->len = sizeof(*desc);
 	desc->id = 0x55aa;
 	__atomic_store_n(&desc->flags, VRING_DESC_F_INDIRECT |
-			 (laps->lap % 2 ? RING_USED : RING_AVAIL), __ATOMIC_RELEASE);
-	laps->lap++;
+			 (wraps->wrap % 2 ? RING_USED : RING_AVAIL), __ATOMIC_RELEASE);
+	wraps->wrap++;
 }
 
-/* While the device waits for a table, its descriptor is replaced by that of the next lap. */
-static void lap_meanwhile(void *arg)
+/* While the device waits for a table, its descriptor is replaced by that of the next wrap. */
+static void wrap_meanwhile(void *arg)
 {
-	struct laps *laps = arg;
+	struct wraps *wraps = arg;
 
-	if (laps->lap < LAPS)
-		next_lap(laps);
+	if (wraps->wrap < WRAPS)
+		next_wrap(wraps);
 }
 
 /*
  * Descriptors that are made available again before they have been used. The device must not
  * take more of them than the ring has, nor write a used one where it has none.
  */
-TEST_F(laps, ahead)
+TEST_F(wraps, ahead)
 {
 	static const uint8_t nothing[MEMORY_PAGE - sizeof(struct vring_packed_desc)];
 	const struct vring_packed_desc table = { .addr = MEMORY_GPA, .len = 1 };
 	struct test *test = &self->test;
-	struct laps laps = { test };
+	struct wraps wraps = { test };
 	struct vring_packed_desc *desc;
 	struct uffd uffd;
 	void *tables;
 
 	ASSERT_EQ(0, test_start(test, variant->kind, 1));
 	desc = test->ring.desc;
-	tables = memory_alloc(&test->memory, LAPS * MEMORY_PAGE, MEMORY_PAGE);
+	tables = memory_alloc(&test->memory, WRAPS * MEMORY_PAGE, MEMORY_PAGE);
 	ASSERT_NE(NULL, tables);
-	laps.tables = memory_gpa(&test->memory, tables);
-	ASSERT_EQ(0, uffd_begin(&uffd, tables, LAPS * MEMORY_PAGE, lap_meanwhile, &laps));
+	wraps.tables = memory_gpa(&test->memory, tables);
+	ASSERT_EQ(0, uffd_begin(&uffd, tables, WRAPS * MEMORY_PAGE, wrap_meanwhile, &wraps));
 	memcpy(uffd.content, &table, sizeof(table));
-	next_lap(&laps);
+	next_wrap(&wraps);
 	queue_kick(&test->queue);
 	ASSERT_EQ(0, device_drain(&test->device));
 	EXPECT_LT(0, queue_errors(&test->queue));
 	/* and some more, for a device that counts too many */
 	for (int i = 0; i < 4; i++) {
-		next_lap(&laps);
+		next_wrap(&wraps);
 		queue_kick(&test->queue);
 		ASSERT_EQ(0, device_drain(&test->device));
 	}
@@ -109,7 +109,7 @@ TEST_F(laps, ahead)
  * When a device starts, any number of buffers up to the whole ring may be outstanding. In
  * order, these are fetched again.
  */
-TEST_F(laps, bases)
+TEST_F(wraps, bases)
 {
 	static const uint32_t bases[] = { 0x80038003, 0x80038005, 0x80038007, 0x80030000,
 					  0x80030003, 0x00058003, 0x00058005, 0x80000000 };
@@ -135,7 +135,7 @@ TEST_F(laps, bases)
  * Outstanding buffers at start count when others are made available again before they have
  * been used. In order none are outstanding, and the device begins with these.
  */
-TEST_F(laps, outstanding)
+TEST_F(wraps, outstanding)
 {
 	const uint16_t avail = 3 | RING_WRAP, used = RING_WRAP;
 	const unsigned int num = 8;
@@ -161,7 +161,7 @@ TEST_F(laps, outstanding)
 }
 
 /* Event flags that were not negotiated, or do not exist, lead to an interrupt. */
-TEST_F(laps, no_such_event)
+TEST_F(wraps, no_such_event)
 {
 	struct ring_kind kind = { .packed = true, .in_order = variant->kind.in_order };
 	struct test *test = &self->test;
@@ -178,7 +178,7 @@ TEST_F(laps, no_such_event)
 }
 
 /* The only Buffer ID for which vhost has no handle, out of order */
-TEST_F(laps, buffer_id)
+TEST_F(wraps, buffer_id)
 {
 	struct ring_kind kind = { .packed = true, .in_order = variant->kind.in_order };
 	struct test *test = &self->test;

@@ -393,7 +393,7 @@ static int walk(struct test *test, uint16_t from, struct tally *tally)
 	return 0;
 }
 
-/* Where the next ring begins: at a random index, and in the other lap each time. */
+/* Where the next ring begins: at a random index, and in the other wrap each time. */
 static uint16_t somewhere(const struct ring *ring, unsigned int round)
 {
 	if (!ring->kind.packed)

@@ -47,7 +47,7 @@ FIXTURE_TEARDOWN(net)
 	net_end(&self->net);
 }
 
-/* Frames of all sizes, in several buffers, for a few laps of the ring */
+/* Frames of all sizes, in several buffers, for a few wraps of the ring */
 TEST_F(net, both_ways)
 {
 	struct net *net = &self->net;
@@ -125,7 +125,7 @@ TEST_F(net, no_event_is_lost)
 	ASSERT_EQ(0, tx_check(net));
 }
 
-/* Another device takes over during traffic, as when a guest migrates. */
+/* Another device continues during traffic, as when a guest migrates. */
 TEST_F(net, another_device)
 {
 	struct net *net = &self->net;
@@ -487,7 +487,7 @@ TEST_F(zcopy, and_in_order)
 	net->most = 1000;
 	for (int i = 0; i < 12; i++) {
 		/* so that zero copy ends anywhere in its array */
-		for (int laps = i % 2 ? 1 : 1 + random() % 5; laps; laps--) {
+		for (int wraps = i % 2 ? 1 : 1 + random() % 5; wraps; wraps--) {
 			while (net->ring[TX].count < 250)
 				ASSERT_TRUE(tx_add_in(net, 1));
 			ASSERT_EQ(0, tx_pass(net)) {

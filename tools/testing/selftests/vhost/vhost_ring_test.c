@@ -12,7 +12,7 @@
 
 #define BATCH		64
 #define RING_SIZE	256
-#define LAPS		5
+#define WRAPS		5
 
 /*
  * Only after the device has used a buffer do both sides know which notifications the other one
@@ -55,12 +55,12 @@ FIXTURE_TEARDOWN(ring)
 }
 
 /* Buffers with one or more segments, a few at a time */
-TEST_F(ring, laps)
+TEST_F(ring, wraps)
 {
 	struct test *test = &self->test;
 	unsigned int descs = 0;
 
-	while (descs < LAPS * RING_SIZE) {
+	while (descs < WRAPS * RING_SIZE) {
 		for (unsigned int n = 1 + random() % 100; n; n--) {
 			unsigned int segments = test_some_segments(test);
 
@@ -127,7 +127,7 @@ TEST_F(ring, used_elements)
 	}
 }
 
-/* Another device takes over while buffers are outstanding. */
+/* Another device continues while buffers are outstanding. */
 TEST_F(ring, another_device)
 {
 	struct test *test = &self->test;
@@ -458,7 +458,7 @@ FIXTURE_TEARDOWN(event)
 }
 
 /* An event as far ahead as possible does not come early. */
-TEST_F(event, call_a_lap_ahead)
+TEST_F(event, call_a_wrap_ahead)
 {
 	struct test *test = &self->test;
 	unsigned int chunk = 37;
@@ -466,7 +466,7 @@ TEST_F(event, call_a_lap_ahead)
 	ASSERT_EQ(0, test_start(test, variant->kind, RING_SIZE));
 	ASSERT_EQ(0, warm_up(test));
 
-	for (int lap = 0; lap < 12; lap++) {
+	for (int wrap = 0; wrap < 12; wrap++) {
 		unsigned int sum = 0;
 
 		while (test_add(test, 1))

@@ -12,7 +12,6 @@
 #include "test_device.h"
 
 #define RING_SIZE	256
-#define LAPS		5
 
 FIXTURE(setup)
 {
@@ -52,7 +51,7 @@ TEST_F(setup, sizes)
 		unsigned int descs = 0;
 
 		ASSERT_EQ(0, test_start(test, variant->kind, sizes[i]));
-		/* behind the ring: in one of the laps this looks like a part of it */
+		/* behind the ring: in one of the wraps this looks like a part of it */
 		desc = test->ring.desc;
 		if (variant->kind.packed)
 			desc[sizes[i]].flags = RING_AVAIL;
@@ -192,7 +191,7 @@ TEST_F(setup, segments)
 	}
 }
 
-/* The device begins at the base that was set, and stops at the right one, anywhere in both laps. */
+/* The device begins at the base that was set, and stops at the right one, in either wrap. */
 TEST_F(setup, base_anywhere)
 {
 	struct test *test = &self->test;
@@ -212,7 +211,7 @@ TEST_F(setup, base_anywhere)
 		if (variant->kind.packed) {
 			struct vring_packed_desc *desc = ring->desc;
 
-			/* as if used in the lap before, or in this one */
+			/* as if used in the previous wrap, or in this one */
 			for (unsigned int k = 0; k < num; k++)
 				desc[k].flags = (i < num) == (k < i % num) ?
 						RING_AVAIL | RING_USED : 0;

@@ -9,7 +9,7 @@
 #include "util/net.h"
 #include "util/sysfs.h"
 
-#define LAPS		(3 * 65536 + 1000)
+#define WRAPS		(3 * 65536 + 1000)
 
 FIXTURE(vduse_net)
 {
@@ -51,7 +51,7 @@ TEST_F(vduse_net, sizes)
 	EXPECT_EQ(0, net_pass_sizes(&self->net));
 }
 
-/* Several laps with batches as large as possible; both sides count the same. */
+/* Several wraps with batches as large as possible; both sides count the same. */
 TEST_F_TIMEOUT(vduse_net, batches, 60)
 {
 	const struct ring_kind *kind = &variant->kind;
@@ -91,34 +91,34 @@ TEST_F(vduse_net, removal)
 }
 
 /* A run in which 16-bit indices overflow several times */
-FIXTURE(laps)
+FIXTURE(wraps)
 {
 	struct net net;
 };
 
-FIXTURE_VARIANT(laps)
+FIXTURE_VARIANT(wraps)
 {
 	struct ring_kind kind;
 };
 
-RING_KIND(laps, split_in_order, .in_order = true);
-RING_KIND(laps, packed_in_order, .packed = true, .in_order = true);
+RING_KIND(wraps, split_in_order, .in_order = true);
+RING_KIND(wraps, packed_in_order, .packed = true, .in_order = true);
 
-FIXTURE_SETUP(laps)
+FIXTURE_SETUP(wraps)
 {
 	if (!virtio_knows_in_order())
 		SKIP(return, "this kernel's virtio_ring does not support VIRTIO_F_IN_ORDER");
 	ASSERT_EQ(0, net_start(&self->net, &variant->kind, "net"));
 }
 
-FIXTURE_TEARDOWN(laps)
+FIXTURE_TEARDOWN(wraps)
 {
 	EXPECT_EQ(0, net_stop(&self->net));
 }
 
-TEST_F_TIMEOUT(laps, there_and_back, 150)
+TEST_F_TIMEOUT(wraps, there_and_back, 150)
 {
-	EXPECT_EQ(0, net_pass(&self->net, LAPS, 200, FRAME_LEAST, FRAME_LEAST + 40));
+	EXPECT_EQ(0, net_pass(&self->net, WRAPS, 200, FRAME_LEAST, FRAME_LEAST + 40));
 }
 
 #define PARAMETER	"/sys/module/virtio_ring/parameters/in_order"

@@ -8,9 +8,9 @@
 #include "util/net.h"
 #include "util/sysfs.h"
 
-/* Frames for an odd number of laps; and more than a 16-bit index can count */
-#define LAPS		(19 * RING_SIZE + 103)
-#define MANY_LAPS	(65536 + LAPS)
+/* Frames for an odd number of wraps; and more than a 16-bit index can count */
+#define WRAPS		(19 * RING_SIZE + 103)
+#define MANY_WRAPS	(65536 + WRAPS)
 #define MOVES		20
 
 /* How vhost learns about the driver's memory: all at once, or on demand */
@@ -173,9 +173,9 @@ static uint32_t base_after(const struct ring_kind *kind, uint32_t buffers)
  * The indices overflow, and vhost is at the same position as the driver. Then remove the driver
  * while frames are on their way, and bring it back.
  */
-TEST_F_TIMEOUT(vhost_long, laps, 60)
+TEST_F_TIMEOUT(vhost_long, wraps, 60)
 {
-	uint32_t count = has_iotlb(&variant->device) ? LAPS : MANY_LAPS;
+	uint32_t count = has_iotlb(&variant->device) ? WRAPS : MANY_WRAPS;
 	uint32_t base = base_after(&variant->device.kind, count);
 	struct vhost_report reports[2];
 

@@ -47,7 +47,7 @@
 #define MAX_BATCHES	16384
 #define WARM_UP		256
 
-/* One lap of the ring */
+/* One wrap of the ring */
 #define COUNTED		RING_SIZE
 
 static const struct layout layouts[] = {

@@ -30,7 +30,7 @@ const char *do_explore(struct layout layout, unsigned int max, unsigned int flag
 		struct exploration e = {
 			.layout = layout,
 			.num = num,
-			.max_added = parameter("RING_ENUM_LAPS", 2) * num + 1,
+			.max_added = parameter("RING_ENUM_WRAPS", 2) * num + 1,
 			.any_order = num <= 4,
 			.callbacks = flags & CALLBACKS,
 			.exact = flags & EXACT,

@@ -2,7 +2,7 @@
 /*
  * All states of rings of 2 to 8 descriptors: see explore.h
  *
- * Limits: histories end when RING_ENUM_LAPS (2) times the ring's size and one more descriptor have
+ * Limits: histories end when RING_ENUM_WRAPS (2) times the ring's size and one more descriptor have
  * been added. Out-of-order layouts are tried up to RING_ENUM_SIZE (4) descriptors: they are not
  * changed here, and the device may use buffers in any order, which leads to many states. A split
  * ring with EVENT_IDX has many as well and is limited in the same way. RING_ENUM_SIZE=8 tries all.

@@ -43,7 +43,7 @@ static const char *pump(unsigned int n)
 		wrong = do_step(step);
 		if (wrong)
 			return wrong;
-		/* it limits what is added, and must not count these laps */
+		/* it limits what is added, and must not count these wraps */
 		world.model.added %= TOKENS;
 	}
 	return NULL;
@@ -506,7 +506,7 @@ static const char *check_broken(void)
 	return NULL;
 }
 
-#define LIE_LEN 77
+#define BOGUS_LEN 77
 
 /*
  * The device writes an element with @id and, if the ring is split, moves its index by @moves. The
@@ -521,7 +521,7 @@ static const char *try_bogus(u32 id, u16 moves)
 	bool seen[TOKENS] = { };
 	void *data;
 
-	device_write_used(&world.device, id, LIE_LEN, moves, 1);
+	device_write_used(&world.device, id, BOGUS_LEN, moves, 1);
 	while ((data = virtqueue_get_buf(world.vq, &len))) {
 		int token = token_of(data);
 
@@ -539,7 +539,7 @@ static const char *try_bogus(u32 id, u16 moves)
 	if (!packed && !moves)
 		return got == model->used && !virtqueue_is_broken(world.vq) ? NULL :
 			"an element is believed that the index does not expose";
-	/* split: back to buffers that have not been taken, or into the lap before */
+	/* split: back to buffers that have not been taken, or into the previous wrap */
 	if (!packed && ((u16)(model->used + moves) <= model->used ||
 			(!in_order && moves > model->held)))
 		return virtqueue_is_broken(world.vq) ? check_broken() : NULL;
@@ -554,7 +554,7 @@ static const char *try_bogus(u32 id, u16 moves)
 	if (last == model->held || (!packed && in_order && last >= moves))
 		return got == model->used ? check_broken() : "a bogus element returns a buffer";
 
-	/* a correct element, perhaps followed by elements of the lap before */
+	/* a correct element, perhaps followed by elements of the previous wrap */
 	if (packed || moves == (in_order ? last + 1 : 1)) {
 		if (virtqueue_is_broken(world.vq))
 			return "a correct element is taken for a bogus one";
@@ -571,7 +571,7 @@ static const char *try_bogus(u32 id, u16 moves)
 	return virtqueue_is_broken(world.vq) ? check_broken() : NULL;
 }
 
-static const char *no_lie_is_believed(void)
+static const char *no_bogus_id_is_believed(void)
 {
 	static const u32 far_ids[] = { 0x7fff, 0x8000, 0xffff, 0x10000, ~0U };
 	static const u16 far_moves[] = { MAX_RING + 1, 0x7fff, 0x8000, 0xfff8, 0xffff };
@@ -603,7 +603,7 @@ static const char *no_lie_is_believed(void)
 
 TEST_F_TIMEOUT(ring, kani_15_checks_ids, TIMEOUT)
 {
-	EXPECT_RIGHT(do_explore(self->layout, variant->packed ? 6 : 4, 0, no_lie_is_believed));
+	EXPECT_RIGHT(do_explore(self->layout, variant->packed ? 6 : 4, 0, no_bogus_id_is_believed));
 }
 
 TEST_HARNESS_MAIN

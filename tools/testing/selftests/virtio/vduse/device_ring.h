@@ -98,7 +98,7 @@ struct packed_ring {
 	struct vring_packed_desc_event *device;
 	uint16_t next_avail;
 	bool avail_wrap;
-	/* Descriptors since the start, so that laps can be told apart */
+	/* Descriptors since the start, so that wraps can be told apart */
 	uint64_t next_used, published, judged;
 	uint16_t first_flags;		/* of the first element, which is written last */
 };

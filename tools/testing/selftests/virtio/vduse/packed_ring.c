@@ -155,7 +155,7 @@ static void packed_publish(struct device_ring *ring)
 static bool packed_wants_interrupt(struct device_ring *ring)
 {
 	struct packed_ring *packed = &ring->packed;
-	uint64_t size = ring->config.size, before = packed->judged, lap, event;
+	uint64_t size = ring->config.size, before = packed->judged, wrap, event;
 	uint16_t flags = load16(&packed->driver->flags), where;
 
 	packed->judged = packed->published;
@@ -166,14 +166,14 @@ static bool packed_wants_interrupt(struct device_ring *ring)
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	where = load16(&packed->driver->off_wrap);
 
-	/* It means this lap or the one before, whichever has its wrap counter. */
-	lap = packed->published / size;
-	if (lap % 2 != !(where >> VRING_PACKED_EVENT_F_WRAP_CTR)) {
-		if (!lap)
+	/* It means this wrap or the previous one, whichever has its wrap counter. */
+	wrap = packed->published / size;
+	if (wrap % 2 != !(where >> VRING_PACKED_EVENT_F_WRAP_CTR)) {
+		if (!wrap)
 			return false;
-		lap--;
+		wrap--;
 	}
-	event = lap * size + (where & EVENT_OFFSET);
+	event = wrap * size + (where & EVENT_OFFSET);
 	return event >= before && event < packed->published;
 }
 
