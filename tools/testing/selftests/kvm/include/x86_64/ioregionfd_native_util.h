@@ -75,4 +75,22 @@ void __server_wait_asleep(struct server_thread *t, int line);
 #define server_join(t, want) __server_join(t, want, __LINE__)
 void __server_join(struct server_thread *t, int want, int line);
 
+/* The commands that @nr servers have completed so far, together. */
+unsigned int servers_nr(struct server_thread *servers, unsigned int nr);
+
+/*
+ * Each vCPU reads at an address of its own, in a region at MMIO_GPA with USER_DATA(0), and
+ * is to get a value of its own.
+ */
+static inline uint64_t vcpu_value(int i)
+{
+	return 0x1111111111111111 * (i + 1);
+}
+
+/* vCPU @i reads, and waits for the response. */
+struct guest_op *vcpu_waits(struct vcpu_thread *threads, int i);
+
+#define expect_cmd_of(arg, i) __expect_cmd_of(arg, i, __LINE__)
+void __expect_cmd_of(struct ioregionfd_fetch *arg, int i, int line);
+
 #endif /* SELFTEST_KVM_IOREGIONFD_NATIVE_UTIL_H */

@@ -219,3 +219,28 @@ void __server_join(struct server_thread *t, int want, int line)
 	pthread_join(t->thread, NULL);
 	server_close(&t->server);
 }
+
+unsigned int servers_nr(struct server_thread *servers, unsigned int nr)
+{
+	unsigned int i, sum = 0;
+
+	for (i = 0; i < nr; i++)
+		sum += __atomic_load_n(&servers[i].nr, __ATOMIC_ACQUIRE);
+	return sum;
+}
+
+struct guest_op *vcpu_waits(struct vcpu_thread *threads, int i)
+{
+	struct guest_op *op = op_read(threads[i].vcpu, 8, MMIO_GPA + 0x100 * i);
+
+	thread_start(&threads[i]);
+	thread_wait_asleep(&threads[i]);
+	return op;
+}
+
+void __expect_cmd_of(struct ioregionfd_fetch *arg, int i, int line)
+{
+	TEST_ASSERT(ioregionfd_id_vcpu(arg->id) == i, "line %d: wanted vCPU %d, got %d", line, i,
+		    ioregionfd_id_vcpu(arg->id));
+	__expect_cmd(arg->cmd, cmd_read(8, USER_DATA(0), 0x100 * i), line);
+}
