@@ -75,6 +75,15 @@ void __server_wait_asleep(struct server_thread *t, int line);
 #define server_join(t, want) __server_join(t, want, __LINE__)
 void __server_join(struct server_thread *t, int want, int line);
 
+/* Addresses at which a struct is not entirely there, or cannot be written. */
+struct bad_memory {
+	char *end;	/* the end of memory that can be read and written */
+	char *none;
+	char *read_only;
+};
+
+struct bad_memory bad_memory(void);
+
 /* The commands that @nr servers have completed so far, together. */
 unsigned int servers_nr(struct server_thread *servers, unsigned int nr);
 

@@ -244,3 +244,14 @@ void __expect_cmd_of(struct ioregionfd_fetch *arg, int i, int line)
 		    ioregionfd_id_vcpu(arg->id));
 	__expect_cmd(arg->cmd, cmd_read(8, USER_DATA(0), 0x100 * i), line);
 }
+
+struct bad_memory bad_memory(void)
+{
+	char *mem = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0);
+
+	TEST_ASSERT(mem != MAP_FAILED, "mmap() failed");
+	TEST_ASSERT(!mprotect(mem + 4096, 4096, PROT_NONE), "mprotect() failed");
+	TEST_ASSERT(!mprotect(mem + 2 * 4096, 4096, PROT_READ), "mprotect() failed");
+	return (struct bad_memory){ mem + 4096, mem + 4096, mem + 2 * 4096 };
+}
