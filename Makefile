@@ -232,7 +232,7 @@ vhost-tests = $(call kselftests,vhost,TEST_GEN_PROGS)
 kvm-programs := x86_64/ioregionstat x86_64/readme_device
 # Those that race, wait and exhaust have a machine of their own
 hard := $(foreach t,interrupt limits native_memory native_segments nomem_access nomem_task nomem_vmm \
-	once push recover requeue restart socket stop,%/ioregionfd_$t_test)
+	once push recover recover_late requeue restart socket stop,%/ioregionfd_$t_test)
 upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
 
 # Those that T= names, of a list; or all

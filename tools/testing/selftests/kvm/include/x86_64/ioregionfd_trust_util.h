@@ -75,6 +75,20 @@ static inline bool vcpu_is_pending(struct kvm_vcpu *vcpu)
 #define thread_settles(t) __thread_settles(t, __LINE__)
 bool __thread_settles(struct vcpu_thread *t, int line);
 
+/* The value that the current task responds with, and that of former tasks. */
+#define RIGHT		0x600d600d600d600dul
+#define LATE		0xdeaddeaddeaddeadul
+
+/* Fetches the command of vCPU 0, which must be there or come. */
+#define fetch_command(map) __fetch_command(map, __LINE__)
+struct ioregionfd_fetch __fetch_command(struct mapping *map, int line);
+
+/* Leaves the vCPU outside KVM_RUN, with its command sent. */
+void begin_interrupted(struct vcpu_thread *thread);
+
+/* Checks that the guest gets RIGHT. @who has responded, for messages. */
+void end_interrupted(struct vcpu_thread *thread, struct guest_op *op, const char *who);
+
 /* A model device without a channel, for hand_serve(). */
 struct device *model_new(void);
 void model_free(struct device *dev);

@@ -141,6 +141,29 @@ bool __thread_settles(struct vcpu_thread *t, int line)
 	return false;
 }
 
+struct ioregionfd_fetch __fetch_command(struct mapping *map, int line)
+{
+	struct ioregionfd_fetch arg = fetch_arg(0);
+	int r = commit_and_fetch(map->fd, &arg);
+
+	TEST_ASSERT(!r, "line %d: the command is lost: %d, the state is 0x%x", line, r,
+		    READ_ONCE(map->mailboxes[0].state));
+	return arg;
+}
+
+void begin_interrupted(struct vcpu_thread *thread)
+{
+	thread_start(thread);
+	thread_interrupt(thread);
+}
+
+void end_interrupted(struct vcpu_thread *thread, struct guest_op *op, const char *who)
+{
+	thread_start(thread);
+	thread_join_done(thread);
+	TEST_ASSERT(op->val == RIGHT, "%s: the guest got 0x%lx, wanted 0x%lx", who, op->val, RIGHT);
+}
+
 void shake(unsigned int ns)
 {
 	struct timespec ts = { .tv_nsec = ns };
