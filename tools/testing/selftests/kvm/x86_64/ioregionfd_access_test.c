@@ -14,12 +14,6 @@
 #define MMIO_DATA	USER_DATA(0x100)
 #define PIO_DATA	USER_DATA(0x200)
 
-/* A pattern with no two bytes alike, different for each @seed. */
-static uint64_t pattern(uint64_t seed)
-{
-	return 0x8796a5b4c3d2e1f0ul + seed * 0x0101010101010101ul;
-}
-
 /*
  * Every width at every offset, over every transport.
  */

@@ -127,6 +127,9 @@ static inline struct guest_op *op_out(struct kvm_vcpu *vcpu, uint32_t size, uint
 /* "in" of 1 or 2 bytes leaves the rest of the register, all ones, unchanged. */
 uint64_t in_result(uint32_t size, uint64_t val);
 
+/* A pattern with no two bytes alike, different for each @seed. */
+uint64_t pattern(uint64_t seed);
+
 static inline uint64_t low_bytes(uint64_t val, uint32_t size)
 {
 	return size < 8 ? val & ((1ul << (8 * size)) - 1) : val;

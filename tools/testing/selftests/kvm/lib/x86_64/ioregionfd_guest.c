@@ -238,6 +238,11 @@ struct guest_op *op_add(struct kvm_vcpu *vcpu, struct guest_op op)
 	return &script->ops[script->nr_ops++];
 }
 
+uint64_t pattern(uint64_t seed)
+{
+	return 0x8796a5b4c3d2e1f0ul + seed * 0x0101010101010101ul;
+}
+
 uint64_t in_result(uint32_t size, uint64_t val)
 {
 	switch (size) {
