@@ -1019,7 +1019,7 @@ TEST_F(channel, polling_ends_with_the_vm)
 	EXPECT_EQ(runner_join(&self->runner), 0);
 }
 
-/* What a hostile task that shares the channel writes must not mislead us. */
+/* What a malicious task that shares the channel writes must not mislead us. */
 TEST_F(channel, corrupted)
 {
 	uint32_t *p = (uint32_t *)model.mapping;

@@ -106,7 +106,7 @@ static uint32_t serve_to_exit(struct vcpu_thread *thread, struct hand *hand, str
 	for (;;) {
 		if (hand->arg.id)
 			hand_complete(hand, 0);
-		if (thread_settles(thread))
+		if (thread_wait_returned(thread))
 			break;
 		hand_fetch(hand);
 		dev->nr++;

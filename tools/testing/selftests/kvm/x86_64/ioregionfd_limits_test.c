@@ -114,7 +114,7 @@ static void parker_park(struct parker *p, int fd, uint32_t vcpu, unsigned int nr
 }
 
 /* If other tasks do the work: waits until all that can be refused has been. */
-static void parker_settle(struct parker *p)
+static void parker_wait_refused(struct parker *p)
 {
 	int i;
 
@@ -176,7 +176,7 @@ static void parked_are_bounded(int fd, struct vcpu_thread *thread, unsigned int 
 
 	parker_open(&parker, setup);
 	parker_park(&parker, fd, 1, nr, flags);
-	parker_settle(&parker);
+	parker_wait_refused(&parker);
 
 	/* No room for a task that would sleep either, nor for read(). */
 	TEST_ASSERT_EQ(commit_and_fetch(fd, &arg), -EBUSY);

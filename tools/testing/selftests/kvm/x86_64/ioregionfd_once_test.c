@@ -432,7 +432,7 @@ static void coalesced_full(struct kvm_vm *vm, struct vcpu_thread *thread, struct
 		op.count = max;
 		op_add(vcpu, op);
 		thread_start(thread);
-		TEST_ASSERT(thread_settles(thread), "the vCPU waits for the device task");
+		TEST_ASSERT(thread_wait_returned(thread), "the vCPU waits for the device task");
 		thread_join_exit(thread);
 		expect_no_cmd(hand);
 		for (i = 0; i < max - 1; i++, seen++) {

@@ -278,9 +278,9 @@ static void run_posted_pushes(struct vcpu_thread *thread, struct hand *hand,
 	pushes_prepare(thread, sregs, code, p, fill);
 	thread_start(thread);
 	/* The guest does what it can until it needs room. */
-	thread_settles(thread);
+	thread_wait_returned(thread);
 	for (i = 0; i < fill + p->nr; i++) {
-		if (how != D_NONE && !thread_settles(thread))
+		if (how != D_NONE && !thread_wait_returned(thread))
 			disturb(thread, how);
 		cmd = hand_fetch(hand);
 		if (i < fill)

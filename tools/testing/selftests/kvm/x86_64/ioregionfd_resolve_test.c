@@ -219,7 +219,7 @@ TEST_F(vmm, completes_with_immediate_exit)
 }
 
 /* KVM does not read back what it has told the VMM. */
-TEST_F(vmm, scribbles_in_the_run_page)
+TEST_F(vmm, overwrites_the_run_page)
 {
 	struct kvm_run *run = self->vcpu->run;
 	struct guest_op *read, *in;

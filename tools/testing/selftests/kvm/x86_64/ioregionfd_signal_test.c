@@ -466,7 +466,7 @@ TEST_F(mask, unblocked_signal_interrupts_queued)
 }
 
 /* What the VMM stores in the run page meanwhile has no effect. */
-TEST_F(mask, scribbled_run_page)
+TEST_F(mask, overwritten_run_page)
 {
 	static const uint32_t reasons[] = {
 		KVM_EXIT_UNKNOWN, KVM_EXIT_IO, KVM_EXIT_MMIO, KVM_EXIT_IOREGIONFD_FAILURE,

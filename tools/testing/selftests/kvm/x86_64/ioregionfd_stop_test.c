@@ -90,7 +90,7 @@ static void same_outcome(struct vcpu_thread *thread, struct hand *hand, struct g
 static bool run_to_access(struct vcpu_thread *thread)
 {
 	thread_start(thread);
-	if (thread_settles(thread)) {
+	if (thread_wait_returned(thread)) {
 		thread_join_done(thread);
 		return false;
 	}
@@ -126,7 +126,7 @@ static void run_waiting(struct vcpu_thread *thread, struct hand *hand, struct de
 		TEST_ASSERT(n++ < MANY, "the guest does not come to an end");
 		thread->vcpu->run->immediate_exit = KVM_RUN_IOREGIONFD_WAIT;
 		thread_start(thread);
-		TEST_ASSERT(!thread_settles(thread), "KVM_RUN did not wait: %d", thread->ret);
+		TEST_ASSERT(!thread_wait_returned(thread), "KVM_RUN did not wait: %d", thread->ret);
 		thread_interrupt(thread);
 		thread_start(thread);
 		for (i = 0; !thread_returned(thread); i++) {
@@ -433,7 +433,7 @@ TEST_F(stop, cancel_without_room)
 }
 
 /*
- * While an access is pending the vCPU's registers are not settled: neither in the
+ * While an access is pending the vCPU's registers are not final: neither in the
  * middle of an access nor at the exit that reports a failure.
  */
 struct set_call {

@@ -71,9 +71,9 @@ static inline bool vcpu_is_pending(struct kvm_vcpu *vcpu)
 	return vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING;
 }
 
-/* Waits until KVM_RUN has returned (true) or sleeps (false). */
-#define thread_settles(t) __thread_settles(t, __LINE__)
-bool __thread_settles(struct vcpu_thread *t, int line);
+/* Waits until KVM_RUN has returned or sleeps. Returns whether it has returned. */
+#define thread_wait_returned(t) __thread_wait_returned(t, __LINE__)
+bool __thread_wait_returned(struct vcpu_thread *t, int line);
 
 /* The value that the current task responds with, and that of former tasks. */
 #define RIGHT		0x600d600d600d600dul

@@ -126,7 +126,7 @@ int __thread_run_how(struct vcpu_thread *t, uint8_t how, int line)
 	return r;
 }
 
-bool __thread_settles(struct vcpu_thread *t, int line)
+bool __thread_wait_returned(struct vcpu_thread *t, int line)
 {
 	int i;
 

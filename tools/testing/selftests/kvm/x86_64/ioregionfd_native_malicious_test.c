@@ -7,11 +7,11 @@
 #include "ioregionfd_harness.h"
 #include "ioregionfd_native_util.h"
 
-#define HOSTILE_SECONDS	6
+#define MALICIOUS_SECONDS	6
 
-/* Four vCPUs on the hostile channel, and one that must not notice. */
-#define NR_HOSTILE	4
-#define NR_VCPUS	(NR_HOSTILE + 1)
+/* Four vCPUs on the malicious task's channel, and one that must not notice. */
+#define NR_MALICIOUS	4
+#define NR_VCPUS	(NR_MALICIOUS + 1)
 
 #define BAD		MMIO_GPA
 #define BAD_POSTED	(MMIO_GPA + 0x1000)
@@ -62,7 +62,7 @@ static void guest_good_main(uint64_t id)
 	outl(DONE_PORT, 0);
 }
 
-FIXTURE(hostile)
+FIXTURE(malicious)
 {
 	struct kvm_vm *vm;
 	struct kvm_vcpu *vcpus[NR_VCPUS];
@@ -79,20 +79,20 @@ static uint64_t device_respond(struct device *dev, const struct ioregionfd_cmd *
 	return value_of(cmd->offset);
 }
 
-FIXTURE_SETUP(hostile)
+FIXTURE_SETUP(malicious)
 {
 	struct channel bad, good;
 	int i;
 
 	self->vm = vm_create_with_vcpus(NR_VCPUS, guest_bad_main, self->vcpus);
 	virt_map(self->vm, MMIO_GPA, MMIO_GPA, MMIO_PAGES);
-	vcpu_arch_set_entry_point(self->vcpus[NR_HOSTILE], guest_good_main);
+	vcpu_arch_set_entry_point(self->vcpus[NR_MALICIOUS], guest_good_main);
 	for (i = 0; i < NR_VCPUS; i++) {
 		vcpu_args_set(self->vcpus[i], 1, (uint64_t)i);
 		vcpu_thread_init(&self->threads[i], self->vcpus[i]);
 	}
 
-	self->bad = create_ioregionfd(self->vm, NR_HOSTILE, 8);
+	self->bad = create_ioregionfd(self->vm, NR_MALICIOUS, 8);
 	self->good = create_ioregionfd(self->vm, NR_VCPUS, 8);
 	self->map = mapping_open(self->bad);
 	bad = (struct channel){ TR_NATIVE, self->bad, self->bad };
@@ -105,7 +105,7 @@ FIXTURE_SETUP(hostile)
 	server_start(&self->good_server, &self->dev, self->good, MODE_IOCTL, IOREGIONFD_ANY);
 }
 
-FIXTURE_TEARDOWN(hostile)
+FIXTURE_TEARDOWN(malicious)
 {
 	kvm_vm_free(self->vm);
 	server_join(&self->good_server, -ENODEV);
@@ -122,7 +122,7 @@ static void expect_end(struct kvm_vcpu *vcpu)
 }
 
 /*
- * The hostile device task may hand accesses to its regions to the VMM, which does
+ * The malicious device task may hand accesses to its regions to the VMM, which does
  * nothing about them; the vCPU goes on. Returns whether the exit is one of these.
  */
 static bool to_vmm(struct kvm_vcpu *vcpu)
@@ -142,7 +142,7 @@ static bool to_vmm(struct kvm_vcpu *vcpu)
 	}
 }
 
-struct hostile {
+struct malicious_task {
 	struct mapping *map;
 	bool *calm;
 	unsigned int seed;
@@ -153,7 +153,7 @@ struct hostile {
 /* Values that are most likely to be mistaken for valid ones. */
 static uint32_t chosen_state(struct mapping *map, unsigned int *seed)
 {
-	uint32_t state = READ_ONCE(map->mailboxes[rand_r(seed) % NR_HOSTILE].state);
+	uint32_t state = READ_ONCE(map->mailboxes[rand_r(seed) % NR_MALICIOUS].state);
 	uint32_t number = state >> IOREGIONFD_MAILBOX_SHIFT;
 
 	number += rand_r(seed) % 3 - 1;
@@ -173,36 +173,36 @@ static uint32_t chosen_tail(struct mapping *map, unsigned int *seed)
 
 static void *corrupt(void *arg)
 {
-	struct hostile *h = arg;
-	struct mapping *map = h->map;
+	struct malicious_task *t = arg;
+	struct mapping *map = t->map;
 	uint32_t *words = (uint32_t *)map->control, i, vcpu;
 
-	while (!READ_ONCE(*h->calm)) {
+	while (!READ_ONCE(*t->calm)) {
 		for (i = 0; i < 20; i++) {
-			switch (rand_r(&h->seed) % 4) {
+			switch (rand_r(&t->seed) % 4) {
 			case 0:
-				WRITE_ONCE(words[rand_r(&h->seed) % (map->info.size / 4)],
-					   rand_r(&h->seed) * 2 + rand_r(&h->seed) % 2);
+				WRITE_ONCE(words[rand_r(&t->seed) % (map->info.size / 4)],
+					   rand_r(&t->seed) * 2 + rand_r(&t->seed) % 2);
 				break;
 			case 1:
-				WRITE_ONCE(map->mailboxes[rand_r(&h->seed) % NR_HOSTILE].state,
-					   chosen_state(map, &h->seed));
+				WRITE_ONCE(map->mailboxes[rand_r(&t->seed) % NR_MALICIOUS].state,
+					   chosen_state(map, &t->seed));
 				break;
 			case 2:
-				WRITE_ONCE(map->control->posted_tail, chosen_tail(map, &h->seed));
+				WRITE_ONCE(map->control->posted_tail, chosen_tail(map, &t->seed));
 				break;
 			default:
 				/* Commands that want a response, or none, of any size. */
-				((uint8_t *)map->posted)[rand_r(&h->seed) % (8 * 32)] ^=
-					1 << rand_r(&h->seed) % 8;
-				vcpu = rand_r(&h->seed) % NR_HOSTILE;
+				((uint8_t *)map->posted)[rand_r(&t->seed) % (8 * 32)] ^=
+					1 << rand_r(&t->seed) % 8;
+				vcpu = rand_r(&t->seed) % NR_MALICIOUS;
 				WRITE_ONCE(map->mailboxes[vcpu].posted_before,
-					   chosen_tail(map, &h->seed) >> 1);
+					   chosen_tail(map, &t->seed) >> 1);
 			}
 		}
-		h->nr += i;
-		if (!(rand_r(&h->seed) % 4))
-			usleep(rand_r(&h->seed) % 300);
+		t->nr += i;
+		if (!(rand_r(&t->seed) % 4))
+			usleep(rand_r(&t->seed) % 300);
 	}
 	return NULL;
 }
@@ -210,35 +210,35 @@ static void *corrupt(void *arg)
 /* Tries to fetch and complete anything, and ignores errors. */
 static void *serve_somehow(void *arg)
 {
-	struct hostile *h = arg;
+	struct malicious_task *t = arg;
 	struct ioregionfd_fetch args = { 0 };
 	struct ioregionfd_resp resp = { 0 };
 	struct ioregionfd_cmd cmd;
 	struct io_uring ring;
 	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
-	int fd = h->map->fd;
+	int fd = t->map->fd;
 
-	if (h->mode == MODE_URING)
+	if (t->mode == MODE_URING)
 		TEST_ASSERT(!io_uring_queue_init(4, &ring, 0), "no io_uring");
-	while (!READ_ONCE(*h->calm)) {
-		args.vcpu = rand_r(&h->seed) % 3 ? IOREGIONFD_ANY : rand_r(&h->seed) % NR_HOSTILE;
+	while (!READ_ONCE(*t->calm)) {
+		args.vcpu = rand_r(&t->seed) % 3 ? IOREGIONFD_ANY : rand_r(&t->seed) % NR_MALICIOUS;
 		args.data = value_of(args.cmd.offset);
-		switch (h->mode) {
+		switch (t->mode) {
 		case MODE_READ:
 			if (!fd_poll(fd, POLLIN, 5))
 				break;
 			/* What poll() saw may be gone by now, so read() must not wait. */
 			if (read(fd, &cmd, sizeof(cmd)) == sizeof(cmd) &&
 			    (cmd.flags & IOREGIONFD_CMD_F_RESP))
-				h->nr += write(fd, &resp, sizeof(resp)) == sizeof(resp);
+				t->nr += write(fd, &resp, sizeof(resp)) == sizeof(resp);
 			break;
 		case MODE_IOCTL:
 			args.timeout = 5000000;
 			if (commit_and_fetch(fd, &args))
 				args.id = 0;
 			else
-				h->nr++;
+				t->nr++;
 			break;
 		case MODE_URING:
 			args.timeout = -1;
@@ -246,35 +246,35 @@ static void *serve_somehow(void *arg)
 			io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, &args, 0, 0);
 			sqe->cmd_op = IOREGIONFD_COMMIT_AND_FETCH;
 			io_uring_submit(&ring);
-			while (io_uring_peek_cqe(&ring, &cqe) && !READ_ONCE(*h->calm))
+			while (io_uring_peek_cqe(&ring, &cqe) && !READ_ONCE(*t->calm))
 				usleep(500);
-			if (READ_ONCE(*h->calm))
+			if (READ_ONCE(*t->calm))
 				break;
 			if (cqe->res)
 				args.id = 0;
 			else
-				h->nr++;
+				t->nr++;
 			io_uring_cqe_seen(&ring, cqe);
 			break;
 		default:
 			/* This task replaces those that have failed. */
-			usleep(rand_r(&h->seed) % 20000);
+			usleep(rand_r(&t->seed) % 20000);
 			recover(fd);
-			h->nr++;
+			t->nr++;
 		}
 	}
-	if (h->mode == MODE_URING)
+	if (t->mode == MODE_URING)
 		io_uring_queue_exit(&ring);
 	return NULL;
 }
 
-TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
+TEST_F_TIMEOUT(malicious, stalls_nobody_else, 60)
 {
 	static const enum mode modes[] = {
 		MODE_READ, MODE_IOCTL, MODE_IOCTL, MODE_URING, MODE_MAPPING
 	};
-	struct hostile hostiles[2 + ARRAY_SIZE(modes)] = { 0 };
-	pthread_t threads[ARRAY_SIZE(hostiles)];
+	struct malicious_task tasks[2 + ARRAY_SIZE(modes)] = { 0 };
+	pthread_t threads[ARRAY_SIZE(tasks)];
 	struct server_thread server = { 0 };
 	unsigned int nr, before, i;
 	unsigned int by_vmm = 0;
@@ -282,18 +282,18 @@ TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
 
 	set_spin_ns(SPIN_DEFAULT);
 	fcntl(self->bad, F_SETFL, O_NONBLOCK);
-	for (i = 0; i < ARRAY_SIZE(hostiles); i++) {
-		hostiles[i] = (struct hostile){ &self->map, &self->calm, i + 1 };
+	for (i = 0; i < ARRAY_SIZE(tasks); i++) {
+		tasks[i] = (struct malicious_task){ &self->map, &self->calm, i + 1 };
 		if (i >= 2)
-			hostiles[i].mode = modes[i - 2];
+			tasks[i].mode = modes[i - 2];
 		TEST_ASSERT(!pthread_create(&threads[i], NULL, i < 2 ? corrupt : serve_somehow,
-					    &hostiles[i]), "pthread_create() failed");
+					    &tasks[i]), "pthread_create() failed");
 	}
 	for (i = 0; i < NR_VCPUS; i++)
 		thread_start(&self->threads[i]);
 
 	/* The other channel works all the time. */
-	for (begin = now_ms(); now_ms() - begin < HOSTILE_SECONDS * 1000;) {
+	for (begin = now_ms(); now_ms() - begin < MALICIOUS_SECONDS * 1000;) {
 		before = READ_ONCE(self->good_server.nr);
 		for (half = now_ms(); now_ms() - half < 500; usleep(1000)) {
 			for (i = 0; i < NR_VCPUS; i++) {
@@ -310,10 +310,10 @@ TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
 		TEST_ASSERT(nr > before, "the other channel is not served");
 	}
 	WRITE_ONCE(self->calm, true);
-	for (i = 0; i < ARRAY_SIZE(hostiles); i++)
+	for (i = 0; i < ARRAY_SIZE(tasks); i++)
 		pthread_join(threads[i], NULL);
-	for (i = 0; i < ARRAY_SIZE(hostiles); i++)
-		printf("# hostile task %u: %u\n", i, hostiles[i].nr);
+	for (i = 0; i < ARRAY_SIZE(tasks); i++)
+		printf("# malicious task %u: %u\n", i, tasks[i].nr);
 
 	/* A fresh device task, which knows nothing of what the former ones did. */
 	write_guest_global(self->vm, guest_calm, true);
@@ -329,28 +329,28 @@ TEST_F_TIMEOUT(hostile, stalls_nobody_else, 60)
 	}
 	printf("# served %u by then, the other channel %u, handed to the VMM %u\n", server.nr,
 	       self->good_server.nr, by_vmm);
-	for (i = 2; i < ARRAY_SIZE(hostiles); i++)
-		TEST_ASSERT(hostiles[i].nr, "task %u did nothing", i);
+	for (i = 2; i < ARRAY_SIZE(tasks); i++)
+		TEST_ASSERT(tasks[i].nr, "task %u did nothing", i);
 	TEST_ASSERT(!ioctl(self->bad, IOREGIONFD_INTERRUPT), "errno %d", errno);
 	server_join(&server, -ECANCELED);
 }
 
 /* Without anybody to serve or recover the channel, the vCPUs can be stopped and freed. */
-TEST_F_TIMEOUT(hostile, region_removed_meanwhile, 60)
+TEST_F_TIMEOUT(malicious, region_removed_meanwhile, 60)
 {
-	struct hostile hostile = { &self->map, &self->calm, 7 };
+	struct malicious_task task = { &self->map, &self->calm, 7 };
 	struct kvm_run *run;
 	pthread_t thread;
 	unsigned int i;
 
-	TEST_ASSERT(!pthread_create(&thread, NULL, corrupt, &hostile), "pthread_create() failed");
+	TEST_ASSERT(!pthread_create(&thread, NULL, corrupt, &task), "pthread_create() failed");
 	for (i = 0; i < NR_VCPUS; i++)
 		thread_start(&self->threads[i]);
 	usleep(1000000);
 	region_del(self->vm, BAD, 0x1000, 0);
 	region_del(self->vm, BAD_POSTED, 0x1000, 0);
 	region_del(self->vm, PIO_BASE, 0x100, KVM_IOREGION_PIO);
-	for (i = 0; i < NR_HOSTILE; i++) {
+	for (i = 0; i < NR_MALICIOUS; i++) {
 		thread_join_exit(&self->threads[i]);
 		run = self->vcpus[i]->run;
 		TEST_ASSERT(run->exit_reason == KVM_EXIT_MMIO || run->exit_reason == KVM_EXIT_IO ||
@@ -358,10 +358,10 @@ TEST_F_TIMEOUT(hostile, region_removed_meanwhile, 60)
 			     run->ioregionfd.reason == KVM_IOREGIONFD_FAIL_DEASSIGNED),
 			    "vCPU %u: exit reason %u", i, run->exit_reason);
 	}
-	TEST_ASSERT(!thread_returned(&self->threads[NR_HOSTILE]), "the other channel has failed");
+	TEST_ASSERT(!thread_returned(&self->threads[NR_MALICIOUS]), "the other channel has failed");
 	write_guest_global(self->vm, guest_calm, true);
-	thread_join_exit(&self->threads[NR_HOSTILE]);
-	expect_end(self->vcpus[NR_HOSTILE]);
+	thread_join_exit(&self->threads[NR_MALICIOUS]);
+	expect_end(self->vcpus[NR_MALICIOUS]);
 	WRITE_ONCE(self->calm, true);
 	pthread_join(thread, NULL);
 }
