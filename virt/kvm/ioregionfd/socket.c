@@ -199,7 +199,7 @@ static struct sk_buff *channel_receive(struct socket_channel *ch)
 	queue = &sk->sk_receive_queue;
 
 	/*
-	 * First this: the device task may have answered before it hung up. Pairs
+	 * First this: the device task may have responded before it hung up. Pairs
 	 * with its unlocks, of the queue and the sockets, between the two.
 	 */
 	shutdown = smp_load_acquire(&sk->sk_shutdown);

@@ -243,7 +243,7 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 		arg = fetch_arg(0);
 		arg.timeout = 0;
 		r = commit_and_fetch(map->fd, &arg);
-		TEST_ASSERT(!r || r == -EAGAIN, "access %u: SERVE failed: %d", i, r);
+		TEST_ASSERT(!r || r == -EAGAIN, "access %u: the fetch failed: %d", i, r);
 		redelivered = !r && (arg.cmd.flags & IOREGIONFD_CMD_F_REDELIVERED);
 		/* The vCPU did run, and this is its next command: return it to the mailbox. */
 		if (!r && !redelivered)
