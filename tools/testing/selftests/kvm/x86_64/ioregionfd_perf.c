@@ -50,19 +50,14 @@
 #include "apic.h"
 #include "ioregionfd.h"
 #include "ioregionfd_uring.h"
+#include "ioregionfd_util.h"
 #include "kvm_util.h"
 #include "processor.h"
 #include "test_util.h"
 
-#define MAX_VCPUS	4
-
 /* Enough for a figure to be reproducible to 0.2 %. */
 #define WARM_UP		2000
 #define ACCESSES	40000
-
-#define MMIO_GPA	0xc0000000ul
-#define PIO_BASE	0x2000
-#define DONE_PORT	0x1100
 
 /*
  * The in-kernel device: the index register of the I/O APIC, which costs a lock and
@@ -240,22 +235,6 @@ static void device_eventfd(int fd)
 		shared->served += count;
 }
 
-static bool store_data(struct ioregionfd_mailbox *mailbox, uint32_t number, uint64_t value)
-{
-	uint64_t word;
-	int half;
-
-	for (half = 0; half < 2; half++) {
-		word = READ_ONCE(mailbox->data[half]);
-		if (word >> 32 != number ||
-		    !__atomic_compare_exchange_n(&mailbox->data[half], &word,
-						 ioregionfd_mailbox_data(number, half, value),
-						 false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-			return false;
-	}
-	return true;
-}
-
 static bool poll_mailbox(int fd, struct ioregionfd_control *control,
 			 struct ioregionfd_mailbox *mailbox)
 {
@@ -277,7 +256,7 @@ static bool poll_mailbox(int fd, struct ioregionfd_control *control,
 
 	state = fetched;
 	if (!(state & IOREGIONFD_MAILBOX_WAITING) &&
-	    store_data(mailbox, fetched >> IOREGIONFD_MAILBOX_SHIFT, 1) &&
+	    mailbox_store_data(mailbox, fetched >> IOREGIONFD_MAILBOX_SHIFT, 1) &&
 	    __atomic_compare_exchange_n(&mailbox->state, &state,
 					(fetched & ~IOREGIONFD_MAILBOX_STATE) |
 					IOREGIONFD_MAILBOX_COMPLETE, false,
@@ -387,7 +366,7 @@ static void device_library_uring(int fd)
 	}
 }
 
-static pid_t device_start(const struct path *path, int fd)
+static pid_t task_start(const struct path *path, int fd)
 {
 	pid_t vmm = getpid(), pid = fork();
 
@@ -405,7 +384,7 @@ static pid_t device_start(const struct path *path, int fd)
 	_exit(1);
 }
 
-static struct rusage device_stop(pid_t pid)
+static struct rusage task_stop(pid_t pid)
 {
 	struct rusage usage;
 	int i, status;
@@ -441,29 +420,6 @@ static uint64_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
-}
-
-static uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
-{
-	struct kvm_stats_header header;
-	struct kvm_stats_desc *descs, *desc;
-	int i, fd = vcpu_get_stats_fd(vcpu);
-	bool found = false;
-	uint64_t data;
-
-	read_stats_header(fd, &header);
-	descs = read_stats_descriptors(fd, &header);
-	for (i = 0; i < header.num_desc && !found; i++) {
-		desc = get_stats_descriptor(descs, i, &header);
-		if (strcmp(desc->name, name))
-			continue;
-		read_stat_data(fd, &header, desc, &data, 1);
-		found = true;
-	}
-	TEST_ASSERT(found, "no statistic %s", name);
-	free(descs);
-	close(fd);
-	return data;
 }
 
 static uint64_t vmm_value(struct worker *w, uint64_t offset)
@@ -687,7 +643,7 @@ static void measure(const struct path *path)
 	memset(shared, 0, sizeof(*shared));
 	shared->late = path->late;
 	if (path->device)
-		pid = device_start(path, sv[1]);
+		pid = task_start(path, sv[1]);
 
 	pthread_barrier_init(&warm, NULL, path->vcpus);
 	for (i = 0; i < path->vcpus; i++) {
@@ -703,7 +659,7 @@ static void measure(const struct path *path)
 	pthread_barrier_destroy(&warm);
 
 	if (pid)
-		device = device_stop(pid);
+		device = task_stop(pid);
 	else if (path->server == EVENTFD)
 		TEST_ASSERT(read(sv[0], &count, sizeof(count)) == sizeof(count) &&
 			    count == ACCESSES + WARM_UP, "the eventfd has %lu", count);
