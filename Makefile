@@ -374,12 +374,12 @@ debug-tests = $(kvm-tests) libioregionfd/test
 kvm-command = cd /payload && ./run-selftests -t 1500 $(debug-tests)
 in-vm-selftests-debug in-vm-selftests-kcsan: build/selftests/.built
 in-vm-selftests-debug: command = $(kvm-command)
-in-vm-selftests-debug: vm-options = -i -c 2 -m 2G -t 3000 -p build/selftests/payload
+in-vm-selftests-debug: vm-options = -i -c 2 -m 2G -t 7000 -p build/selftests/payload
 in-vm-virtio-debug: build/virtio/.built
 in-vm-virtio-debug: vm-options = -i -m 2G -t 3000 -p build/virtio/payload
 in-vm-virtio-debug: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"
 in-vm-vhost-debug: build/vhost-debug/.built
-in-vm-vhost-debug: vm-options = -i -m 2G -t 6000 -p build/vhost-debug/payload
+in-vm-vhost-debug: vm-options = -i -m 2G -t 10000 -p build/vhost-debug/payload
 in-vm-vhost-debug: command = $(subst -t 400,-t 3000,$(vhost-command))
 
 $(addprefix in-vm-,$(debug-machines)): machine = $(debug)
