@@ -392,21 +392,16 @@ test-debug: $(debug)/initramfs.cpio
 	+@$(MAKE) -k $(addprefix in-vm-,$(debug-machines)) || true
 	@$(call counted,$(debug-machines))
 
-# With its CPUs side by side, QEMU 7.2 shuts guests of KVM down and leaves a CPU without
-# interrupts, now and then.
-build/qemu/qemu: $(vm)/debian.sh | deps
-	@$(vm)/debian.sh qemu 10 $(@D)
-
 # Both CPUs at once, or there is little to see. So one machine after the other.
-in-vm-selftests-kcsan: vm-options = -e build/qemu/qemu -j -m 2G -t 6000 -p build/selftests/payload
+in-vm-selftests-kcsan: vm-options = -j -m 2G -t 6000 -p build/selftests/payload
 in-vm-selftests-kcsan: command = export KSELFTEST_SLOWNESS=5 && $(subst -t 1500,-t 3000,$(kvm-command)) && \
 	cat /sys/kernel/debug/kcsan
 in-vm-vhost-kcsan: build/vhost-kcsan/.built
-in-vm-vhost-kcsan: vm-options = -e build/qemu/qemu -j -m 2G -t 6000 -p build/vhost-kcsan/payload
+in-vm-vhost-kcsan: vm-options = -j -m 2G -t 6000 -p build/vhost-kcsan/payload
 in-vm-vhost-kcsan: command = $(subst -t 400,-t 3000,$(vhost-command)) && cat /sys/kernel/debug/kcsan
 
 $(addprefix in-vm-,$(kcsan-machines)): machine = $(kcsan)
-$(addprefix in-vm-,$(kcsan-machines)): $(kcsan)/initramfs.cpio build/qemu/qemu
+$(addprefix in-vm-,$(kcsan-machines)): $(kcsan)/initramfs.cpio
 
 test-kcsan: $(kcsan)/initramfs.cpio
 	@rm -rf $(addprefix build/vm/,$(kcsan-machines))

@@ -13,7 +13,6 @@
 #                can be repeated
 #   -j           CPUs run side by side in QEMU's emulation too: for a kernel that does
 #                not patch its own code
-#   -e EMULATOR  (qemu-system-x86_64)
 #   -m MEMORY    (1G)
 #   -t SECONDS   time limit (300)
 #   -q ARGS      more arguments for QEMU
@@ -22,8 +21,7 @@ set -euo pipefail
 . tools/testing/vm/lib.sh
 
 modules='' payload='' cpus='' icount='' threads=single seed=1 memory=1G limit=300 more=() shell=''
-qemu='qemu-system-x86_64'
-while getopts k:p:c:ijs:e:m:t:q:x option; do
+while getopts k:p:c:ijs:m:t:q:x option; do
 	case $option in
 	k) modules=$OPTARG ;;
 	p) payload=$OPTARG ;;
@@ -31,7 +29,6 @@ while getopts k:p:c:ijs:e:m:t:q:x option; do
 	i) icount=y ;;
 	j) threads=multi ;;
 	s) seed=$OPTARG ;;
-	e) qemu=$OPTARG ;;
 	m) memory=$OPTARG ;;
 	t) limit=$OPTARG ;;
 	q) read -ra words <<<"$OPTARG" && more+=("${words[@]}") ;;
@@ -75,7 +72,7 @@ else
 fi
 
 rc=0
-timeout --foreground -k 5 "$limit" "$qemu" -nodefaults -no-user-config -no-reboot \
+timeout --foreground -k 5 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
 	-display none "${accel[@]}" -smp "${cpus:-2}" -m "$memory" "${more[@]}" \
 	-kernel "$kdir/image/boot/vmlinuz-$kver" -initrd "$work/initrd" \
 	-append "console=ttyS0 loglevel=5 panic=-1 no_timer_check" -serial "file:$work/kernel" \

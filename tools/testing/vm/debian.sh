@@ -10,7 +10,6 @@
 #                            files that they change are as they were in build/pristine
 #   headers KVER DEBVER DIR  what external modules are built with, at DIR/build
 #   image KVER DEBVER DIR    the kernel and its modules, unpacked in DIR
-#   qemu VERSION DIR         DIR/qemu: runs a QEMU of at least that version
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -32,13 +31,6 @@ has_source() {
 	[ -n "$(apt-cache madison linux-source-6.12 2>/dev/null)" ]
 }
 
-# Where apt gets Debian 12 from
-mirror() {
-	# shellcheck disable=SC2016 # this is apt's $()
-	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' |
-		head -n 1
-}
-
 # Debian 12 has 6.12 kernels in its security suite. Every installed system has that among
 # apt's sources; a root made with debootstrap has not.
 suite() {
@@ -52,7 +44,9 @@ suite() {
 	has_source && return
 
 	list=/etc/apt/sources.list.d/bookworm-security.list
-	mirror=$(mirror)
+	# shellcheck disable=SC2016 # this is apt's $()
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' |
+		head -n 1)
 	if [ -z "$mirror" ] || [ -e $list ]; then
 		die "$help"
 	fi
@@ -211,40 +205,10 @@ image() {
 	depmod -b "$dir" "$kver"
 }
 
-# Debian 12 has a newer one in its backports, which finds the libraries of the installed one.
-# Not installed: the figures and the results of all else are those of Debian's own.
-qemu() {
-	local wanted=$1 dir=$2 installed apt package run=(/usr/bin/qemu-system-x86_64)
-	local packages=(qemu-system-x86 qemu-system-data seabios)
-	rm -rf "$dir"
-	mkdir -p "$dir/lists/partial"
-	installed=$(dpkg-query -W -f '${Version}' qemu-system-x86)
-	if dpkg --compare-versions "$installed" lt "1:$wanted"; then
-		say "download QEMU $wanted from Debian's backports: $installed is installed"
-		echo "deb $(mirror) bookworm-backports main" >"$dir/sources.list"
-		apt=(apt-get -qq -o APT::Sandbox::User=root -o Dir::Etc::SourceParts=-
-			-o Dir::Etc::SourceList="$PWD/$dir/sources.list"
-			-o Dir::State::Lists="$PWD/$dir/lists" -o Dir::Cache::pkgcache=''
-			-o Dir::Cache::srcpkgcache='')
-		logged qemu-update "${apt[@]}" update
-		(cd "$dir" && "${apt[@]}" download "${packages[@]}") ||
-			die "no QEMU in Debian's backports"
-		for package in "$dir"/*.deb; do
-			dpkg-deb -x "$package" "$dir/root"
-		done
-		run=("$PWD/$dir/root/usr/bin/qemu-system-x86_64"
-			-L "$PWD/$dir/root/usr/share/qemu" -L "$PWD/$dir/root/usr/share/seabios")
-		"${run[0]}" --version >/dev/null || die "QEMU of Debian's backports does not run"
-	fi
-	printf '#!/bin/sh\nexec %s "$@"\n' "${run[*]}" >"$dir/qemu.new"
-	chmod +x "$dir/qemu.new"
-	mv "$dir/qemu.new" "$dir/qemu"
-}
-
 command=$1
 shift
 case $command in
 source) source_tree "$@" ;;
-packages | suite | version | headers | image | qemu) "$command" "$@" ;;
+packages | suite | version | headers | image) "$command" "$@" ;;
 *) die "no command $command" ;;
 esac
