@@ -318,18 +318,21 @@ uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name)
 	struct kvm_stats_header header;
 	struct kvm_stats_desc *descs, *desc;
 	int fd = vcpu_get_stats_fd(vcpu), i;
-	uint64_t val = -1;
+	bool found = false;
+	uint64_t val;
 
 	read_stats_header(fd, &header);
 	descs = read_stats_descriptors(fd, &header);
-	for (i = 0; i < header.num_desc; i++) {
+	for (i = 0; i < header.num_desc && !found; i++) {
 		desc = get_stats_descriptor(descs, i, &header);
 		if (strcmp(desc->name, name))
 			continue;
 		TEST_ASSERT_EQ(desc->flags & KVM_STATS_TYPE_MASK, KVM_STATS_TYPE_CUMULATIVE);
 		TEST_ASSERT_EQ(desc->flags & KVM_STATS_UNIT_MASK, unit);
 		read_stat_data(fd, &header, desc, &val, 1);
+		found = true;
 	}
+	TEST_ASSERT(found, "no statistic %s", name);
 	free(descs);
 	close(fd);
 	return val;
