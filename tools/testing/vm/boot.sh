@@ -12,7 +12,7 @@
 #   -s SEED      with -i: of the machine's random numbers (1), for another run that
 #                can be repeated
 #   -j           CPUs run side by side in QEMU's emulation too: for a kernel that does
-#                not patch its own code
+#                not patch its own code, and not for guests in it
 #   -m MEMORY    (1G)
 #   -t SECONDS   time limit (300)
 #   -q ARGS      more arguments for QEMU
@@ -66,8 +66,9 @@ if [ -n "$icount" ]; then
 elif grep -qwE 'vmx|svm' /proc/cpuinfo && nested; then
 	accel=(-accel kvm -cpu host)
 else
-	# several threads would be quicker, but kernel code that patches itself
-	# (static keys, at the start of every VM) crashes now and then in QEMU's
+	# Several threads would be quicker, but in QEMU's emulation kernel code that
+	# patches itself (static keys, at the start of every VM) crashes now and then, and
+	# CPUs and guests that have several vCPUs hang
 	accel=(-accel "tcg,thread=$threads" -cpu max)
 fi
 
