@@ -369,12 +369,16 @@ static u8 mailbox_abandon(struct mailbox *m)
 	u32 word = READ_ONCE(m->shared->state);
 	unsigned int n;
 
+	lockdep_assert_held(&m->lock);
+
 	for (n = 0; n < STATE_TRIES; n++) {
 		if ((word & ~IOREGIONFD_MAILBOX_WAITING) ==
 		    mailbox_word(m, IOREGIONFD_MAILBOX_PENDING)) {
 			if (try_cmpxchg(&m->shared->state, &word,
 					mailbox_word(m, IOREGIONFD_MAILBOX_FREE)))
-				return KVM_IOREGIONFD_SENT_NONE;
+				/* If it was redelivered, a former task has seen it. */
+				return m->redelivered == m->number ? KVM_IOREGIONFD_SENT_ALL :
+								     KVM_IOREGIONFD_SENT_NONE;
 		} else if ((word & ~IOREGIONFD_MAILBOX_WAITING) ==
 			   mailbox_word(m, IOREGIONFD_MAILBOX_FETCHED)) {
 			if (try_cmpxchg(&m->shared->state, &word,

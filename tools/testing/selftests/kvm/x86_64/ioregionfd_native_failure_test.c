@@ -404,6 +404,58 @@ TEST_F(fails, recovered_after_read)
 	TEST_ASSERT_EQ(op->val, 0x42);
 }
 
+/*
+ * A command that was recovered, and that nobody has fetched since, when its access comes
+ * to an end: the former task has seen it.
+ */
+static void recovered_and_waiting(struct vcpu_thread *thread, int fd)
+{
+	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
+
+	op_read(thread->vcpu, 4, SYNC + 4);
+	thread_start(thread);
+	TEST_ASSERT_EQ(commit_and_fetch(fd, &arg), 0);
+	thread_interrupt(thread);
+	recover(fd);
+}
+
+static void expect_seen(struct vcpu_thread *thread, uint8_t reason)
+{
+	thread_start(thread);
+	thread_join_exit(thread);
+	expect_failure(thread->vcpu, exit_read(reason, ALL, 4, SYNC + 4));
+	thread->vcpu->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+	thread->vcpu->run->immediate_exit = 0;
+	run_done(thread->vcpu);
+}
+
+TEST_F(fails, recovered_and_deassigned)
+{
+	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
+
+	recovered_and_waiting(&self->threads[0], self->fd);
+	region_del(self->vm, SYNC, SIZE, 0);
+	expect_seen(&self->threads[0], KVM_IOREGIONFD_FAIL_DEASSIGNED);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
+}
+
+TEST_F(fails, recovered_and_canceled)
+{
+	struct ioregionfd_fetch arg = { .vcpu = IOREGIONFD_ANY };
+
+	recovered_and_waiting(&self->threads[0], self->fd);
+	self->vcpus[0]->run->immediate_exit = KVM_RUN_IOREGIONFD_CANCEL;
+	expect_seen(&self->threads[0], KVM_IOREGIONFD_FAIL_CANCELED);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), -EAGAIN);
+}
+
+TEST_F(fails, recovered_and_closed)
+{
+	recovered_and_waiting(&self->threads[0], self->fd);
+	close_all(&self->ch);
+	expect_seen(&self->threads[0], KVM_IOREGIONFD_FAIL_HANGUP);
+}
+
 /* Commands that were completed, or never fetched, are not redelivered. */
 TEST_F(fails, recovered_at_other_times)
 {
