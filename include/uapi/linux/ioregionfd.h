@@ -203,11 +203,12 @@ struct ioregionfd_fetch {
  * @polling: written by the device task: not 0 while it looks at all mailboxes and
  *	the ring by itself, so that nobody needs to be woken. If several tasks
  *	poll, it is theirs to agree on
- * @posted_tail: changed by whoever fetches posted writes: index of the oldest
- *	one << 1, plus 1 while somebody has fetched it and not retired it
  * @blocked: set by kvm.ko when somebody waits for @posted_tail to move; who moves
  *	it must then call IOREGIONFD_COMMIT_AND_FETCH, at least with
  *	IOREGIONFD_COMMIT_ONLY
+ * @posted_tail: changed by whoever fetches posted writes. Bits 1 to 31: index of the
+ *	oldest one. Bit 0: somebody has fetched it and not retired it. The bits above
+ *	are changed by IOREGIONFD_RECOVER, so that whoever fetched before cannot retire
  * @pad: unused
  * @posted_head: written by kvm.ko: index of the next posted write, modulo 2^31
  * @vm_dead: written by kvm.ko: not 0 when the VM is gone
@@ -216,23 +217,23 @@ struct ioregionfd_fetch {
  * Posted write number n is entry n modulo ioregionfd_info.nr_posted of the ring.
  *
  * To fetch posted writes: load @posted_tail (acquire), and after it @posted_head
- * (acquire), which is never behind; compare and exchange @posted_tail from n << 1
- * to n << 1 | 1, if n differs from @posted_head; handle one or more; to retire
- * them, compare and exchange (release) it to the new index << 1; full barrier; look
- * at @blocked.
+ * (acquire), which is never behind. If bit 0 is clear, and ioregionfd_posted_index()
+ * differs from @posted_head, compare and exchange @posted_tail to the same plus 1;
+ * handle n of them, one or more; to retire them, compare and exchange (release)
+ * @posted_tail to what was loaded plus 2 * n; full barrier; look at @blocked.
  *
  * Before it sleeps the device task stores 0 in @polling, and in the polling of
  * mailboxes; then, after a full barrier, looks once more; then calls
  * IOREGIONFD_COMMIT_AND_FETCH, read(), poll() or io_uring_enter().
  *
  * KVM_IOREGION_DEASSIGN leaves the region's posted writes in the ring. They have all been
- * retired when @posted_tail >> 1 has come to the @posted_head that is read after it.
+ * retired when the index in @posted_tail has come to the @posted_head that is read after it.
  */
 struct ioregionfd_control {
 	__u32 polling;
-	__u32 posted_tail;
 	__u32 blocked;
-	__u32 pad[13];
+	__u64 posted_tail;
+	__u32 pad[12];
 	__u32 posted_head;
 	__u32 vm_dead;
 	__u32 pad2[14];
@@ -250,7 +251,7 @@ struct ioregionfd_control {
  * @pad: 0
  *
  * To fetch a command: load (acquire) @state; if it is IOREGIONFD_MAILBOX_PENDING and
- * ioregionfd_control.posted_tail >> 1 has come to @posted_before or gone past it,
+ * the index in ioregionfd_control.posted_tail has come to @posted_before or gone past it,
  * compare and exchange it to IOREGIONFD_MAILBOX_FETCHED, other bits unchanged.
  *
  * To complete it: compare and exchange each half of @data, from what it is, provided
@@ -317,9 +318,29 @@ static inline __u64 ioregionfd_cmd_id(__u32 vcpu_id, __u32 state)
  */
 static inline __u32 ioregionfd_id_vcpu(__u64 id)
 {
-	__u32 high = (__u32)(id >> 32);
+	return id >> 63 ? IOREGIONFD_ANY : (__u32)(id >> 32) - 1;
+}
 
-	return high == IOREGIONFD_ANY ? IOREGIONFD_ANY : high - 1;
+/**
+ * ioregionfd_posted_index() - which posted write is the oldest
+ * @tail: ioregionfd_control.posted_tail
+ *
+ * Return: its index, modulo 2^31.
+ */
+static inline __u32 ioregionfd_posted_index(__u64 tail)
+{
+	return (__u32)tail >> 1;
+}
+
+/**
+ * ioregionfd_posted_id() - the id of a posted write for IOREGIONFD_COMMIT_AND_FETCH
+ * @tail: ioregionfd_control.posted_tail when it was fetched
+ *
+ * Return: what IOREGIONFD_COMMIT_AND_FETCH would have returned in id for it.
+ */
+static inline __u64 ioregionfd_posted_id(__u64 tail)
+{
+	return ((__u64)1 << 63) | (tail >> 1);
 }
 
 /*

@@ -136,7 +136,7 @@ static int look_at_mailbox(struct ioregionfd_task *task, uint32_t index)
 {
 	struct ioregionfd_mailbox *mailbox = &task->channel.mailboxes[index];
 	struct ioregionfd_fetch fetch = { 0 };
-	uint32_t state, fetched, tail;
+	uint32_t state, fetched, posted;
 	int ret;
 
 	/*
@@ -152,8 +152,9 @@ static int look_at_mailbox(struct ioregionfd_task *task, uint32_t index)
 	 * writes that come before this command have run. Indexes count modulo 2^31. The tail
 	 * may have gone past posted_before, if more posted writes have been retired since.
 	 */
-	tail = __atomic_load_n(&task->channel.control->posted_tail, __ATOMIC_ACQUIRE);
-	if ((int32_t)((tail & ~TAIL_FETCHED) - (mailbox->posted_before << 1)) < 0)
+	posted = ioregionfd_posted_index(__atomic_load_n(&task->channel.control->posted_tail,
+							 __ATOMIC_ACQUIRE));
+	if ((int32_t)((posted - mailbox->posted_before) << 1) < 0)
 		return 0;
 
 	memcpy(&fetch.cmd, &mailbox->cmd, sizeof(fetch.cmd));
@@ -177,8 +178,9 @@ static int look_at_posted(struct ioregionfd_task *task)
 {
 	struct ioregionfd_control *control = task->channel.control;
 	uint32_t mask = task->channel.info.nr_posted - 1;
-	uint32_t tail, head, next;
 	struct ioregionfd_fetch nothing = { 0 }, fetch;
+	uint64_t tail, next;
+	uint32_t head;
 	int ret, n;
 
 	/*
@@ -190,7 +192,7 @@ static int look_at_posted(struct ioregionfd_task *task)
 		return 0;
 	/* Acquire: pairs with kvm.ko's release, before which it wrote the entries. */
 	head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
-	if (head << 1 == tail)
+	if (head == ioregionfd_posted_index(tail))
 		return 0;
 	/* Acquire: pairs with the release below: what came before has been handled. */
 	if (!__atomic_compare_exchange_n(&control->posted_tail, &tail, tail | TAIL_FETCHED, false,
@@ -198,8 +200,9 @@ static int look_at_posted(struct ioregionfd_task *task)
 		return 0;
 
 	next = tail;
-	for (n = 0; n < POSTED_BATCH && next != head << 1; n++) {
-		memcpy(&fetch.cmd, &task->channel.posted[next >> 1 & mask], sizeof(fetch.cmd));
+	for (n = 0; n < POSTED_BATCH && head != ioregionfd_posted_index(next); n++) {
+		memcpy(&fetch.cmd, &task->channel.posted[ioregionfd_posted_index(next) & mask],
+		       sizeof(fetch.cmd));
 		ioregionfd_task_handle(task, &fetch);
 		next += 1 << 1;
 	}

@@ -960,10 +960,27 @@ TEST_F(channel, posted_come_first)
 	ASSERT_EQ(self->device.logged, 7);
 	for (i = 0; i < 7; i++)
 		EXPECT_EQ(self->device.log[i].offset, i);
-	EXPECT_EQ(self->control->posted_tail, 3 << 1);
+	EXPECT_EQ(self->control->posted_tail, 0x100000006);
 	EXPECT_EQ(model.called, 0);
 	ioregionfd_stop(self->task);
 	EXPECT_EQ(runner_join(&self->runner), 0);
+}
+
+static void be_recovered_and_fetched(struct device *device)
+{
+	(void)device;
+	/* Another task has the posted write, as IOREGIONFD_RECOVER leaves it for that. */
+	__atomic_fetch_add(&model.mapping->control.posted_tail, 1ULL << 32, __ATOMIC_SEQ_CST);
+}
+
+/* Nothing is retired late. */
+TEST_F(channel, recovered_and_fetched)
+{
+	self->device.on_command = be_recovered_and_fetched;
+	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
+	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), -ESTALE);
+	EXPECT_EQ(self->control->posted_tail, 1ULL << 32 | 1);
+	EXPECT_EQ(self->device.logged, 1);
 }
 
 TEST_F(channel, posted_are_with_another_task)
@@ -1042,7 +1059,7 @@ TEST_F(channel, corrupted)
 	EXPECT_GT(ioregionfd_unknown_count(self->task), 0);
 }
 
-#define POSTED_ID	0xffffffff00000007	/* the id of posted write number 7 */
+#define POSTED_ID	0x8000000000000007	/* ioregionfd_posted_id(7 << 1) */
 
 /* Commands from IOREGIONFD_COMMIT_AND_FETCH: the result of each call. */
 static const struct {

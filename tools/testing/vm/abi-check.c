@@ -149,9 +149,9 @@ void numbers_sizes_and_offsets(void)
 
 	SIZE(ioregionfd_control, 128);
 	AT(ioregionfd_control, polling, 0);
-	AT(ioregionfd_control, posted_tail, 4);
-	AT(ioregionfd_control, blocked, 8);
-	AT(ioregionfd_control, pad, 12);
+	AT(ioregionfd_control, blocked, 4);
+	AT(ioregionfd_control, posted_tail, 8);
+	AT(ioregionfd_control, pad, 16);
 	AT(ioregionfd_control, posted_head, 64);
 	AT(ioregionfd_control, vm_dead, 68);
 	AT(ioregionfd_control, pad2, 72);
@@ -187,6 +187,16 @@ __u64 id_of(__u32 vcpu_id, __u32 state)
 __u32 vcpu_of(__u64 id)
 {
 	return ioregionfd_id_vcpu(id);
+}
+
+__u32 index_of(__u64 tail)
+{
+	return ioregionfd_posted_index(tail);
+}
+
+__u64 posted_id_of(__u64 tail)
+{
+	return ioregionfd_posted_id(tail);
 }
 
 __u64 *data_at(void *run)

@@ -37,7 +37,7 @@ static int waiters_max(const struct native_channel *ch)
  */
 static bool mailbox_has_predecessors(struct native_channel *ch, struct mailbox *m)
 {
-	u32 tail = READ_ONCE(ch->control->posted_tail) >> 1;
+	u32 tail = ioregionfd_posted_index(READ_ONCE(ch->control->posted_tail));
 	u32 remaining = (READ_ONCE(m->posted_before) - tail) & POSTED_MASK;
 
 	return remaining && remaining <= ch->nr_posted;
@@ -94,20 +94,20 @@ static bool fetch_mailboxes(struct native_channel *ch, u32 vcpu, struct ioregion
 
 static bool fetch_posted(struct native_channel *ch, struct ioregionfd_fetch *arg)
 {
-	u32 *tail = &ch->control->posted_tail;
-	u32 word = READ_ONCE(*tail);
+	u64 *tail = &ch->control->posted_tail;
+	u64 word = READ_ONCE(*tail);
 	u32 used;
 
 	do {
 		used = ring_used(ch, word);
-		if ((word & 1) || !used || used > ch->nr_posted)
+		if ((word & POSTED_FETCHED) || !used || used > ch->nr_posted)
 			return false;
 		if (!arg)
 			return true;
-	} while (!try_cmpxchg(tail, &word, word | 1));
+	} while (!try_cmpxchg(tail, &word, word | POSTED_FETCHED));
 
-	arg->id = POSTED_ID | word >> 1;
-	arg->cmd = ch->ring[(word >> 1) & (ch->nr_posted - 1)];
+	arg->id = ioregionfd_posted_id(word);
+	arg->cmd = ch->ring[ioregionfd_posted_index(word) & (ch->nr_posted - 1)];
 	return true;
 }
 
@@ -129,9 +129,9 @@ static bool fetch_posted(struct native_channel *ch, struct ioregionfd_fetch *arg
  */
 int fetch(struct native_channel *ch, u32 vcpu, struct ioregionfd_fetch *arg)
 {
-	u32 *tail = &ch->control->posted_tail;
+	u64 *tail = &ch->control->posted_tail;
 	unsigned int n;
-	u32 word;
+	u64 word;
 
 	for (n = 0; n < FETCH_TRIES; n++) {
 		word = READ_ONCE(*tail);
@@ -142,7 +142,7 @@ int fetch(struct native_channel *ch, u32 vcpu, struct ioregionfd_fetch *arg)
 		 * If there is something that comes after a posted write which somebody has
 		 * fetched, they must tell when they retire that.
 		 */
-		if (word & 1) {
+		if (word & POSTED_FETCHED) {
 			WRITE_ONCE(ch->control->blocked, 1);
 			/* Pairs with the barrier after a move of posted_tail. */
 			smp_mb();
@@ -183,6 +183,12 @@ static void requeue_mailbox(struct native_channel *ch, struct mailbox *m, u64 id
 		wake_fetcher(ch, i);
 }
 
+/* What posted_tail was when the posted write had been fetched. */
+static u64 posted_word(u64 id)
+{
+	return id << 1 | POSTED_FETCHED;
+}
+
 /**
  * fetch_requeue() - undo fetch(), the task could not be given what was fetched
  * @ch: the channel
@@ -193,11 +199,10 @@ static void requeue_mailbox(struct native_channel *ch, struct mailbox *m, u64 id
 void fetch_requeue(struct native_channel *ch, const struct ioregionfd_fetch *arg)
 {
 	u32 vcpu = ioregionfd_id_vcpu(arg->id);
-	u32 word;
+	u64 word = posted_word(arg->id);
 
 	if (vcpu == IOREGIONFD_ANY) {
-		word = (u32)arg->id << 1 | 1;
-		cmpxchg(&ch->control->posted_tail, word, word & ~1U);
+		cmpxchg(&ch->control->posted_tail, word, word & ~POSTED_FETCHED);
 		wake_all_fetchers(ch);
 		return;
 	}
@@ -279,9 +284,9 @@ static void unblock(struct native_channel *ch)
 
 static int retire_posted(struct native_channel *ch, u64 id)
 {
-	u32 word = (u32)id << 1 | 1;
+	u64 word = posted_word(id);
 
-	if (id != (POSTED_ID | (id & POSTED_MASK)))
+	if (id != ioregionfd_posted_id(word))
 		return -ENOENT;
 	/* A full barrier: pairs with those in ring_has_space() and fetch(). */
 	if (cmpxchg(&ch->control->posted_tail, word, word + 1) != word)

@@ -516,22 +516,50 @@ static void recover_mailbox(struct mailbox *m)
 	spin_unlock(&m->lock);
 }
 
+/* What posted_tail becomes, so that nobody can retire what was fetched before. */
+static u64 ring_recovered(struct native_channel *ch, u64 word)
+{
+	/* An index that cannot be would keep the vCPUs waiting for ever. */
+	if (ring_used(ch, word) > ch->nr_posted)
+		word = (word & ~(u64)U32_MAX) | (u64)ch->head << 1;
+	return (word & ~POSTED_FETCHED) + POSTED_RECOVERED;
+}
+
+/* All that are in the ring, since a task may handle more than the one that it has fetched. */
+static void ring_flag_redelivered(struct native_channel *ch, u64 word)
+{
+	u32 n = ch->head, used = ring_used(ch, word);
+
+	if (used > ch->nr_posted)
+		return;
+	while (used--) {
+		n--;
+		ch->ring[n & (ch->nr_posted - 1)].flags |= IOREGIONFD_CMD_F_REDELIVERED;
+	}
+}
+
 /* The posted writes that the former task had fetched, and perhaps more of them. */
 static void recover_ring(struct native_channel *ch)
 {
-	u32 *tail = &ch->control->posted_tail;
-	u32 word, n;
+	u64 *tail = &ch->control->posted_tail;
+	bool flagged = false;
+	unsigned int n;
+	u64 word;
 
 	spin_lock(&ch->ring_lock);
 	word = READ_ONCE(*tail);
-	if (ring_used(ch, word) > ch->nr_posted) {
-		/* An index that cannot be would keep the vCPUs waiting for ever. */
-		WRITE_ONCE(*tail, ch->head << 1);
-	} else if (word & 1) {
-		for (n = word >> 1; n != ch->head; n = (n + 1) & POSTED_MASK)
-			ch->ring[n & (ch->nr_posted - 1)].flags |= IOREGIONFD_CMD_F_REDELIVERED;
-		cmpxchg(tail, word, word & ~1U);
+	for (n = 0; n < STATE_TRIES; n++) {
+		/* Once: from there on only what is retired leaves the ring. */
+		if ((word & POSTED_FETCHED) && !flagged) {
+			ring_flag_redelivered(ch, word);
+			flagged = true;
+		}
+		if (try_cmpxchg(tail, &word, ring_recovered(ch, word)))
+			break;
 	}
+	/* An index that changes all the time says nothing. */
+	if (n == STATE_TRIES)
+		WRITE_ONCE(*tail, ring_recovered(ch, word));
 	spin_unlock(&ch->ring_lock);
 }
 

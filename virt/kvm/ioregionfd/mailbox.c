@@ -56,7 +56,7 @@ static bool ring_full(struct native_channel *ch)
 	 * Pairs with the release by which a posted write is retired: its entry is
 	 * not read any more.
 	 */
-	u32 tail = smp_load_acquire(&ch->control->posted_tail);
+	u64 tail = smp_load_acquire(&ch->control->posted_tail);
 
 	return ring_used(ch, tail) >= ch->nr_posted;
 }

@@ -51,8 +51,9 @@
 /* Indices of posted writes have 31 bits. */
 #define POSTED_MASK	0x7fffffffU
 
-/* An id of a posted write; those of commands are as ioregionfd_cmd_id(). */
-#define POSTED_ID	((u64)IOREGIONFD_ANY << 32)
+/* ioregionfd_control.posted_tail: bit 0, and what IOREGIONFD_RECOVER adds to it */
+#define POSTED_FETCHED		BIT_ULL(0)
+#define POSTED_RECOVERED	BIT_ULL(32)
 
 /* The bits of a state word that hold the number of the command */
 #define NUMBER_BITS	(~(u32)(BIT(IOREGIONFD_MAILBOX_SHIFT) - 1))
@@ -214,10 +215,10 @@ static inline bool mailbox_is_complete(const struct mailbox *m)
  * mapping what ring_push() has not made known here yet, which only its ring_lock excludes.
  * Acquires what ring_push() has stored.
  */
-static inline u32 ring_used(struct native_channel *ch, u32 tail)
+static inline u32 ring_used(struct native_channel *ch, u64 tail)
 {
 	/* Pairs with the release in ring_push(). */
-	return (smp_load_acquire(&ch->head) - (tail >> 1)) & POSTED_MASK;
+	return (smp_load_acquire(&ch->head) - ioregionfd_posted_index(tail)) & POSTED_MASK;
 }
 
 /**

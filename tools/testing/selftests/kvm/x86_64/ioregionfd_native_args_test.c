@@ -262,10 +262,14 @@ TEST_F(calls, fetch_ids_of_posted_writes)
 	int i;
 
 	op_write(self->vcpus[0], 4, MMIO_GPA + 0x1000, 1);
+	op_write(self->vcpus[0], 4, MMIO_GPA + 0x1000, 2);
 	run_done(self->vcpus[0]);
-	TEST_ASSERT_EQ(commit_only(self->fd, (uint64_t)IOREGIONFD_ANY << 32, 0), -ENOENT);
+	TEST_ASSERT_EQ(commit_only(self->fd, ioregionfd_posted_id(0), 0), -ENOENT);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
+	/* The second one: without its highest bit the id of the first is 0, for no command. */
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	TEST_ASSERT_EQ(ioregionfd_id_vcpu(arg.id), IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(arg.id, ioregionfd_posted_id(1 << 1));
 	for (i = 0; i < 64; i++)
 		TEST_ASSERT_EQ(commit_only(self->fd, arg.id ^ BIT_ULL(i), 0), -ENOENT);
 	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);

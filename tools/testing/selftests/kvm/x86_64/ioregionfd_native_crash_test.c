@@ -148,7 +148,7 @@ static void complete_in_mapping(struct crash *c, struct server *s)
 	struct ioregionfd_mailbox *mailbox = &s->map.mailboxes[i];
 
 	if (i == IOREGIONFD_ANY) {
-		__atomic_store_n(&s->map.control->posted_tail, ((uint32_t)s->arg.id + 1) << 1,
+		__atomic_store_n(&s->map.control->posted_tail, (s->arg.id + 1) << 1,
 				 __ATOMIC_SEQ_CST);
 		die_at(c, P_STORED);
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);

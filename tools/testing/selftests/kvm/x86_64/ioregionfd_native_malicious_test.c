@@ -160,15 +160,17 @@ static uint32_t chosen_state(struct mapping *map, unsigned int *seed)
 	return number << IOREGIONFD_MAILBOX_SHIFT | rand_r(seed) % 8;
 }
 
-static uint32_t chosen_tail(struct mapping *map, unsigned int *seed)
+static uint64_t chosen_tail(struct mapping *map, unsigned int *seed)
 {
 	static const uint32_t offsets[] = {
 		0, 1, 2, 3, 7, 8, 9, 0x3fffffff, 0x40000000, 0x7fffffff,
 	};
+	uint64_t recovered = READ_ONCE(map->control->posted_tail) >> 32;
 	uint32_t head = READ_ONCE(map->control->posted_head);
 
 	head -= offsets[rand_r(seed) % ARRAY_SIZE(offsets)];
-	return head << 1 | rand_r(seed) % 2;
+	recovered += rand_r(seed) % 3 - 1;
+	return recovered << 32 | (uint32_t)(head << 1) | rand_r(seed) % 2;
 }
 
 static void *corrupt(void *arg)

@@ -124,7 +124,8 @@ TEST_F_TIMEOUT(full, batches_in_the_mapping, 60)
 {
 	struct ioregionfd_control *control = self->map.control;
 	struct guest_op op = { OP_WRITE, 8, POSTED + 8 };
-	uint32_t seq = 0, sleeps = 0, tail, head;
+	uint32_t seq = 0, sleeps = 0, head;
+	uint64_t tail;
 	bool r;
 
 	op.count = 400;

@@ -243,7 +243,8 @@ static bool poll_mailbox(int fd, struct ioregionfd_control *control,
 	uint32_t fetched, i;
 
 	if ((state & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_PENDING ||
-	    READ_ONCE(control->posted_tail) >> 1 != READ_ONCE(mailbox->posted_before))
+	    ioregionfd_posted_index(READ_ONCE(control->posted_tail)) !=
+	    READ_ONCE(mailbox->posted_before))
 		return true;
 	fetched = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
 	if (!__atomic_compare_exchange_n(&mailbox->state, &state, fetched, false, __ATOMIC_ACQUIRE,
@@ -271,19 +272,18 @@ static bool poll_ring(int fd, struct ioregionfd_control *control, uint32_t mask,
 		      struct ioregionfd_cmd *ring)
 {
 	struct ioregionfd_fetch fetch = { .flags = IOREGIONFD_COMMIT_ONLY };
-	uint32_t tail = __atomic_load_n(&control->posted_tail, __ATOMIC_ACQUIRE);
+	uint64_t tail = __atomic_load_n(&control->posted_tail, __ATOMIC_ACQUIRE);
 	uint32_t head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
-	uint32_t n = tail >> 1;
 	uint64_t sum = 0;
 
-	if (n == head ||
+	if (ioregionfd_posted_index(tail) == head ||
 	    !__atomic_compare_exchange_n(&control->posted_tail, &tail, tail | 1, false,
 					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return true;
-	for (; n != head; n = (n + 1) & INT32_MAX)
-		sum += READ_ONCE(ring[n & mask].data);
+	for (; ioregionfd_posted_index(tail) != head; tail += 2)
+		sum += READ_ONCE(ring[ioregionfd_posted_index(tail) & mask].data);
 	shared->served += sum;
-	__atomic_store_n(&control->posted_tail, n << 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&control->posted_tail, tail, __ATOMIC_RELEASE);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return !READ_ONCE(control->blocked) || !ioctl(fd, IOREGIONFD_COMMIT_AND_FETCH, &fetch);
 }

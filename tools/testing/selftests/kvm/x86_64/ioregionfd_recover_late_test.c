@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Native channels: after IOREGIONFD_RECOVER no late response of a former task ever
- * reaches the guest, by ioctl, in the mapping, or by write().
+ * reaches the guest, by ioctl, in the mapping, or by write(); and no posted write is
+ * retired by a task that has lost it.
  */
 #include "ioregionfd_recover_fixture.h"
 
@@ -156,6 +157,69 @@ TEST_F(recover, late_by_ioctl)
 	for (i = 0; i <= GENERATIONS; i++)
 		TEST_ASSERT_EQ(commit_only(self->fd, arg[i].id, LATE), -ENOENT);
 	end_interrupted(&self->thread, op, "the right one");
+}
+
+/* Retires a posted write in the mapping. Returns 0 or -ENOENT, as the ioctl does. */
+static int retire_in_mapping(struct mapping *map, uint64_t id)
+{
+	uint64_t tail = id << 1 | 1;
+
+	return __atomic_compare_exchange_n(&map->control->posted_tail, &tail, tail + 1, false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED) ? 0 : -ENOENT;
+}
+
+static void expect_late_retires(struct mapping *map, const struct ioregionfd_fetch *late, int nr)
+{
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		TEST_ASSERT(commit_only(map->fd, late[i].id, 0) == -ENOENT,
+			    "task %d of %d could retire the posted write by ioctl", i, nr);
+		TEST_ASSERT(retire_in_mapping(map, late[i].id) == -ENOENT,
+			    "task %d of %d could retire the posted write in the mapping", i, nr);
+	}
+}
+
+/*
+ * Posted writes that were fetched by one task after the other. While the last one carries
+ * the first of them out, nobody gets what comes after it, whatever the others do.
+ */
+TEST_F(recover, late_for_a_posted_write)
+{
+	struct ioregionfd_cmd want = cmd_posted(8, USER_DATA(1), 0, 1);
+	struct ioregionfd_fetch late[GENERATIONS] = {}, arg = {};
+	struct guest_op *op;
+	int i;
+
+	region_del(self->vm, SYNC, 0x4000, 0);
+	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
+	region_add(self->vm, &self->ch, SYNC + 0x1000, 0x1000, USER_DATA(1),
+		   KVM_IOREGION_POSTED_WRITES);
+	op_write(self->vcpu, 8, SYNC + 0x1000, 1);
+	op_write(self->vcpu, 8, SYNC + 0x1000, 2);
+	op = op_read(self->vcpu, 8, SYNC);
+	begin_interrupted(&self->thread);
+	for (i = 0; i < GENERATIONS; i++) {
+		TEST_ASSERT(mapping_fetch_posted(&self->map, &late[i]), "nothing to fetch");
+		recover(self->fd);
+		expect_late_retires(&self->map, late, i + 1);
+	}
+	TEST_ASSERT(mapping_fetch_posted(&self->map, &arg), "nothing to fetch");
+	want.flags |= IOREGIONFD_CMD_F_REDELIVERED;
+	expect_cmd(arg.cmd, want);
+	expect_late_retires(&self->map, late, GENERATIONS);
+	TEST_ASSERT(!mapping_fetch(&self->map, IOREGIONFD_ANY, &late[0]),
+		    "something else was fetched in the meantime");
+	TEST_ASSERT_EQ(retire_in_mapping(&self->map, arg.id), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), -ENOENT);
+
+	arg = fetch_arg(IOREGIONFD_ANY);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
+	want.data = 2;
+	expect_cmd(arg.cmd, want);
+	TEST_ASSERT_EQ(commit_only(self->fd, arg.id, 0), 0);
+	TEST_ASSERT_EQ(commit_only(self->fd, fetch_command(&self->map).id, RIGHT), 0);
+	end_interrupted(&self->thread, op, "the read after them");
 }
 
 /*

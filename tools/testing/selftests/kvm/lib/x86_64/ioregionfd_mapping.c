@@ -54,31 +54,32 @@ void mapping_close(struct mapping *map)
 
 bool mapping_fetch_posted(struct mapping *map, struct ioregionfd_fetch *arg)
 {
-	uint32_t tail = __atomic_load_n(&map->control->posted_tail, __ATOMIC_ACQUIRE);
+	uint64_t tail = __atomic_load_n(&map->control->posted_tail, __ATOMIC_ACQUIRE);
 	uint32_t head = __atomic_load_n(&map->control->posted_head, __ATOMIC_ACQUIRE);
 
-	if (tail & 1 || tail >> 1 == head)
+	if (tail & 1 || ioregionfd_posted_index(tail) == head)
 		return false;
 	if (!__atomic_compare_exchange_n(&map->control->posted_tail, &tail, tail | 1, false,
 					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return false;
-	arg->id = (uint64_t)IOREGIONFD_ANY << 32 | tail >> 1;
-	arg->cmd = map->posted[(tail >> 1) & (map->info.nr_posted - 1)];
+	arg->id = ioregionfd_posted_id(tail);
+	arg->cmd = map->posted[ioregionfd_posted_index(tail) & (map->info.nr_posted - 1)];
 	return true;
 }
 
 bool mapping_fetch_mailbox(struct mapping *map, uint32_t i, struct ioregionfd_fetch *arg)
 {
 	struct ioregionfd_mailbox *mailbox = &map->mailboxes[i];
-	uint32_t state, fetched, tail;
+	uint32_t state, fetched, index;
 	struct ioregionfd_cmd cmd;
 
 	do {
 		state = __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE);
 		if ((state & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_PENDING)
 			return false;
-		tail = __atomic_load_n(&map->control->posted_tail, __ATOMIC_ACQUIRE) >> 1;
-		if ((int32_t)((tail - mailbox->posted_before) << 1) < 0)
+		index = ioregionfd_posted_index(__atomic_load_n(&map->control->posted_tail,
+								__ATOMIC_ACQUIRE));
+		if ((int32_t)((index - mailbox->posted_before) << 1) < 0)
 			return false;
 		cmd = mailbox->cmd;
 		fetched = (state & ~IOREGIONFD_MAILBOX_STATE) | IOREGIONFD_MAILBOX_FETCHED;
@@ -121,8 +122,9 @@ bool mailbox_store_data(struct ioregionfd_mailbox *mailbox, uint32_t number, uin
 
 int mapping_complete(struct mapping *map, uint64_t id, uint64_t data)
 {
-	uint32_t i = ioregionfd_id_vcpu(id), state, tail = (uint32_t)id << 1 | 1;
+	uint32_t i = ioregionfd_id_vcpu(id), state;
 	struct ioregionfd_mailbox *mailbox;
+	uint64_t tail = id << 1 | 1;
 	int r;
 
 	if (i == IOREGIONFD_ANY) {
