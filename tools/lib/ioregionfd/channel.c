@@ -203,6 +203,14 @@ static int look_at_posted(struct ioregionfd_task *task)
 	for (n = 0; n < POSTED_BATCH && head != ioregionfd_posted_index(next); n++) {
 		memcpy(&fetch.cmd, &task->channel.posted[ioregionfd_posted_index(next) & mask],
 		       sizeof(fetch.cmd));
+		/*
+		 * Acquire: the copy is older than this look. If another task has recovered
+		 * the channel, the entry may be that of a later write, and is not ours.
+		 */
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (__atomic_load_n(&control->posted_tail, __ATOMIC_RELAXED) !=
+		    (tail | TAIL_FETCHED))
+			return -ESTALE;
 		ioregionfd_task_handle(task, &fetch);
 		next += 1 << 1;
 	}

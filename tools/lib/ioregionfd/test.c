@@ -973,11 +973,13 @@ static void be_recovered_and_fetched(struct device *device)
 	__atomic_fetch_add(&model.mapping->control.posted_tail, 1ULL << 32, __ATOMIC_SEQ_CST);
 }
 
-/* Nothing is retired late. */
+/* Nothing is retired or carried out late. */
 TEST_F(channel, recovered_and_fetched)
 {
 	self->device.on_command = be_recovered_and_fetched;
+	/* What comes after it is not carried out either: the other task will do that. */
 	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
+	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 1, 0));
 	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), -ESTALE);
 	EXPECT_EQ(self->control->posted_tail, 1ULL << 32 | 1);
 	EXPECT_EQ(self->device.logged, 1);

@@ -56,15 +56,18 @@ static bool fetch_mailbox(struct native_channel *ch, unsigned int i, struct iore
 			return false;
 		if (!arg)
 			return true;
-		/* The copy is whole if the exchange then finds the same command. */
+		/*
+		 * What is copied belongs together if the exchange then finds the same
+		 * command. After it, IOREGIONFD_RECOVER may change all of it.
+		 */
 		arg->cmd = data_race(m->req.cmd);
+		if (unlikely(READ_ONCE(m->redelivered) << IOREGIONFD_MAILBOX_SHIFT ==
+			     (word & NUMBER_BITS)))
+			arg->cmd.flags |= IOREGIONFD_CMD_F_REDELIVERED;
 		if (!try_cmpxchg(&m->shared->state, &word, word ^ IOREGIONFD_MAILBOX_PENDING ^
 				 IOREGIONFD_MAILBOX_FETCHED))
 			continue;
 		arg->id = ioregionfd_cmd_id(i, word);
-		if (unlikely(READ_ONCE(m->redelivered) << IOREGIONFD_MAILBOX_SHIFT ==
-			     (word & NUMBER_BITS)))
-			arg->cmd.flags |= IOREGIONFD_CMD_F_REDELIVERED;
 		return true;
 	}
 	return false;
@@ -104,10 +107,12 @@ static bool fetch_posted(struct native_channel *ch, struct ioregionfd_fetch *arg
 			return false;
 		if (!arg)
 			return true;
+		/* As in fetch_mailbox(): after it, the entry may become that of a later write. */
+		arg->cmd = data_race(ch->ring[ioregionfd_posted_index(word) &
+					      (ch->nr_posted - 1)]);
 	} while (!try_cmpxchg(tail, &word, word | POSTED_FETCHED));
 
 	arg->id = ioregionfd_posted_id(word);
-	arg->cmd = ch->ring[ioregionfd_posted_index(word) & (ch->nr_posted - 1)];
 	return true;
 }
 
