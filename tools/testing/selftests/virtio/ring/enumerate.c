@@ -51,7 +51,7 @@ const char *drain(void)
 	const char *wrong = NULL;
 
 	while (!wrong && world.model.held)
-		wrong = do_step((struct step){ STEP_USE, world.device.layout.in_order });
+		wrong = do_step((struct step){ STEP_USE, world.layout.in_order });
 	while (!wrong && world.model.used)
 		wrong = do_step((struct step){ STEP_GET });
 	return wrong;

@@ -31,6 +31,7 @@ bool world_init(const struct layout *layout, unsigned int num)
 	fake_kernel_reset();
 	memset(&world, 0, sizeof(world));
 	world.num = num;
+	world.layout = *layout;
 	world.vdev.features = layout_features(layout);
 	world.vdev.dev.parent = &world.vdev.dev;
 	INIT_LIST_HEAD(&world.vdev.vqs);
@@ -40,9 +41,17 @@ bool world_init(const struct layout *layout, unsigned int num)
 	if (!world.vq)
 		return false;
 	world.vq->num_max = MAX_RING;
-	device_init(&world.device, layout, world.vq);
-	device_enable_kicks(&world.device);
+	device_start();
 	return true;
+}
+
+/* It decides itself how many buffers it returns with a used element. */
+void device_start(void)
+{
+	if (!layout_start(&world.layout, &world.device, world.vq, 1)) {
+		fprintf(stderr, "the device has no ring\n");
+		exit(1);
+	}
 }
 
 void world_save(struct copy *copy)
@@ -79,7 +88,7 @@ u32 writable(const struct buf *buf)
 
 static u8 descs_of(unsigned int segments)
 {
-	return world.device.layout.indirect && segments > 1 ? 1 : segments;
+	return world.layout.indirect && segments > 1 ? 1 : segments;
 }
 
 struct buf new_buf(unsigned int out, unsigned int in)
@@ -124,29 +133,67 @@ unsigned int free_descs(void)
 /* Descriptors of the ring, which have the same size in both layouts */
 static const char *ring_descs(void)
 {
-	return world.device.layout.packed ? (char *)world.device.packed.desc :
+	return world.layout.packed ? (char *)world.device.packed.desc :
 					    (char *)world.device.split.desc;
 }
 
-const char *check_chain(const struct chain *chain, const struct buf *buf)
+/* Compare what the device finds with what the driver added. */
+static const char *check_buffer(const struct ring_buffer *buffer, const struct buf *buf)
 {
 	unsigned int i;
 
-	if (chain->segments != buf->out + buf->in)
+	if (buffer->num_out + buffer->num_in != buf->out + buf->in)
 		return "the device finds a different number of segments";
-	if (chain->descs != buf->descs)
-		return "the chain takes a different number of descriptors";
-	for (i = 0; i < chain->segments; i++) {
-		const struct segment *segment = &chain->segment[i];
-
-		if (fake_dma_memory(segment->addr) != segment_memory(buf->token, i))
+	if (buffer->num_out != buf->out)
+		return "a segment is for the other direction";
+	if (buffer->descs != buf->descs)
+		return "the buffer takes a different number of descriptors";
+	for (i = 0; i < buf->out + buf->in; i++) {
+		if (buffer->iov[i].iov_base != segment_memory(buf->token, i))
 			return "a segment is elsewhere";
-		if (segment->len != segment_len(i))
+		if (buffer->iov[i].iov_len != segment_len(i))
 			return "a segment has a different length";
-		if (i < buf->out ? segment->write : !segment->write)
-			return "a segment is for the other direction";
 	}
 	return NULL;
+}
+
+const char *device_take(struct ring_buffer *buffer, const struct buf *buf)
+{
+	switch (ring_take(&world.device, buffer)) {
+	case 1:
+		return check_buffer(buffer, buf);
+	case 0:
+		return "the buffer is not available";
+	}
+	return world.device.complaint;
+}
+
+void device_use(u32 id, u32 len, unsigned int bufs, unsigned int descs)
+{
+	ring_put(&world.device, &(struct ring_used){
+		.id = id, .len = len, .buffers = bufs, .descs = descs, .writable = len,
+	});
+}
+
+u16 driver_event(void)
+{
+	const struct device_ring *device = &world.device;
+
+	return world.layout.packed ? device->packed.driver->off_wrap :
+				     device->split.avail->ring[world.num];
+}
+
+/* Bit n: descriptor n of the ring is part of the buffer, which was not used yet. */
+static u64 descs_of_buffer(const struct ring_buffer *buffer)
+{
+	unsigned int n, i = buffer->head;
+	u64 descs = 0;
+
+	for (n = 0; n < buffer->descs; n++) {
+		descs |= BIT_ULL(i);
+		i = world.layout.packed ? (i + 1) % world.num : world.device.split.desc[i].next;
+	}
+	return descs;
 }
 
 static const char *step_add(unsigned int out, unsigned int in)
@@ -155,8 +202,9 @@ static const char *step_add(unsigned int out, unsigned int in)
 	char before[MAX_RING * sizeof(struct vring_desc)];
 	struct buf buf = new_buf(out, in);
 	unsigned int i, size = world.num * sizeof(struct vring_desc);
+	struct ring_buffer buffer;
 	const char *wrong;
-	struct chain chain;
+	u64 descs;
 	int err;
 
 	memcpy(before, ring_descs(), size);
@@ -166,48 +214,45 @@ static const char *step_add(unsigned int out, unsigned int in)
 			return "a buffer was added that does not fit";
 		if (memcmp(before, ring_descs(), size))
 			return "the ring was changed by a buffer that does not fit";
-		return device_has_avail(&world.device) ?
+		return ring_available(&world.device) ?
 			"a buffer that does not fit is available" : NULL;
 	}
 	if (err)
 		return "a buffer that fits could not be added";
-	if (!device_has_avail(&world.device))
-		return "the buffer is not available";
-	wrong = device_take(&world.device, &chain);
-	if (!wrong)
-		wrong = check_chain(&chain, &buf);
+	wrong = device_take(&buffer, &buf);
 	if (wrong)
 		return wrong;
-	if (device_has_avail(&world.device))
+	if (ring_available(&world.device))
 		return "more is available than was added";
+	descs = descs_of_buffer(&buffer);
 	for (i = 0; i < world.num; i++) {
 		unsigned int at = i * sizeof(struct vring_desc);
 
-		if (!(chain.slots & BIT(i)) &&
+		if (!(descs & BIT(i)) &&
 		    memcmp(before + at, ring_descs() + at, sizeof(struct vring_desc)))
 			return "a descriptor was written that is not the buffer's";
 	}
 	if (!virtqueue_kick_prepare(world.vq))
 		return "the device waits for the buffer and is not told";
-	device_enable_kicks(&world.device);
+	ring_enable_kicks(&world.device);
 
 	model->held_buf[model->held].buf = buf;
-	model->held_buf[model->held].id = chain.id;
-	model->held_buf[model->held].head = chain.head;
+	model->held_buf[model->held].id = buffer.id;
+	model->held_buf[model->held].head = buffer.head;
 	model->held++;
 	model->added += buf.descs;
 	return NULL;
 }
 
-/* The device interrupts for what it used since @old, if the driver wants that. */
-static const char *may_interrupt(u16 old, bool had_used)
+/* The device interrupts for what it used, if the driver wants that. */
+static const char *may_interrupt(bool had_used)
 {
-	bool wanted = device_interrupts(&world.device, old);
+	bool wanted = ring_wants_interrupt(&world.device);
 	unsigned int before = world.callbacks;
 
 	if (world.model.callbacks == CALLBACKS_ON && !had_used && !wanted)
 		return "the driver waits for the buffer and gets no interrupt";
-	if (world.model.callbacks == CALLBACKS_OFF && !world.device.layout.event_idx && wanted)
+	if (world.model.callbacks == CALLBACKS_OFF && !world.layout.event_idx && wanted)
 		return "callbacks are off and an interrupt comes";
 	if (wanted) {
 		if (vring_interrupt(0, world.vq) != IRQ_HANDLED || world.callbacks != before + 1)
@@ -243,9 +288,8 @@ static const char *step_use(unsigned int n)
 	const struct model *model = &world.model;
 	unsigned int i, descs = 0, last = n;
 	bool had_used = model->used;
-	u16 old = world.device.next_used;
 
-	if (world.device.layout.in_order) {
+	if (world.layout.in_order) {
 		for (i = 0; i < n; i++)
 			descs += model->held_buf[i].buf.descs;
 		last = n - 1;
@@ -253,15 +297,14 @@ static const char *step_use(unsigned int n)
 		descs = model->held_buf[n].buf.descs;
 		n = 1;
 	}
-	device_write_used(&world.device, model->held_buf[last].id,
-			  used_len(&model->held_buf[last].buf), n, descs);
-	if (world.device.layout.in_order) {
+	device_use(model->held_buf[last].id, used_len(&model->held_buf[last].buf), n, descs);
+	if (world.layout.in_order) {
 		for (i = n; i; i--)
 			move_to_used(0, i > 1);
 	} else {
 		move_to_used(last, false);
 	}
-	return may_interrupt(old, had_used);
+	return may_interrupt(had_used);
 }
 
 static const char *step_get(void)
@@ -330,7 +373,7 @@ static unsigned int expected_mappings(void)
 {
 	unsigned int i, n = 0;
 
-	if (!world.device.layout.dma)
+	if (!world.layout.dma)
 		return 0;
 	for (i = 0; i < world.model.held; i++)
 		n += mappings_of(&world.model.held_buf[i].buf);
@@ -351,7 +394,7 @@ static const char *check_state(void)
 	if (!world.model.used && vring_interrupt(0, world.vq) != IRQ_NONE)
 		return "an interrupt without used buffers is taken for ours";
 	/* with EVENT_IDX the driver would remember the interrupt */
-	if (world.model.used && !world.device.layout.event_idx &&
+	if (world.model.used && !world.layout.event_idx &&
 	    vring_interrupt(0, world.vq) != IRQ_HANDLED)
 		return "an interrupt with used buffers is not taken for ours";
 	return NULL;
@@ -440,7 +483,7 @@ static bool first_visit(bool exact)
 
 	h = hash(h, &world.device.next_avail, sizeof(world.device.next_avail));
 	h = hash(h, &world.device.next_used, sizeof(world.device.next_used));
-	h = hash(h, (u16[]){ device_event(&world.device) }, sizeof(u16));
+	h = hash(h, (u16[]){ driver_event() }, sizeof(u16));
 	if (exact) {
 		size_t size;
 		void *memory = fake_memory(&size);
@@ -510,7 +553,7 @@ static unsigned int possible_steps(const struct exploration *e, struct step *ste
 			break;
 	}
 	for (i = 0; i < model->held; i++) {
-		if (world.device.layout.in_order)
+		if (world.layout.in_order)
 			steps[n++] = (struct step){ STEP_USE, i + 1 };
 		else if (e->any_order || i == 0)
 			steps[n++] = (struct step){ STEP_USE, i };

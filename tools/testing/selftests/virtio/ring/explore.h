@@ -10,10 +10,15 @@
 #ifndef RING_EXPLORE_H
 #define RING_EXPLORE_H
 
-#include "device.h"
+#include <linux/bits.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include "../util/device_ring.h"
 #include "fake_kernel.h"
+#include "layout.h"
 
 #define MAX_RING 8
+#define MAX_SEGMENTS 8
 /* More than there can be outstanding buffers. Descriptors take tokens in turn. */
 #define TOKENS 16
 
@@ -58,7 +63,8 @@ struct model {
 struct world {
 	struct virtio_device vdev;
 	struct virtqueue *vq;
-	struct ring_device device;
+	struct layout layout;
+	struct device_ring device;
 	struct model model;
 	unsigned int num;
 	/* number of callbacks */
@@ -124,8 +130,17 @@ const char *do_step(struct step step);
 int world_add(const struct buf *buf);
 int token_of(const void *data);
 
-/* Compare what the device finds with what the driver added. Returns NULL, or the difference. */
-const char *check_chain(const struct chain *chain, const struct buf *buf);
+/* The device starts with the virtqueue as it is. */
+void device_start(void);
+
+/* The device takes a buffer, which must be @buf. Returns NULL, or what is wrong with it. */
+const char *device_take(struct ring_buffer *buffer, const struct buf *buf);
+
+/* Write a used element with @id, for @bufs buffers with @descs descriptors. */
+void device_use(u32 id, u32 len, unsigned int bufs, unsigned int descs);
+
+/* Where the driver wants an interrupt, with VIRTIO_RING_F_EVENT_IDX */
+u16 driver_event(void);
 
 /* Number of free descriptors */
 unsigned int free_descs(void);

@@ -66,7 +66,7 @@ static void recycle(struct virtqueue *vq, void *data)
 	}
 	if (i == all)
 		recycled_wrong = "a buffer is recycled that is not outstanding";
-	if (world.device.layout.in_order && i != recycled)
+	if (world.layout.in_order && i != recycled)
 		recycled_wrong = "not the oldest buffer is recycled first";
 	recycled++;
 }
@@ -115,14 +115,12 @@ static const struct virtio_config_ops config = {
 /* The virtqueue is as good as new. */
 static const char *starts_anew(void)
 {
-	const struct layout layout = world.device.layout;
 	const char *wrong = check_recycled();
 	unsigned int segments;
 
 	memset(&world.model, 0, sizeof(world.model));
 	world.num = virtqueue_get_vring_size(world.vq);
-	device_init(&world.device, &layout, world.vq);
-	device_enable_kicks(&world.device);
+	device_start();
 	for (segments = 1; !wrong && segments <= world.num; segments++) {
 		wrong = do_step((struct step){ STEP_ADD, 1, segments - 1 });
 		if (!wrong)
@@ -148,7 +146,7 @@ TEST_F_TIMEOUT(ring, reset_in_every_state, TIMEOUT)
 
 static const char *resize_starts_anew(void)
 {
-	const struct layout layout = world.device.layout;
+	const struct layout layout = world.layout;
 	static struct copy copy;
 	unsigned int num;
 

@@ -39,7 +39,7 @@ static const char *pump(unsigned int n)
 		struct step step = steps[i % 3];
 
 		if (step.kind == STEP_USE)
-			step.a = world.device.layout.in_order;
+			step.a = world.layout.in_order;
 		wrong = do_step(step);
 		if (wrong)
 			return wrong;
@@ -64,7 +64,7 @@ static const char *add_unkicked(unsigned int n)
 /* Set the event at which the device wants a kick. */
 static void wait_for(u16 position)
 {
-	if (world.device.layout.packed) {
+	if (world.layout.packed) {
 		world.device.packed.device->off_wrap = position;
 		world.device.packed.device->flags = VRING_PACKED_EVENT_FLAG_DESC;
 	} else {
@@ -82,15 +82,14 @@ static const char *check_windows(u16 old, unsigned int n)
 	unsigned int i;
 
 	world_save(&copy);
-	for (i = 0; i < (world.device.layout.packed ? 2 * world.num : 1 << 16); i++) {
-		u16 position = world.device.layout.packed ?
-			       packed_after(0, i % world.num, world.num) | (i >= world.num) * WRAP :
-			       i;
+	for (i = 0; i < (world.layout.packed ? 2 * world.num : 1 << 16); i++) {
+		u16 position = world.layout.packed ?
+			       i % world.num | (i >= world.num) * RING_WRAP : i;
 		bool among = false;
 		unsigned int k;
 
 		for (k = 0; k < n; k++) {
-			u16 at = world.device.layout.packed ? packed_after(old, k, world.num) :
+			u16 at = world.layout.packed ? packed_after(old, k, world.num) :
 							      old + k;
 
 			among |= at == position;
@@ -155,10 +154,10 @@ TEST_F_TIMEOUT(ring, kani_1_notifies_as_specified, TIMEOUT)
 		self->layout.event_idx = false;
 		ASSERT_TRUE(world_init(&self->layout, 4));
 		ASSERT_EQ(NULL, pump(start));
-		device_enable_kicks(&world.device);
+		ring_enable_kicks(&world.device);
 		ASSERT_EQ(NULL, add_unkicked(1));
 		ASSERT_TRUE(virtqueue_kick_prepare(world.vq));
-		device_disable_kicks(&world.device);
+		ring_disable_kicks(&world.device);
 		ASSERT_EQ(NULL, add_unkicked(1));
 		ASSERT_FALSE(virtqueue_kick_prepare(world.vq));
 
@@ -193,7 +192,7 @@ static const char *add_moves_by_one(void)
 		if (before != world.device.next_avail)
 			return "the driver is not where the device is";
 		if (!world_add(&buf)) {
-			after = world.device.layout.packed ?
+			after = world.layout.packed ?
 				packed_after(before, buf.descs, world.num) : before + 1;
 			num_free -= buf.descs;
 		} else if (buf.descs <= num_free) {
@@ -201,7 +200,7 @@ static const char *add_moves_by_one(void)
 		}
 		if (driver_position() != after)
 			return "the position did not move by one buffer";
-		if (!world.device.layout.packed && world.device.split.avail->idx != after)
+		if (!world.layout.packed && world.device.split.avail->idx != after)
 			return "the available index did not move by one buffer";
 		if (world.vq->num_free != num_free)
 			return "num_free did not change by what was added";
@@ -258,7 +257,7 @@ TEST_F_TIMEOUT(ring, kani_5_initialize, TIMEOUT)
 		EXPECT_EQ(num, world.vq->num_free);
 		for (i = 0; i < num * sizeof(struct vring_desc); i++)
 			EXPECT_EQ(0, ((char *)desc)[i]);
-		EXPECT_FALSE(device_has_avail(&world.device));
+		EXPECT_FALSE(ring_available(&world.device));
 	}
 }
 
@@ -279,11 +278,11 @@ static struct range rest_of_page(const void *first, size_t size)
 
 static void remember(struct forbidden *f)
 {
-	const struct ring_device *device = &world.device;
+	const struct device_ring *device = &world.device;
 	unsigned int i;
 
 	memset(f, 0, sizeof(*f));
-	if (device->layout.packed) {
+	if (world.layout.packed) {
 		f->range[0] = rest_of_page(device->packed.desc,
 					   world.num * sizeof(*device->packed.desc));
 		f->range[1] = (struct range){ (char *)device->packed.device, PAGE_SIZE };
@@ -344,15 +343,14 @@ static const char *event_is_position(void)
 	if (world.model.used)
 		return NULL;
 	position = virtqueue_enable_cb_prepare(world.vq);
-	if (device_event(&world.device) != world.device.next_used)
+	if (driver_event() != world.device.next_used)
 		return "the event is not where the device writes next";
 	if ((u16)position != world.device.next_used || virtqueue_poll(world.vq, position))
 		return "the position is not where the device writes next";
 	if (!world.model.held)
 		return NULL;
 	/* The driver may poll later, with the opaque value that it got before. */
-	device_write_used(&world.device, world.model.held_buf[0].id, 0, 1,
-			  world.model.held_buf[0].buf.descs);
+	device_use(world.model.held_buf[0].id, 0, 1, world.model.held_buf[0].buf.descs);
 	return virtqueue_poll(world.vq, position) ? NULL :
 		"poll does not find what came after it was prepared";
 }
@@ -421,7 +419,7 @@ static const char *fail_each(unsigned int *countdown)
 			unsigned int mapped = fake_kernel.mapped;
 			unsigned int allocated = fake_kernel.allocated;
 			const char *wrong = NULL;
-			struct chain chain;
+			struct ring_buffer buffer;
 			int err;
 
 			*countdown = n;
@@ -435,10 +433,8 @@ static const char *fail_each(unsigned int *countdown)
 			if (!err) {
 				/* without a table, it takes a descriptor for each segment */
 				buf.descs = segments;
-				wrong = device_take(&world.device, &chain);
-				if (!wrong)
-					wrong = check_chain(&chain, &buf);
-			} else if (device_has_avail(&world.device)) {
+				wrong = device_take(&buffer, &buf);
+			} else if (ring_available(&world.device)) {
 				wrong = "a part of what was not added is available";
 			} else if (fake_kernel.mapped != mapped ||
 				   fake_kernel.allocated != allocated) {
@@ -477,8 +473,8 @@ static const char *enable_cb_sees_all(void)
 {
 	if (virtqueue_enable_cb(world.vq) != !world.model.used)
 		return "enable_cb is wrong about what is pending";
-	if (!world.model.used && world.device.layout.event_idx &&
-	    device_event(&world.device) != world.device.next_used)
+	if (!world.model.used && world.layout.event_idx &&
+	    driver_event() != world.device.next_used)
 		return "nothing is pending, and the driver does not wait for what comes next";
 	return NULL;
 }
@@ -517,11 +513,11 @@ static const char *try_bogus(u32 id, u16 moves)
 {
 	struct model *model = &world.model;
 	unsigned int all = model->used + model->held, got = 0, last, len, i;
-	bool packed = world.device.layout.packed, in_order = world.device.layout.in_order;
+	bool packed = world.layout.packed, in_order = world.layout.in_order;
 	bool seen[TOKENS] = { };
 	void *data;
 
-	device_write_used(&world.device, id, BOGUS_LEN, moves, 1);
+	device_use(id, BOGUS_LEN, moves, 1);
 	while ((data = virtqueue_get_buf(world.vq, &len))) {
 		int token = token_of(data);
 
@@ -575,7 +571,7 @@ static const char *no_bogus_id_is_believed(void)
 {
 	static const u32 far_ids[] = { 0x7fff, 0x8000, 0xffff, 0x10000, ~0U };
 	static const u16 far_moves[] = { MAX_RING + 1, 0x7fff, 0x8000, 0xfff8, 0xffff };
-	bool packed = world.device.layout.packed;
+	bool packed = world.layout.packed;
 	static struct copy copy;
 	unsigned int i, k;
 

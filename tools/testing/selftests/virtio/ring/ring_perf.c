@@ -13,11 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <valgrind/callgrind.h>
-#include "device.h"
+#include <linux/virtio.h>
+#include "../util/device_ring.h"
 #include "fake_kernel.h"
+#include "layout.h"
 
 #define RING_SIZE 256
 #define MAX_BATCH 32
+#define MAX_SEGMENTS 8
 #define ALIGN 64
 
 /* A number of buffers after which every ring is where it began, for all batches and chains */
@@ -43,7 +46,7 @@ struct load {
 	bool armed;
 };
 
-static struct ring_device device;
+static struct device_ring device;
 static struct virtqueue *vq;
 static bool armed;
 static struct scatterlist sg[MAX_SEGMENTS];
@@ -96,22 +99,18 @@ static void add(const struct load *load)
 
 static void use(const struct load *load)
 {
-	struct chain chains[MAX_BATCH];
+	static struct ring_buffer buffer;
 	unsigned int i;
 
 	for (i = 0; i < load->batch; i++) {
-		const char *wrong = device_take(&device, &chains[i]);
-
-		if (wrong) {
-			fprintf(stderr, "%s: %s\n", load->name, wrong);
+		if (ring_take(&device, &buffer) <= 0) {
+			fprintf(stderr, "%s: the device has no buffer\n", load->name);
 			exit(1);
 		}
+		ring_complete(&device, &buffer, 0);
 	}
-	if (load->layout.in_order && !load->unbatched)
-		device_use_batch(&device, chains, load->batch, 0);
-	else
-		device_use_each(&device, chains, load->batch);
-	device_enable_kicks(&device);
+	ring_publish(&device);
+	ring_enable_kicks(&device);
 }
 
 static void get(const struct load *load)
@@ -177,7 +176,7 @@ static void show_range(const char *what, const void *first, size_t size)
 /* Print the addresses of the accesses that count, for the trace. */
 static void show_rings(void)
 {
-	if (device.layout.packed) {
+	if (device.layout == &packed_layout) {
 		show_range("range", device.packed.desc, RING_SIZE * sizeof(*device.packed.desc));
 		show_range("range", device.packed.driver, sizeof(*device.packed.driver));
 		show_range("range", device.packed.device, sizeof(*device.packed.device));
@@ -209,8 +208,10 @@ static void measure(const struct load *load, enum op op)
 		fprintf(stderr, "%s: cannot make the virtqueue\n", load->name);
 		exit(1);
 	}
-	device_init(&device, &load->layout, vq);
-	device_enable_kicks(&device);
+	if (!layout_start(&load->layout, &device, vq, load->unbatched ? 1 : MAX_BATCH)) {
+		fprintf(stderr, "%s: no ring\n", load->name);
+		exit(1);
+	}
 
 	armed = load->armed;
 	snprintf(name, sizeof(name), "%s/%s/b%uc%u%s%s", load->name, op_names[op], load->batch,

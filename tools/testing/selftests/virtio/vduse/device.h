@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
-#include "device_ring.h"
+#include "util/device_ring.h"
 #include "vduse.h"
 
 #define DEVICE_MAX_QUEUES	2

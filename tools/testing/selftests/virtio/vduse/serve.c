@@ -48,17 +48,16 @@ static void serve_stop(struct device *device, unsigned int index)
 
 static void serve_state(struct device *device, unsigned int index, struct vduse_vq_state *state)
 {
-	struct device_ring *ring = &device->queues[index].ring;
-	uint64_t used = ring->packed.next_used;
+	const struct device_ring *ring = &device->queues[index].ring;
 
 	if (ring->layout == &split_layout) {
-		state->split.avail_index = ring->split.next_avail;
+		state->split.avail_index = ring->next_avail;
 		return;
 	}
-	state->packed.last_avail_counter = ring->packed.avail_wrap;
-	state->packed.last_avail_idx = ring->packed.next_avail;
-	state->packed.last_used_counter = !(used / ring->config.size % 2);
-	state->packed.last_used_idx = used % ring->config.size;
+	state->packed.last_avail_counter = !!(ring->next_avail & RING_WRAP);
+	state->packed.last_avail_idx = ring->next_avail & ~RING_WRAP;
+	state->packed.last_used_counter = !!(ring->next_used & RING_WRAP);
+	state->packed.last_used_idx = ring->next_used & ~RING_WRAP;
 }
 
 static void serve(struct device *device, unsigned int index)

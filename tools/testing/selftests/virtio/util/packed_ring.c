@@ -9,8 +9,6 @@ enum {
 	USED_FLAG = 1 << VRING_PACKED_DESC_F_USED,
 };
 
-#define EVENT_OFFSET	((1 << VRING_PACKED_EVENT_F_WRAP_CTR) - 1)
-
 /* The driver may change its memory at any time, so each field is read once. */
 static uint16_t load16(const __le16 *field)
 {
@@ -43,39 +41,50 @@ static bool packed_begin(struct device_ring *ring)
 	packed->desc = ring_at(ring, config->desc, config->size * sizeof(*packed->desc));
 	packed->driver = ring_at(ring, config->driver, sizeof(*packed->driver));
 	packed->device = ring_at(ring, config->device, sizeof(*packed->device));
-	packed->avail_wrap = true;
 	return packed->desc && packed->driver && packed->device;
 }
 
-static bool available(struct device_ring *ring)
+uint16_t packed_after(uint16_t position, unsigned int descs, unsigned int size)
 {
-	struct packed_ring *packed = &ring->packed;
-	struct vring_packed_desc *desc = &packed->desc[packed->next_avail];
-	uint16_t flags = le16toh(__atomic_load_n(&desc->flags, __ATOMIC_ACQUIRE));
+	unsigned int i = (position & ~RING_WRAP) + descs;
 
-	return !!(flags & AVAIL_FLAG) == packed->avail_wrap &&
-	       !!(flags & USED_FLAG) != packed->avail_wrap;
+	return i < size ? i | (position & RING_WRAP) : (i - size) | (~position & RING_WRAP);
+}
+
+static struct vring_packed_desc *desc_at(const struct device_ring *ring, uint16_t position)
+{
+	return &ring->packed.desc[position & ~RING_WRAP];
+}
+
+/* Do the flags of the descriptor at @position say that it is available? */
+static bool are_available(uint16_t flags, uint16_t position)
+{
+	bool wrap = position & RING_WRAP;
+
+	return !!(flags & AVAIL_FLAG) == wrap && !!(flags & USED_FLAG) != wrap;
+}
+
+static bool packed_available(const struct device_ring *ring)
+{
+	uint16_t flags = le16toh(__atomic_load_n(&desc_at(ring, ring->next_avail)->flags,
+						 __ATOMIC_ACQUIRE));
+
+	return are_available(flags, ring->next_avail);
 }
 
 static int take_indirect(struct device_ring *ring, struct ring_buffer *buffer,
 			 const struct vring_packed_desc *desc)
 {
-	unsigned int size = desc->len / sizeof(*desc);
-	const struct vring_packed_desc *table;
+	const struct vring_packed_desc *table = ring_table(ring, desc->addr, desc->len,
+							   desc->flags);
 
-	if (!ring->indirect)
-		return ring_complain(ring, "an indirect table without the feature");
-	if (desc->flags & VRING_DESC_F_NEXT)
-		return ring_complain(ring, "both INDIRECT and NEXT in a descriptor");
-	if (!size || desc->len % sizeof(*desc))
-		return ring_complain(ring, "an indirect table of an invalid size");
-	table = ring_at(ring, desc->addr, desc->len);
 	if (!table)
-		return ring_complain(ring, "an indirect table that is not mapped");
-
-	for (unsigned int i = 0; i < size; i++) {
+		return -1;
+	for (unsigned int i = 0; i < desc->len / sizeof(*table); i++) {
 		struct vring_packed_desc element = load_desc(&table[i]);
 
+		if (element.flags & ~VRING_DESC_F_WRITE)
+			return ring_complain(ring, "a flag other than WRITE in a table");
 		if (ring_add_element(ring, buffer, element.addr, element.len,
 				     element.flags & VRING_DESC_F_WRITE))
 			return -1;
@@ -85,20 +94,20 @@ static int take_indirect(struct device_ring *ring, struct ring_buffer *buffer,
 
 static int packed_take(struct device_ring *ring, struct ring_buffer *buffer)
 {
-	struct packed_ring *packed = &ring->packed;
-	unsigned int count = 0;
+	uint16_t position = ring->next_avail;
 	struct vring_packed_desc desc;
+	unsigned int count = 0;
 
-	if (!available(ring))
-		return 0;
-
+	buffer->head = position & ~RING_WRAP;
 	do {
 		if (count++ == ring->config.size)
 			return ring_complain(ring, "a chain that does not end");
-		desc = load_desc(&packed->desc[packed->next_avail]);
-		if (!!(desc.flags & AVAIL_FLAG) != packed->avail_wrap ||
-		    !!(desc.flags & USED_FLAG) == packed->avail_wrap)
+		desc = load_desc(desc_at(ring, position));
+		if (!are_available(desc.flags, position))
 			return ring_complain(ring, "a chain that is not all available");
+		if (desc.flags & ~(AVAIL_FLAG | USED_FLAG | VRING_DESC_F_NEXT |
+				   VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT))
+			return ring_complain(ring, "a flag that does not exist");
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			if (count > 1)
 				return ring_complain(ring, "an indirect table in a chain");
@@ -108,73 +117,60 @@ static int packed_take(struct device_ring *ring, struct ring_buffer *buffer)
 					    desc.flags & VRING_DESC_F_WRITE)) {
 			return -1;
 		}
-		if (++packed->next_avail == ring->config.size) {
-			packed->next_avail = 0;
-			packed->avail_wrap = !packed->avail_wrap;
-		}
+		position = packed_after(position, 1, ring->config.size);
 	} while (desc.flags & VRING_DESC_F_NEXT);
 
+	/* Not a rule, but what virtio_ring.c does */
+	if (ring->in_order && desc.id != buffer->head)
+		return ring_complain(ring, "in order, the ID is not the first descriptor's");
+	ring->next_avail = position;
 	buffer->id = desc.id;
-	buffer->slots = count;
+	buffer->descs = count;
 	return 1;
-}
-
-static uint16_t used_flags(struct device_ring *ring, uint64_t position)
-{
-	/* The wrap counter starts with 1. */
-	return position / ring->config.size % 2 ? 0 : AVAIL_FLAG | USED_FLAG;
 }
 
 static void packed_put(struct device_ring *ring, const struct ring_used *used)
 {
 	struct packed_ring *packed = &ring->packed;
-	struct vring_packed_desc *desc = &packed->desc[packed->next_used % ring->config.size];
-	uint16_t flags = used_flags(ring, packed->next_used);
+	struct vring_packed_desc *desc = desc_at(ring, ring->next_used);
+	uint16_t flags = ring->next_used & RING_WRAP ? AVAIL_FLAG | USED_FLAG : 0;
 
 	if (used->writable)
 		flags |= VRING_DESC_F_WRITE;
 	__atomic_store_n(&desc->id, htole16(used->id), __ATOMIC_RELAXED);
 	__atomic_store_n(&desc->len, htole32(used->len), __ATOMIC_RELAXED);
 	/* The driver stops at the first one, so that all become visible with it. */
-	if (packed->next_used == packed->published)
+	if (ring->next_used == ring->published)
 		packed->first_flags = flags;
 	else
 		store16(&desc->flags, flags, __ATOMIC_RELEASE);
-	packed->next_used += used->slots;
+	ring->next_used = packed_after(ring->next_used, used->descs, ring->config.size);
 }
 
 static void packed_publish(struct device_ring *ring)
 {
-	struct packed_ring *packed = &ring->packed;
-	struct vring_packed_desc *first = &packed->desc[packed->published % ring->config.size];
-
-	store16(&first->flags, packed->first_flags, __ATOMIC_RELEASE);
-	packed->published = packed->next_used;
+	store16(&desc_at(ring, ring->published)->flags, ring->packed.first_flags,
+		__ATOMIC_RELEASE);
+	ring->published = ring->next_used;
 }
 
-static bool packed_wants_interrupt(struct device_ring *ring)
+static bool packed_wants_interrupt(const struct device_ring *ring, uint16_t judged)
 {
-	struct packed_ring *packed = &ring->packed;
-	uint64_t size = ring->config.size, before = packed->judged, wrap, event;
-	uint16_t flags = load16(&packed->driver->flags), where;
+	const struct vring_packed_desc_event *driver = ring->packed.driver;
+	uint16_t flags = load16(&driver->flags), event;
 
-	packed->judged = packed->published;
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !ring->event_idx)
-		return flags != VRING_PACKED_EVENT_FLAG_DISABLE;
+		return flags == VRING_PACKED_EVENT_FLAG_ENABLE;
 
-	/* The driver writes the offset before the flags. */
+	/* The driver writes the position before the flags. */
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	where = load16(&packed->driver->off_wrap);
-
-	/* It means this wrap or the previous one, whichever has its wrap counter. */
-	wrap = packed->published / size;
-	if (wrap % 2 != !(where >> VRING_PACKED_EVENT_F_WRAP_CTR)) {
-		if (!wrap)
-			return false;
-		wrap--;
+	event = load16(&driver->off_wrap);
+	while (judged != ring->published) {
+		if (judged == event)
+			return true;
+		judged = packed_after(judged, 1, ring->config.size);
 	}
-	event = wrap * size + (where & EVENT_OFFSET);
-	return event >= before && event < packed->published;
+	return false;
 }
 
 static void packed_disable_kicks(struct device_ring *ring)
@@ -182,25 +178,22 @@ static void packed_disable_kicks(struct device_ring *ring)
 	store16(&ring->packed.device->flags, VRING_PACKED_EVENT_FLAG_DISABLE, __ATOMIC_RELAXED);
 }
 
-static bool packed_enable_kicks(struct device_ring *ring)
+static void packed_enable_kicks(struct device_ring *ring)
 {
-	struct packed_ring *packed = &ring->packed;
+	struct vring_packed_desc_event *device = ring->packed.device;
 
 	if (ring->event_idx) {
-		store16(&packed->device->off_wrap,
-			packed->next_avail | packed->avail_wrap << VRING_PACKED_EVENT_F_WRAP_CTR,
-			__ATOMIC_RELAXED);
-		store16(&packed->device->flags, VRING_PACKED_EVENT_FLAG_DESC, __ATOMIC_RELEASE);
+		store16(&device->off_wrap, ring->next_avail, __ATOMIC_RELAXED);
+		store16(&device->flags, VRING_PACKED_EVENT_FLAG_DESC, __ATOMIC_RELEASE);
 	} else {
-		store16(&packed->device->flags, VRING_PACKED_EVENT_FLAG_ENABLE, __ATOMIC_RELAXED);
+		store16(&device->flags, VRING_PACKED_EVENT_FLAG_ENABLE, __ATOMIC_RELAXED);
 	}
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return available(ring);
 }
 
 const struct ring_layout packed_layout = {
 	.name = "packed",
 	.begin = packed_begin,
+	.available = packed_available,
 	.take = packed_take,
 	.put = packed_put,
 	.publish = packed_publish,

@@ -32,7 +32,7 @@ static struct vring_desc load_desc(const struct vring_desc *desc)
 }
 
 /* The event indices, which follow the rings */
-static __virtio16 *used_event(struct device_ring *ring)
+static __virtio16 *used_event(const struct device_ring *ring)
 {
 	return &ring->split.avail->ring[ring->config.size];
 }
@@ -53,11 +53,10 @@ static bool split_begin(struct device_ring *ring)
 	return split->desc && split->avail && split->used;
 }
 
-static bool available(struct device_ring *ring)
+static bool split_available(const struct device_ring *ring)
 {
-	struct split_ring *split = &ring->split;
-
-	return le16toh(__atomic_load_n(&split->avail->idx, __ATOMIC_ACQUIRE)) != split->next_avail;
+	return le16toh(__atomic_load_n(&ring->split.avail->idx, __ATOMIC_ACQUIRE)) !=
+	       ring->next_avail;
 }
 
 /*
@@ -86,8 +85,11 @@ static int take_chain(struct device_ring *ring, struct ring_buffer *buffer,
 		if (ring_add_element(ring, buffer, desc.addr, desc.len,
 				     desc.flags & VRING_DESC_F_WRITE))
 			return -1;
-		if (!(desc.flags & VRING_DESC_F_NEXT))
+		if (!(desc.flags & VRING_DESC_F_NEXT)) {
+			if (table != ring->split.desc && count != size)
+				return ring_complain(ring, "an indirect table with a rest");
 			return count;
+		}
 
 		/* In order, chains wrap around; an indirect table is used from its start. */
 		if (table == ring->split.desc && after == size)
@@ -101,20 +103,10 @@ static int take_chain(struct device_ring *ring, struct ring_buffer *buffer,
 static int take_indirect(struct device_ring *ring, struct ring_buffer *buffer,
 			 const struct vring_desc *desc)
 {
-	unsigned int size = desc->len / sizeof(struct vring_desc);
-	const struct vring_desc *table;
+	const struct vring_desc *table = ring_table(ring, desc->addr, desc->len, desc->flags);
 	struct vring_desc end;
 
-	if (!ring->indirect)
-		return ring_complain(ring, "an indirect table without the feature");
-	if (desc->flags & VRING_DESC_F_NEXT)
-		return ring_complain(ring, "both INDIRECT and NEXT in a descriptor");
-	if (!size || desc->len % sizeof(struct vring_desc))
-		return ring_complain(ring, "an indirect table of an invalid size");
-	table = ring_at(ring, desc->addr, desc->len);
-	if (!table)
-		return ring_complain(ring, "an indirect table that is not mapped");
-	if (take_chain(ring, buffer, table, size, 0, &end) < 0)
+	if (!table || take_chain(ring, buffer, table, desc->len / sizeof(*table), 0, &end) < 0)
 		return -1;
 	if (end.flags & VRING_DESC_F_INDIRECT)
 		return ring_complain(ring, "an indirect table in an indirect table");
@@ -125,17 +117,15 @@ static int split_take(struct device_ring *ring, struct ring_buffer *buffer)
 {
 	struct split_ring *split = &ring->split;
 	unsigned int size = ring->config.size;
-	uint16_t outstanding = split->next_avail - split->next_used;
+	uint16_t outstanding = ring->next_avail - ring->next_used;
 	struct vring_desc end;
 	unsigned int head;
 	int count;
 
-	if (!available(ring))
-		return 0;
 	if (outstanding >= size)
 		return ring_complain(ring, "more buffers than the ring has descriptors");
 
-	head = load16(&split->avail->ring[split->next_avail % size]);
+	head = load16(&split->avail->ring[ring->next_avail % size]);
 	if (ring->in_order && head != split->next_head)
 		return ring_complain(ring, "in order, the head is not the next descriptor");
 	count = take_chain(ring, buffer, split->desc, size, head, &end);
@@ -145,39 +135,34 @@ static int split_take(struct device_ring *ring, struct ring_buffer *buffer)
 		return -1;
 
 	split->next_head = (head + count) % size;
-	split->next_avail++;
+	ring->next_avail++;
 	buffer->id = head;
-	buffer->slots = 1;
+	buffer->head = head;
+	buffer->descs = count;
 	return 1;
 }
 
 static void split_put(struct device_ring *ring, const struct ring_used *used)
 {
-	struct split_ring *split = &ring->split;
-	struct vring_used_elem *elem = &split->used->ring[split->next_used % ring->config.size];
+	struct vring_used_elem *elem =
+		&ring->split.used->ring[ring->next_used % ring->config.size];
 
 	__atomic_store_n(&elem->id, htole32(used->id), __ATOMIC_RELAXED);
 	__atomic_store_n(&elem->len, htole32(used->len), __ATOMIC_RELAXED);
-	split->next_used += used->slots;
+	ring->next_used += used->buffers;
 }
 
 static void split_publish(struct device_ring *ring)
 {
-	struct split_ring *split = &ring->split;
-
-	__atomic_store_n(&split->used->idx, htole16(split->next_used), __ATOMIC_RELEASE);
-	split->published = split->next_used;
+	__atomic_store_n(&ring->split.used->idx, htole16(ring->next_used), __ATOMIC_RELEASE);
+	ring->published = ring->next_used;
 }
 
-static bool split_wants_interrupt(struct device_ring *ring)
+static bool split_wants_interrupt(const struct device_ring *ring, uint16_t judged)
 {
-	struct split_ring *split = &ring->split;
-	uint16_t before = split->judged;
-
-	split->judged = split->published;
 	if (ring->event_idx)
-		return vring_need_event(load16(used_event(ring)), split->published, before);
-	return !(load16(&split->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+		return vring_need_event(load16(used_event(ring)), ring->published, judged);
+	return !(load16(&ring->split.avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
 }
 
 /* With event indices, an index in the past is enough. */
@@ -187,19 +172,18 @@ static void split_disable_kicks(struct device_ring *ring)
 		store16(&ring->split.used->flags, VRING_USED_F_NO_NOTIFY);
 }
 
-static bool split_enable_kicks(struct device_ring *ring)
+static void split_enable_kicks(struct device_ring *ring)
 {
 	if (ring->event_idx)
-		store16(avail_event(ring), ring->split.next_avail);
+		store16(avail_event(ring), ring->next_avail);
 	else
 		store16(&ring->split.used->flags, 0);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return available(ring);
 }
 
 const struct ring_layout split_layout = {
 	.name = "split",
 	.begin = split_begin,
+	.available = split_available,
 	.take = split_take,
 	.put = split_put,
 	.publish = split_publish,

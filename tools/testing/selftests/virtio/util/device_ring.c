@@ -32,8 +32,34 @@ bool ring_start(struct device_ring *ring, const struct ring_config *config)
 	ring->in_order = features & (1ULL << VIRTIO_F_IN_ORDER);
 	ring->event_idx = features & (1ULL << VIRTIO_RING_F_EVENT_IDX);
 	ring->indirect = features & (1ULL << VIRTIO_RING_F_INDIRECT_DESC);
-	ring->layout = features & (1ULL << VIRTIO_F_RING_PACKED) ? &packed_layout : &split_layout;
+	if (features & (1ULL << VIRTIO_F_RING_PACKED)) {
+		ring->layout = &packed_layout;
+		ring->next_avail = RING_WRAP;
+		ring->next_used = RING_WRAP;
+	} else {
+		ring->layout = &split_layout;
+	}
+	ring->published = ring->next_used;
+	ring->judged = ring->next_used;
 	return config->size && config->size <= RING_MAX_SIZE && ring->layout->begin(ring);
+}
+
+const void *ring_table(struct device_ring *ring, uint64_t iova, uint32_t len, uint16_t flags)
+{
+	const void *table;
+
+	if (!ring->indirect)
+		ring_complain(ring, "an indirect table without the feature");
+	else if (flags & (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE))
+		ring_complain(ring, "NEXT or WRITE beside INDIRECT in a descriptor");
+	else if (!len || len % sizeof(struct vring_desc))
+		ring_complain(ring, "an indirect table with a part of a descriptor");
+	if (ring->complaint)
+		return NULL;
+	table = ring_at(ring, iova, len);
+	if (!table)
+		ring_complain(ring, "an indirect table that is not mapped");
+	return table;
 }
 
 int ring_add_element(struct device_ring *ring, struct ring_buffer *buffer, uint64_t iova,
@@ -65,6 +91,8 @@ int ring_take(struct device_ring *ring, struct ring_buffer *buffer)
 {
 	if (ring->complaint)
 		return -1;
+	if (!ring_available(ring))
+		return 0;
 	buffer->num_out = 0;
 	buffer->num_in = 0;
 	buffer->writable = 0;
@@ -76,7 +104,6 @@ static void end_batch(struct device_ring *ring)
 	struct ring_used *batch = &ring->batch;
 
 	ring->layout->put(ring, batch);
-	ring->unpublished = true;
 	ring->statistics.elements++;
 	ring->statistics.buffers += batch->buffers;
 	if (batch->buffers > ring->statistics.largest_batch)
@@ -98,27 +125,50 @@ void ring_complete(struct device_ring *ring, const struct ring_buffer *buffer, s
 
 	batch->id = buffer->id;
 	batch->len = len;
-	batch->slots += buffer->slots;
 	batch->buffers++;
+	batch->descs += buffer->descs;
 	batch->writable = buffer->num_in;
 	batch->complete = len == buffer->writable;
+}
+
+bool ring_wants_interrupt(struct device_ring *ring)
+{
+	uint16_t judged = ring->judged;
+
+	ring->judged = ring->published;
+	/* Make the elements visible before reading what the driver wants. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return ring->layout->wants_interrupt(ring, judged);
 }
 
 bool ring_publish(struct device_ring *ring)
 {
 	if (ring->batch.buffers)
 		end_batch(ring);
-	if (!ring->unpublished)
+	if (ring->published == ring->next_used)
 		return false;
 
 	ring->layout->publish(ring);
-	ring->unpublished = false;
-	/* Make the elements visible before reading what the driver wants. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!ring->layout->wants_interrupt(ring)) {
+	if (!ring_wants_interrupt(ring)) {
 		ring->statistics.suppressed++;
 		return false;
 	}
 	ring->statistics.notified++;
 	return true;
+}
+
+void ring_put(struct device_ring *ring, const struct ring_used *used)
+{
+	ring->layout->put(ring, used);
+	ring->layout->publish(ring);
+}
+
+bool ring_enable_kicks(struct device_ring *ring)
+{
+	if (ring->complaint)
+		return false;
+	ring->layout->enable_kicks(ring);
+	/* Ask for kicks before looking whether there are buffers without one. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return ring_available(ring);
 }
