@@ -79,6 +79,11 @@ bool ring_is_indirect(const struct ring *ring, unsigned int n)
 	return ring->kind.indirect && n > 1;
 }
 
+bool ring_is_sorted(const struct ring *ring)
+{
+	return ring->kind.in_order || ring->kind.sorted;
+}
+
 unsigned int ring_descs(const struct ring *ring, unsigned int segments)
 {
 	return ring_is_indirect(ring, segments) ? 1 : segments;

@@ -22,6 +22,8 @@
 
 struct ring_kind {
 	bool packed, in_order, indirect, event_idx;
+	/* Out of order too, take descriptors and Buffer IDs in ring order, so that costs repeat. */
+	bool sorted;
 };
 
 /* Part of a buffer */
@@ -65,9 +67,9 @@ struct ring {
 	unsigned int room;	/* free descriptors */
 	unsigned int added;	/* since the last ring_kick_needed(); in units of avail */
 
-	/* Out of order: free descriptors (split) or Buffer IDs (packed) */
+	/* Unless they are taken in ring order: free descriptors (split) or Buffer IDs (packed) */
 	uint16_t *free_ids;
-	/* Split in order: the next descriptor */
+	/* Split in ring order: the next descriptor */
 	uint16_t head;
 
 	/* Buffers still to be returned from a used element that returned several */
@@ -114,6 +116,7 @@ uint32_t ring_base(const struct ring *ring);
 /* For the layouts' files */
 struct ring_buffer *ring_buffer(struct ring *ring, unsigned int i);
 bool ring_is_indirect(const struct ring *ring, unsigned int n);
+bool ring_is_sorted(const struct ring *ring);
 int ring_find(struct ring *ring, uint32_t id, unsigned int most);
 
 void split_reset(struct ring *ring);

@@ -40,8 +40,8 @@ void packed_add(struct ring *ring, const struct segment *segments, unsigned int 
 	uint16_t position = ring->avail, first_flags = 0;
 
 	/* @buffer is counted already. In order, the Buffer ID is the index, as in other drivers. */
-	buffer->id = ring->kind.in_order ? index_of(ring->avail) :
-					   ring->free_ids[ring->num - ring->count];
+	buffer->id = ring_is_sorted(ring) ? index_of(ring->avail) :
+					    ring->free_ids[ring->num - ring->count];
 	if (ring_is_indirect(ring, n)) {
 		struct vring_packed_desc *table = ring->tables;
 
@@ -68,7 +68,7 @@ void packed_add(struct ring *ring, const struct segment *segments, unsigned int 
 			d->addr = segments[k].gpa;
 			d->len = segments[k].len;
 			/* only the last one has to be right */
-			d->id = ring->kind.in_order || k + 1 == n ? buffer->id : random();
+			d->id = ring_is_sorted(ring) || k + 1 == n ? buffer->id : random();
 			if (k)
 				d->flags = flags;
 			else
@@ -136,7 +136,7 @@ int packed_read_used(struct ring *ring)
 void packed_returned(struct ring *ring, const struct ring_buffer *buffer)
 {
 	ring->used = packed_after(ring, ring->used, buffer->descs);
-	if (!ring->kind.in_order)
+	if (!ring_is_sorted(ring))
 		ring->free_ids[ring->num - ring->count] = buffer->id;
 }
 

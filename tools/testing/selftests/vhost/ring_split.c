@@ -39,7 +39,7 @@ static uint16_t next_desc(struct ring *ring)
 {
 	uint16_t i;
 
-	if (!ring->kind.in_order)
+	if (!ring_is_sorted(ring))
 		return ring->free_ids[--ring->room];
 	i = ring->head;
 	ring->head = (ring->head + 1) % ring->num;
@@ -132,7 +132,7 @@ void split_returned(struct ring *ring, const struct ring_buffer *buffer)
 	uint16_t i = buffer->id;
 
 	ring->used++;
-	if (ring->kind.in_order)
+	if (ring_is_sorted(ring))
 		return;
 	for (unsigned int k = 0; k < buffer->descs; k++) {
 		ring->free_ids[ring->room + k] = i;

@@ -21,7 +21,6 @@
 
 #include "drivers/vhost/test.h"
 #include "../../kselftest.h"
-#include "ring.h"
 
 enum {
 	NET_RX,

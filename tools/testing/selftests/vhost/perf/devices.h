@@ -8,6 +8,8 @@
 /* A packet of 64 bytes after a VIRTIO 1 header */
 #define PACKET_LEN	64
 #define HEADER_LEN	12
+/* Of a buffer for a packet of any length */
+#define BUFFER_SIZE	2048
 
 struct device {
 	const char *name;

@@ -32,29 +32,42 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
+#include "../ring.h"
 #include "accesses.h"
 #include "devices.h"
-#include "ring.h"
 
 /* Enough for figures that repeat to 0.1 % */
 #define BUFFERS		32768
 #define MAX_BATCHES	16384
 #define WARM_UP		256
 
+#define RING_SIZE	256
+
 /* One wrap of the ring */
 #define COUNTED		RING_SIZE
 
+/*
+ * In the order of the ring, whatever the layout: where descriptors are, and in which order, must
+ * not be a difference between layouts.
+ */
+#define KIND(...)	{ .event_idx = true, .sorted = true, __VA_ARGS__ }
+
+struct layout {
+	const char *name;
+	struct ring_kind kind;
+};
+
 static const struct layout layouts[] = {
-	{ .name = "split" },
-	{ .name = "split+in-order", .in_order = true },
-	{ .name = "packed", .packed = true },
-	{ .name = "packed+in-order", .packed = true, .in_order = true },
+	{ "split", KIND(.packed = false) },
+	{ "split+in-order", KIND(.in_order = true) },
+	{ "packed", KIND(.packed = true) },
+	{ "packed+in-order", KIND(.packed = true, .in_order = true) },
 	{}
 };
 
@@ -63,15 +76,17 @@ static const unsigned int batches[] = { 1, 64, 0 };
 /* A device with a virtqueue of one layout */
 struct bench {
 	const struct device *device;
+	const struct layout *layout;
+	struct memory memory;
 	struct ring ring;
+	char *buffers;		/* one per descriptor */
+	unsigned int added;
 	unsigned int batch;
 	int vhost;
 	int kick;
 	int call;
 	pid_t worker;
 };
-
-static struct ring_memory *memory;
 
 static void xioctl(int fd, unsigned long request, void *arg, const char *what)
 {
@@ -112,34 +127,51 @@ static uint64_t worker_time(const struct bench *bench)
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
+static uint64_t features_of(struct ring_kind kind)
+{
+	return BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) |
+		(kind.packed ? BIT(VIRTIO_F_RING_PACKED) : 0) |
+		(kind.in_order ? BIT(VIRTIO_F_IN_ORDER) : 0);
+}
+
+static void create_ring(struct bench *bench, struct ring_kind kind)
+{
+	struct memory *memory = &bench->memory;
+
+	if (memory_create(memory) || ring_create(&bench->ring, memory, kind, RING_SIZE))
+		errx(1, "no memory for a ring");
+	bench->buffers = memory_alloc(memory, RING_SIZE * BUFFER_SIZE, MEMORY_PAGE);
+	if (!bench->buffers)
+		exit(1);
+	/* Touch all of it, so that there are no page faults later. */
+	memset(bench->buffers, 0, RING_SIZE * BUFFER_SIZE);
+	bench->added = 0;
+}
+
 /* Returns whether vhost offers this layout. */
 static bool set_up(struct bench *bench, const struct device *device, const struct layout *layout)
 {
 	const struct sched_param param = { .sched_priority = 1 };
-	uint64_t features = ring_features(layout), offered;
+	uint64_t features = features_of(layout->kind), offered;
+	/* In one region, which is found at once */
 	struct {
 		struct vhost_memory memory;
 		struct vhost_memory_region region;
 	} map = {
 		.memory.nregions = 1,
-		.region.guest_phys_addr = (uintptr_t)memory,
-		.region.userspace_addr = (uintptr_t)memory,
-		.region.memory_size = sizeof(*memory),
+		.region.guest_phys_addr = MEMORY_GPA,
+		.region.memory_size = MEMORY_SIZE,
 	};
 	struct vhost_vring_state num = { .index = device->index, .num = RING_SIZE };
 	struct vhost_vring_state base = { .index = device->index };
-	struct vhost_vring_addr addr = {
-		.index = device->index,
-		.desc_user_addr = (uintptr_t)&memory->desc,
-		.avail_user_addr = (uintptr_t)&memory->driver,
-		.used_user_addr = (uintptr_t)&memory->device,
-	};
+	struct vhost_vring_addr addr = { .index = device->index };
 	struct vhost_vring_file kick = { .index = device->index };
 	struct vhost_vring_file call = { .index = device->index };
 
 	if (device->write)
 		features |= 1ULL << VIRTIO_NET_F_MRG_RXBUF;
 	bench->device = device;
+	bench->layout = layout;
 	bench->vhost = open(device->path, O_RDWR);
 	if (bench->vhost < 0)
 		err(1, "%s", device->path);
@@ -149,8 +181,12 @@ static bool set_up(struct bench *bench, const struct device *device, const struc
 		return false;
 	}
 
-	ring_init(&bench->ring, layout, memory);
+	create_ring(bench, layout->kind);
+	map.region.userspace_addr = (uintptr_t)bench->memory.base;
 	base.num = ring_base(&bench->ring);
+	addr.desc_user_addr = (uintptr_t)bench->ring.desc;
+	addr.avail_user_addr = (uintptr_t)bench->ring.driver;
+	addr.used_user_addr = (uintptr_t)bench->ring.device;
 	bench->kick = eventfd(0, 0);
 	bench->call = eventfd(0, 0);
 	if (bench->kick < 0 || bench->call < 0)
@@ -180,6 +216,8 @@ static void tear_down(struct bench *bench)
 	close(bench->call);
 	if (bench->device->stop)
 		bench->device->stop();
+	ring_destroy(&bench->ring);
+	memory_destroy(&bench->memory);
 }
 
 static void kick(struct bench *bench)
@@ -198,6 +236,33 @@ static uint64_t idle(struct bench *bench, unsigned int n)
 	return worker_time(bench) - start;
 }
 
+static void add_batch(struct bench *bench)
+{
+	struct segment segment = { .len = bench->device->len, .write = bench->device->write };
+	unsigned int n;
+
+	/* Again and again: with event indices, "never" is an index in the past. */
+	ring_call_never(&bench->ring);
+	for (n = 0; n < bench->batch; n++) {
+		segment.gpa = memory_gpa(&bench->memory,
+					 bench->buffers + bench->added++ % RING_SIZE * BUFFER_SIZE);
+		if (!ring_add(&bench->ring, &segment, 1, 0))
+			errx(1, "%s, %s: the ring is full", bench->device->name,
+			     bench->layout->name);
+	}
+}
+
+/* Returns how many buffers have been used. */
+static unsigned int get_used(struct bench *bench)
+{
+	uint32_t token, len;
+	unsigned int n = 0;
+
+	while (ring_get(&bench->ring, &token, &len) > 0)
+		n++;
+	return n;
+}
+
 /* The same for @n batches. */
 static uint64_t run(struct bench *bench, unsigned int n)
 {
@@ -209,14 +274,14 @@ static uint64_t run(struct bench *bench, unsigned int n)
 	while (n--) {
 		if (device->prepare)
 			device->prepare(batch);
-		ring_give(&bench->ring, batch, device->len, device->write);
+		add_batch(bench);
 		start = worker_time(bench);
 		kick(bench);
 		time += worker_time(bench) - start;
-		used = ring_take(&bench->ring);
+		used = get_used(bench);
 		if (used != batch)
 			errx(1, "%s, %s: used %u of %u buffers", device->name,
-			     bench->ring.layout->name, used, batch);
+			     bench->layout->name, used, batch);
 	}
 	return time;
 }
@@ -306,10 +371,6 @@ int main(int argc, char **argv)
 	CPU_SET(0, &cpu);
 	if (sched_setaffinity(0, sizeof(cpu), &cpu))
 		err(1, "sched_setaffinity");
-	memory = mmap(NULL, sizeof(*memory), PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (memory == MAP_FAILED)
-		err(1, "mmap");
 
 	for (device = devices; device->name; device++) {
 		for (layout = layouts; layout->name; layout++) {
