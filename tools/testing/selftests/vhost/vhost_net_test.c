@@ -24,13 +24,13 @@ FIXTURE_VARIANT(net)
 };
 
 #define RING_KINDS_OF	net
-#include "ring_kinds.h"
+#include "../virtio/util/ring_kinds.h"
 #undef RING_KIND
 #define RING_KIND(fixture, name, ...) \
 	FIXTURE_VARIANT_ADD(fixture, name##_mergeable) { \
 		.mergeable = true, .kind = { __VA_ARGS__ } \
 	}
-#include "ring_kinds.h"
+#include "../virtio/util/ring_kinds.h"
 
 FIXTURE_SETUP(net)
 {
@@ -284,7 +284,7 @@ FIXTURE_VARIANT(tap)
 #undef RING_KINDS_OF
 #define RING_KINDS_OF	tap
 #define RING_KINDS_DIRECT
-#include "ring_kinds.h"
+#include "../virtio/util/ring_kinds.h"
 
 FIXTURE_SETUP(tap)
 {

@@ -37,7 +37,7 @@ FIXTURE_VARIANT(ring)
 };
 
 #define RING_KINDS_OF	ring
-#include "ring_kinds.h"
+#include "../virtio/util/ring_kinds.h"
 
 FIXTURE_SETUP(ring)
 {

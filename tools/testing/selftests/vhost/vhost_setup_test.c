@@ -25,7 +25,7 @@ FIXTURE_VARIANT(setup)
 
 #define RING_KINDS_OF	setup
 #define RING_KINDS_DIRECT
-#include "ring_kinds.h"
+#include "../virtio/util/ring_kinds.h"
 
 FIXTURE_SETUP(setup)
 {

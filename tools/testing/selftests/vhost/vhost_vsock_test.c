@@ -136,7 +136,7 @@ FIXTURE_VARIANT(vsock)
 };
 
 #define RING_KINDS_OF	vsock
-#include "ring_kinds.h"
+#include "../virtio/util/ring_kinds.h"
 
 FIXTURE_SETUP(vsock)
 {

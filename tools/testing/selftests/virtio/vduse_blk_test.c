@@ -43,6 +43,7 @@ FIXTURE_VARIANT(vduse_blk)
 };
 
 #define RING_KINDS_OF	vduse_blk
+#define RING_KINDS_VDUSE
 #include "util/ring_kinds.h"
 
 static int find_device(struct blk *blk)
