@@ -30,6 +30,7 @@ help:
 	@echo '              build/bench.json'
 	@echo 'make profile  in which functions the instructions of a packet are that vhost-net sends'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
+	@echo 'make litmus   our barriers in the memory model of the kernel, with herd7'
 	@echo 'make kernel   a small kernel of our own, with our virtqueue core: build/<kernel>-dev'
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
@@ -447,6 +448,9 @@ tools: $(uapi)
 check: $(uapi) $(kdir)/headers/.unpacked export
 	+@$(vm)/check.sh $(kdir)
 
+litmus: $(source)
+	@$(vm)/litmus.sh run
+
 export: $(source)
 	@$(vm)/export.sh $(ours)
 
@@ -468,4 +472,4 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules vm demo run kernel test test-debug test-kcsan shell kunit bench \
-	profile tools check export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))
+	profile tools check litmus export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

@@ -33,7 +33,7 @@ add() {
 	commit
 }
 
-add '^(Documentation/virt|include|virt)/' <<'MESSAGE'
+add '^(Documentation/(virt|litmus-tests/ioregionfd)|include|virt)/' <<'MESSAGE'
 KVM: add ioregionfd
 
 With KVM_SET_IOREGIONFD a VMM names a range of guest addresses, or of
@@ -44,7 +44,7 @@ through the VMM's vCPU thread.
 Nothing calls this yet.
 
 MESSAGE
-add '^(Documentation/driver-api/virtio/in_order|drivers/virtio/)' <<'MESSAGE'
+add '^(Documentation/(driver-api/virtio/in_order|litmus-tests/virtqueue)|drivers/virtio/)' <<'MESSAGE'
 virtio_ring: add VIRTIO_F_IN_ORDER, for both layouts
 
 A device that uses buffers in the order in which they were made available
