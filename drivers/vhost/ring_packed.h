@@ -41,7 +41,10 @@ static __always_inline bool vhost_packed_get_word(const struct vring_packed_desc
 	__le32 len, rest;
 
 	unsafe_get_user(rest, (__le32 __user *)&from->id, fault);
-	/* Read the flags before the length. Pairs with the driver's virtio_wmb(). */
+	/*
+	 * Read the flags before the length. Pairs with the driver's virtio_wmb().
+	 * Litmus: packed-avail-32.
+	 */
 	smp_rmb();
 	unsafe_get_user(len, &from->len, fault);
 	*word = le32_to_cpu(len) | (u64)le32_to_cpu(rest) << 32;
@@ -58,7 +61,10 @@ static __always_inline bool vhost_packed_put_word(struct vring_packed_desc __use
 	unsafe_put_user(cpu_to_le64(word), (__le64 __user *)&to->len, fault);
 #else
 	unsafe_put_user(cpu_to_le32(word), &to->len, fault);
-	/* Write the length before the flags. Pairs with the driver's virtio_rmb(). */
+	/*
+	 * Write the length before the flags. Pairs with the driver's virtio_rmb().
+	 * Litmus: packed-used-32.
+	 */
 	smp_wmb();
 	unsafe_put_user(cpu_to_le32(word >> 32), (__le32 __user *)&to->id, fault);
 #endif
@@ -119,6 +125,7 @@ static noinline int vhost_packed_read(struct vhost_virtqueue *vq, u16 off_wrap,
 		 * The driver wrote the flags of the first descriptor last (2.8.21.1), so read
 		 * everything else, here and in the following descriptors, after them. Pairs
 		 * with the driver's virtio_wmb().
+		 * Litmus: packed-avail.
 		 */
 		smp_rmb();
 		unsafe_get_user(addr, &from[n].addr, fault);
@@ -304,6 +311,7 @@ static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 off_
 		/*
 		 * Write the ring before the log. Pairs with the barrier of a VMM between
 		 * reading the log and reading the ring.
+		 * Litmus: log.
 		 */
 		smp_wmb();
 		log_write_hva(vq, (uintptr_t)to + from, sizeof(*to) - from);
@@ -408,7 +416,10 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 			goto bad;
 	}
 
-	/* Write all others before the first one. Pairs with the driver's virtio_rmb(). */
+	/*
+	 * Write all others before the first one. Pairs with the driver's virtio_rmb().
+	 * Litmus: packed-used.
+	 */
 	smp_wmb();
 	if (vhost_packed_write_used(vq, first.off_wrap, first.id, first.len))
 		goto bad;
@@ -453,6 +464,7 @@ static noinline bool vhost_packed_notify(struct vhost_dev *dev, struct vhost_vir
 	/*
 	 * Write the used descriptors before reading what the driver wants. Pairs with the
 	 * driver's virtio_mb().
+	 * Litmus: packed-call.
 	 */
 	smp_mb();
 	BUILD_BUG_ON(sizeof(*event) != sizeof(word));
@@ -500,6 +512,7 @@ static int vhost_packed_write_event(struct vhost_virtqueue *vq, u16 off_wrap, u1
 		/*
 		 * Write the ring before the log. Pairs with the barrier of a VMM between
 		 * reading the log and reading the ring.
+		 * Litmus: log.
 		 */
 		smp_wmb();
 		log_used(vq, 0, sizeof(__le32));
@@ -547,6 +560,7 @@ static bool vhost_packed_enable_notify(struct vhost_dev *dev, struct vhost_virtq
 	/*
 	 * Say so before looking again for a buffer, which the driver may have added meanwhile.
 	 * Pairs with the driver's virtio_mb().
+	 * Litmus: packed-kick.
 	 */
 	smp_mb();
 	return vhost_packed_avail(vq) > 0;

@@ -185,6 +185,7 @@ static int vhost_split_in_order_write_used(struct vhost_virtqueue *vq, unsigned 
 		/*
 		 * Write the ring before the log. Pairs with the barrier of a VMM between
 		 * reading the log and reading the ring.
+		 * Litmus: log.
 		 */
 		smp_wmb();
 		log_used(vq, offsetof(struct vring_used, ring[index]), sizeof(elem));
@@ -195,7 +196,10 @@ static int vhost_split_in_order_write_used(struct vhost_virtqueue *vq, unsigned 
 /* Write the used index, which exposes the used elements. */
 static int vhost_split_in_order_write_used_idx(struct vhost_virtqueue *vq)
 {
-	/* Write the elements before the index (2.7.8.2). Pairs with the driver's virtio_rmb(). */
+	/*
+	 * Write the elements before the index (2.7.8.2). Pairs with the driver's virtio_rmb().
+	 * Litmus: split-used.
+	 */
 	smp_wmb();
 	if (unlikely(vhost_put_used_idx(vq)))
 		return -EFAULT;
@@ -203,6 +207,7 @@ static int vhost_split_in_order_write_used_idx(struct vhost_virtqueue *vq)
 		/*
 		 * Write the ring before the log. Pairs with the barrier of a VMM between
 		 * reading the log and reading the ring.
+		 * Litmus: log.
 		 */
 		smp_wmb();
 		log_used(vq, offsetof(struct vring_used, idx), sizeof(vq->used->idx));

@@ -109,6 +109,7 @@ static __always_inline void vring_publish_packed(struct vring_virtqueue *vq, uns
 	/*
 	 * All else before the flags of the first descriptor (2.8.21.1). Pairs with the barrier
 	 * in the device after it reads these flags.
+	 * Litmus: packed-avail, packed-avail-32.
 	 */
 	virtio_wmb(vq->weak_barriers);
 	packed->vring.desc[head].flags = cpu_to_le16(head_flags);
@@ -235,6 +236,7 @@ static __always_inline void *vring_pop_packed(struct vring_virtqueue *vq, u16 la
 		 * Ask for an interrupt at the next used descriptor (2.8.10), before looking
 		 * for it. The barrier pairs with the device's, between its write of a used
 		 * descriptor and its read of the event suppression structure.
+		 * Litmus: packed-call.
 		 */
 		if (packed->event_flags_shadow == VRING_PACKED_EVENT_FLAG_DESC)
 			virtio_store_mb(vq->weak_barriers, &packed->vring.driver->off_wrap,
@@ -260,6 +262,7 @@ static noinline void *vring_open_batch_packed(struct vring_virtqueue *vq, u16 la
 	/*
 	 * Read the rest of the descriptor after its flags. Pairs with the device's barrier
 	 * between its writes of the two.
+	 * Litmus: packed-used, packed-used-32.
 	 */
 	virtio_rmb(vq->weak_barriers);
 

@@ -96,6 +96,7 @@ static __always_inline void vring_publish_split(struct vring_virtqueue *vq, unsi
 	/*
 	 * The descriptors and the ring before the index that exposes them (2.7.13.3.1). Pairs
 	 * with the barrier between the two in the device.
+	 * Litmus: split-avail.
 	 */
 	virtio_wmb(vq->weak_barriers);
 	avail++;
@@ -201,6 +202,7 @@ static __always_inline void *vring_pop_split(struct vring_virtqueue *vq, u16 las
 		 * reads the index again. Before that, ask for an interrupt when it moves on
 		 * (2.7.7.1). The barrier pairs with the device's, between its write of the
 		 * used index and its read of used_event.
+		 * Litmus: split-call.
 		 */
 		if (last == state->seen && vq->event &&
 		    !(split->avail_flags_shadow & VRING_AVAIL_F_NO_INTERRUPT))
@@ -230,6 +232,7 @@ static noinline void *vring_open_batch_split(struct vring_virtqueue *vq, u16 las
 		/*
 		 * Read the elements after the index that exposes them. Pairs with the
 		 * device's barrier between its writes of the two.
+		 * Litmus: split-used.
 		 */
 		virtio_rmb(vq->weak_barriers);
 	}

@@ -99,12 +99,16 @@ static int complete(struct ioregionfd_task *task, uint32_t index, uint32_t state
 	uint32_t number = state >> IOREGIONFD_MAILBOX_SHIFT;
 	uint32_t fetched = state;
 
+	/* A vCPU that goes to sleep changes the state first. Litmus: response-sleep. */
 	if (!(state & IOREGIONFD_MAILBOX_WAITING) &&
 	    store_half(mailbox, number, 0, fetch->data) &&
 	    store_half(mailbox, number, 1, fetch->data)) {
 		state = number << IOREGIONFD_MAILBOX_SHIFT |
 			(IOREGIONFD_MAILBOX_COMPLETE + fetch->status);
-		/* Release: pairs with kvm.ko's acquire of COMPLETE, after which it reads data. */
+		/*
+		 * Release: pairs with kvm.ko's acquire of COMPLETE, after which it reads data.
+		 * Litmus: response, mailbox-reuse, vcpu-order.
+		 */
 		if (__atomic_compare_exchange_n(&mailbox->state, &fetched, state, false,
 						__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 			return 0;
@@ -142,6 +146,7 @@ static int look_at_mailbox(struct ioregionfd_task *task, uint32_t index)
 	/*
 	 * Acquire: pairs with kvm.ko's release of PENDING, before which it wrote cmd and
 	 * posted_before.
+	 * Litmus: command.
 	 */
 	state = __atomic_load_n(&mailbox->state, __ATOMIC_ACQUIRE);
 	if ((state & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_PENDING)
@@ -151,6 +156,7 @@ static int look_at_mailbox(struct ioregionfd_task *task, uint32_t index)
 	 * Acquire: pairs with the release in look_at_posted(): the handlers of the posted
 	 * writes that come before this command have run. Indexes count modulo 2^31. The tail
 	 * may have gone past posted_before, if more posted writes have been retired since.
+	 * Litmus: posted-handled.
 	 */
 	posted = ioregionfd_posted_index(__atomic_load_n(&task->channel.control->posted_tail,
 							 __ATOMIC_ACQUIRE));
@@ -163,6 +169,7 @@ static int look_at_mailbox(struct ioregionfd_task *task, uint32_t index)
 	 * Acquire: pairs with the release of who completed the vCPU's last command, so that
 	 * its handler has run. Release: cmd was copied before; if kvm.ko has withdrawn the
 	 * command and reused the mailbox meanwhile, the state's number differs.
+	 * Litmus: vcpu-order.
 	 */
 	if (!__atomic_compare_exchange_n(&mailbox->state, &state, fetched, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
@@ -186,15 +193,23 @@ static int look_at_posted(struct ioregionfd_task *task)
 	/*
 	 * Acquire: pairs with the release of who moved it on. The head that is read after it
 	 * is at least as far.
+	 * Litmus: posted-heads, posted-handled.
 	 */
 	tail = __atomic_load_n(&control->posted_tail, __ATOMIC_ACQUIRE);
 	if (tail & TAIL_FETCHED)
 		return 0;
-	/* Acquire: pairs with kvm.ko's release, before which it wrote the entries. */
+	/*
+	 * Acquire: pairs with kvm.ko's release, before which it wrote the entries.
+	 * Litmus: posted-entry.
+	 */
 	head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
 	if (head == ioregionfd_posted_index(tail))
 		return 0;
-	/* Acquire: pairs with the release below: what came before has been handled. */
+	/*
+	 * Acquire: pairs with the release below: what came before has been handled. Likewise
+	 * with kvm.ko's exchange, when it has recovered them.
+	 * Litmus: posted-handled, posted-recover.
+	 */
 	if (!__atomic_compare_exchange_n(&control->posted_tail, &tail, tail | TAIL_FETCHED, false,
 					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
@@ -206,6 +221,7 @@ static int look_at_posted(struct ioregionfd_task *task)
 		/*
 		 * Acquire: the copy is older than this look. If another task has recovered
 		 * the channel, the entry may be that of a later write, and is not ours.
+		 * Litmus: posted-copy.
 		 */
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if (__atomic_load_n(&control->posted_tail, __ATOMIC_RELAXED) !=
@@ -219,12 +235,16 @@ static int look_at_posted(struct ioregionfd_task *task)
 	 * An exchange, because another task may have recovered the channel. Release: pairs with the
 	 * acquire of posted_tail above and in look_at_mailbox(), and with kvm.ko's, which
 	 * then reuses the entries.
+	 * Litmus: posted-handled, posted-handled-fetch, posted-reuse.
 	 */
 	tail |= TAIL_FETCHED;
 	if (!__atomic_compare_exchange_n(&control->posted_tail, &tail, next, false,
 					 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return -ESTALE;
-	/* Pairs with kvm.ko's full barrier between setting blocked and looking at posted_tail. */
+	/*
+	 * Pairs with kvm.ko's full barrier between setting blocked and looking at posted_tail.
+	 * Litmus: posted-space, unblock.
+	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&control->blocked, __ATOMIC_RELAXED)) {
 		ret = ioregionfd_channel_commit_only(task, &nothing);
@@ -323,6 +343,7 @@ static int poll_mapping(struct server *s, uint64_t window)
 		/*
 		 * Pairs with kvm.ko's full barrier between posting a command and looking at
 		 * polling: either it finds 0 and wakes somebody, or we find the command.
+		 * Litmus: post-polling.
 		 */
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (!ret)

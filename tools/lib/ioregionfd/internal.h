@@ -96,6 +96,7 @@ struct ioregionfd_task {
 /* SEQ_CST: see pass_stop_on(). */
 static inline bool task_stopped(const struct ioregionfd_task *task)
 {
+	/* Litmus: stop. */
 	return __atomic_load_n(&task->stopped, __ATOMIC_SEQ_CST);
 }
 

@@ -21,7 +21,7 @@ static struct region **bucket(struct ioregionfd_task *task, uint64_t user_data)
 
 static struct region *find_region(struct ioregionfd_task *task, uint64_t user_data)
 {
-	/* Acquire: pairs with the release of ioregionfd_register(). */
+	/* Acquire: pairs with the release of ioregionfd_register(). Litmus: region-register. */
 	struct region *region = __atomic_load_n(bucket(task, user_data), __ATOMIC_ACQUIRE);
 
 	while (region && region->user_data != user_data)
@@ -47,7 +47,10 @@ int ioregionfd_register(struct ioregionfd_task *task, uint64_t user_data,
 	region->user_data = user_data;
 	region->ops = ops;
 	region->opaque = opaque;
-	/* Release: who finds it in find_region() finds it initialized. */
+	/*
+	 * Release: who finds it in find_region() finds it initialized.
+	 * Litmus: region-register.
+	 */
 	__atomic_store_n(head, region, __ATOMIC_RELEASE);
 	ret = 0;
 out:
@@ -207,6 +210,7 @@ static bool valid_vcpu(const struct ioregionfd_task *task, uint32_t vcpu)
  */
 static void pass_stop_on(struct ioregionfd_task *task)
 {
+	/* Litmus: stop. */
 	if (__atomic_load_n(&task->running, __ATOMIC_SEQ_CST) && task_stopped(task))
 		ioregionfd_channel_interrupt(task);
 }
@@ -220,6 +224,7 @@ int ioregionfd_run(struct ioregionfd_task *task, enum ioregionfd_mode mode, uint
 	if (!task->is_channel) {
 		ret = ioregionfd_socket_run(task);
 	} else {
+		/* Before each look at @stopped, see there. Litmus: stop. */
 		__atomic_fetch_add(&task->running, 1, __ATOMIC_SEQ_CST);
 		ret = ioregionfd_channel_run(task, mode, vcpu);
 		__atomic_fetch_sub(&task->running, 1, __ATOMIC_SEQ_CST);
@@ -235,6 +240,7 @@ void ioregionfd_stop(struct ioregionfd_task *task)
 	/*
 	 * First the flag: who does not see it is not asleep yet, or is woken, because
 	 * both kinds of interrupts stay until somebody has noticed them.
+	 * Litmus: stop.
 	 */
 	__atomic_store_n(&task->stopped, true, __ATOMIC_SEQ_CST);
 	if (task->is_channel)
@@ -249,6 +255,7 @@ void ioregionfd_restart(struct ioregionfd_task *task)
 	/* An interrupt that nobody has noticed makes a thread look in vain once. */
 	if (!task->is_channel)
 		ioregionfd_socket_restart(task);
+	/* It orders nothing. Litmus: none. */
 	__atomic_store_n(&task->stopped, false, __ATOMIC_SEQ_CST);
 }
 

@@ -86,7 +86,10 @@ struct ioregionfd_vm *ioregionfd_vm_make(struct kvm *kvm)
 	spin_lock_init(&vm->lock);
 	INIT_LIST_HEAD(&vm->channels);
 
-	/* A full barrier: pairs with the acquires, here and in ioregionfd_region_find(). */
+	/*
+	 * A full barrier: pairs with the acquires, here and in ioregionfd_region_find().
+	 * Litmus: vm-make.
+	 */
 	if (try_cmpxchg(&kvm->ioregionfd, &other, vm))
 		return vm;
 	kfree(vm);
@@ -110,7 +113,7 @@ struct ioregionfd_region *ioregionfd_region_find(struct kvm *kvm, bool pio,
 	struct ioregionfd_region *region;
 	struct ioregionfd_vm *vm;
 
-	/* Pairs with the exchange in ioregionfd_vm_make(). */
+	/* Pairs with the exchange in ioregionfd_vm_make(). Litmus: vm-make. */
 	vm = smp_load_acquire(&kvm->ioregionfd);
 	if (!vm)
 		return NULL;

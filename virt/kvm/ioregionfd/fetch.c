@@ -47,7 +47,7 @@ static bool mailbox_has_predecessors(struct native_channel *ch, struct mailbox *
 static bool fetch_mailbox(struct native_channel *ch, unsigned int i, struct ioregionfd_fetch *arg)
 {
 	struct mailbox *m = &ch->mailboxes[i];
-	/* Acquires what mailbox_post() has stored. */
+	/* Acquires what mailbox_post() has stored. Litmus: command. */
 	u32 word = smp_load_acquire(&m->shared->state);
 
 	while ((word & ~IOREGIONFD_MAILBOX_WAITING) ==
@@ -59,6 +59,7 @@ static bool fetch_mailbox(struct native_channel *ch, unsigned int i, struct iore
 		/*
 		 * What is copied belongs together if the exchange then finds the same
 		 * command. After it, IOREGIONFD_RECOVER may change all of it.
+		 * Litmus: vcpu-order, posted-handled-fetch.
 		 */
 		arg->cmd = data_race(m->req.cmd);
 		if (unlikely(READ_ONCE(m->redelivered) << IOREGIONFD_MAILBOX_SHIFT ==
@@ -107,7 +108,11 @@ static bool fetch_posted(struct native_channel *ch, struct ioregionfd_fetch *arg
 			return false;
 		if (!arg)
 			return true;
-		/* As in fetch_mailbox(): after it, the entry may become that of a later write. */
+		/*
+		 * As in fetch_mailbox(): after it, the entry may become that of a later write.
+		 * Its address depends on posted_tail, which was read before.
+		 * Litmus: posted-recover.
+		 */
 		arg->cmd = data_race(ch->ring[ioregionfd_posted_index(word) &
 					      (ch->nr_posted - 1)]);
 	} while (!try_cmpxchg(tail, &word, word | POSTED_FETCHED));
@@ -149,7 +154,10 @@ int fetch(struct native_channel *ch, u32 vcpu, struct ioregionfd_fetch *arg)
 		 */
 		if (word & POSTED_FETCHED) {
 			WRITE_ONCE(ch->control->blocked, 1);
-			/* Pairs with the barrier after a move of posted_tail. */
+			/*
+			 * Pairs with the barrier after a move of posted_tail.
+			 * Litmus: posted-space, posted-space-retire, unblock.
+			 */
 			smp_mb();
 		}
 		if (READ_ONCE(*tail) == word)
@@ -263,7 +271,10 @@ static int complete_mailbox(struct native_channel *ch, u64 id, u64 data, u32 sta
 		if ((word & IOREGIONFD_MAILBOX_STATE) != IOREGIONFD_MAILBOX_FETCHED ||
 		    ioregionfd_cmd_id(i, word) != id)
 			break;
-		/* A full barrier: pairs with the acquire in mailbox_is_complete(). */
+		/*
+		 * A full barrier: pairs with the acquire in mailbox_is_complete().
+		 * Litmus: response, mailbox-reuse, response-sleep, vcpu-order.
+		 */
 		if (try_cmpxchg(&shared->state, &word,
 				(word & NUMBER_BITS) | (IOREGIONFD_MAILBOX_COMPLETE + status))) {
 			if (word & IOREGIONFD_MAILBOX_WAITING)
@@ -281,7 +292,7 @@ static int complete_mailbox(struct native_channel *ch, u64 id, u64 data, u32 sta
 static void unblock(struct native_channel *ch)
 {
 	WRITE_ONCE(ch->control->blocked, 0);
-	/* Pairs with the barriers after blocked is set. */
+	/* Pairs with the barriers after blocked is set. Litmus: unblock. */
 	smp_mb();
 	wake_up_all(&ch->space_wq);
 	wake_all_fetchers(ch);
@@ -293,7 +304,10 @@ static int retire_posted(struct native_channel *ch, u64 id)
 
 	if (id != ioregionfd_posted_id(word))
 		return -ENOENT;
-	/* A full barrier: pairs with those in ring_has_space() and fetch(). */
+	/*
+	 * A full barrier: pairs with those in ring_has_space() and fetch().
+	 * Litmus: posted-space-retire, posted-heads, posted-reuse.
+	 */
 	if (cmpxchg(&ch->control->posted_tail, word, word + 1) != word)
 		return -ENOENT;
 	return 0;
@@ -349,6 +363,7 @@ int complete_cmd(struct native_channel *ch, u64 id, u64 data, u32 status)
  */
 int waiter_begin(struct native_channel *ch, u32 vcpu)
 {
+	/* A full barrier. Litmus: post-waiter, pass-on, vm-dead, used-by-another. */
 	if (atomic_inc_return(&ch->waiters) > waiters_max(ch)) {
 		atomic_dec(&ch->waiters);
 		return -EBUSY;
@@ -517,6 +532,7 @@ void wake_next_fetcher(struct native_channel *ch)
 	/*
 	 * Orders our fetch, or the change of ->reading, before the look at the queues: a
 	 * command that a waiter came too late to see is seen here.
+	 * Litmus: pass-on.
 	 */
 	smp_mb();
 	/* After that barrier, which pairs with waiter_begin() */

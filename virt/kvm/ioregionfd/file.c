@@ -241,6 +241,7 @@ static void native_release(struct native_channel *ch)
 	/*
 	 * Pairs with the barrier in mailbox_post(), after mailbox_req_new() has changed used:
 	 * a vCPU either sees that the channel is released, or is woken.
+	 * Litmus: used-release.
 	 */
 	smp_mb();
 	native_wake_vcpus(ch);
@@ -348,7 +349,10 @@ void ioregionfd_native_vm_destroy(struct ioregionfd_vm *vm)
 	list_for_each_entry(ch, &vm->channels, list) {
 		WRITE_ONCE(ch->vm_dead, true);
 		WRITE_ONCE(ch->control->vm_dead, 1);
-		/* Pairs with that of who waits, between the entry in a queue and the look */
+		/*
+		 * Pairs with that of who waits, between the entry in a queue and the look.
+		 * Litmus: vm-dead.
+		 */
 		smp_mb();
 		wake_all_fetchers(ch);
 	}
@@ -439,7 +443,10 @@ static __poll_t file_poll(struct file *file, poll_table *table)
 	__poll_t events = EPOLLOUT | EPOLLWRNORM;
 
 	poll_wait(file, &ch->poll_wq, table);
-	/* Pairs with the barrier before wake_fetcher(). */
+	/*
+	 * Pairs with the barrier before wake_fetcher().
+	 * Litmus: post-waiter, pass-on, vm-dead.
+	 */
 	smp_mb();
 	if (READ_ONCE(ch->vm_dead))
 		return events | EPOLLIN | EPOLLRDNORM | EPOLLHUP;
@@ -554,6 +561,7 @@ static void recover_ring(struct native_channel *ch)
 			ring_flag_redelivered(ch, word);
 			flagged = true;
 		}
+		/* A full barrier: who fetches after it sees the flags. Litmus: posted-recover. */
 		if (try_cmpxchg(tail, &word, ring_recovered(ch, word)))
 			break;
 	}

@@ -55,6 +55,7 @@ static bool ring_full(struct native_channel *ch)
 	/*
 	 * Pairs with the release by which a posted write is retired: its entry is
 	 * not read any more.
+	 * Litmus: posted-reuse, posted-copy.
 	 */
 	u64 tail = smp_load_acquire(&ch->control->posted_tail);
 
@@ -71,11 +72,15 @@ static bool ring_push(struct native_channel *ch, const struct ioregionfd_cmd *cm
 	if (!full) {
 		ch->ring[ch->head & (ch->nr_posted - 1)] = *cmd;
 		head = (ch->head + 1) & POSTED_MASK;
-		/* Pairs with the acquire of who fetches posted writes in the mapping. */
+		/*
+		 * Pairs with the acquire of who fetches posted writes in the mapping.
+		 * Litmus: posted-entry.
+		 */
 		smp_store_release(&ch->control->posted_head, head);
 		/*
 		 * Not before that: whoever fetched it by a system call could retire it, and
 		 * posted_tail would be beyond posted_head. Pairs with ring_used().
+		 * Litmus: posted-entry, posted-heads.
 		 */
 		smp_store_release(&ch->head, head);
 	}
@@ -83,7 +88,10 @@ static bool ring_push(struct native_channel *ch, const struct ioregionfd_cmd *cm
 	if (full)
 		return false;
 
-	/* Pairs with the barrier of a device task that is about to sleep. */
+	/*
+	 * Pairs with the barrier of a device task that is about to sleep.
+	 * Litmus: post-polling, post-waiter, through-guest.
+	 */
 	smp_mb();
 	if (!READ_ONCE(ch->control->polling))
 		wake_fetcher(ch, IOREGIONFD_ANY);
@@ -98,6 +106,7 @@ static bool ring_has_space(struct native_channel *ch)
 	/*
 	 * Pairs with the barrier between a move of posted_tail and the look at
 	 * blocked: either this sees the space, or we are woken.
+	 * Litmus: posted-space, posted-space-retire, unblock.
 	 */
 	smp_mb();
 	/* During a push it can look full when it is not, see ring_used(). */
@@ -120,7 +129,10 @@ static __always_inline void mailbox_post(struct native_channel *ch, struct mailb
 	mailbox_publish(m, &m->req.cmd, IOREGIONFD_MAILBOX_PENDING);
 	spin_unlock(&m->lock);
 
-	/* Pairs with the barrier of a device task that is about to sleep. */
+	/*
+	 * Pairs with the barrier of a device task that is about to sleep.
+	 * Litmus: post-polling, post-waiter, through-guest, used-release, used-by-another.
+	 */
 	smp_mb();
 	if (!READ_ONCE(ch->control->polling) && !READ_ONCE(m->shared->polling))
 		wake_fetcher(ch, m - ch->mailboxes);
@@ -228,6 +240,7 @@ static int mailbox_sleep(struct native_channel *ch, struct ioregionfd_region *re
 	 */
 	if (in_exit)
 		prepare_to_rcuwait(kick);
+	/* Likewise with who completes the command. Litmus: response-sleep. */
 	r = rcuwait_wait_event(&m->wait,
 			       mailbox_is_complete(m) ||
 			       (m->abandoned && !mailbox_is(m, IOREGIONFD_MAILBOX_ABANDONED)) ||
@@ -420,7 +433,10 @@ static void native_deassign(struct ioregionfd_region *region)
 	struct native_channel *ch = native_of(region);
 
 	WRITE_ONCE(region->removed, true);
-	/* Whoever has not seen it is through with posting after this. */
+	/*
+	 * Whoever has not seen it is through with posting after this.
+	 * Litmus: leave-post, leave-sleep.
+	 */
 	synchronize_srcu_expedited(&region->kvm->srcu);
 	native_wake_vcpus(ch);
 }

@@ -194,7 +194,10 @@ static inline u32 mailbox_word(const struct mailbox *m, u32 state)
 /* Whether the command stands like this. Acquires what was stored before. */
 static inline bool mailbox_is(const struct mailbox *m, u32 state)
 {
-	/* Pairs with the step to that state, which is always a release. */
+	/*
+	 * Pairs with the step to that state, which is always a release.
+	 * Litmus: mailbox-reuse.
+	 */
 	u32 word = smp_load_acquire(&m->shared->state);
 
 	return (word & ~IOREGIONFD_MAILBOX_WAITING) == mailbox_word(m, state);
@@ -203,7 +206,10 @@ static inline bool mailbox_is(const struct mailbox *m, u32 state)
 /* Whether there is a response to it, of whatever status. Acquires it. */
 static inline bool mailbox_is_complete(const struct mailbox *m)
 {
-	/* Pairs with the release by which the command is completed. */
+	/*
+	 * Pairs with the release by which the command is completed.
+	 * Litmus: response, mailbox-reuse.
+	 */
 	u32 word = smp_load_acquire(&m->shared->state);
 
 	return (word & (NUMBER_BITS | IOREGIONFD_MAILBOX_COMPLETE)) ==
@@ -217,7 +223,7 @@ static inline bool mailbox_is_complete(const struct mailbox *m)
  */
 static inline u32 ring_used(struct native_channel *ch, u64 tail)
 {
-	/* Pairs with the release in ring_push(). */
+	/* Pairs with the release in ring_push(). Litmus: posted-entry. */
 	return (smp_load_acquire(&ch->head) - ioregionfd_posted_index(tail)) & POSTED_MASK;
 }
 
@@ -274,7 +280,10 @@ static __always_inline void mailbox_publish(struct mailbox *m, const struct iore
 	for (i = 0; i < ARRAY_SIZE(shared->data); i++)
 		WRITE_ONCE(shared->data[i],
 			   ioregionfd_mailbox_data(word >> IOREGIONFD_MAILBOX_SHIFT, i, 0));
-	/* Pairs with the acquire of whoever fetches the command. */
+	/*
+	 * Pairs with the acquire of whoever fetches the command.
+	 * Litmus: command, vcpu-order.
+	 */
 	smp_store_release(&shared->state, word);
 }
 

@@ -133,6 +133,7 @@ static int channel_wake(wait_queue_entry_t *wake, unsigned int mode, int sync,
 	/*
 	 * The device task has read a command. Who woke us made room and then had
 	 * a full barrier, which pairs with the one in channel_send().
+	 * Litmus: socket-room.
 	 */
 	if (events && !(events & ~room) && !READ_ONCE(ch->blocked))
 		return 0;
@@ -142,6 +143,7 @@ static int channel_wake(wait_queue_entry_t *wake, unsigned int mode, int sync,
 	 * Has a full barrier before it looks, which pairs with the one in
 	 * socket_req_run(): a vCPU that leaves sees what this is about, or it is
 	 * seen to have left.
+	 * Litmus: socket-leave.
 	 */
 	if (wq_has_sleeper(&ch->wait))
 		wake_up(&ch->wait);
@@ -201,6 +203,7 @@ static struct sk_buff *channel_receive(struct socket_channel *ch)
 	/*
 	 * First this: the device task may have responded before it hung up. Pairs
 	 * with its unlocks, of the queue and the sockets, between the two.
+	 * Litmus: socket-hangup.
 	 */
 	shutdown = smp_load_acquire(&sk->sk_shutdown);
 
@@ -293,6 +296,7 @@ static int channel_send(struct socket_channel *ch, struct socket_req *sr)
 		/*
 		 * Pairs with the barrier before channel_wake(): this finds the
 		 * room that there is, or that finds that it is waited for.
+		 * Litmus: socket-room.
 		 */
 		smp_mb();
 		n = channel_try_send(ch, sr);
@@ -402,7 +406,7 @@ static int socket_req_run(struct ioregionfd_region *region,
 		else if (request_look(ch, region, sr, false) == -EAGAIN)
 			schedule();
 		finish_wait(&ch->wait, &entry);
-		/* Pairs with the barrier in channel_wake(), see there. */
+		/* Pairs with the barrier in channel_wake(), see there. Litmus: socket-leave. */
 		smp_mb();
 	}
 }

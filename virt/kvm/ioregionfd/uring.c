@@ -71,7 +71,10 @@ static void uring_park(struct native_channel *ch, struct parked *p)
 	__add_wait_queue_entry_tail_exclusive(queue, &p->entry);
 	spin_unlock_irq(&queue->lock);
 
-	/* Pairs with the barrier before wake_fetcher(). */
+	/*
+	 * Pairs with the barrier before wake_fetcher().
+	 * Litmus: post-waiter, vm-dead, used-by-another.
+	 */
 	smp_mb();
 	if (parked_in_vain(ch, vcpu))
 		__wake_up(queue, TASK_NORMAL, 1, NULL);
