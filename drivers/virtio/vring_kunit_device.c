@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A transport without hardware, and the device's view of the ring, which relies on the
- * specification only, and never on what the driver's side has recorded.
+ * specification only, and never on what the driver's side has recorded. That of the tests in
+ * user space, tools/testing/selftests/virtio/util/device_ring.h, is another: it uses the libc.
  */
 #include <linux/mm.h>
 #include <linux/overflow.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The driver's side of a virtqueue, in each of the four layouts. It checks everything that
- * the device writes; a violation is described on stderr and returned as an error.
+ * the device writes; a violation is described on stderr and returned as an error. The tests
+ * and the bench have it in common.
  */
 #ifndef _SELFTESTS_VHOST_RING_H
 #define _SELFTESTS_VHOST_RING_H
