@@ -276,10 +276,10 @@ build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/payload.sh
 	+@$(vm)/payload.sh vhost $(@D) $(vhost) build/virtio/payload
 	@touch $@
 
-vhost-command = cd /payload && sh vhost.sh . $(vhost-parameters) && ./run-selftests -t 400 \
+vhost-command = cd /payload && sh vhost.sh . $(vhost-parameters) && ./run-selftests -t 900 \
 	$(call those,$(vhost-tests)) $(if $(only),,"upstream/upstream.sh upstream vhost")
 in-vm-vhost in-vm-vhost-zcopy: build/vhost/.built
-in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 1200 -p build/vhost/payload
+in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 2400 -p build/vhost/payload
 in-vm-vhost in-vm-vhost-zcopy: command = $(vhost-command)
 # Sent without a copy, unless the driver wants its buffers back in order
 in-vm-vhost-zcopy: vhost-parameters = experimental_zcopytx=1
@@ -381,7 +381,7 @@ in-vm-virtio-debug: vm-options = -i -m 2G -t 3000 -p build/virtio/payload
 in-vm-virtio-debug: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"
 in-vm-vhost-debug: build/vhost-debug/.built
 in-vm-vhost-debug: vm-options = -i -m 2G -t 10000 -p build/vhost-debug/payload
-in-vm-vhost-debug: command = $(subst -t 400,-t 3000,$(vhost-command))
+in-vm-vhost-debug: command = $(subst -t 900,-t 3000,$(vhost-command))
 
 $(addprefix in-vm-,$(debug-machines)): machine = $(debug)
 $(addprefix in-vm-,$(debug-machines)): $(debug)/initramfs.cpio
@@ -400,7 +400,7 @@ in-vm-selftests-kcsan: command = export KSELFTEST_SLOWNESS=5 && $(subst -t 1500,
 	cat /sys/kernel/debug/kcsan
 in-vm-vhost-kcsan: build/vhost-kcsan/.built
 in-vm-vhost-kcsan: vm-options = -j -m 2G -t 6000 -p build/vhost-kcsan/payload
-in-vm-vhost-kcsan: command = $(subst -t 400,-t 3000,$(vhost-command)) && cat /sys/kernel/debug/kcsan
+in-vm-vhost-kcsan: command = $(subst -t 900,-t 3000,$(vhost-command)) && cat /sys/kernel/debug/kcsan
 
 $(addprefix in-vm-,$(kcsan-machines)): machine = $(kcsan)
 $(addprefix in-vm-,$(kcsan-machines)): $(kcsan)/initramfs.cpio
