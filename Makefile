@@ -340,7 +340,7 @@ counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/
 
 test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers kselftest)) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
-	@rm -rf $(if $(T),$(addprefix build/vm/,$(tested)),build/vm)
+	@rm -rf $(addprefix build/vm/,$(tested))
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(tested)) || true
 	@$(call counted,$(tested))
