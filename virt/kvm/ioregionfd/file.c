@@ -541,7 +541,9 @@ static void ring_flag_redelivered(struct native_channel *ch, u64 word)
 		return;
 	while (used--) {
 		n--;
-		ch->ring[n & (ch->nr_posted - 1)].flags |= IOREGIONFD_CMD_F_REDELIVERED;
+		/* As in mailbox_publish(); and who copies it now fails to fetch it. */
+		data_race(ch->ring[n & (ch->nr_posted - 1)].flags |=
+			  IOREGIONFD_CMD_F_REDELIVERED);
 	}
 }
 

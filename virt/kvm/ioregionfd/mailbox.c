@@ -70,7 +70,8 @@ static bool ring_push(struct native_channel *ch, const struct ioregionfd_cmd *cm
 	spin_lock(&ch->ring_lock);
 	full = !ch->ring || ring_full(ch);
 	if (!full) {
-		ch->ring[ch->head & (ch->nr_posted - 1)] = *cmd;
+		/* As in mailbox_publish() */
+		data_race(ch->ring[ch->head & (ch->nr_posted - 1)] = *cmd);
 		head = (ch->head + 1) & POSTED_MASK;
 		/*
 		 * Pairs with the acquire of who fetches posted writes in the mapping.

@@ -274,8 +274,9 @@ static __always_inline void mailbox_publish(struct mailbox *m, const struct iore
 	u32 word = mailbox_word(m, state);
 	int i;
 
-	shared->cmd = *cmd;
-	shared->posted_before = m->posted_before;
+	/* The device task may change them at any time, but what it reads then is its own. */
+	data_race(shared->cmd = *cmd);
+	WRITE_ONCE(shared->posted_before, m->posted_before);
 	/* From now on nobody can store a value but for this command. */
 	for (i = 0; i < ARRAY_SIZE(shared->data); i++)
 		WRITE_ONCE(shared->data[i],
