@@ -176,18 +176,25 @@ static void append_override(struct table *t, unsigned int irq, unsigned int gsi,
 	append(t, flags, 2);
 }
 
-static struct table make_madt(const struct table *last)
+static void append_lapic(struct table *t, unsigned int id)
+{
+	append(t, 0, 1);	/* Processor Local APIC */
+	append(t, 8, 1);
+	append(t, id, 1);	/* ACPI Processor UID */
+	append(t, id, 1);	/* APIC ID */
+	append(t, 1, 4);	/* enabled */
+}
+
+static struct table make_madt(const struct table *last, unsigned int nr_vcpus)
 {
 	struct table t = begin_table(last, "APIC", 4);
+	unsigned int id;
 
 	append(&t, LAPIC_ADDR, 4);
 	append(&t, MADT_PCAT, 4);
 
-	append(&t, 0, 1);	/* Processor Local APIC */
-	append(&t, 8, 1);
-	append(&t, 0, 1);	/* ACPI Processor UID */
-	append(&t, 0, 1);	/* APIC ID */
-	append(&t, 1, 4);	/* enabled */
+	for (id = 0; id < nr_vcpus; id++)
+		append_lapic(&t, id);
 
 	append(&t, 1, 1);	/* I/O APIC */
 	append(&t, 12, 1);
@@ -232,7 +239,7 @@ uint64_t acpi_write_tables(struct vm *vm)
 	facs = make_facs(&rsdp);
 	dsdt = make_dsdt(&facs);
 	fadt = make_fadt(&dsdt, &facs, &dsdt);
-	madt = make_madt(&fadt);
+	madt = make_madt(&fadt, vm->nr_vcpus);
 	xsdt = make_xsdt(&madt, &fadt, &madt);
 
 	memcpy(rsdp.start, "RSD PTR ", 8);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * As much ACPI as a guest needs to find its interrupt controllers and to power
- * itself off.
+ * As much ACPI as a guest needs to find its CPUs and interrupt controllers, and to
+ * power itself off.
  */
 #ifndef ACPI_H
 #define ACPI_H

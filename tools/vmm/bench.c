@@ -65,13 +65,13 @@ enum run_end bench_run(struct vm *vm, struct uart *uart,
 	size_t i;
 
 	for (i = 0; i < 2; i++) {
-		end = run_vcpu(vm, uart, counters);
+		end = run_vm(vm, uart, counters);
 		if (end != RUN_BENCH_MARK)
 			return end;
 		memcpy(vm_ram(vm, COUNT_ADDR, 4), &turns[i], 4);
 		start = now_ns();
 	}
-	end = run_vcpu(vm, uart, counters);
+	end = run_vm(vm, uart, counters);
 	*ns = now_ns() - start;
 	return end == RUN_BENCH_MARK ? RUN_POWEROFF : end;
 }

@@ -31,20 +31,21 @@
 struct options {
 	const char *kernel, *initrd, *cmdline, *stats, *uart_task;
 	enum uart_path uart;
-	unsigned long ram_mb;
+	unsigned long ram_mb, cpus;
 	uint32_t bench;
 };
 
 static const char usage[] =
 "Usage: vmm [options] --kernel=BZIMAGE\n"
 "       vmm [options] --bench=N\n"
-"Boot Linux in a virtual machine with one CPU and one serial port, which is\n"
-"stdin and stdout here. The UART is emulated by another process, uart-task.\n"
+"Boot Linux in a virtual machine whose serial port is stdin and stdout here. The\n"
+"UART is emulated by another process, uart-task.\n"
 "\n"
 "  --kernel=FILE     the kernel to boot, a bzImage\n"
 "  --initrd=FILE     its initial RAM disk\n"
 "  --cmdline=TEXT    its command line, default: " DEFAULT_CMDLINE "\n"
 "  --memory=MB       how much memory the guest has, default: 256\n"
+"  --cpus=N          how many CPUs it has, default: 1\n"
 "  --uart=PATH       how accesses to the UART reach uart-task:\n"
 "                      ioregionfd  kvm.ko sends them on a native channel (default)\n"
 "                      socket      kvm.ko sends them on a socket\n"
@@ -102,6 +103,7 @@ static void parse_options(struct options *options, int argc, char **argv)
 		{ "initrd", required_argument, NULL, 'i' },
 		{ "cmdline", required_argument, NULL, 'c' },
 		{ "memory", required_argument, NULL, 'm' },
+		{ "cpus", required_argument, NULL, 'n' },
 		{ "uart", required_argument, NULL, 'u' },
 		{ "uart-task", required_argument, NULL, 't' },
 		{ "bench", required_argument, NULL, 'b' },
@@ -114,6 +116,7 @@ static void parse_options(struct options *options, int argc, char **argv)
 	memset(options, 0, sizeof(*options));
 	options->cmdline = DEFAULT_CMDLINE;
 	options->ram_mb = DEFAULT_RAM_MB;
+	options->cpus = 1;
 	options->uart_task = default_uart_task();
 
 	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
@@ -130,6 +133,9 @@ static void parse_options(struct options *options, int argc, char **argv)
 		case 'm':
 			options->ram_mb = parse_number(optarg, RAM_MIN_MB,
 						       RAM_MAX_MB, "--memory");
+			break;
+		case 'n':
+			options->cpus = parse_number(optarg, 1, MAX_VCPUS, "--cpus");
 			break;
 		case 'u':
 			if (!strcmp(optarg, "ioregionfd"))
@@ -222,7 +228,8 @@ int main(int argc, char **argv)
 			err(EXIT_FAILURE, "cannot write %s", options.stats);
 	}
 
-	vm_create(&vm, (options.bench ? BENCH_RAM_MB : options.ram_mb) << 20);
+	vm_create(&vm, (options.bench ? BENCH_RAM_MB : options.ram_mb) << 20,
+		  options.bench ? 1 : options.cpus);
 	if (options.bench)
 		bench_load(&vm);
 	else
@@ -235,7 +242,7 @@ int main(int argc, char **argv)
 	if (options.bench)
 		end = bench_run(&vm, &uart, &counters, options.bench, &ns);
 	else
-		end = run_vcpu(&vm, &uart, &counters);
+		end = run_vm(&vm, &uart, &counters);
 
 	status = exit_status(end);
 	if (!uart_stop(&uart, &vm, stats) && !status)

@@ -4,39 +4,69 @@
 
 #include <err.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 /* For the signal handler, which gets no argument. */
-static struct kvm_run *current_run;
-static bool stop_requested;
+static struct vm *current_vm;
+static pthread_t threads[MAX_VCPUS];	/* those of nr_threads vCPUs are running */
+static unsigned int nr_threads;
+static bool stop_requested;		/* by a signal */
+static bool ended;			/* for any vCPU's reason: */
+static enum run_end the_end;
+
+/* What run_vm() was given. */
+static struct uart *the_uart;
+static struct run_counters *the_counters;
 
 /*
- * immediate_exit closes the gap between looking at stop_requested and KVM_RUN:
- * a signal in between makes KVM_RUN return at once.
+ * immediate_exit closes the gap between looking at run_stop_requested() and KVM_RUN: a
+ * signal in between makes KVM_RUN return at once.
  */
+static void kick_all(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < current_vm->nr_vcpus; i++)
+		__atomic_store_n(&current_vm->vcpus[i].run->immediate_exit, 1, __ATOMIC_RELAXED);
+	for (i = 0; i < __atomic_load_n(&nr_threads, __ATOMIC_ACQUIRE); i++)
+		pthread_kill(threads[i], SIGUSR1);
+}
+
 static void request_stop(int signal)
 {
+	int saved = errno;
+
 	(void)signal;
 	__atomic_store_n(&stop_requested, true, __ATOMIC_RELAXED);
-	__atomic_store_n(&current_run->immediate_exit, 1, __ATOMIC_RELAXED);
+	kick_all();
+	errno = saved;
+}
+
+/* All that SIGUSR1 has to do is to interrupt a system call. */
+static void kicked(int signal)
+{
+	(void)signal;
 }
 
 bool run_stop_requested(void)
 {
-	return __atomic_load_n(&stop_requested, __ATOMIC_RELAXED);
+	return __atomic_load_n(&stop_requested, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&ended, __ATOMIC_RELAXED);
 }
 
 void run_catch_signals(struct vm *vm)
 {
 	/* Without SA_RESTART: the signal must interrupt system calls that wait. */
-	struct sigaction action = { .sa_handler = request_stop };
+	struct sigaction stop = { .sa_handler = request_stop };
+	struct sigaction kick = { .sa_handler = kicked };
 
-	current_run = vm->run;
-	if (sigaction(SIGINT, &action, NULL) ||
-	    sigaction(SIGTERM, &action, NULL))
+	current_vm = vm;
+	if (sigaction(SIGINT, &stop, NULL) || sigaction(SIGTERM, &stop, NULL) ||
+	    sigaction(SIGUSR1, &kick, NULL))
 		err(EXIT_FAILURE, "sigaction");
 }
 
@@ -52,19 +82,27 @@ static bool touches(uint64_t port, unsigned int size, uint64_t start,
 	return port < start + ports && port + size > start;
 }
 
+static void count(uint64_t *counter)
+{
+	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
 /* One access of a power management register. Returns true for power-off. */
 static bool access_pm(unsigned int offset, unsigned int size, bool is_write,
 		      uint8_t *data)
 {
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	bool off = false;
 	unsigned int i;
 
+	pthread_mutex_lock(&lock);
 	for (i = 0; i < size; i++) {
 		if (is_write)
 			off |= acpi_pm_write(offset + i, data[i]);
 		else
 			data[i] = acpi_pm_read(offset + i);
 	}
+	pthread_mutex_unlock(&lock);
 	return off;
 }
 
@@ -72,9 +110,9 @@ static bool access_pm(unsigned int offset, unsigned int size, bool is_write,
  * An "in" or "out", or the elements of an "ins" or "outs", which follow each
  * other in the page behind struct kvm_run.
  */
-static bool handle_pio(struct kvm_run *run, struct uart *uart,
-		       struct run_counters *counters, enum run_end *end)
+static bool handle_pio(struct kvm_run *run, enum run_end *end)
 {
+	struct uart *uart = the_uart;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	bool is_write = run->io.direction == KVM_EXIT_IO_OUT;
 	unsigned int size = run->io.size;
@@ -82,9 +120,9 @@ static bool handle_pio(struct kvm_run *run, struct uart *uart,
 	uint32_t i;
 
 	if (touches(port, size, UART_PORT, UART_PORTS))
-		uart->exits++;
+		count(&uart->exits);
 	else
-		counters->other_pio++;
+		count(&the_counters->other_pio);
 
 	for (i = 0; i < run->io.count; i++, data += size) {
 		if (!is_write)
@@ -148,8 +186,7 @@ static const char *failure_progress(unsigned int progress)
 }
 
 /*
- * A VMM that can restart its devices would do so here and go on. This one would
- * lose the state of the UART, so it says what happened and exits.
+ * The UART's state is lost with its process, so the VMM says what happened and exits.
  */
 static void explain_ioregionfd(const struct kvm_ioregionfd_exit *f)
 {
@@ -181,28 +218,26 @@ static void explain_internal_error(const struct kvm_run *run)
 }
 
 /* Where in the guest it happened. */
-static void explain_where(struct vm *vm)
+static void explain_where(const struct vcpu *vcpu)
 {
 	struct kvm_regs regs;
 
-	if (!ioctl(vm->vcpu_fd, KVM_GET_REGS, &regs))
-		warnx("the guest was at RIP %#llx, RFLAGS %#llx",
-		      regs.rip, regs.rflags);
+	if (!ioctl(vcpu->fd, KVM_GET_REGS, &regs))
+		warnx("vCPU %u was at RIP %#llx, RFLAGS %#llx", vcpu->id, regs.rip, regs.rflags);
 }
 
 /* Returns true if the guest cannot or must not go on, with the reason in @end. */
-static bool handle_exit(struct vm *vm, struct uart *uart,
-			struct run_counters *counters, enum run_end *end)
+static bool handle_exit(const struct vcpu *vcpu, enum run_end *end)
 {
-	struct kvm_run *run = vm->run;
+	struct kvm_run *run = vcpu->run;
 
 	*end = RUN_FAILED;
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
-		return handle_pio(run, uart, counters, end);
+		return handle_pio(run, end);
 	case KVM_EXIT_MMIO:
 		/* No device is there: a write has no effect. */
-		counters->other_mmio++;
+		count(&the_counters->other_mmio);
 		if (!run->mmio.is_write)
 			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
 		return false;
@@ -244,26 +279,81 @@ static bool handle_exit(struct vm *vm, struct uart *uart,
 		      run->exit_reason);
 		break;
 	}
-	explain_where(vm);
+	explain_where(vcpu);
 	return true;
 }
 
-enum run_end run_vcpu(struct vm *vm, struct uart *uart,
-		      struct run_counters *counters)
+static enum run_end run_vcpu(const struct vcpu *vcpu)
 {
 	enum run_end end;
 
 	for (;;) {
 		if (run_stop_requested())
 			return RUN_STOPPED;
-		if (ioctl(vm->vcpu_fd, KVM_RUN, 0) < 0) {
+		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
 			if (errno == EINTR || errno == EAGAIN)
 				continue;
 			warn("KVM_RUN");
-			explain_where(vm);
+			explain_where(vcpu);
 			return RUN_FAILED;
 		}
-		if (handle_exit(vm, uart, counters, &end))
+		if (handle_exit(vcpu, &end))
 			return end;
 	}
+}
+
+/* The first vCPU that ends stops the others, and its reason counts. */
+static void *run_and_stop_others(void *arg)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	enum run_end end = run_vcpu(arg);
+
+	pthread_mutex_lock(&lock);
+	if (!ended) {
+		the_end = end;
+		__atomic_store_n(&ended, true, __ATOMIC_RELAXED);
+		if (current_vm->nr_vcpus > 1)
+			kick_all();
+	}
+	pthread_mutex_unlock(&lock);
+	return NULL;
+}
+
+static void start_threads(struct vm *vm)
+{
+	sigset_t signals, saved;
+	unsigned int i;
+	int ret;
+
+	/* This thread alone takes the signals that end the VMM. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &signals, &saved);
+	threads[0] = pthread_self();
+	for (i = 1; i < vm->nr_vcpus; i++) {
+		ret = pthread_create(&threads[i], NULL, run_and_stop_others, &vm->vcpus[i]);
+		if (ret)
+			errx(EXIT_FAILURE, "cannot start a thread: %s", strerror(ret));
+	}
+	/* Pairs with the acquire in kick_all(). */
+	__atomic_store_n(&nr_threads, vm->nr_vcpus, __ATOMIC_RELEASE);
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+}
+
+enum run_end run_vm(struct vm *vm, struct uart *uart, struct run_counters *counters)
+{
+	unsigned int i;
+
+	the_uart = uart;
+	the_counters = counters;
+	/* A signal that comes before this is seen in stop_requested. */
+	ended = false;
+	for (i = 0; i < vm->nr_vcpus; i++)
+		vm->vcpus[i].run->immediate_exit = 0;
+	start_threads(vm);
+	run_and_stop_others(&vm->vcpus[0]);
+	for (i = 1; i < vm->nr_vcpus; i++)
+		pthread_join(threads[i], NULL);
+	return the_end;
 }

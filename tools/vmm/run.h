@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Runs the vCPU: KVM_RUN, and what to do for each reason for which it returns.
+ * Runs the vCPUs: KVM_RUN, and what to do for each reason for which it returns.
  */
 #ifndef RUN_H
 #define RUN_H
@@ -23,11 +23,13 @@ struct run_counters {
 	uint64_t other_mmio;
 };
 
-/* From now on SIGINT and SIGTERM end run_vcpu() instead of the process. */
+/* From now on SIGINT and SIGTERM end run_vm() instead of the process. */
 void run_catch_signals(struct vm *vm);
+
+/* Is run_vm() about to end? What waits in a vCPU's thread is interrupted by a signal then. */
 bool run_stop_requested(void);
 
-enum run_end run_vcpu(struct vm *vm, struct uart *uart,
-		      struct run_counters *counters);
+/* Run all vCPUs, each in a thread, until one of them ends the VM. */
+enum run_end run_vm(struct vm *vm, struct uart *uart, struct run_counters *counters);
 
 #endif /* RUN_H */

@@ -82,7 +82,7 @@ static void start_task(struct uart *uart, const char *program, int channel, int 
 static void make_channel(const struct uart *uart, const struct vm *vm, int *ours, int *theirs)
 {
 	/* There are no posted writes, but the ring has to have an entry. */
-	struct kvm_create_ioregionfd args = { .nr_mailboxes = 1, .nr_posted = 1 };
+	struct kvm_create_ioregionfd args = { .nr_mailboxes = vm->nr_vcpus, .nr_posted = 1 };
 	int fds[2];
 
 	if (uart->path == UART_IOREGIONFD) {
@@ -116,6 +116,7 @@ void uart_start(struct uart *uart, struct vm *vm, enum uart_path path,
 	int ours, theirs, irq;
 
 	memset(uart, 0, sizeof(*uart));
+	pthread_mutex_init(&uart->lock, NULL);
 	uart->path = path;
 
 	if (path != UART_FORWARD &&
@@ -204,15 +205,18 @@ bool uart_forward(struct uart *uart, unsigned int offset, unsigned int size,
 		.offset = offset,
 	};
 	struct ioregionfd_resp resp;
+	bool done;
 
 	/* Values are little endian, and so is every host that this runs on. */
 	if (is_write)
 		memcpy(&cmd.data, data, size);
-	if (!send_command(uart, &cmd) || !receive_response(uart, &resp))
-		return false;
-	if (!is_write)
+	/* One vCPU at a time. A signal that ends the wait of one ends that of the others. */
+	pthread_mutex_lock(&uart->lock);
+	done = send_command(uart, &cmd) && receive_response(uart, &resp);
+	pthread_mutex_unlock(&uart->lock);
+	if (done && !is_write)
 		memcpy(data, &resp.data, size);
-	return true;
+	return done;
 }
 
 static void copy_report(const struct uart *uart, FILE *stats)

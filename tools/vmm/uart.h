@@ -7,6 +7,7 @@
 #ifndef UART_H
 #define UART_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ enum uart_path {
 struct uart {
 	enum uart_path path;
 	pid_t pid;
+	pthread_mutex_t lock;	/* UART_FORWARD: for a command and its response */
 	int socket;		/* UART_FORWARD: one end; the device task has the other */
 	int report;
 	uint64_t exits;		/* KVM_RUN returns for an address of the UART */

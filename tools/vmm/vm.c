@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "device.h"
 
 /* The GDT that the 64-bit boot protocol of Linux asks for. */
 #define GDT_CODE		2	/* selector 0x10 */
@@ -68,12 +69,14 @@ static void add_ram(struct vm *vm, size_t size)
 	struct kvm_userspace_memory_region region = { 0 };
 
 	vm->ram_size = size;
-	vm->ram = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	vm->ram_fd = device_create_memory("guest memory", size);
+	if (vm->ram_fd < 0)
+		errx(EXIT_FAILURE, "cannot allocate %zu MiB for the guest: %s", size >> 20,
+		     strerror(-vm->ram_fd));
+	vm->ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->ram_fd, 0);
 	if (vm->ram == MAP_FAILED)
-		err(EXIT_FAILURE, "cannot allocate %zu MiB for the guest",
-		    size >> 20);
-	/* A device task must not have it, not even until its exec(). */
+		err(EXIT_FAILURE, "cannot map the memory of the guest");
+	/* A device task gets it only if it is given the descriptor. */
 	if (madvise(vm->ram, size, MADV_DONTFORK))
 		err(EXIT_FAILURE, "madvise(MADV_DONTFORK)");
 	/* Fewer faults; a kernel without huge pages refuses, which is fine. */
@@ -139,12 +142,13 @@ static void add_chips(struct vm *vm)
 	route_interrupts(vm);
 }
 
-static void adjust_cpuid(struct vm *vm, struct kvm_cpuid_entry2 *entry)
+/* Each vCPU is a package of its own, so it shares nothing that CPUID could tell. */
+static void adjust_cpuid(struct vm *vm, struct kvm_cpuid_entry2 *entry, unsigned int id)
 {
 	switch (entry->function) {
 	case 1:
-		/* APIC ID 0, one logical CPU, no hyper-threading. */
-		entry->ebx = (entry->ebx & 0x0000ffff) | 1 << 16;
+		/* APIC ID, one logical CPU, no hyper-threading. */
+		entry->ebx = (entry->ebx & 0x0000ffff) | 1 << 16 | id << 24;
 		entry->edx &= ~(1U << 28);
 		/* There is a hypervisor. */
 		entry->ecx |= 1U << 31;
@@ -160,23 +164,23 @@ static void adjust_cpuid(struct vm *vm, struct kvm_cpuid_entry2 *entry)
 		break;
 	case 0xb:
 	case 0x1f:
-		/* x2APIC ID 0. */
-		entry->edx = 0;
+		/* x2APIC ID */
+		entry->edx = id;
 		break;
 	case 0x80000008:
 		/* One core. */
 		entry->ecx = 0;
 		break;
 	case 0x8000001e:
-		/* Extended APIC ID, core and node 0. */
-		entry->eax = 0;
+		/* Extended APIC ID; core and node 0. */
+		entry->eax = id;
 		entry->ebx = 0;
 		entry->ecx = 0;
 		break;
 	}
 }
 
-static void set_cpuid(struct vm *vm)
+static void set_cpuid(struct vm *vm, const struct vcpu *vcpu)
 {
 	struct kvm_cpuid2 *cpuid;
 	unsigned int i;
@@ -188,8 +192,8 @@ static void set_cpuid(struct vm *vm)
 	cpuid->nent = CPUID_ENTRIES;
 	MUST_IOCTL(vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid);
 	for (i = 0; i < cpuid->nent; i++)
-		adjust_cpuid(vm, &cpuid->entries[i]);
-	MUST_IOCTL(vm->vcpu_fd, KVM_SET_CPUID2, cpuid);
+		adjust_cpuid(vm, &cpuid->entries[i], vcpu->id);
+	MUST_IOCTL(vcpu->fd, KVM_SET_CPUID2, cpuid);
 	free(cpuid);
 }
 
@@ -197,38 +201,41 @@ static void set_cpuid(struct vm *vm)
  * As firmware leaves the local APIC of the boot CPU: the PICs on LINT0, NMI on
  * LINT1. The registers are 16 bytes apart, mode is in bits 8 to 10.
  */
-static void set_lapic(struct vm *vm)
+static void set_lapic(const struct vcpu *vcpu)
 {
 	static const uint32_t lint0 = 7 << 8, lint1 = 4 << 8;
 	struct kvm_lapic_state lapic;
 
-	MUST_IOCTL(vm->vcpu_fd, KVM_GET_LAPIC, &lapic);
+	MUST_IOCTL(vcpu->fd, KVM_GET_LAPIC, &lapic);
 	memcpy(lapic.regs + 0x350, &lint0, sizeof(lint0));
 	memcpy(lapic.regs + 0x360, &lint1, sizeof(lint1));
-	MUST_IOCTL(vm->vcpu_fd, KVM_SET_LAPIC, &lapic);
+	MUST_IOCTL(vcpu->fd, KVM_SET_LAPIC, &lapic);
 }
 
-static void add_vcpu(struct vm *vm)
+static void add_vcpu(struct vm *vm, unsigned int id)
 {
+	struct vcpu *vcpu = &vm->vcpus[id];
 	int size;
 
-	vm->vcpu_fd = MUST_IOCTL(vm->fd, KVM_CREATE_VCPU, 0);
+	vcpu->id = id;
+	vcpu->fd = MUST_IOCTL(vm->fd, KVM_CREATE_VCPU, (uintptr_t)id);
 	size = MUST_IOCTL(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-	vm->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
-		       vm->vcpu_fd, 0);
-	if (vm->run == MAP_FAILED)
+	vcpu->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	if (vcpu->run == MAP_FAILED)
 		err(EXIT_FAILURE, "cannot map struct kvm_run");
-	set_cpuid(vm);
-	set_lapic(vm);
+	set_cpuid(vm, vcpu);
+	if (!id)
+		set_lapic(vcpu);
 }
 
-void vm_create(struct vm *vm, size_t ram_size)
+void vm_create(struct vm *vm, size_t ram_size, unsigned int nr_vcpus)
 {
 	memset(vm, 0, sizeof(*vm));
 	open_kvm(vm);
 	add_ram(vm, ram_size);
 	add_chips(vm);
-	add_vcpu(vm);
+	while (vm->nr_vcpus < nr_vcpus)
+		add_vcpu(vm, vm->nr_vcpus++);
 }
 
 /*
@@ -237,7 +244,11 @@ void vm_create(struct vm *vm, size_t ram_size)
  */
 void vm_destroy(struct vm *vm)
 {
-	close(vm->vcpu_fd);
+	unsigned int i;
+
+	for (i = 0; i < vm->nr_vcpus; i++)
+		close(vm->vcpus[i].fd);
+	close(vm->ram_fd);
 	close(vm->fd);
 	close(vm->kvm_fd);
 }
@@ -298,7 +309,7 @@ void vm_set_long_mode(struct vm *vm, uint64_t rip, uint64_t rsi)
 	memcpy(vm_ram(vm, GDT_ADDR, sizeof(gdt)), gdt, sizeof(gdt));
 	make_page_tables(vm);
 
-	MUST_IOCTL(vm->vcpu_fd, KVM_GET_SREGS, &sregs);
+	MUST_IOCTL(vm->vcpus[0].fd, KVM_GET_SREGS, &sregs);
 	sregs.cs = code;
 	sregs.ds = data;
 	sregs.es = data;
@@ -311,8 +322,8 @@ void vm_set_long_mode(struct vm *vm, uint64_t rip, uint64_t rsi)
 	sregs.cr4 = CR4_PAE;
 	sregs.cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG;
 	sregs.efer = EFER_LME | EFER_LMA;
-	MUST_IOCTL(vm->vcpu_fd, KVM_SET_SREGS, &sregs);
-	MUST_IOCTL(vm->vcpu_fd, KVM_SET_REGS, &regs);
+	MUST_IOCTL(vm->vcpus[0].fd, KVM_SET_SREGS, &sregs);
+	MUST_IOCTL(vm->vcpus[0].fd, KVM_SET_REGS, &regs);
 }
 
 /* After reset only CS, which points at the firmware, has to be changed. */
@@ -321,9 +332,9 @@ void vm_set_real_mode(struct vm *vm, uint16_t ip)
 	struct kvm_regs regs = { .rip = ip, .rflags = 2 };
 	struct kvm_sregs sregs;
 
-	MUST_IOCTL(vm->vcpu_fd, KVM_GET_SREGS, &sregs);
+	MUST_IOCTL(vm->vcpus[0].fd, KVM_GET_SREGS, &sregs);
 	sregs.cs.base = 0;
 	sregs.cs.selector = 0;
-	MUST_IOCTL(vm->vcpu_fd, KVM_SET_SREGS, &sregs);
-	MUST_IOCTL(vm->vcpu_fd, KVM_SET_REGS, &regs);
+	MUST_IOCTL(vm->vcpus[0].fd, KVM_SET_SREGS, &sregs);
+	MUST_IOCTL(vm->vcpus[0].fd, KVM_SET_REGS, &regs);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One virtual machine with one vCPU, and the devices that kvm.ko provides: the
- * PC's interrupt controllers and its timer. Every function exits with a message
- * if something fails.
+ * One virtual machine, its vCPUs, and the devices that kvm.ko provides: the PC's
+ * interrupt controllers and its timer. Every function exits with a message if
+ * something fails.
  */
 #ifndef VM_H
 #define VM_H
@@ -24,7 +24,7 @@
 #define HIGH_MEMORY_ADDR	0x00100000
 
 #define RAM_MIN_MB		64
-#define RAM_MAX_MB		3072	/* above it are the APICs */
+#define RAM_MAX_MB		3072	/* above it are devices and the APICs */
 
 /* I/O ports; what is not here does not exist and reads as all ones. */
 #define UART_PORT		0x3f8
@@ -40,22 +40,31 @@
 #define UART_GSI		4
 #define SCI_GSI			9
 
+#define MAX_VCPUS		8	/* the ACPI tables have room for more */
+
+struct vcpu {
+	unsigned int id;	/* and APIC ID */
+	int fd;
+	struct kvm_run *run;
+};
+
 struct vm {
 	int kvm_fd;
 	int fd;
-	int vcpu_fd;
-	struct kvm_run *run;
+	unsigned int nr_vcpus;
+	struct vcpu vcpus[MAX_VCPUS];	/* number 0 boots */
+	int ram_fd;			/* memfd of all guest memory, which starts at address 0 */
 	uint8_t *ram;
 	size_t ram_size;
 };
 
-void vm_create(struct vm *vm, size_t ram_size);
+void vm_create(struct vm *vm, size_t ram_size, unsigned int nr_vcpus);
 void vm_destroy(struct vm *vm);
 
 /* Returns where @len bytes of guest memory at @addr are; exits if they are not RAM. */
 void *vm_ram(const struct vm *vm, uint64_t addr, size_t len);
 
-/* The two states in which a vCPU may start. */
+/* The two states in which vCPU 0 may start. The others wait until it starts them. */
 void vm_set_long_mode(struct vm *vm, uint64_t rip, uint64_t rsi);
 void vm_set_real_mode(struct vm *vm, uint16_t ip);
 
