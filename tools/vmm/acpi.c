@@ -6,12 +6,15 @@
 #include "acpi.h"
 
 #include <string.h>
+#include "aml.h"
+#include "virtio_mmio.h"
 
 #define LAPIC_ADDR	0xfee00000
 #define IOAPIC_ADDR	0xfec00000
 #define IOAPIC_ID	1
 
 #define HEADER_LEN	36
+#define DSDT_ROOM	0x10000	/* half of what there is for all tables */
 
 /* FADT, IAPC_BOOT_ARCH. Not set: legacy devices, 8042. */
 #define BOOT_NO_VGA	0x4
@@ -38,7 +41,7 @@
 
 /*
  * Name (_S5, Package () { 5, 0, 0, 0 }): to power off, write 5 to SLP_TYP.
- * There are no other objects: the guest knows the devices of a PC without them.
+ * The guest knows the devices of a PC without objects for them.
  */
 static const uint8_t dsdt_code[] = {
 	0x08,			/* NameOp */
@@ -124,12 +127,34 @@ static struct table make_facs(const struct table *last)
 	return t;
 }
 
-static struct table make_dsdt(const struct table *last)
+/* Linux takes the device with this _HID, which ARM has made up, for virtio-mmio. */
+static void append_virtio(struct aml *aml, unsigned int n)
+{
+	char name[] = "VIO0";
+	size_t begin;
+
+	name[3] += n;
+	begin = aml_begin_device(aml, name);
+	aml_name_string(aml, "_HID", "LNRO0005");
+	aml_name_integer(aml, "_UID", n);
+	aml_crs(aml, VIRTIO_MMIO_ADDR + n * VIRTIO_MMIO_STEP, VIRTIO_MMIO_SIZE,
+		VIRTIO_MMIO_GSI + n);
+	aml_end(aml, begin);
+}
+
+static struct table make_dsdt(const struct table *last, unsigned int nr_virtio)
 {
 	struct table t = begin_table(last, "DSDT", 2);
+	struct aml aml = { .start = t.start + t.len, .size = DSDT_ROOM };
+	unsigned int n;
+	size_t begin;
 
-	memcpy(t.start + t.len, dsdt_code, sizeof(dsdt_code));
-	t.len += sizeof(dsdt_code);
+	aml_append(&aml, dsdt_code, sizeof(dsdt_code));
+	begin = aml_begin_scope(&aml, "_SB");
+	for (n = 0; n < nr_virtio; n++)
+		append_virtio(&aml, n);
+	aml_end(&aml, begin);
+	t.len += aml.len;
 	end_table(&t);
 	return t;
 }
@@ -228,7 +253,7 @@ static struct table make_xsdt(const struct table *last,
 	return t;
 }
 
-uint64_t acpi_write_tables(struct vm *vm)
+uint64_t acpi_write_tables(struct vm *vm, unsigned int nr_virtio)
 {
 	size_t room = HIGH_MEMORY_ADDR - ACPI_TABLES_ADDR;
 	struct table rsdp, facs, dsdt, fadt, madt, xsdt;
@@ -237,7 +262,7 @@ uint64_t acpi_write_tables(struct vm *vm)
 	rsdp.addr = ACPI_TABLES_ADDR;
 	rsdp.len = 36;
 	facs = make_facs(&rsdp);
-	dsdt = make_dsdt(&facs);
+	dsdt = make_dsdt(&facs, nr_virtio);
 	fadt = make_fadt(&dsdt, &facs, &dsdt);
 	madt = make_madt(&fadt, vm->nr_vcpus);
 	xsdt = make_xsdt(&madt, &fadt, &madt);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * As much ACPI as a guest needs to find its CPUs and interrupt controllers, and to
- * power itself off.
+ * As much ACPI as a guest needs to find its CPUs, its interrupt controllers and its
+ * virtio devices, and to power itself off.
  */
 #ifndef ACPI_H
 #define ACPI_H
@@ -9,8 +9,12 @@
 #include <stdbool.h>
 #include "vm.h"
 
-/* Write the tables into guest memory; returns the address of the RSDP. */
-uint64_t acpi_write_tables(struct vm *vm);
+/*
+ * Write the tables into guest memory; returns the address of the RSDP. Of the virtio-mmio
+ * devices, number n is at VIRTIO_MMIO_ADDR + n * VIRTIO_MMIO_STEP, and has GSI
+ * VIRTIO_MMIO_GSI + n.
+ */
+uint64_t acpi_write_tables(struct vm *vm, unsigned int nr_virtio);
 
 /* The power management registers, PM_PORTS bytes from PM1A_EVT_PORT. */
 uint8_t acpi_pm_read(unsigned int offset);

@@ -55,7 +55,7 @@ static uint64_t now_ns(void)
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
-enum run_end bench_run(struct vm *vm, struct uart *uart,
+enum run_end bench_run(struct vm *vm, const struct run_devices *devices,
 		       struct run_counters *counters, uint32_t accesses,
 		       uint64_t *ns)
 {
@@ -65,13 +65,13 @@ enum run_end bench_run(struct vm *vm, struct uart *uart,
 	size_t i;
 
 	for (i = 0; i < 2; i++) {
-		end = run_vm(vm, uart, counters);
+		end = run_vm(vm, devices, counters);
 		if (end != RUN_BENCH_MARK)
 			return end;
 		memcpy(vm_ram(vm, COUNT_ADDR, 4), &turns[i], 4);
 		start = now_ns();
 	}
-	end = run_vm(vm, uart, counters);
+	end = run_vm(vm, devices, counters);
 	*ns = now_ns() - start;
 	return end == RUN_BENCH_MARK ? RUN_POWEROFF : end;
 }

@@ -14,7 +14,7 @@ void bench_load(struct vm *vm);
  * Let it do that @accesses times, and store in @ns how long that took. Returns
  * RUN_POWEROFF if it worked, or why it did not.
  */
-enum run_end bench_run(struct vm *vm, struct uart *uart,
+enum run_end bench_run(struct vm *vm, const struct run_devices *devices,
 		       struct run_counters *counters, uint32_t accesses,
 		       uint64_t *ns);
 

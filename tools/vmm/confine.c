@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -77,6 +78,12 @@ static void limit(int resource, rlim_t value)
 void confine_rights(uint32_t id)
 {
 	drop_user(id);
+	/*
+	 * After a change of user, which would take it back. A VMM that has died before this
+	 * has taken the channel with it, and then there is nothing to serve.
+	 */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+		err(EXIT_FAILURE, "PR_SET_PDEATHSIG");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		err(EXIT_FAILURE, "PR_SET_NO_NEW_PRIVS");
 	/* No other process of this user may look into it, and there is no core dump. */

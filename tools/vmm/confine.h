@@ -12,8 +12,8 @@
 /*
  * Give up whatever rights there are besides the descriptors that are open: no file can be
  * opened, no socket bound or connected, no signal sent to others. Become user and group
- * @id if started as root. For a process with one thread; threads that it starts later are
- * confined, too.
+ * @id if started as root. Die with the VMM. For a process with one thread; threads that it
+ * starts later are confined, too.
  */
 void confine_rights(uint32_t id);
 

@@ -5,9 +5,12 @@
 #include "acpi.h"
 #include "bench.h"
 #include "boot.h"
+#include "control.h"
 #include "run.h"
+#include "supervise.h"
 #include "uart.h"
 #include "vm.h"
+#include "vmm_virtio.h"
 
 #include <err.h>
 #include <getopt.h>
@@ -15,13 +18,16 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdnoreturn.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
+#include <linux/virtio_ids.h>
 
 #define DEFAULT_CMDLINE	"console=ttyS0 panic=-1"
 #define DEFAULT_RAM_MB	256
 #define BENCH_RAM_MB	2
+#define MAX_CRASHES	100000
 
 /* Exit status; EXIT_FAILURE (1) for everything else */
 #define EXIT_USAGE	2
@@ -33,11 +39,19 @@ struct options {
 	enum uart_path uart;
 	unsigned long ram_mb, cpus;
 	uint32_t bench;
+	const char *blk[MAX_VIRTIO_MMIO], *control, *tell;
+	unsigned int nr_blk;
+	uint64_t features;
+	enum vmm_dispatch dispatch;
+	struct crash_limit crash_limit;
+	char **command;		/* for --tell */
+	unsigned int nr_words;
 };
 
 static const char usage[] =
 "Usage: vmm [options] --kernel=BZIMAGE\n"
 "       vmm [options] --bench=N\n"
+"       vmm --tell=SOCKET COMMAND...\n"
 "Boot Linux in a virtual machine whose serial port is stdin and stdout here. The\n"
 "UART is emulated by another process, uart-task.\n"
 "\n"
@@ -52,16 +66,31 @@ static const char usage[] =
 "                      forward     they exit to this process, which forwards\n"
 "                                  them on a socket\n"
 "  --uart-task=FILE  the device task, default: uart-task in the directory of vmm\n"
+"  --blk=FILE        a disk, emulated by another process, virtio-blk, which is\n"
+"                    started anew if it dies. May be given several times; the\n"
+"                    devices are blk0, blk1, ... FILE,ro: the guest cannot write\n"
+"  --features=LIST   what the rings of such devices can do besides: packed,\n"
+"                    in_order, or both with a comma between them\n"
+"  --dispatch=PATH   how accesses to such devices reach the processes: as --uart\n"
+"  --crash-limit=N/S a device fails if it dies N times within S seconds, and the\n"
+"                    VM goes on without it; default: 5/10\n"
+"  --control=SOCKET  listen there for commands, see --tell\n"
 "  --bench=N         instead of booting, let a guest read the UART's line\n"
 "                    status N times, and print the nanoseconds for each read\n"
 "  --stats=FILE      write counters to FILE, one name=value on each line\n"
 "  --help            print this text\n"
 "\n"
+"--tell=SOCKET sends a command to the VMM with this --control, prints the response,\n"
+"and exits with 0 if that is \"ok\":\n"
+"  status                  a line for each device\n"
+"  kill DEVICE             let its process die, and be started anew\n"
+"  upgrade DEVICE BINARY   let this program take the device over\n"
+"\n"
 "Exit status: 0 if the guest powered itself off (or the benchmark is done),\n"
 "1 if something failed, 2 for wrong options, 3 if the guest asked for a reset\n"
 "or crashed, 4 if SIGINT or SIGTERM stopped the VMM.\n";
 
-static void bad_usage(const char *what)
+static noreturn void bad_usage(const char *what)
 {
 	warnx("%s; see vmm --help", what);
 	exit(EXIT_USAGE);
@@ -81,8 +110,8 @@ static unsigned long parse_number(const char *text, unsigned long min,
 	return value;
 }
 
-/* The device task is installed beside the VMM. */
-static const char *default_uart_task(void)
+/* Device tasks are installed beside the VMM. */
+static const char *beside_vmm(const char *name)
 {
 	char self[PATH_MAX], *path;
 	ssize_t n;
@@ -91,9 +120,66 @@ static const char *default_uart_task(void)
 	if (n < 0)
 		err(EXIT_FAILURE, "cannot read /proc/self/exe");
 	self[n] = '\0';
-	if (asprintf(&path, "%s/uart-task", dirname(self)) < 0)
+	if (asprintf(&path, "%s/%s", dirname(self), name) < 0)
 		err(EXIT_FAILURE, "asprintf");
 	return path;
+}
+
+static void parse_crash_limit(struct crash_limit *limit, const char *text)
+{
+	char end;
+
+	if (sscanf(text, "%u/%u%c", &limit->deaths, &limit->seconds, &end) != 2 ||
+	    !limit->deaths || limit->deaths > MAX_CRASHES)
+		bad_usage("--crash-limit must be N/S, such as 5/10");
+}
+
+static enum vmm_dispatch parse_dispatch(const char *text)
+{
+	if (!strcmp(text, "ioregionfd"))
+		return VMM_DISPATCH_IOREGIONFD;
+	if (!strcmp(text, "socket"))
+		return VMM_DISPATCH_SOCKET;
+	if (!strcmp(text, "forward"))
+		return VMM_DISPATCH_FORWARD;
+	bad_usage("--dispatch must be ioregionfd, socket or forward");
+}
+
+static void add_blk(struct options *options, const char *file)
+{
+	if (options->nr_blk == MAX_VIRTIO_MMIO)
+		bad_usage("there are too many devices");
+	options->blk[options->nr_blk++] = file;
+}
+
+/* The options of device processes. False: it is none of them. */
+static bool parse_device_option(struct options *options, int c)
+{
+	const char *unknown;
+
+	switch (c) {
+	case 'B':
+		add_blk(options, optarg);
+		return true;
+	case 'F':
+		unknown = vmm_virtio_features(optarg, &options->features);
+		if (unknown)
+			bad_usage("--features knows packed and in_order");
+		return true;
+	case 'D':
+		options->dispatch = parse_dispatch(optarg);
+		return true;
+	case 'L':
+		parse_crash_limit(&options->crash_limit, optarg);
+		return true;
+	case 'C':
+		options->control = optarg;
+		return true;
+	case 'T':
+		options->tell = optarg;
+		return true;
+	}
+	return false;
 }
 
 static void parse_options(struct options *options, int argc, char **argv)
@@ -106,6 +192,12 @@ static void parse_options(struct options *options, int argc, char **argv)
 		{ "cpus", required_argument, NULL, 'n' },
 		{ "uart", required_argument, NULL, 'u' },
 		{ "uart-task", required_argument, NULL, 't' },
+		{ "blk", required_argument, NULL, 'B' },
+		{ "features", required_argument, NULL, 'F' },
+		{ "dispatch", required_argument, NULL, 'D' },
+		{ "crash-limit", required_argument, NULL, 'L' },
+		{ "control", required_argument, NULL, 'C' },
+		{ "tell", required_argument, NULL, 'T' },
 		{ "bench", required_argument, NULL, 'b' },
 		{ "stats", required_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' },
@@ -117,9 +209,14 @@ static void parse_options(struct options *options, int argc, char **argv)
 	options->cmdline = DEFAULT_CMDLINE;
 	options->ram_mb = DEFAULT_RAM_MB;
 	options->cpus = 1;
-	options->uart_task = default_uart_task();
+	options->features = vmm_virtio_default_features;
+	options->crash_limit = (struct crash_limit) { 5, 10 };
+	options->uart_task = beside_vmm("uart-task");
 
-	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+	/* '+': what comes after the first word that is no option is a command for --tell. */
+	while ((c = getopt_long(argc, argv, "+", table, NULL)) != -1) {
+		if (parse_device_option(options, c))
+			continue;
 		switch (c) {
 		case 'k':
 			options->kernel = optarg;
@@ -163,6 +260,13 @@ static void parse_options(struct options *options, int argc, char **argv)
 		default:
 			exit(EXIT_USAGE);
 		}
+	}
+	if (options->tell) {
+		options->command = argv + optind;
+		options->nr_words = argc - optind;
+		if (!options->nr_words)
+			bad_usage("--tell needs a command");
+		return;
 	}
 	if (optind < argc)
 		bad_usage("too many arguments");
@@ -210,9 +314,66 @@ static int exit_status(enum run_end end)
 	}
 }
 
+static void create_devices(struct vmm_device *devs, const struct options *options,
+			   const struct vm *vm)
+{
+	unsigned int i;
+
+	for (i = 0; i < options->nr_blk; i++) {
+		vmm_virtio_init(&devs[i], i, VIRTIO_ID_BLOCK);
+		snprintf(devs[i].name, sizeof(devs[i].name), "blk%u", i);
+		snprintf(devs[i].args.serial, sizeof(devs[i].args.serial), "blk%u", i);
+		devs[i].program = beside_vmm("virtio-blk");
+		devs[i].args.features = options->features;
+		vmm_blk_open(&devs[i], options->blk[i]);
+		vmm_device_create(&devs[i], vm, options->dispatch);
+	}
+}
+
+static int tell(const struct options *options)
+{
+	char *words[CONTROL_MAX_WORDS];
+	unsigned int i;
+
+	if (options->nr_words > CONTROL_MAX_WORDS)
+		bad_usage("the command is too long");
+	for (i = 0; i < options->nr_words; i++)
+		words[i] = options->command[i];
+	/* The VMM may be in another directory. */
+	if (i == 3) {
+		words[2] = realpath(words[2], NULL);
+		if (!words[2])
+			err(EXIT_FAILURE, "%s", options->command[2]);
+	}
+	return control_request(options->tell, words, options->nr_words);
+}
+
+static void load(struct vm *vm, const struct options *options)
+{
+	if (options->bench)
+		bench_load(vm);
+	else
+		boot_linux(vm, options->kernel, options->initrd, options->cmdline,
+			   acpi_write_tables(vm, options->nr_blk));
+}
+
+static void write_stats(FILE *stats, const char *name, const struct uart *uart,
+			const struct run_counters *counters)
+{
+	fprintf(stats, "uart_exits=%lu\n", uart->exits);
+	fprintf(stats, "device_exits=%lu\n", counters->device_exits);
+	fprintf(stats, "other_pio_exits=%lu\n", counters->other_pio);
+	fprintf(stats, "other_mmio_exits=%lu\n", counters->other_mmio);
+	if (fclose(stats))
+		err(EXIT_FAILURE, "cannot write %s", name);
+}
+
 int main(int argc, char **argv)
 {
+	struct vmm_device devs[MAX_VIRTIO_MMIO] = { 0 };
 	struct run_counters counters = { 0 };
+	struct run_devices devices = { 0 };
+	struct supervisor *supervisor;
 	struct options options;
 	FILE *stats = NULL;
 	enum run_end end;
@@ -222,6 +383,8 @@ int main(int argc, char **argv)
 	int status;
 
 	parse_options(&options, argc, argv);
+	if (options.tell)
+		return tell(&options);
 	if (options.stats) {
 		stats = fopen(options.stats, "we");
 		if (!stats)
@@ -230,36 +393,30 @@ int main(int argc, char **argv)
 
 	vm_create(&vm, (options.bench ? BENCH_RAM_MB : options.ram_mb) << 20,
 		  options.bench ? 1 : options.cpus);
-	if (options.bench)
-		bench_load(&vm);
-	else
-		boot_linux(&vm, options.kernel, options.initrd, options.cmdline,
-			   acpi_write_tables(&vm));
+	load(&vm, &options);
 	run_catch_signals(&vm);
 	set_terminal();
 	uart_start(&uart, &vm, options.uart, options.uart_task);
+	create_devices(devs, &options, &vm);
+	supervisor = supervise(devs, options.nr_blk, options.crash_limit, options.control);
+	devices = (struct run_devices) { &uart, devs, options.nr_blk };
 
 	if (options.bench)
-		end = bench_run(&vm, &uart, &counters, options.bench, &ns);
+		end = bench_run(&vm, &devices, &counters, options.bench, &ns);
 	else
-		end = run_vm(&vm, &uart, &counters);
+		end = run_vm(&vm, &devices, &counters);
 
 	status = exit_status(end);
+	supervise_stop(supervisor);
 	if (!uart_stop(&uart, &vm, stats) && !status)
 		status = EXIT_FAILURE;
 	vm_destroy(&vm);
 
 	if (options.bench && !status)
 		printf("%lu ns per access\n", ns / options.bench);
-	if (stats) {
-		fprintf(stats, "uart_exits=%lu\n", uart.exits);
-		fprintf(stats, "other_pio_exits=%lu\n", counters.other_pio);
-		fprintf(stats, "other_mmio_exits=%lu\n", counters.other_mmio);
-		if (options.bench)
-			fprintf(stats, "ns_per_access=%lu\n",
-				ns / options.bench);
-		if (fclose(stats))
-			err(EXIT_FAILURE, "cannot write %s", options.stats);
-	}
+	if (stats && options.bench)
+		fprintf(stats, "ns_per_access=%lu\n", ns / options.bench);
+	if (stats)
+		write_stats(stats, options.stats, &uart, &counters);
 	return status;
 }

@@ -19,7 +19,7 @@ static bool ended;			/* for any vCPU's reason: */
 static enum run_end the_end;
 
 /* What run_vm() was given. */
-static struct uart *the_uart;
+static const struct run_devices *the_devices;
 static struct run_counters *the_counters;
 
 /*
@@ -112,7 +112,7 @@ static bool access_pm(unsigned int offset, unsigned int size, bool is_write,
  */
 static bool handle_pio(struct kvm_run *run, enum run_end *end)
 {
-	struct uart *uart = the_uart;
+	struct uart *uart = the_devices->uart;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	bool is_write = run->io.direction == KVM_EXIT_IO_OUT;
 	unsigned int size = run->io.size;
@@ -150,6 +150,40 @@ static bool handle_pio(struct kvm_run *run, enum run_end *end)
 			return true;
 		}
 	}
+	return false;
+}
+
+static struct vmm_device *device_at(uint64_t addr)
+{
+	return vmm_device_at(the_devices->devs, the_devices->nr_devs, addr);
+}
+
+/* Returns true if the wait for a device process has been ended. */
+static bool handle_mmio(struct kvm_run *run, enum run_end *end)
+{
+	struct vmm_device *dev = device_at(run->mmio.phys_addr);
+	struct vmm_access access = {
+		.addr = run->mmio.phys_addr,
+		.size = run->mmio.len,
+		.is_write = run->mmio.is_write,
+	};
+
+	if (!dev) {
+		/* A write has no effect. */
+		count(&the_counters->other_mmio);
+		if (!run->mmio.is_write)
+			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
+		return false;
+	}
+	count(&the_counters->device_exits);
+	if (access.is_write)
+		memcpy(&access.data, run->mmio.data, access.size);
+	if (!vmm_device_access(dev, &access)) {
+		*end = RUN_STOPPED;
+		return true;
+	}
+	if (!access.is_write)
+		memcpy(run->mmio.data, &access.data, access.size);
 	return false;
 }
 
@@ -230,17 +264,14 @@ static void explain_where(const struct vcpu *vcpu)
 static bool handle_exit(const struct vcpu *vcpu, enum run_end *end)
 {
 	struct kvm_run *run = vcpu->run;
+	struct vmm_device *dev;
 
 	*end = RUN_FAILED;
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
 		return handle_pio(run, end);
 	case KVM_EXIT_MMIO:
-		/* No device is there: a write has no effect. */
-		count(&the_counters->other_mmio);
-		if (!run->mmio.is_write)
-			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
-		return false;
+		return handle_mmio(run, end);
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		return false;
@@ -253,6 +284,12 @@ static bool handle_exit(const struct vcpu *vcpu, enum run_end *end)
 			RUN_POWEROFF : RUN_RESET;
 		return true;
 	case KVM_EXIT_IOREGIONFD_FAILURE:
+		dev = device_at(run->ioregionfd.guest_paddr);
+		if (dev && !run->ioregionfd.is_pio) {
+			count(&the_counters->device_exits);
+			*end = RUN_STOPPED;
+			return !vmm_device_failure(dev, &run->ioregionfd);
+		}
 		explain_ioregionfd(&run->ioregionfd);
 		break;
 	case KVM_EXIT_FAIL_ENTRY:
@@ -341,11 +378,12 @@ static void start_threads(struct vm *vm)
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
 
-enum run_end run_vm(struct vm *vm, struct uart *uart, struct run_counters *counters)
+enum run_end run_vm(struct vm *vm, const struct run_devices *devices,
+		    struct run_counters *counters)
 {
 	unsigned int i;
 
-	the_uart = uart;
+	the_devices = devices;
 	the_counters = counters;
 	/* A signal that comes before this is seen in stop_requested. */
 	ended = false;

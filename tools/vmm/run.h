@@ -8,6 +8,14 @@
 #include <stdbool.h>
 #include "uart.h"
 #include "vm.h"
+#include "vmm_device.h"
+
+/* All that is not in kvm.ko */
+struct run_devices {
+	struct uart *uart;
+	struct vmm_device *devs;
+	unsigned int nr_devs;
+};
 
 enum run_end {
 	RUN_POWEROFF,		/* the guest powered itself off */
@@ -19,6 +27,7 @@ enum run_end {
 
 /* How often KVM_RUN returned, by kind. The UART's are in struct uart. */
 struct run_counters {
+	uint64_t device_exits;	/* for device processes */
 	uint64_t other_pio;
 	uint64_t other_mmio;
 };
@@ -30,6 +39,7 @@ void run_catch_signals(struct vm *vm);
 bool run_stop_requested(void);
 
 /* Run all vCPUs, each in a thread, until one of them ends the VM. */
-enum run_end run_vm(struct vm *vm, struct uart *uart, struct run_counters *counters);
+enum run_end run_vm(struct vm *vm, const struct run_devices *devices,
+		    struct run_counters *counters);
 
 #endif /* RUN_H */

@@ -26,6 +26,10 @@
 #define RAM_MIN_MB		64
 #define RAM_MAX_MB		3072	/* above it are devices and the APICs */
 
+/* Registers of virtio devices, each in a page of its own, see vmm_device.h. */
+#define VIRTIO_MMIO_ADDR	0xd0000000
+#define VIRTIO_MMIO_STEP	0x1000
+
 /* I/O ports; what is not here does not exist and reads as all ones. */
 #define UART_PORT		0x3f8
 #define UART_PORTS		8
@@ -39,8 +43,10 @@
 #define TIMER_GSI		2	/* ISA IRQ 0 is wired to this pin */
 #define UART_GSI		4
 #define SCI_GSI			9
+#define VIRTIO_MMIO_GSI		16	/* the first of those that no ISA device has */
 
 #define MAX_VCPUS		8	/* the ACPI tables have room for more */
+#define MAX_VIRTIO_MMIO		8	/* as many GSIs are left */
 
 struct vcpu {
 	unsigned int id;	/* and APIC ID */
