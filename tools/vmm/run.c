@@ -391,6 +391,8 @@ enum run_end run_vm(struct vm *vm, const struct run_devices *devices,
 		vm->vcpus[i].run->immediate_exit = 0;
 	start_threads(vm);
 	run_and_stop_others(&vm->vcpus[0]);
+	/* They know that they have to end, and a signal must not look for them any more. */
+	__atomic_store_n(&nr_threads, 1, __ATOMIC_RELAXED);
 	for (i = 1; i < vm->nr_vcpus; i++)
 		pthread_join(threads[i], NULL);
 	return the_end;

@@ -19,7 +19,7 @@
 #include "run.h"
 
 #define NR_POSTED	64
-#define WAIT_NS		100000000	/* then look whether the VMM ends */
+#define WAIT_US		100000	/* then look whether the VMM ends */
 /*
  * Users that nobody else has, as far as one can know: a number for each device of each
  * VMM, so that a device process has no power over another one.
@@ -137,6 +137,16 @@ void vmm_device_create(struct vmm_device *dev, const struct vm *vm, enum vmm_dis
 
 /* Life and death */
 
+/* A signal that ends a wait may come just before the wait begins. */
+static void limit_waits(int sock)
+{
+	const struct timeval limit = { .tv_usec = WAIT_US };
+
+	if (setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
+	    setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)))
+		err(EXIT_FAILURE, "setsockopt");
+}
+
 /* Returns the process's end of the channel, or a negative errno value. */
 static int connect_channel(struct vmm_device *dev)
 {
@@ -155,8 +165,9 @@ static int connect_channel(struct vmm_device *dev)
 		return -saved;
 	}
 	close(fds[0]);
-	/* Of the first process, that is. */
-	if (!dev->detached)
+	if (dev->detached)
+		limit_waits(dev->channel);
+	else
 		add_regions(dev);
 	return fds[1];
 }
@@ -254,7 +265,7 @@ static enum outcome exchange(int sock, const struct ioregionfd_cmd *cmd,
 	ssize_t n;
 
 	while (send(sock, cmd, sizeof(*cmd), MSG_NOSIGNAL) < 0) {
-		if (errno != EINTR)
+		if (errno != EINTR && errno != EAGAIN)
 			return GONE;
 		if (run_stop_requested())
 			return STOPPED;
@@ -264,7 +275,7 @@ static enum outcome exchange(int sock, const struct ioregionfd_cmd *cmd,
 		if (n == sizeof(*resp))
 			return DONE;
 		/* End of file, an error, or no response: it does not keep to the protocol. */
-		if (n >= 0 || errno != EINTR)
+		if (n >= 0 || (errno != EINTR && errno != EAGAIN))
 			return GONE;
 		if (run_stop_requested())
 			return STOPPED;
@@ -292,7 +303,7 @@ static void wait_for_change(struct vmm_device *dev, unsigned int generation)
 	struct timespec until;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += WAIT_NS;
+	until.tv_nsec += WAIT_US * 1000;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
