@@ -84,7 +84,7 @@ static const char usage[] =
 "and exits with 0 if that is \"ok\":\n"
 "  status                  a line for each device\n"
 "  kill DEVICE             let its process die, and be started anew\n"
-"  upgrade DEVICE BINARY   let this program take the device over\n"
+"  upgrade DEVICE BINARY   go on with this program\n"
 "\n"
 "Exit status: 0 if the guest powered itself off (or the benchmark is done),\n"
 "1 if something failed, 2 for wrong options, 3 if the guest asked for a reset\n"
@@ -317,13 +317,16 @@ static int exit_status(enum run_end end)
 static void create_devices(struct vmm_device *devs, const struct options *options,
 			   const struct vm *vm)
 {
+	const char *program = beside_vmm("virtio-blk");
 	unsigned int i;
 
+	if (options->nr_blk && access(program, X_OK))
+		err(EXIT_FAILURE, "cannot execute %s", program);
 	for (i = 0; i < options->nr_blk; i++) {
 		vmm_virtio_init(&devs[i], i, VIRTIO_ID_BLOCK);
 		snprintf(devs[i].name, sizeof(devs[i].name), "blk%u", i);
 		snprintf(devs[i].args.serial, sizeof(devs[i].args.serial), "blk%u", i);
-		devs[i].program = beside_vmm("virtio-blk");
+		devs[i].program = program;
 		devs[i].args.features = options->features;
 		vmm_blk_open(&devs[i], options->blk[i]);
 		vmm_device_create(&devs[i], vm, options->dispatch);

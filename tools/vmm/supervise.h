@@ -6,8 +6,8 @@
  *
  *	status			a line for each device
  *	kill DEVICE		let its process die, and be started anew
- *	upgrade DEVICE BINARY	let another program take the device over. If that dies
- *				within a second the former one goes on
+ *	upgrade DEVICE BINARY	go on with another program. If that dies within a second
+ *				the former one comes back
  */
 #ifndef SUPERVISE_H
 #define SUPERVISE_H
