@@ -47,7 +47,7 @@ help:
 # Machines: what boots for the tests. Each is on one host CPU, so they run side by side.
 #
 machines := demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
-	kselftest peers-dpdk peers-qemu
+	kselftest peers-dpdk peers-qemu vmm vmm-kill
 debug-machines := selftests-debug virtio-debug vhost-debug
 kcsan-machines := selftests-kcsan vhost-kcsan
 
@@ -89,7 +89,7 @@ packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 needed = $(if $(filter $1,$(goals) $(booted)),$2)
 packages += $(call needed,check export kselftest,git)
 packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck sparse)
-packages += $(call needed,kernel bench kunit virtio virtio-real kselftest peers-% %-debug %-kcsan, \
+packages += $(call needed,kernel bench kunit virtio virtio-real kselftest peers-% vmm% %-debug %-kcsan, \
 	bc bison flex libelf-dev libssl-dev)
 packages += $(call needed,kunit,python3)
 packages += $(call needed,hooks,quilt)
@@ -99,6 +99,7 @@ packages += $(call needed,peers-% profile,socat)
 packages += $(call needed,bench tools selftests% upstream% kselftest, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
+packages += $(call needed,vmm%,e2fsprogs liburing-dev libseccomp-dev)
 
 deps:
 	@$(vm)/debian.sh packages $(sort $(packages))
@@ -315,6 +316,21 @@ in-vm-peers-dpdk: command = sh /payload/vhost.sh /payload/mod && cd /payload && 
 in-vm-peers-qemu: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
 	./run-selftests -t 800 qemu.sh
 
+# Our own VMM, with disks that are other processes: their tests without KVM, and guests
+build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs.cpio \
+		$(vm)/payload.sh $(vm)/run-selftests $(vm)/initramfs.sh $(wildcard tools/vmm/* tools/vmm/tests/*) \
+		$(wildcard tools/lib/ioregionfd/*)
+	+@$(vm)/payload.sh vmm $(@D) $(kdir) $(dev)
+	@touch $@
+
+in-vm-vmm in-vm-vmm-kill: build/devices/.built
+in-vm-vmm in-vm-vmm-kill: vm-options = -i -m 1500M -t 2400 -k $(modules) -p build/devices/payload
+in-vm-vmm: command = cd /payload && ./run-selftests -t 2000 $(addprefix tests/, \
+	confine_test supervise_test virtqueue_test virtio_mmio_test virtio_blk_test) \
+	"vm.sh upgrade stopped crash_loop killed same"
+in-vm-vmm-kill: command = cd /payload && ./run-selftests -t 2000 \
+	"vm.sh split packed in_order packed_in_order forward socket"
+
 # And in user space, where it is quick: all states of small rings, upstream's tests
 in-user-space: build/virtio/.built
 	@mkdir -p build/vm/ring
@@ -338,7 +354,7 @@ endif
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
 
-test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers kselftest)) \
+test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers kselftest devices)) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
 	@rm -rf $(addprefix build/vm/,$(tested))
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'

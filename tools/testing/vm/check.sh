@@ -110,7 +110,7 @@ hooks_git_am() {
 # In the Makefile beside it, or nobody builds it; and in the map of HACKING.md
 registered() {
 	local source dir name rc=0
-	for source in tools/testing/selftests/{kvm/x86_64,virtio,vhost}/*_test.c; do
+	for source in tools/testing/selftests/{kvm/x86_64,virtio,vhost}/*_test.c tools/vmm/tests/*_test.c; do
 		dir=${source%/*}
 		name=$(basename "$source" .c)
 		grep -qw "$name" "${dir%/x86_64}"/Makefile* || { echo "$name: in no Makefile"; rc=1; }
@@ -249,5 +249,6 @@ check 'documents: figures' tools/testing/vm/figures.sh
 check 'ABI: numbers, sizes, offsets' abi
 check 'option off: the same code as without the hooks' unchanged
 check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
-	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh tools/vmm/demo.sh
+	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh \
+	tools/vmm/{demo.sh,guest-init,tests/vm.sh,tests/guest-init}
 exit "$failed"

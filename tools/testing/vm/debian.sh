@@ -200,8 +200,10 @@ image() {
 	dpkg-deb --fsys-tarfile "$deb" |
 		tar -x -C "$dir" --transform 's|^\./usr/lib/|./lib/|' ./boot \
 			--wildcards './*lib/modules/*/modules.*' \
-			'./*lib/modules/*/kernel/'{arch/x86,fs/configfs,net,virt} \
-			'./*lib/modules/*/kernel/drivers/'{crypto,net,scsi/scsi_common.ko.xz,target,vhost}
+			'./*lib/modules/*/kernel/'{arch/x86,crypto,lib,net,virt} \
+			'./*lib/modules/*/kernel/fs/'{configfs,ext4,jbd2,mbcache.ko.xz} \
+			'./*lib/modules/*/kernel/drivers/'{block/virtio_blk.ko.xz,crypto,net} \
+			'./*lib/modules/*/kernel/drivers/'{scsi/scsi_common.ko.xz,target,vhost,virtio}
 	depmod -b "$dir" "$kver"
 }
 

@@ -10,6 +10,8 @@
 #                                from the payload VIRTIO
 #   peers DIR MODULES KDIR       these modules and who else uses vhost: DPDK, and QEMU with
 #                                the kernel of KDIR as its guest
+#   vmm DIR KDIR DEV             tools/vmm and its tests, with the kernels of KDIR and DEV for
+#                                its guests
 #   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
 #                                belongs to kernel KVER, which Debian does not build
 #   kselftest DIR                a kernel tree with the exported series, and the kselftests
@@ -130,6 +132,36 @@ peers() {
 	say 'QEMU and DPDK, for the VM'
 }
 
+# A guest's initramfs is that of the kernel, with an init and tools laid over it
+guest() {
+	local name=$1 kdir=$2 initramfs=$3
+	cp "$kdir"/image/boot/vmlinuz-* "$payload/vmlinuz-$name"
+	cat "$initramfs" "$dir/guest.cpio" >"$payload/guest-$name.cpio"
+}
+
+vmm() {
+	local dir=$1 kdir=$2 dev=$3 payload=$1/payload
+	local tools=tools/vmm guest=$dir/guest
+	rm -rf "$payload" "$guest"
+	mkdir -p "$payload" "$guest/mnt"
+	logged vmm-devices make -C $tools O="$PWD/$dir/vmm" KHDR="$headers" all devices
+	logged vmm-tests make -C $tools/tests O="$PWD/$dir/tests" KHDR="$headers" \
+		KSELFTEST="$PWD/build/linux/$selftests" all
+	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk} $tools/tests/vm.sh
+	install -D -t "$payload/tests" "$dir"/tests/{*_test,escape,rogue,virtio-blk,virtio-blk-kill}
+	stripped "$payload"/* "$payload"/tests/*
+
+	with_libraries "$guest/tools" mkfs.ext4 fsck.ext4
+	install -t "$guest/tools/bin" "$dir/tests/disk_load"
+	install $tools/tests/guest-init "$guest/init"
+	(cd "$guest" && find . | cpio -o -H newc --quiet) >"$dir/guest.cpio"
+	logged vmm-guest tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" \
+		"$dir/stock.cpio" virtio_mmio virtio_blk ext4
+	guest stock "$kdir" "$dir/stock.cpio"
+	guest dev "$dev" "$dev/initramfs.cpio"
+	say 'tools/vmm, its tests, and guests for it'
+}
+
 vhost-bench() {
 	local dir=$1 modules=$2 kver=$3 stock=$1/stock
 	rm -rf "$dir/payload"
@@ -186,7 +218,7 @@ kselftest_series() {
 command=$1 dir=$2
 shift
 case $command in
-kvm | lib | virtio | vhost | peers | vhost-bench) "$command" "$@" ;;
+kvm | lib | virtio | vhost | peers | vmm | vhost-bench) "$command" "$@" ;;
 kselftest) kselftest_series "$@" ;;
 *) die "no command $command" ;;
 esac

@@ -1,0 +1,235 @@
+#!/bin/busybox sh
+# shellcheck shell=dash disable=SC2317,SC3028 # functions by their names; busybox has RANDOM
+# SPDX-License-Identifier: GPL-2.0-only
+# vm.sh [TEST]...: in a machine whose KVM has ioregionfd, boots guests whose disks are other
+# processes, and kills, stops and replaces these. The guests are Debian's kernel ("stock")
+# and ours ("dev", which has VIRTIO_F_IN_ORDER); guest-init is what they run. No wait here is
+# without a limit, which is meant for a machine that is busy with others.
+
+cd "$(dirname "$0")" || exit 1
+tmp=$(mktemp -d) || exit 1
+vmm=''
+trap 'end_vmm; rm -rf "$tmp"' EXIT
+
+# As in demo.sh
+cmdline='console=ttyS0 panic=-1 noxsave pci=off quiet'
+limit=600
+# One for each thing that stock Linux tries and KVM does not have
+echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs
+
+all='split packed in_order packed_in_order upgrade stopped crash_loop killed forward socket same'
+# shellcheck disable=SC2086 # to be split into words
+[ $# != 0 ] || set -- $all
+
+fail() {
+	echo "# $*"
+	[ ! -s "$tmp/console" ] || tail -n 20 "$tmp/console" | sed 's/^/# guest: /'
+	[ ! -s "$tmp/log" ] || tail -n 20 "$tmp/log" | sed 's/^/# vmm: /'
+	failed=y
+	return 1
+}
+
+end_vmm() {
+	[ -z "$vmm" ] || kill "$vmm" 2>/dev/null
+	wait
+	vmm=''
+}
+
+# boot KERNEL STEPS SECONDS [OPTION]...: start a VMM with two disks. Files of a former one
+# are removed.
+boot() {
+	kernel=$1 steps=$2 seconds=$3
+	shift 3
+	rm -f "$tmp"/*
+	dd if=/dev/zero of="$tmp/disk0" bs=1 count=0 seek=16M 2>/dev/null
+	dd if=/dev/zero of="$tmp/disk1" bs=1 count=0 seek=8M 2>/dev/null
+	touch "$tmp/console"
+	./vmm --kernel="vmlinuz-$kernel" --initrd="guest-$kernel.cpio" \
+		--cmdline="$cmdline steps=$steps seconds=$seconds" --memory=160 \
+		--blk="$tmp/disk0" --blk="$tmp/disk1" --control="$tmp/control" \
+		--stats="$tmp/stats" "$@" </dev/null >"$tmp/console" 2>"$tmp/log" &
+	vmm=$!
+}
+
+# wait_for TEXT: until the guest has said this
+wait_for() {
+	n=0
+	until grep -qF "$1" "$tmp/console"; do
+		kill -0 "$vmm" 2>/dev/null || {
+			fail "the VMM ended before the guest said '$1'"
+			return
+		}
+		usleep 100000
+		n=$((n + 1))
+		[ "$n" -lt $((limit * 10)) ] || {
+			fail "the guest did not say '$1' within $limit s"
+			return
+		}
+	done
+}
+
+# The guest has done all its steps and powered itself off, and nobody complained
+finish() {
+	wait_for 'GUEST: done' || return
+	wait "$vmm"
+	status=$?
+	vmm=''
+	[ "$status" = 0 ] || fail "the VMM ended with status $status" || return
+	! grep '^GUEST: .* failed' "$tmp/console" || fail 'a step failed' || return
+	! grep '^GUEST: dmesg' "$tmp/console" || fail 'the kernel of the guest complains'
+}
+
+tell() {
+	./vmm --tell="$tmp/control" "$@"
+}
+
+# pid_of DEVICE
+pid_of() {
+	tell status | sed -n "s/^$1 .* pid \([0-9]*\) .*/\1/p"
+}
+
+# kill_often TIMES DEVICE: at random moments, each time the process that serves it by then
+kill_often() {
+	times=$1 killed=0
+	while [ "$killed" -lt "$times" ]; do
+		usleep "$RANDOM"
+		pid=$(pid_of "$2")
+		[ "${pid:-0}" != 0 ] || continue
+		kill -9 "$pid" && killed=$((killed + 1))
+		! grep -q 'GUEST: load [of]' "$tmp/console" || {
+			fail "the load was over after $killed kills of $times"
+			return
+		}
+	done
+}
+
+# layout KERNEL CPUS BITS [OPTION]...: a file system and data that are verified,
+# with kills. BITS is what the driver has agreed to: packed, in order
+layout() {
+	kernel=$1 cpus=$2 bits=$3
+	shift 3
+	boot "$kernel" features,ext4,load 8 --cpus="$cpus" --crash-limit=1000/1 "$@"
+	wait_for 'GUEST: load begins' && kill_often 50 blk0 || return
+	finish || return
+	grep -q "GUEST: features $bits" "$tmp/console" || fail "other features than $bits" || return
+	deaths=$(grep -c 'blk0: process killed by signal 9' "$tmp/log")
+	[ "$deaths" -ge 50 ] || fail "the VMM saw $deaths deaths" || return
+	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
+	[ "$exits" = 0 ] || fail "$exits accesses of the disks went to the VMM" || return
+	echo "# $bits, $cpus CPUs: $deaths deaths, $(grep requests "$tmp/console" | tr -d '\r')"
+}
+
+test_split() {
+	layout stock 1 00
+}
+
+test_packed() {
+	layout stock 1 10 --features=packed,in_order
+}
+
+test_in_order() {
+	layout dev 4 01 --features=in_order
+}
+
+test_packed_in_order() {
+	layout dev 1 11 --features=packed,in_order
+}
+
+test_upgrade() {
+	cp virtio-blk "$tmp.new" || return
+	boot dev load 4
+	wait_for 'GUEST: load begins' || return
+	tell upgrade blk0 "$tmp.new" || fail 'the upgrade failed' || return
+	! tell upgrade blk0 /bin/busybox || fail 'an upgrade to busybox worked' || return
+	tell status
+	tell status | grep -qF "blk0 running pid $(pidof "$(basename "$tmp.new")") deaths 0 program $tmp.new" ||
+		fail 'the new program does not run' || return
+	finish
+	rm -f "$tmp.new"
+}
+
+test_stopped() {
+	boot dev idle,stopped 1
+	wait_for 'GUEST: idle begins' || return
+	pid=$(pid_of blk0)
+	kill -STOP "$pid"
+	wait_for 'GUEST: vda waits' || return
+	kill -CONT "$pid"
+	finish
+}
+
+# The guest is told, and goes on with the other disk
+test_crash_loop() {
+	boot dev failed 1 --crash-limit=3/1000
+	wait_for 'GUEST: failed begins' || return
+	for n in 1 2 3; do
+		tell kill blk0 >/dev/null || fail "cannot kill for the time $n" || return
+		usleep 300000
+	done
+	tell status | grep -q '^blk0 failed' || fail 'it is not failed' || return
+	finish
+}
+
+# Of a VMM that is killed nothing is left, not even what is stopped
+test_killed() {
+	boot dev load 5
+	wait_for 'GUEST: load begins' || return
+	first=$(pid_of blk0) second=$(pid_of blk1)
+	kill -STOP "$second"
+	kill -9 "$vmm"
+	wait
+	vmm=''
+	n=0
+	while kill -0 "$first" 2>/dev/null || kill -0 "$second" 2>/dev/null; do
+		usleep 100000
+		n=$((n + 1))
+		[ "$n" -lt 100 ] || fail 'a process has outlived the VMM' || return
+	done
+}
+
+# dispatched PATH: kills when the accesses take this way
+dispatched() {
+	boot dev load 4 --dispatch="$1" --crash-limit=1000/1
+	wait_for 'GUEST: load begins' && kill_often 10 blk0 || return
+	finish || return
+	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
+	[ "$exits" != 0 ] || fail 'no accesses of the disks went to the VMM'
+}
+
+test_forward() {
+	dispatched forward
+}
+
+test_socket() {
+	dispatched socket
+}
+
+# Whichever way the accesses take, the disk is the same
+test_same() {
+	sum=''
+	for path in ioregionfd socket forward; do
+		boot dev fixed 1 --dispatch="$path"
+		finish || return
+		exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
+		echo "# $path: $exits accesses of the disks went to the VMM"
+		[ "$path" = forward ] || [ "$exits" = 0 ] || fail 'there should be none' || return
+		now=$(sha256sum <"$tmp/disk0")
+		[ -z "$sum" ] || [ "$sum" = "$now" ] || fail "$path wrote something else" || return
+		sum=$now
+	done
+}
+
+echo 'TAP version 13'
+echo "1..$#"
+nr=0
+for name; do
+	nr=$((nr + 1))
+	failed=''
+	if "test_$name" && [ -z "$failed" ]; then
+		echo "ok $nr $name"
+	else
+		echo "not ok $nr $name"
+	fi
+	end_vmm
+done
+exit 0
