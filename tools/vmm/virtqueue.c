@@ -114,7 +114,11 @@ static void finish_publishing(struct virtqueue *q)
 	kill_point();
 }
 
-/* The process died between making a request VIRTQUEUE_FETCHED and moving @avail. */
+/*
+ * The process died between making a request VIRTQUEUE_FETCHED and moving @avail. Only the
+ * latest one can be that: an older one, which takes long, may have had the same position
+ * some laps ago.
+ */
 static void finish_fetching(struct virtqueue *q)
 {
 	struct virtqueue_state *s = q->state;
@@ -122,7 +126,7 @@ static void finish_fetching(struct virtqueue *q)
 
 	for (i = 0; i < q->num; i++) {
 		if (q->requests[i].state != VIRTQUEUE_FETCHED ||
-		    q->requests[i].position != s->avail)
+		    q->requests[i].position != s->avail || q->requests[i].order + 1 < s->fetched)
 			continue;
 		state_store(&s->fetched, q->requests[i].order + 1);
 		kill_point();
@@ -334,6 +338,7 @@ static void publish(struct virtqueue *q, struct virtqueue_request **requests, un
 	for (i = 0; i < n; i++)
 		set_free(q, requests[i]);
 	state_store(&s->used, s->used_next);
+	q->unasked += slots;
 	kill_point();
 }
 
@@ -381,7 +386,7 @@ bool virtqueue_wants_interrupt(struct virtqueue *q)
 {
 	bool wants;
 
-	if (!q->running || q->state->used == q->notified)
+	if (!q->running || !q->unasked)
 		return false;
 	/*
 	 * Full barrier: the used element is stored before the driver's wish is read. Pairs
@@ -390,6 +395,7 @@ bool virtqueue_wants_interrupt(struct virtqueue *q)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	wants = q->ops->wants_interrupt(q);
 	q->notified = q->state->used;
+	q->unasked = 0;
 	return wants;
 }
 

@@ -72,6 +72,7 @@ struct virtqueue {
 	bool in_order, event_idx, indirect;
 	bool running;			/* from virtqueue_start() to virtqueue_stop() */
 	uint16_t notified;		/* state->used when the driver was last asked */
+	unsigned int unasked;		/* descriptors of the ring that were used since then */
 	unsigned int num;		/* a copy of state->num */
 
 	/* The areas: split */

@@ -179,6 +179,9 @@ static bool wants_interrupt(const struct virtqueue *q)
 		return false;
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !q->event_idx)
 		return true;
+	/* Positions cannot tell one lap from the next: any may be the event. */
+	if (q->unasked >= q->num)
+		return true;
 	event = __atomic_load_n(&q->driver_event->off_wrap, __ATOMIC_RELAXED);
 	/* Both as seen from the lap in which we are now, as if the ring went on. */
 	if ((event & WRAP) != (q->state->used & WRAP))

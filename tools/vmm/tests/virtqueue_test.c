@@ -474,6 +474,61 @@ TEST_F(layout, interrupts)
 	}
 }
 
+/* Whole laps between two questions: the driver goes on without interrupts, then wants one. */
+TEST_F(layout, interrupts_after_laps)
+{
+	struct sides *s = &self->s;
+	unsigned int laps, i;
+	uint32_t len;
+
+	for (laps = 1; laps <= 3; laps++) {
+		for (i = 0; i < laps * variant->num; i++) {
+			ASSERT_FALSE(driver_ask_for_interrupt(&s->driver));
+			virtqueue_complete(&s->device, add_and_fetch(s, 1, i), 8);
+			ASSERT_EQ(i + 1 < laps * variant->num ?
+				  driver_get(&s->driver, &len) : (int)i, (int)i);
+		}
+		/* The last one has come after the driver's last look. */
+		EXPECT_TRUE(virtqueue_wants_interrupt(&s->device)) {
+			TH_LOG("%u laps", laps);
+		}
+		EXPECT_FALSE(virtqueue_wants_interrupt(&s->device));
+		ASSERT_EQ(driver_get(&s->driver, &len), (int)i - 1);
+	}
+}
+
+/* What takes so long that others pass it by for laps is not fetched twice, nor is another lost. */
+TEST_F(layout, restart_beside_a_slow_request)
+{
+	struct virtqueue_state *state = &self->s.m.state->queues[0];
+	struct driver_segment segment = { self->s.buffer, 8 };
+	struct virtqueue_request *slow, *request;
+	struct sides *s = &self->s;
+	uint16_t position;
+	unsigned int i;
+	uint32_t len;
+
+	if (variant->features & ORDER)
+		SKIP(return, "in order, nothing passes by");
+	slow = add_and_fetch(s, 1, 1000);
+	position = slow->position;
+	for (i = 0; state->avail != position; i++) {
+		virtqueue_complete(&s->device, add_and_fetch(s, 1, i), 8);
+		ASSERT_EQ(driver_get(&s->driver, &len), (int)i);
+		ASSERT_LE(i, 0x10000);
+	}
+	ASSERT_TRUE(driver_add(&s->driver, &segment, 0, 1, i));
+	ASSERT_EQ(virtqueue_start(&s->device, state, s->m.state->requests[0], &s->memory,
+				  s->features), 0);
+	EXPECT_EQ(virtqueue_next_fetched(&s->device), slow);
+	EXPECT_EQ(virtqueue_next_fetched(&s->device), NULL);
+	ASSERT_EQ(virtqueue_fetch(&s->device, &request), 1);
+	virtqueue_complete(&s->device, request, 8);
+	EXPECT_EQ(driver_get(&s->driver, &len), (int)i);
+	virtqueue_complete(&s->device, slow, 8);
+	EXPECT_EQ(driver_get(&s->driver, &len), 1000);
+}
+
 /* Kicks, the same way */
 TEST_F(layout, kicks)
 {
