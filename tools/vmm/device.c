@@ -30,44 +30,46 @@ int device_create_memory(const char *name, uint64_t size)
 }
 
 /* In the child, where only async-signal-safe functions may be called. */
-static void exec_device(const char *program, const int *fds)
+static void exec_device(const char *program, const int *fds, int nr)
 {
 	char *const argv[] = { (char *)program, NULL };
 	char *const envp[] = { NULL };
-	int i, null, moved[DEVICE_NR_FDS];
+	int i, null, moved[DEVICE_MAX_FDS];
 	sigset_t none;
 
 	/* First move them out of the way, as old and new numbers may overlap. */
-	for (i = DEVICE_LOG_FD; i < DEVICE_NR_FDS; i++) {
-		moved[i] = fcntl(fds[i], F_DUPFD, DEVICE_NR_FDS);
+	for (i = DEVICE_LOG_FD; i < nr; i++) {
+		moved[i] = fcntl(fds[i], F_DUPFD, nr);
 		if (moved[i] < 0)
 			return;
 	}
 	null = open("/dev/null", O_RDWR);
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
 		return;
-	for (i = DEVICE_LOG_FD; i < DEVICE_NR_FDS; i++) {
+	for (i = DEVICE_LOG_FD; i < nr; i++) {
 		if (dup2(moved[i], i) < 0)
 			return;
 	}
-	if (close_range(DEVICE_NR_FDS, ~0U, 0))
+	if (close_range(nr, ~0U, 0))
 		return;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execve(program, argv, envp);
 }
 
-pid_t device_spawn(const char *program, const int fds[DEVICE_NR_FDS], struct device_state *state,
+pid_t device_spawn(const char *program, const int *fds, struct device_state *state,
 		   const struct device_args *args)
 {
 	pid_t pid;
 
+	if (args->nr_more_irqs > DEVICE_MAX_MORE_IRQS)
+		return -EINVAL;
 	state->args = *args;
 	pid = fork();
 	if (pid < 0)
 		return -errno;
 	if (!pid) {
-		exec_device(program, fds);
+		exec_device(program, fds, DEVICE_NR_FDS + args->nr_more_irqs);
 		_exit(127);
 	}
 	return pid;

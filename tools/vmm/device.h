@@ -24,8 +24,15 @@ enum device_fd {
 	DEVICE_MEMORY_FD,	/* memfd of the guest's memory; closed when it is mapped */
 	DEVICE_IRQ_FD,		/* eventfd, an irqfd of KVM */
 	DEVICE_BACKEND_FD,	/* image, or vhost */
+	/*
+	 * If a device has several interrupts, device_args.nr_more_irqs further irqfds begin
+	 * here.
+	 */
 	DEVICE_NR_FDS
 };
+
+#define DEVICE_MAX_MORE_IRQS	16
+#define DEVICE_MAX_FDS		(DEVICE_NR_FDS + DEVICE_MAX_MORE_IRQS)
 
 /*
  * For the VMM
@@ -42,7 +49,7 @@ int device_create_memory(const char *name, uint64_t size);
  * others, and with @args in @state. Returns its pid, or a negative errno value. If it
  * cannot be executed the process exits with status 127.
  */
-pid_t device_spawn(const char *program, const int fds[DEVICE_NR_FDS], struct device_state *state,
+pid_t device_spawn(const char *program, const int *fds, struct device_state *state,
 		   const struct device_args *args);
 
 /*

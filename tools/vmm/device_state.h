@@ -19,7 +19,7 @@
 
 #include <stdint.h>
 
-#define DEVICE_STATE_VERSION	1
+#define DEVICE_STATE_VERSION	2
 
 #define DEVICE_MAX_REGIONS	4	/* of guest memory */
 #define DEVICE_MAX_QUEUES	4
@@ -54,6 +54,8 @@ struct device_args {
 	uint32_t nr_queues;
 	uint32_t nr_regions;
 	uint32_t kill_after;		/* tests only, see kill_point.h */
+	uint32_t nr_more_irqs;		/* see DEVICE_NR_FDS */
+	uint32_t pad;
 	struct memory_region regions[DEVICE_MAX_REGIONS];
 	char serial[20];		/* padded with 0 */
 };

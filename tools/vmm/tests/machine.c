@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/ioregionfd.h>
+#include "../util.h"
 #include "../virtio_mmio.h"
 
 void machine_fail_at(const char *file, int line, const char *format, ...)
@@ -50,6 +51,11 @@ static void *map(int fd, uint64_t size)
 	return p;
 }
 
+/* The regions of virtio-mmio */
+static const unsigned int virtio_bases[] = {
+	VIRTIO_MMIO_BEFORE_NOTIFY, VIRTIO_MMIO_NOTIFY, VIRTIO_MMIO_AFTER_NOTIFY,
+};
+
 static const char *beside_the_test(const char *name)
 {
 	static char path[PATH_MAX + 32];
@@ -73,6 +79,8 @@ void machine_init(struct machine *m, const char *program, uint64_t image_size)
 	m->memory = map(m->memory_fd, 2 * REGION_SIZE);
 	m->image_fd = memfd("image", image_size);
 	m->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	m->bases = virtio_bases;
+	m->nr_bases = ARRAY_SIZE(virtio_bases);
 	m->next_addr = LOW_ADDR;
 	m->socket = -1;
 	m->args.version = DEVICE_STATE_VERSION;
@@ -85,9 +93,18 @@ void machine_init(struct machine *m, const char *program, uint64_t image_size)
 	memcpy(m->args.serial, "serial", 6);
 }
 
+void machine_add_irqs(struct machine *m, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		m->more_irq_fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	m->args.nr_more_irqs = nr;
+}
+
 void machine_spawn(struct machine *m)
 {
-	int fds[DEVICE_NR_FDS], sock[2];
+	int fds[DEVICE_MAX_FDS], sock[2];
 
 	if (m->socket >= 0)
 		close(m->socket);
@@ -99,6 +116,7 @@ void machine_spawn(struct machine *m)
 	fds[DEVICE_MEMORY_FD] = m->memory_fd;
 	fds[DEVICE_IRQ_FD] = m->irq_fd;
 	fds[DEVICE_BACKEND_FD] = m->image_fd;
+	memcpy(fds + DEVICE_NR_FDS, m->more_irq_fds, sizeof(m->more_irq_fds));
 	m->pid = device_spawn(m->program, fds, m->state, &m->args);
 	if (m->pid < 0)
 		machine_fail("device_spawn: %s", strerror(-m->pid));
@@ -136,6 +154,8 @@ void machine_kill(struct machine *m)
 
 void machine_destroy(struct machine *m)
 {
+	unsigned int i;
+
 	if (m->pid > 0) {
 		/* The end of the VM is the end of the process. */
 		shutdown(m->socket, SHUT_RDWR);
@@ -148,24 +168,26 @@ void machine_destroy(struct machine *m)
 	close(m->memory_fd);
 	close(m->image_fd);
 	close(m->irq_fd);
+	for (i = 0; i < m->args.nr_more_irqs; i++)
+		close(m->more_irq_fds[i]);
 	munmap(m->state, sizeof(*m->state));
 	munmap(m->memory, 2 * REGION_SIZE);
 }
 
-static struct ioregionfd_cmd make_command(bool write, unsigned int offset, unsigned int size,
+static struct ioregionfd_cmd make_command(const struct machine *m, bool write,
+					  unsigned int offset, unsigned int size,
 					  uint64_t value, unsigned int flags)
 {
-	unsigned int base = offset < VIRTIO_MMIO_NOTIFY ? VIRTIO_MMIO_BEFORE_NOTIFY :
-			    offset < VIRTIO_MMIO_AFTER_NOTIFY ? VIRTIO_MMIO_NOTIFY :
-			    VIRTIO_MMIO_AFTER_NOTIFY;
 	struct ioregionfd_cmd cmd = {
 		.cmd = write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
 		.flags = __builtin_ctz(size) | IOREGIONFD_CMD_F_RESP | flags,
-		.user_data = base,
-		.offset = offset - base,
 		.data = value,
 	};
+	unsigned int i;
 
+	for (i = 0; i < m->nr_bases && m->bases[i] <= offset; i++)
+		cmd.user_data = m->bases[i];
+	cmd.offset = offset - cmd.user_data;
 	return cmd;
 }
 
@@ -194,7 +216,7 @@ static bool exchange(struct machine *m, const struct ioregionfd_cmd *cmd,
 uint64_t machine_access(struct machine *m, bool write, unsigned int offset, unsigned int size,
 			uint64_t value, unsigned int flags)
 {
-	struct ioregionfd_cmd cmd = make_command(write, offset, size, value, flags);
+	struct ioregionfd_cmd cmd = make_command(m, write, offset, size, value, flags);
 	struct ioregionfd_resp resp;
 
 	while (!exchange(m, &cmd, &resp)) {
@@ -208,7 +230,7 @@ uint64_t machine_access(struct machine *m, bool write, unsigned int offset, unsi
 
 bool machine_dies_of(struct machine *m, unsigned int offset, uint64_t value)
 {
-	struct ioregionfd_cmd cmd = make_command(true, offset, 4, value, 0);
+	struct ioregionfd_cmd cmd = make_command(m, true, offset, 4, value, 0);
 	struct ioregionfd_resp resp;
 
 	if (exchange(m, &cmd, &resp))
@@ -227,27 +249,40 @@ void machine_write(struct machine *m, unsigned int offset, uint32_t value)
 	machine_access(m, true, offset, 4, value, 0);
 }
 
-bool machine_irq(struct machine *m)
+static int irq_fd(const struct machine *m, unsigned int number)
+{
+	return number ? m->more_irq_fds[number - 1] : m->irq_fd;
+}
+
+bool machine_irq_of(struct machine *m, unsigned int number)
 {
 	uint64_t count;
 
-	return read(m->irq_fd, &count, sizeof(count)) == sizeof(count);
+	return read(irq_fd(m, number), &count, sizeof(count)) == sizeof(count);
+}
+
+bool machine_irq(struct machine *m)
+{
+	return machine_irq_of(m, 0);
 }
 
 void machine_wait_irq(struct machine *m)
 {
-	struct pollfd p[2];
-	int n;
+	unsigned int i, nr = 1 + m->args.nr_more_irqs;
+	struct pollfd p[2 + DEVICE_MAX_MORE_IRQS];
+	bool any = false;
 
 	for (;;) {
-		p[0] = (struct pollfd) { .fd = m->irq_fd, .events = POLLIN };
-		p[1] = (struct pollfd) { .fd = m->socket };
-		n = poll(p, 2, WAIT_MS);
-		if (n < 1)
+		for (i = 0; i < nr; i++)
+			p[i] = (struct pollfd) { .fd = irq_fd(m, i), .events = POLLIN };
+		p[nr] = (struct pollfd) { .fd = m->socket };
+		if (poll(p, nr + 1, WAIT_MS) < 1)
 			machine_fail("no interrupt");
-		if (machine_irq(m))
+		for (i = 0; i < nr; i++)
+			any |= machine_irq_of(m, i);
+		if (any)
 			return;
-		if (p[1].revents)
+		if (p[nr].revents)
 			reap(m);
 	}
 }

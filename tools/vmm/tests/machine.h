@@ -28,6 +28,9 @@ struct machine {
 	struct device_state *state;
 	uint8_t *memory;
 	int state_fd, memory_fd, image_fd, irq_fd, socket;
+	int more_irq_fds[DEVICE_MAX_MORE_IRQS];	/* args.nr_more_irqs of them */
+	const unsigned int *bases;		/* where regions begin; the first is 0 */
+	unsigned int nr_bases;
 	pid_t pid;
 	unsigned int deaths, max_deaths;	/* so many are no failure */
 	unsigned int kill_again, nr_again;	/* kill_after of so many successors */
@@ -41,6 +44,8 @@ noreturn void machine_fail_at(const char *file, int line, const char *format, ..
 /* @program: in the directory of the test */
 void machine_init(struct machine *m, const char *program, uint64_t image_size);
 void machine_destroy(struct machine *m);
+/* Before machine_spawn(): so many more interrupts */
+void machine_add_irqs(struct machine *m, unsigned int nr);
 void machine_spawn(struct machine *m);
 /* Wait for the death of the process, and start no other. */
 void machine_wait_death(struct machine *m);
@@ -54,9 +59,10 @@ bool machine_dies_of(struct machine *m, unsigned int offset, uint64_t value);
 uint32_t machine_read(struct machine *m, unsigned int offset);
 void machine_write(struct machine *m, unsigned int offset, uint32_t value);
 
-/* Wait for an interrupt; a death is followed by a new process, and by another wait. */
+/* Wait for any interrupt; a death is followed by a new process, and by another wait. */
 void machine_wait_irq(struct machine *m);
-/* Has there been one? */
+/* Has there been one? 0: the first */
+bool machine_irq_of(struct machine *m, unsigned int number);
 bool machine_irq(struct machine *m);
 
 /* Guest memory, which is 0 */
