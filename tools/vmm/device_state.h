@@ -18,6 +18,7 @@
 #define DEVICE_STATE_H
 
 #include <stdint.h>
+#include "nvme_state.h"
 
 #define DEVICE_STATE_VERSION	2
 
@@ -130,8 +131,9 @@ struct device_state {
 	struct device_args args;
 	struct virtio_mmio_state mmio;
 	struct virtqueue_state queues[DEVICE_MAX_QUEUES];
-	/* Pages of it that no queue ever needed take no memory. */
+	/* Pages of it that no device ever needed take no memory. */
 	struct virtqueue_request requests[DEVICE_MAX_QUEUES][VIRTQUEUE_MAX_SIZE];
+	struct nvme_state nvme;
 };
 
 #endif /* DEVICE_STATE_H */
