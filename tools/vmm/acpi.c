@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include "aml.h"
+#include "pci.h"
 #include "virtio_mmio.h"
 
 #define LAPIC_ADDR	0xfee00000
@@ -18,7 +19,6 @@
 
 /* FADT, IAPC_BOOT_ARCH. Not set: legacy devices, 8042. */
 #define BOOT_NO_VGA	0x4
-#define BOOT_NO_MSI	0x8
 #define BOOT_NO_ASPM	0x10
 #define BOOT_NO_RTC	0x20
 
@@ -142,7 +142,19 @@ static void append_virtio(struct aml *aml, unsigned int n)
 	aml_end(aml, begin);
 }
 
-static struct table make_dsdt(const struct table *last, unsigned int nr_virtio)
+/* No interrupt routes (_PRT): the functions have no pins, but MSI-X. */
+static void append_pci(struct aml *aml)
+{
+	size_t begin;
+
+	begin = aml_begin_device(aml, "PCI0");
+	aml_name_string(aml, "_HID", "PNP0A03");
+	aml_name_integer(aml, "_UID", 0);
+	aml_pci_crs(aml, PCI_PORT, PCI_PORTS, PCI_WINDOW, PCI_WINDOW_SIZE);
+	aml_end(aml, begin);
+}
+
+static struct table make_dsdt(const struct table *last, unsigned int nr_virtio, bool has_pci)
 {
 	struct table t = begin_table(last, "DSDT", 2);
 	struct aml aml = { .start = t.start + t.len, .size = DSDT_ROOM };
@@ -153,6 +165,8 @@ static struct table make_dsdt(const struct table *last, unsigned int nr_virtio)
 	begin = aml_begin_scope(&aml, "_SB");
 	for (n = 0; n < nr_virtio; n++)
 		append_virtio(&aml, n);
+	if (has_pci)
+		append_pci(&aml);
 	aml_end(&aml, begin);
 	t.len += aml.len;
 	end_table(&t);
@@ -176,7 +190,7 @@ static struct table make_fadt(const struct table *last,
 	put(&t, 89, 2, 1);			/* PM1_CNT_LEN */
 	put(&t, 96, 101, 2);			/* P_LVL2_LAT: no C2 */
 	put(&t, 98, 1001, 2);			/* P_LVL3_LAT: no C3 */
-	put(&t, 109, BOOT_NO_VGA | BOOT_NO_MSI | BOOT_NO_ASPM | BOOT_NO_RTC, 2);
+	put(&t, 109, BOOT_NO_VGA | BOOT_NO_ASPM | BOOT_NO_RTC, 2);
 	put(&t, 112, FADT_WBINVD | FADT_PWR_BUTTON | FADT_SLP_BUTTON |
 		     FADT_NO_RTC_S4 | FADT_RESET_REG, 4);
 	put(&t, 116, 1, 1);			/* RESET_REG: an I/O port */
@@ -253,7 +267,7 @@ static struct table make_xsdt(const struct table *last,
 	return t;
 }
 
-uint64_t acpi_write_tables(struct vm *vm, unsigned int nr_virtio)
+uint64_t acpi_write_tables(struct vm *vm, unsigned int nr_virtio, bool has_pci)
 {
 	size_t room = HIGH_MEMORY_ADDR - ACPI_TABLES_ADDR;
 	struct table rsdp, facs, dsdt, fadt, madt, xsdt;
@@ -262,7 +276,7 @@ uint64_t acpi_write_tables(struct vm *vm, unsigned int nr_virtio)
 	rsdp.addr = ACPI_TABLES_ADDR;
 	rsdp.len = 36;
 	facs = make_facs(&rsdp);
-	dsdt = make_dsdt(&facs, nr_virtio);
+	dsdt = make_dsdt(&facs, nr_virtio, has_pci);
 	fadt = make_fadt(&dsdt, &facs, &dsdt);
 	madt = make_madt(&fadt, vm->nr_vcpus);
 	xsdt = make_xsdt(&madt, &fadt, &madt);

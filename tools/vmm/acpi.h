@@ -12,9 +12,9 @@
 /*
  * Write the tables into guest memory; returns the address of the RSDP. Of the virtio-mmio
  * devices, number n is at VIRTIO_MMIO_ADDR + n * VIRTIO_MMIO_STEP, and has GSI
- * VIRTIO_MMIO_GSI + n.
+ * VIRTIO_MMIO_GSI + n. @has_pci: there is a PCI bus, as pci.h has it.
  */
-uint64_t acpi_write_tables(struct vm *vm, unsigned int nr_virtio);
+uint64_t acpi_write_tables(struct vm *vm, unsigned int nr_virtio, bool has_pci);
 
 /* The power management registers, PM_PORTS bytes from PM1A_EVT_PORT. */
 uint8_t acpi_pm_read(unsigned int offset);

@@ -125,3 +125,57 @@ void aml_crs(struct aml *aml, uint32_t addr, uint32_t size, uint32_t gsi)
 	aml_append(aml, end, sizeof(end));
 	aml_end(aml, begin);
 }
+
+static void word(struct aml *aml, uint16_t value)
+{
+	aml_append(aml, &value, sizeof(value));
+}
+
+/* What the two ranges of a bridge have in common; their limits are fixed (6.4.3.5). */
+static void begin_range(struct aml *aml, uint8_t tag, uint16_t len, uint8_t type, uint8_t flags)
+{
+	aml_byte(aml, tag);
+	word(aml, len);
+	aml_byte(aml, type);
+	aml_byte(aml, 0x0c);
+	aml_byte(aml, flags);
+}
+
+void aml_pci_crs(struct aml *aml, uint16_t port, uint8_t nr_ports, uint32_t addr, uint32_t size)
+{
+	static const uint8_t end[] = { 0x79, 0 };
+	size_t begin, length, start;
+
+	aml_byte(aml, NAME_OP);
+	aml_name(aml, "_CRS");
+	aml_byte(aml, BUFFER_OP);
+	begin = begin_package(aml);
+	aml_byte(aml, BYTE_PREFIX);
+	length = aml->len;
+	aml_byte(aml, 0);
+	start = aml->len;
+	/* WordBusNumber: granularity, first, last, offset, how many */
+	begin_range(aml, 0x88, 13, 2, 0);
+	word(aml, 0);
+	word(aml, 0);
+	word(aml, 0);
+	word(aml, 0);
+	word(aml, 1);
+	/* IO: 16 bits are decoded; first, last, alignment, how many */
+	aml_byte(aml, 0x47);
+	aml_byte(aml, 1);
+	word(aml, port);
+	word(aml, port);
+	aml_byte(aml, 1);
+	aml_byte(aml, nr_ports);
+	/* DWordMemory, writable: as WordBusNumber */
+	begin_range(aml, 0x87, 23, 0, 1);
+	dword(aml, 0);
+	dword(aml, addr);
+	dword(aml, addr + size - 1);
+	dword(aml, 0);
+	dword(aml, size);
+	aml_append(aml, end, sizeof(end));
+	aml->start[length] = aml->len - start;
+	aml_end(aml, begin);
+}

@@ -33,4 +33,10 @@ void aml_end(struct aml *aml, size_t begin);
 /* Name (_CRS, ResourceTemplate () { Memory32Fixed, Interrupt }), the latter edge triggered */
 void aml_crs(struct aml *aml, uint32_t addr, uint32_t size, uint32_t gsi);
 
+/*
+ * The same for a PCI host bridge: bus 0, the I/O ports of its configuration space, and a
+ * range of memory for BARs.
+ */
+void aml_pci_crs(struct aml *aml, uint16_t port, uint8_t nr_ports, uint32_t addr, uint32_t size);
+
 #endif /* AML_H */

@@ -10,6 +10,7 @@
 #include "supervise.h"
 #include "uart.h"
 #include "vm.h"
+#include "vmm_nvme.h"
 #include "vmm_virtio.h"
 
 #include <err.h>
@@ -41,6 +42,8 @@ struct options {
 	uint32_t bench;
 	const char *blk[MAX_VIRTIO_MMIO], *control, *tell;
 	unsigned int nr_blk;
+	const char *nvme[MAX_NVME];
+	unsigned int nr_nvme;
 	uint64_t features;
 	enum vmm_dispatch dispatch;
 	struct crash_limit crash_limit;
@@ -69,6 +72,8 @@ static const char usage[] =
 "  --blk=FILE        a disk, emulated by another process, virtio-blk, which is\n"
 "                    started anew if it dies. May be given several times; the\n"
 "                    devices are blk0, blk1, ... FILE,ro: the guest cannot write\n"
+"  --nvme=FILE       the same as an NVMe controller with a queue for each CPU, emulated\n"
+"                    by nvme: nvme0, nvme1, ...\n"
 "  --features=LIST   what the rings of such devices can do besides: packed,\n"
 "                    in_order, or both with a comma between them\n"
 "  --dispatch=PATH   how accesses to such devices reach the processes: as --uart\n"
@@ -152,6 +157,13 @@ static void add_blk(struct options *options, const char *file)
 	options->blk[options->nr_blk++] = file;
 }
 
+static void add_nvme(struct options *options, const char *file)
+{
+	if (options->nr_nvme == MAX_NVME)
+		bad_usage("there are too many devices");
+	options->nvme[options->nr_nvme++] = file;
+}
+
 /* The options of device processes. False: it is none of them. */
 static bool parse_device_option(struct options *options, int c)
 {
@@ -160,6 +172,9 @@ static bool parse_device_option(struct options *options, int c)
 	switch (c) {
 	case 'B':
 		add_blk(options, optarg);
+		return true;
+	case 'N':
+		add_nvme(options, optarg);
 		return true;
 	case 'F':
 		unknown = vmm_virtio_features(optarg, &options->features);
@@ -193,6 +208,7 @@ static void parse_options(struct options *options, int argc, char **argv)
 		{ "uart", required_argument, NULL, 'u' },
 		{ "uart-task", required_argument, NULL, 't' },
 		{ "blk", required_argument, NULL, 'B' },
+		{ "nvme", required_argument, NULL, 'N' },
 		{ "features", required_argument, NULL, 'F' },
 		{ "dispatch", required_argument, NULL, 'D' },
 		{ "crash-limit", required_argument, NULL, 'L' },
@@ -314,22 +330,47 @@ static int exit_status(enum run_end end)
 	}
 }
 
-static void create_devices(struct vmm_device *devs, const struct options *options,
-			   const struct vm *vm)
+/* All devices: those with virtio-mmio first, whose number says where they are. */
+struct devices {
+	struct vmm_device devs[MAX_VIRTIO_MMIO + MAX_NVME];
+	unsigned int nr;
+	struct vmm_pci pci;
+	struct vmm_pci_function nvme[MAX_NVME];
+};
+
+static struct vmm_device *add_device(struct devices *devices, const char *kind, unsigned int n,
+				     const char *program)
 {
-	const char *program = beside_vmm("virtio-blk");
+	struct vmm_device *dev = &devices->devs[devices->nr];
+
+	dev->number = devices->nr++;
+	dev->program = beside_vmm(program);
+	if (access(dev->program, X_OK))
+		err(EXIT_FAILURE, "cannot execute %s", dev->program);
+	snprintf(dev->name, sizeof(dev->name), "%s%u", kind, n);
+	snprintf(dev->args.serial, sizeof(dev->args.serial), "%s%u", kind, n);
+	return dev;
+}
+
+static void create_devices(struct devices *devices, const struct options *options, struct vm *vm)
+{
+	struct vmm_device *dev;
 	unsigned int i;
 
-	if (options->nr_blk && access(program, X_OK))
-		err(EXIT_FAILURE, "cannot execute %s", program);
 	for (i = 0; i < options->nr_blk; i++) {
-		vmm_virtio_init(&devs[i], i, VIRTIO_ID_BLOCK);
-		snprintf(devs[i].name, sizeof(devs[i].name), "blk%u", i);
-		snprintf(devs[i].args.serial, sizeof(devs[i].args.serial), "blk%u", i);
-		devs[i].program = program;
-		devs[i].args.features = options->features;
-		vmm_blk_open(&devs[i], options->blk[i]);
-		vmm_device_create(&devs[i], vm, options->dispatch);
+		dev = add_device(devices, "blk", i, "virtio-blk");
+		vmm_virtio_init(dev, i, VIRTIO_ID_BLOCK);
+		dev->args.features = options->features;
+		vmm_blk_open(dev, options->blk[i]);
+		vmm_device_create(dev, vm, options->dispatch);
+	}
+	vmm_pci_init(&devices->pci, vm);
+	for (i = 0; i < options->nr_nvme; i++) {
+		dev = add_device(devices, "nvme", i, "nvme");
+		vmm_nvme_init(dev, vm->nr_vcpus);
+		vmm_blk_open(dev, options->nvme[i]);
+		vmm_device_create(dev, vm, options->dispatch);
+		vmm_nvme_add(&devices->pci, &devices->nvme[i], dev);
 	}
 }
 
@@ -357,7 +398,7 @@ static void load(struct vm *vm, const struct options *options)
 		bench_load(vm);
 	else
 		boot_linux(vm, options->kernel, options->initrd, options->cmdline,
-			   acpi_write_tables(vm, options->nr_blk));
+			   acpi_write_tables(vm, options->nr_blk, options->nr_nvme));
 }
 
 static void write_stats(FILE *stats, const char *name, const struct uart *uart,
@@ -373,9 +414,9 @@ static void write_stats(FILE *stats, const char *name, const struct uart *uart,
 
 int main(int argc, char **argv)
 {
-	struct vmm_device devs[MAX_VIRTIO_MMIO] = { 0 };
+	static struct devices devices;
 	struct run_counters counters = { 0 };
-	struct run_devices devices = { 0 };
+	struct run_devices run;
 	struct supervisor *supervisor;
 	struct options options;
 	FILE *stats = NULL;
@@ -400,14 +441,16 @@ int main(int argc, char **argv)
 	run_catch_signals(&vm);
 	set_terminal();
 	uart_start(&uart, &vm, options.uart, options.uart_task);
-	create_devices(devs, &options, &vm);
-	supervisor = supervise(devs, options.nr_blk, options.crash_limit, options.control);
-	devices = (struct run_devices) { &uart, devs, options.nr_blk };
+	create_devices(&devices, &options, &vm);
+	supervisor = supervise(devices.devs, devices.nr, options.crash_limit, options.control);
+	run = (struct run_devices) {
+		&uart, devices.devs, devices.nr, options.nr_nvme ? &devices.pci : NULL,
+	};
 
 	if (options.bench)
-		end = bench_run(&vm, &devices, &counters, options.bench, &ns);
+		end = bench_run(&vm, &run, &counters, options.bench, &ns);
 	else
-		end = run_vm(&vm, &devices, &counters);
+		end = run_vm(&vm, &run, &counters);
 
 	status = exit_status(end);
 	supervise_stop(supervisor);

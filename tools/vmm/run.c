@@ -142,6 +142,8 @@ static bool handle_pio(struct kvm_run *run, enum run_end *end)
 				*end = RUN_POWEROFF;
 				return true;
 			}
+		} else if (the_devices->pci && within(port, size, PCI_PORT, PCI_PORTS)) {
+			vmm_pci_port(the_devices->pci, port - PCI_PORT, size, is_write, data);
 		} else if (port == RESET_PORT && is_write) {
 			*end = RUN_RESET;
 			return true;
@@ -169,8 +171,12 @@ static bool handle_mmio(struct kvm_run *run, enum run_end *end)
 	};
 
 	if (!dev) {
-		/* A write has no effect. */
 		count(&the_counters->other_mmio);
+		if (the_devices->pci &&
+		    vmm_pci_memory(the_devices->pci, access.addr, access.size, access.is_write,
+				   run->mmio.data))
+			return false;
+		/* A write has no effect. */
 		if (!run->mmio.is_write)
 			memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
 		return false;

@@ -9,12 +9,14 @@
 #include "uart.h"
 #include "vm.h"
 #include "vmm_device.h"
+#include "vmm_pci.h"
 
 /* All that is not in kvm.ko */
 struct run_devices {
 	struct uart *uart;
 	struct vmm_device *devs;
 	unsigned int nr_devs;
+	struct vmm_pci *pci;		/* NULL: there is none */
 };
 
 enum run_end {

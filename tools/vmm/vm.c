@@ -98,6 +98,18 @@ static void add_route(struct kvm_irq_routing *table, unsigned int gsi,
 	entry->u.irqchip.pin = pin;
 }
 
+static void add_message(struct kvm_irq_routing *table, unsigned int gsi,
+			const struct msi_message *message)
+{
+	struct kvm_irq_routing_entry *entry = &table->entries[table->nr++];
+
+	entry->gsi = gsi;
+	entry->type = KVM_IRQ_ROUTING_MSI;
+	entry->u.msi.address_lo = message->addr;
+	entry->u.msi.address_hi = message->addr >> 32;
+	entry->u.msi.data = message->data;
+}
+
 /*
  * GSIs 0 to 15 are the ISA interrupts: each goes to the PICs and to the pin of
  * the IOAPIC with its number. Only the timer is on pin 2 of the IOAPIC, as in
@@ -105,7 +117,7 @@ static void add_route(struct kvm_irq_routing *table, unsigned int gsi,
  */
 static void route_interrupts(struct vm *vm)
 {
-	size_t entries = 16 + KVM_IOAPIC_NUM_PINS;
+	size_t entries = 16 + KVM_IOAPIC_NUM_PINS + MAX_MSI;
 	struct kvm_irq_routing *table;
 	unsigned int i;
 
@@ -125,8 +137,19 @@ static void route_interrupts(struct vm *vm)
 			continue;
 		add_route(table, i, KVM_IRQCHIP_IOAPIC, i ? i : TIMER_GSI);
 	}
+	for (i = 0; i < MAX_MSI; i++) {
+		if (vm->msi[i].addr)
+			add_message(table, MSI_GSI + i, &vm->msi[i]);
+	}
 	MUST_IOCTL(vm->fd, KVM_SET_GSI_ROUTING, table);
 	free(table);
+}
+
+void vm_route_msi(struct vm *vm, unsigned int n, struct msi_message message)
+{
+	vm->msi[n] = message;
+	/* There is no way to change one alone. */
+	route_interrupts(vm);
 }
 
 static void add_chips(struct vm *vm)

@@ -44,9 +44,18 @@
 #define UART_GSI		4
 #define SCI_GSI			9
 #define VIRTIO_MMIO_GSI		16	/* the first of those that no ISA device has */
+#define MSI_GSI			24	/* the first that no pin of the IOAPIC has */
 
 #define MAX_VCPUS		8	/* the ACPI tables have room for more */
 #define MAX_VIRTIO_MMIO		8	/* as many GSIs are left */
+#define MAX_DEVICES		16	/* of all kinds */
+#define MAX_MSI			64	/* routes for messages */
+
+/* What an interrupt of a PCI function is: a write to an address that a LAPIC has. */
+struct msi_message {
+	uint64_t addr;
+	uint32_t data;
+};
 
 struct vcpu {
 	unsigned int id;	/* and APIC ID */
@@ -62,6 +71,7 @@ struct vm {
 	int ram_fd;			/* memfd of all guest memory, which starts at address 0 */
 	uint8_t *ram;
 	size_t ram_size;
+	struct msi_message msi[MAX_MSI];
 };
 
 void vm_create(struct vm *vm, size_t ram_size, unsigned int nr_vcpus);
@@ -69,6 +79,9 @@ void vm_destroy(struct vm *vm);
 
 /* Returns where @len bytes of guest memory at @addr are; exits if they are not RAM. */
 void *vm_ram(const struct vm *vm, uint64_t addr, size_t len);
+
+/* What is raised on GSI MSI_GSI + @n is sent as @message. Not synchronized. */
+void vm_route_msi(struct vm *vm, unsigned int n, struct msi_message message);
 
 /* The two states in which vCPU 0 may start. The others wait until it starts them. */
 void vm_set_long_mode(struct vm *vm, uint64_t rip, uint64_t rsi);

@@ -28,7 +28,7 @@
 
 /* What outlives a process */
 
-static void add_regions(struct vmm_device *dev)
+static int try_add_regions(struct vmm_device *dev)
 {
 	struct kvm_ioregionfd region;
 	unsigned int i;
@@ -38,26 +38,50 @@ static void add_regions(struct vmm_device *dev)
 		region = dev->regions[i];
 		region.read_fd = dev->channel;
 		region.write_fd = dev->channel;
+		if (dev->writes_count && dev->dispatch == VMM_DISPATCH_SOCKET)
+			region.flags &= ~KVM_IOREGION_POSTED_WRITES;
 		ret = ioregionfd_add_region(dev->vm_fd, &region);
 		if (ret)
-			errx(EXIT_FAILURE, "KVM_SET_IOREGIONFD: %s", strerror(-ret));
+			break;
+	}
+	if (i == dev->nr_regions)
+		return 0;
+	while (i--)
+		ioregionfd_remove_region(dev->vm_fd, &dev->regions[i]);
+	return ret;
+}
+
+static void add_regions(struct vmm_device *dev)
+{
+	int ret;
+
+	if (dev->absent)
+		return;
+	ret = try_add_regions(dev);
+	if (ret)
+		errx(EXIT_FAILURE, "KVM_SET_IOREGIONFD: %s", strerror(-ret));
+}
+
+static void drop_regions(struct vmm_device *dev)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < dev->nr_regions; i++) {
+		ret = ioregionfd_remove_region(dev->vm_fd, &dev->regions[i]);
+		if (ret)
+			warnx("KVM_SET_IOREGIONFD (deassign): %s", strerror(-ret));
 	}
 }
 
 /* From now on the guest's accesses exit to the VMM, and vCPUs that wait do, too. */
 static void remove_regions(struct vmm_device *dev)
 {
-	unsigned int i;
-	int ret;
-
 	if (dev->detached)
 		return;
 	dev->detached = true;
-	for (i = 0; i < dev->nr_regions; i++) {
-		ret = ioregionfd_remove_region(dev->vm_fd, &dev->regions[i]);
-		if (ret)
-			warnx("KVM_SET_IOREGIONFD (deassign): %s", strerror(-ret));
-	}
+	if (!dev->absent)
+		drop_regions(dev);
 }
 
 static int create_channel(const struct vmm_device *dev, const struct vm *vm)
@@ -92,14 +116,27 @@ static void create_state(struct vmm_device *dev)
 		err(EXIT_FAILURE, "cannot map the state of %s", dev->name);
 }
 
-static void create_interrupt(struct vmm_device *dev)
+static int create_eventfd(void)
+{
+	/* Nobody shall wait for KVM to take an interrupt. */
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (fd < 0)
+		err(EXIT_FAILURE, "eventfd");
+	return fd;
+}
+
+static void create_interrupts(struct vmm_device *dev)
 {
 	struct kvm_irqfd irqfd = { .gsi = dev->gsi };
+	unsigned int i;
 
-	/* Nobody shall wait for KVM to take an interrupt. */
-	dev->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (dev->irq_fd < 0)
-		err(EXIT_FAILURE, "eventfd");
+	dev->irq_fd = create_eventfd();
+	for (i = 0; i < dev->args.nr_more_irqs; i++)
+		dev->more_irq_fds[i] = create_eventfd();
+	/* Messages go where the guest says. */
+	if (dev->is_pci)
+		return;
 	irqfd.fd = dev->irq_fd;
 	if (ioctl(dev->vm_fd, KVM_IRQFD, &irqfd))
 		err(EXIT_FAILURE, "KVM_IRQFD");
@@ -111,17 +148,18 @@ void vmm_device_create(struct vmm_device *dev, const struct vm *vm, enum vmm_dis
 
 	dev->dispatch = dispatch;
 	dev->detached = dispatch == VMM_DISPATCH_FORWARD;
+	dev->absent = dev->is_pci;
 	if (!dev->detached && ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_IOREGIONFD) <= 0)
 		errx(EXIT_FAILURE,
 		     "this kvm.ko has no KVM_CAP_IOREGIONFD; load one that does, or use --dispatch=forward");
 	dev->vm_fd = vm->fd;
 	dev->memory_fd = vm->ram_fd;
 	dev->args.version = DEVICE_STATE_VERSION;
-	dev->args.id = FIRST_USER + getpid() * MAX_VIRTIO_MMIO + dev->gsi % MAX_VIRTIO_MMIO;
+	dev->args.id = FIRST_USER + getpid() * MAX_DEVICES + dev->number;
 	dev->args.nr_regions = 1;
 	dev->args.regions[0] = (struct memory_region) { .size = vm->ram_size };
 	create_state(dev);
-	create_interrupt(dev);
+	create_interrupts(dev);
 	dev->channel = create_channel(dev, vm);
 	if (dispatch == VMM_DISPATCH_IOREGIONFD)
 		add_regions(dev);
@@ -174,7 +212,7 @@ static int connect_channel(struct vmm_device *dev)
 
 int vmm_device_spawn(struct vmm_device *dev)
 {
-	int fds[DEVICE_NR_FDS], theirs, pidfd, ret = 0;
+	int fds[DEVICE_MAX_FDS], theirs, pidfd, ret = 0;
 	pid_t pid;
 
 	pthread_mutex_lock(&dev->lock);
@@ -189,6 +227,7 @@ int vmm_device_spawn(struct vmm_device *dev)
 	fds[DEVICE_MEMORY_FD] = dev->memory_fd;
 	fds[DEVICE_IRQ_FD] = dev->irq_fd;
 	fds[DEVICE_BACKEND_FD] = dev->backend_fd;
+	memcpy(fds + DEVICE_NR_FDS, dev->more_irq_fds, sizeof(dev->more_irq_fds));
 	pid = device_spawn(dev->program, fds, dev->state, &dev->args);
 	/* While we had it open nobody would notice that the process has died. */
 	if (theirs != dev->channel)
@@ -244,6 +283,26 @@ void vmm_device_kill(struct vmm_device *dev)
 	pthread_mutex_unlock(&dev->lock);
 }
 
+int vmm_device_move(struct vmm_device *dev, uint64_t addr)
+{
+	unsigned int i;
+	int ret = 0;
+
+	pthread_mutex_lock(&dev->lock);
+	if (!dev->absent && !dev->detached)
+		drop_regions(dev);
+	for (i = 0; i < dev->nr_regions; i++)
+		dev->regions[i].guest_paddr = addr + dev->regions[i].user_data;
+	dev->absent = !addr;
+	/* Nothing to add to before the first process with a socket of its own. */
+	if (!dev->absent && !dev->detached)
+		ret = try_add_regions(dev);
+	if (ret)
+		dev->absent = true;
+	pthread_mutex_unlock(&dev->lock);
+	return ret;
+}
+
 void vmm_device_fail(struct vmm_device *dev)
 {
 	pthread_mutex_lock(&dev->lock);
@@ -282,19 +341,21 @@ static enum outcome exchange(int sock, const struct ioregionfd_cmd *cmd,
 	}
 }
 
-static const struct kvm_ioregionfd *find_region(const struct vmm_device *dev,
-						const struct vmm_access *access)
+/* A copy, as the region may move. */
+static bool find_region(struct vmm_device *dev, const struct vmm_access *access,
+			struct kvm_ioregionfd *region)
 {
-	const struct kvm_ioregionfd *region;
+	bool found = false;
 	unsigned int i;
 
-	for (i = 0; i < dev->nr_regions; i++) {
-		region = &dev->regions[i];
-		if (access->addr >= region->guest_paddr &&
-		    access->addr + access->size <= region->guest_paddr + region->memory_size)
-			return region;
+	pthread_mutex_lock(&dev->lock);
+	for (i = 0; i < dev->nr_regions && !found && !dev->absent; i++) {
+		*region = dev->regions[i];
+		found = access->addr >= region->guest_paddr &&
+			access->addr + access->size <= region->guest_paddr + region->memory_size;
 	}
-	return NULL;
+	pthread_mutex_unlock(&dev->lock);
+	return found;
 }
 
 /* Until there is another process than @generation, or none any more; not long. */
@@ -371,7 +432,7 @@ static bool forward(struct vmm_device *dev, const struct kvm_ioregionfd *region,
 
 bool vmm_device_access(struct vmm_device *dev, struct vmm_access *access)
 {
-	const struct kvm_ioregionfd *region = find_region(dev, access);
+	struct kvm_ioregionfd region;
 	uint64_t value = access->data;
 	bool detached, done;
 
@@ -379,7 +440,7 @@ bool vmm_device_access(struct vmm_device *dev, struct vmm_access *access)
 	if (!access->is_write)
 		access->data = ~0ULL;
 	/* A part of a wider access, such as 3 bytes: drivers have none. */
-	if (!region || access->size & (access->size - 1))
+	if (!find_region(dev, access, &region) || access->size & (access->size - 1))
 		return true;
 	pthread_mutex_lock(&dev->lock);
 	detached = dev->detached;
@@ -389,7 +450,7 @@ bool vmm_device_access(struct vmm_device *dev, struct vmm_access *access)
 		return true;
 	access->data = access->is_write ? value : ~0ULL;
 	pthread_mutex_lock(&dev->access_lock);
-	done = forward(dev, region, access);
+	done = forward(dev, &region, access);
 	pthread_mutex_unlock(&dev->access_lock);
 	return done;
 }
@@ -418,18 +479,29 @@ bool vmm_device_failure(struct vmm_device *dev, struct kvm_ioregionfd_exit *fail
 	return true;
 }
 
-struct vmm_device *vmm_device_at(struct vmm_device *devs, unsigned int nr, uint64_t addr)
+static bool is_at(struct vmm_device *dev, uint64_t addr)
 {
 	const struct kvm_ioregionfd *region;
-	unsigned int i, j;
+	bool found = false;
+	unsigned int i;
+
+	pthread_mutex_lock(&dev->lock);
+	for (i = 0; i < dev->nr_regions && !found && !dev->absent; i++) {
+		region = &dev->regions[i];
+		found = addr >= region->guest_paddr &&
+			addr - region->guest_paddr < region->memory_size;
+	}
+	pthread_mutex_unlock(&dev->lock);
+	return found;
+}
+
+struct vmm_device *vmm_device_at(struct vmm_device *devs, unsigned int nr, uint64_t addr)
+{
+	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		for (j = 0; j < devs[i].nr_regions; j++) {
-			region = &devs[i].regions[j];
-			if (addr >= region->guest_paddr &&
-			    addr - region->guest_paddr < region->memory_size)
-				return &devs[i];
-		}
+		if (is_at(&devs[i], addr))
+			return &devs[i];
 	}
 	return NULL;
 }

@@ -56,7 +56,14 @@ struct vmm_device {
 	const struct vmm_device_ops *ops;
 	struct device_args args;	/* flags, features, nr_queues and serial */
 	uint32_t virtio_id;
-	unsigned int gsi;
+	unsigned int gsi;		/* if there is only one interrupt, and it is no message */
+	unsigned int number;		/* among all devices */
+	bool is_pci;			/* vmm_device_move() says where it is, and when */
+	/*
+	 * A posted write tells more than to look at memory, so on a socket, which is lost with
+	 * the process, none is posted.
+	 */
+	bool writes_count;
 	int backend_fd;
 	struct kvm_ioregionfd regions[DEVICE_MAX_REGIONS];	/* without descriptors */
 	unsigned int nr_regions;
@@ -64,6 +71,7 @@ struct vmm_device {
 	/* Set by vmm_device_create(). */
 	enum vmm_dispatch dispatch;
 	int vm_fd, memory_fd, state_fd, irq_fd;
+	int more_irq_fds[DEVICE_MAX_MORE_IRQS];	/* args.nr_more_irqs of them */
 	struct device_state *state;
 	/*
 	 * A native channel, or this end of a socket pair. A new socket takes the place of
@@ -80,6 +88,7 @@ struct vmm_device {
 	unsigned int generation;	/* how many processes there have been */
 	bool has_failed;
 	bool detached;			/* its regions are not, or no longer, kvm.ko's */
+	bool absent;			/* they are nowhere */
 	uint32_t failed_status, failed_interrupt;	/* for ops */
 };
 
@@ -100,6 +109,13 @@ int vmm_device_reap(struct vmm_device *dev);
 
 /* SIGKILL, if there is a process. */
 void vmm_device_kill(struct vmm_device *dev);
+
+/*
+ * Of a PCI function: its registers are at @addr from now on, or nowhere if that is 0. The
+ * user_data of its regions is where in the registers they begin. Returns 0 or a negative
+ * errno value, and then they are nowhere.
+ */
+int vmm_device_move(struct vmm_device *dev, uint64_t addr);
 
 /* There will be no process any more; the VM goes on without. There must be none. */
 void vmm_device_fail(struct vmm_device *dev);
