@@ -33,11 +33,11 @@ static bool is_posted(const struct posted *posted, const struct ioregionfd_cmd *
 	return posted->control && !(cmd->flags & IOREGIONFD_CMD_F_RESP);
 }
 
-/* Bits 31:1 of posted_tail, the index, stay as they are while this thread has the batch. */
+/* The index stays as it is while this thread has the batch. */
 static void find_batch(struct posted *posted)
 {
 	uint64_t tail = __atomic_load_n(&posted->control->posted_tail, __ATOMIC_RELAXED);
-	uint32_t base = tail >> 1 & INDEX_MASK;
+	uint32_t base = ioregionfd_posted_index(tail);
 
 	if (posted->started && posted->base == base)
 		return;
