@@ -326,10 +326,11 @@ build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs
 in-vm-vmm in-vm-vmm-kill: build/devices/.built
 in-vm-vmm in-vm-vmm-kill: vm-options = -i -m 1500M -t 2400 -k $(modules) -p build/devices/payload
 in-vm-vmm: command = cd /payload && ./run-selftests -t 2000 $(addprefix tests/, \
-	confine_test supervise_test virtqueue_test virtio_mmio_test virtio_blk_test) \
-	"vm.sh upgrade stopped crash_loop killed same"
+	confine_test supervise_test virtqueue_test virtio_mmio_test virtio_blk_test posted_test \
+	nvme_test nvme_kill_test pci_test vmm_nvme_test) \
+	"vm.sh upgrade stopped crash_loop killed same nvme_upgrade nvme_stopped nvme_crash_loop"
 in-vm-vmm-kill: command = cd /payload && ./run-selftests -t 2000 \
-	"vm.sh split packed in_order packed_in_order forward socket"
+	"vm.sh split packed in_order packed_in_order forward socket nvme nvme_cpus"
 
 # And in user space, where it is quick: all states of small rings, upstream's tests
 in-user-space: build/virtio/.built

@@ -202,7 +202,7 @@ image() {
 			--wildcards './*lib/modules/*/modules.*' \
 			'./*lib/modules/*/kernel/'{arch/x86,crypto,lib,net,virt} \
 			'./*lib/modules/*/kernel/fs/'{configfs,ext4,jbd2,mbcache.ko.xz} \
-			'./*lib/modules/*/kernel/drivers/'{block/virtio_blk.ko.xz,crypto,net} \
+			'./*lib/modules/*/kernel/drivers/'{block/virtio_blk.ko.xz,crypto,net,nvme} \
 			'./*lib/modules/*/kernel/drivers/'{scsi/scsi_common.ko.xz,target,vhost,virtio}
 	depmod -b "$dir" "$kver"
 }

@@ -147,8 +147,8 @@ vmm() {
 	logged vmm-devices make -C $tools O="$PWD/$dir/vmm" KHDR="$headers" all devices
 	logged vmm-tests make -C $tools/tests O="$PWD/$dir/tests" KHDR="$headers" \
 		KSELFTEST="$PWD/build/linux/$selftests" all
-	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk} $tools/tests/vm.sh
-	install -D -t "$payload/tests" "$dir"/tests/{*_test,escape,rogue,virtio-blk,virtio-blk-kill}
+	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} $tools/tests/vm.sh
+	install -D -t "$payload/tests" "$dir"/tests/{*_test,escape,rogue,virtio-blk,virtio-blk-kill,nvme,nvme-kill}
 	stripped "$payload"/* "$payload"/tests/*
 
 	with_libraries "$guest/tools" mkfs.ext4 fsck.ext4
@@ -156,7 +156,7 @@ vmm() {
 	install $tools/tests/guest-init "$guest/init"
 	(cd "$guest" && find . | cpio -o -H newc --quiet) >"$dir/guest.cpio"
 	logged vmm-guest tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" \
-		"$dir/stock.cpio" virtio_mmio virtio_blk ext4
+		"$dir/stock.cpio" virtio_mmio virtio_blk nvme ext4
 	guest stock "$kdir" "$dir/stock.cpio"
 	guest dev "$dev" "$dev/initramfs.cpio"
 	say 'tools/vmm, its tests, and guests for it'

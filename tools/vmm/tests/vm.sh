@@ -12,12 +12,13 @@ vmm=''
 trap 'end_vmm; rm -rf "$tmp"' EXIT
 
 # As in demo.sh
-cmdline='console=ttyS0 panic=-1 noxsave pci=off quiet'
+cmdline='console=ttyS0 panic=-1 noxsave quiet'
 limit=600
 # One for each thing that stock Linux tries and KVM does not have
 echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs
 
-all='split packed in_order packed_in_order upgrade stopped crash_loop killed forward socket same'
+all='split packed in_order packed_in_order upgrade stopped crash_loop killed forward socket same
+	nvme nvme_cpus nvme_upgrade nvme_stopped nvme_crash_loop'
 # shellcheck disable=SC2086 # to be split into words
 [ $# != 0 ] || set -- $all
 
@@ -35,6 +36,15 @@ end_vmm() {
 	vmm=''
 }
 
+# use blk|nvme: which disks the next guests have, what they call them, and what the VMM does
+use() {
+	kind=$1
+	case $kind in
+	blk) disk=vda second=vdb bus='pci=off' ;;
+	nvme) disk=nvme0n1 second=nvme1n1 bus='' ;;
+	esac
+}
+
 # boot KERNEL STEPS SECONDS [OPTION]...: start a VMM with two disks. Files of a former one
 # are removed.
 boot() {
@@ -45,8 +55,8 @@ boot() {
 	dd if=/dev/zero of="$tmp/disk1" bs=1 count=0 seek=8M 2>/dev/null
 	touch "$tmp/console"
 	./vmm --kernel="vmlinuz-$kernel" --initrd="guest-$kernel.cpio" \
-		--cmdline="$cmdline steps=$steps seconds=$seconds" --memory=160 \
-		--blk="$tmp/disk0" --blk="$tmp/disk1" --control="$tmp/control" \
+		--cmdline="$cmdline $bus steps=$steps seconds=$seconds disk=$disk second=$second" \
+		--memory=160 "--$kind=$tmp/disk0" "--$kind=$tmp/disk1" --control="$tmp/control" \
 		--stats="$tmp/stats" "$@" </dev/null >"$tmp/console" 2>"$tmp/log" &
 	vmm=$!
 }
@@ -90,12 +100,15 @@ pid_of() {
 
 # kill_often TIMES DEVICE: at random moments, each time the process that serves it by then
 kill_often() {
-	times=$1 killed=0
+	times=$1 killed=0 last=0
 	while [ "$killed" -lt "$times" ]; do
 		usleep "$RANDOM"
 		pid=$(pid_of "$2")
-		[ "${pid:-0}" != 0 ] || continue
-		kill -9 "$pid" && killed=$((killed + 1))
+		# The VMM may not know yet that the last one is dead
+		if [ "${pid:-0}" = 0 ] || [ "$pid" = "$last" ]; then
+			continue
+		fi
+		kill -9 "$pid" && killed=$((killed + 1)) last=$pid
 		! grep -q 'GUEST: load [of]' "$tmp/console" || {
 			fail "the load was over after $killed kills of $times"
 			return
@@ -103,20 +116,27 @@ kill_often() {
 	done
 }
 
-# layout KERNEL CPUS BITS [OPTION]...: a file system and data that are verified,
-# with kills. BITS is what the driver has agreed to: packed, in order
-layout() {
-	kernel=$1 cpus=$2 bits=$3
+# under_kills KERNEL STEPS CPUS [OPTION]...: a file system and data that are verified, with
+# kills
+under_kills() {
+	kernel=$1 steps=$2 cpus=$3
 	shift 3
-	boot "$kernel" features,ext4,load 8 --cpus="$cpus" --crash-limit=1000/1 "$@"
-	wait_for 'GUEST: load begins' && kill_often 50 blk0 || return
+	boot "$kernel" "$steps" 8 --cpus="$cpus" --crash-limit=1000/1 "$@"
+	wait_for 'GUEST: load begins' && kill_often 50 "${kind}0" || return
 	finish || return
-	grep -q "GUEST: features $bits" "$tmp/console" || fail "other features than $bits" || return
-	deaths=$(grep -c 'blk0: process killed by signal 9' "$tmp/log")
+	deaths=$(grep -c "${kind}0: process killed by signal 9" "$tmp/log")
 	[ "$deaths" -ge 50 ] || fail "the VMM saw $deaths deaths" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
 	[ "$exits" = 0 ] || fail "$exits accesses of the disks went to the VMM" || return
-	echo "# $bits, $cpus CPUs: $deaths deaths, $(grep requests "$tmp/console" | tr -d '\r')"
+	echo "# $cpus CPUs: $deaths deaths, $(grep requests "$tmp/console" | tr -d '\r')"
+}
+
+# layout KERNEL CPUS BITS [OPTION]...: BITS is what the driver has agreed to: packed, in order
+layout() {
+	kernel=$1 cpus=$2 bits=$3
+	shift 3
+	under_kills "$kernel" features,ext4,load "$cpus" "$@" || return
+	grep -q "GUEST: features $bits" "$tmp/console" || fail "other features than $bits"
 }
 
 test_split() {
@@ -135,39 +155,53 @@ test_packed_in_order() {
 	layout dev 1 11 --features=packed,in_order
 }
 
-test_upgrade() {
-	cp virtio-blk "$tmp.new" || return
-	boot dev load 4
+# upgraded KERNEL PROGRAM
+upgraded() {
+	cp "$2" "$tmp.new" || return
+	boot "$1" load 4
 	wait_for 'GUEST: load begins' || return
-	tell upgrade blk0 "$tmp.new" || fail 'the upgrade failed' || return
-	! tell upgrade blk0 /bin/busybox || fail 'an upgrade to busybox worked' || return
+	tell upgrade "${kind}0" "$tmp.new" || fail 'the upgrade failed' || return
+	! tell upgrade "${kind}0" /bin/busybox || fail 'an upgrade to busybox worked' || return
 	tell status
-	tell status | grep -qF "blk0 running pid $(pidof "$(basename "$tmp.new")") deaths 0 program $tmp.new" ||
+	tell status | grep -qF "${kind}0 running pid $(pidof "$(basename "$tmp.new")") deaths 0 program $tmp.new" ||
 		fail 'the new program does not run' || return
 	finish
 	rm -f "$tmp.new"
 }
 
-test_stopped() {
-	boot dev idle,stopped 1
+test_upgrade() {
+	upgraded dev virtio-blk
+}
+
+# stopped KERNEL
+stopped() {
+	boot "$1" idle,stopped 1
 	wait_for 'GUEST: idle begins' || return
-	pid=$(pid_of blk0)
+	pid=$(pid_of "${kind}0")
 	kill -STOP "$pid"
-	wait_for 'GUEST: vda waits' || return
+	wait_for 'GUEST: the first disk waits' || return
 	kill -CONT "$pid"
 	finish
 }
 
-# The guest is told, and goes on with the other disk
-test_crash_loop() {
-	boot dev failed 1 --crash-limit=3/1000
-	wait_for 'GUEST: failed begins' || return
+test_stopped() {
+	stopped dev
+}
+
+# crash_loop KERNEL STEP: the guest is told, and goes on with the other disk
+crash_loop() {
+	boot "$1" "$2" 1 --crash-limit=3/1000
+	wait_for "GUEST: $2 begins" || return
 	for n in 1 2 3; do
-		tell kill blk0 >/dev/null || fail "cannot kill for the time $n" || return
+		tell kill "${kind}0" >/dev/null || fail "cannot kill for the time $n" || return
 		usleep 300000
 	done
-	tell status | grep -q '^blk0 failed' || fail 'it is not failed' || return
+	tell status | grep -q "^${kind}0 failed" || fail 'it is not failed' || return
 	finish
+}
+
+test_crash_loop() {
+	crash_loop dev failed
 }
 
 # Of a VMM that is killed nothing is left, not even what is stopped
@@ -219,12 +253,40 @@ test_same() {
 	done
 }
 
+# The stock driver of Debian's kernel
+test_nvme() {
+	use nvme
+	under_kills stock ext4,load 1
+}
+
+# A queue for each CPU
+test_nvme_cpus() {
+	use nvme
+	under_kills stock ext4,load 4
+}
+
+test_nvme_upgrade() {
+	use nvme
+	upgraded stock nvme
+}
+
+test_nvme_stopped() {
+	use nvme
+	stopped stock
+}
+
+test_nvme_crash_loop() {
+	use nvme
+	crash_loop stock nvme_failed
+}
+
 echo 'TAP version 13'
 echo "1..$#"
 nr=0
 for name; do
 	nr=$((nr + 1))
 	failed=''
+	use blk
 	if "test_$name" && [ -z "$failed" ]; then
 		echo "ok $nr $name"
 	else
