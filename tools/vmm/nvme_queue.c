@@ -30,11 +30,6 @@ static uint16_t status_field(const struct nvme_cq_state *cq, const struct nvme_r
 }
 
 /* Command identifier, phase and status, which a driver looks at first: the last 4 bytes */
-static uint32_t last_word(const struct nvme_cq_state *cq, const struct nvme_request *request)
-{
-	return (uint32_t)status_field(cq, request) << 16 | request->command.cid;
-}
-
 static uint32_t *last_word_at(struct nvme_completion *entry)
 {
 	return (uint32_t *)((char *)entry + offsetof(struct nvme_completion, cid));
@@ -55,30 +50,40 @@ static void set_free(struct nvme *nvme, unsigned int n, struct nvme_request *req
 	sq->free[sq->nr_free++] = request - nvme->state->requests[n];
 }
 
-/* @request is NVME_DONE, and there is room. take_up_posting() goes by the order of this. */
-static void post(struct nvme *nvme, unsigned int n, struct nvme_request *request)
+/*
+ * @request is NVME_POSTING, and no other one at this position. Done twice, because a process
+ * died over it, it writes the same entry twice, which a driver cannot tell from once.
+ */
+static void finish_posting(struct nvme *nvme, unsigned int n, struct nvme_request *request)
 {
 	struct nvme_sq_state *sq = &nvme->state->sqs[n];
 	struct nvme_cq_state *cq = &nvme->state->cqs[sq->cq];
-	struct nvme_completion *entry = cq_entry(nvme, sq->cq, cq->posted);
+	struct nvme_completion *entry = cq_entry(nvme, sq->cq, request->posted);
+	uint32_t last = (uint32_t)status_field(cq, request) << 16 | request->command.cid;
 
-	state_store(&request->posted, cq->posted);
-	kill_point();
-	state_store(&request->state, NVME_POSTING);
-	kill_point();
 	entry->result = request->result;
 	entry->reserved = 0;
 	entry->sq_head = sq->fetched % sq->size;
 	entry->sq_id = n;
 	kill_point();
 	/* Release: a driver that sees the phase tag sees the rest; pairs with its barrier. */
-	__atomic_store_n(last_word_at(entry), last_word(cq, request), __ATOMIC_RELEASE);
+	__atomic_store_n(last_word_at(entry), last, __ATOMIC_RELEASE);
 	kill_point();
-	state_store(&cq->posted, cq->posted + 1);
+	state_store(&cq->posted, request->posted + 1);
 	kill_point();
 	set_free(nvme, n, request);
 	if (cq->interrupts)
 		nvme->interrupts |= 1u << cq->vector;
+}
+
+/* @request is NVME_DONE, and there is room. */
+static void post(struct nvme *nvme, unsigned int n, struct nvme_request *request)
+{
+	state_store(&request->posted, nvme->state->cqs[nvme->state->sqs[n].cq].posted);
+	kill_point();
+	state_store(&request->state, NVME_POSTING);
+	kill_point();
+	finish_posting(nvme, n, request);
 }
 
 /* Would the same command fail again? Not if the image or the driver's wish is the cause. */
@@ -323,27 +328,15 @@ bool nvme_valid_queues(const struct nvme *nvme)
 }
 
 /*
- * The process died in post(). If it did not come to move the position, the ring says
- * whether the entry is there: what was there before has the other phase.
+ * The process died in post(): before it moved the position, when the entry may be there or
+ * not, or after that.
  */
 static void take_up_posting(struct nvme *nvme, unsigned int n, struct nvme_request *request)
 {
-	struct nvme_cq_state *cq = &nvme->state->cqs[nvme->state->sqs[n].cq];
-	struct nvme_completion *entry;
-
-	if (cq->posted == request->posted) {
-		entry = cq_entry(nvme, nvme->state->sqs[n].cq, cq->posted);
-		if (__atomic_load_n(last_word_at(entry), __ATOMIC_RELAXED) !=
-		    last_word(cq, request)) {
-			state_store(&request->state, NVME_DONE);
-			kill_point();
-			return;
-		}
-		state_store(&cq->posted, cq->posted + 1);
-		kill_point();
-	}
-	state_store(&request->state, NVME_FREE);
-	kill_point();
+	if (nvme->state->cqs[nvme->state->sqs[n].cq].posted == request->posted)
+		finish_posting(nvme, n, request);
+	else
+		set_free(nvme, n, request);
 }
 
 static void take_up_requests(struct nvme *nvme, unsigned int n)
@@ -362,7 +355,7 @@ static void take_up_requests(struct nvme *nvme, unsigned int n)
 		}
 		if (requests[i].state == NVME_POSTING)
 			take_up_posting(nvme, n, &requests[i]);
-		if (requests[i].state == NVME_DONE)
+		else if (requests[i].state == NVME_DONE)
 			nvme->cqs[sq->cq].waiting++;
 	}
 	list_requests(nvme, n);

@@ -51,7 +51,7 @@ struct nvme_cq_state {
 	uint32_t pad;
 	/*
 	 * Position of the next entry to post; stored after the entry is in the ring. If a
-	 * request is NVME_POSTING there, the ring says whether it is one behind.
+	 * request is NVME_POSTING there, its entry may be there already, and is written again.
 	 */
 	uint64_t posted;
 	uint64_t created_by;
