@@ -16,7 +16,8 @@ vm := tools/testing/vm
 
 help:
 	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
-	@echo '              whose serial port lives in another process'
+	@echo '              whose disks are processes, which are killed while it writes'
+	@echo 'make run-uart    the same with a small guest whose serial port is another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test T=  some of them: a machine, or DIRECTORY/NAME, where a * stands for anything,'
 	@echo '              as in T=kvm/ioregionfd_signal_test, T='\''vhost/*'\''. The machines are'
@@ -46,7 +47,7 @@ help:
 #
 # Machines: what boots for the tests. Each is on one host CPU, so they run side by side.
 #
-machines := demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
+machines := machine demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
 	kselftest peers-dpdk peers-qemu vmm vmm-kill
 debug-machines := selftests-debug virtio-debug vhost-debug
 kcsan-machines := selftests-kcsan vhost-kcsan
@@ -99,7 +100,7 @@ packages += $(call needed,peers-% profile,socat)
 packages += $(call needed,bench tools selftests% upstream% kselftest, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
-packages += $(call needed,vmm%,e2fsprogs liburing-dev libseccomp-dev)
+packages += $(call needed,run machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
 
 deps:
 	@$(vm)/debian.sh packages $(sort $(packages))
@@ -214,12 +215,20 @@ demo: $(uapi) $(kdir)/image/.unpacked
 	+@. $(vm)/lib.sh && logged vmm $(MAKE) -C tools/vmm O=$(CURDIR)/build/vmm \
 		KHDR=$(CURDIR)/build/linux/usr/include
 	@mkdir -p build/demo
-	@ln -sf ../vmm/{vmm,uart-task,demo.sh,guest-initrd.cpio} build/demo/
+	@ln -sf ../vmm/{vmm,uart-task,demo.sh,demo-lib.sh,guest-initrd.cpio} build/demo/
 	@ln -sf ../$(KVER)/image/boot/vmlinuz-$(KVER) build/demo/vmlinuz
 
-run: vm demo
+build/machine/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vm)/payload.sh $(vm)/initramfs.sh \
+		$(wildcard tools/vmm/* tools/vmm/tests/*) $(wildcard tools/lib/ioregionfd/*)
+	+@$(vm)/payload.sh machine $(@D) $(kdir)
+	@touch $@
+
+run-machine run-demo: run-%: vm
 	@echo '==> boot Linux $(KVER) with our modules'
-	@$(vm)/boot.sh -i -k $(modules) -p build/demo demo $(kdir) 'cd /payload && ./demo.sh'
+	@$(vm)/boot.sh $(vm-options) $* $(kdir) '$(command)'
+
+run: run-machine
+run-uart: run-demo
 
 #
 # Tests
@@ -247,9 +256,12 @@ build/selftests/.built: $(source) $(uapi) $(wildcard tools/lib/ioregionfd/*) \
 	+@$(vm)/payload.sh lib $(@D)
 	@touch $@
 
-in-vm-demo: demo
-in-vm-demo: vm-options = -i -k $(modules) -p build/demo
-in-vm-demo: command = cd /payload && ./demo.sh
+in-vm-demo run-demo: demo
+in-vm-demo run-demo: vm-options = -i -k $(modules) -p build/demo
+in-vm-demo run-demo: command = cd /payload && ./demo.sh
+in-vm-machine run-machine: build/machine/.built
+in-vm-machine run-machine: vm-options = -i -t 900 -k $(modules) -p build/machine/payload
+in-vm-machine run-machine: command = cd /payload && ./machine.sh
 in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: build/selftests/.built
 in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p build/selftests/payload
 in-vm-selftests: command = cd /payload && ./run-selftests -t 600 $(call those, \
@@ -355,7 +367,7 @@ endif
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
 
-test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers kselftest devices)) \
+test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,machine selftests virtio vhost peers kselftest devices)) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
 	@rm -rf $(addprefix build/vm/,$(tested))
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
@@ -488,5 +500,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run kernel test test-debug test-kcsan shell kunit bench \
+.PHONY: FORCE help deps source modules vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
 	profile tools check litmus export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

@@ -130,3 +130,13 @@ void device_init(struct device *device)
 	open_channel(device);
 	kill_points_init(device->args.kill_after);
 }
+
+void device_count(struct device *device, const struct ioregionfd_cmd *cmd)
+{
+	struct device_counts *counts = &device->state->counts;
+
+	if (cmd->cmd == IOREGIONFD_CMD_READ)
+		counts->reads++;
+	else
+		counts->writes++;
+}

@@ -13,6 +13,7 @@
 
 #include <stdint.h>
 #include <sys/types.h>
+#include <linux/ioregionfd.h>
 #include "device_state.h"
 #include "guest_memory.h"
 
@@ -64,5 +65,8 @@ struct device {
 
 /* Map what there is to map, and open the channel. */
 void device_init(struct device *device);
+
+/* To be called for each access. */
+void device_count(struct device *device, const struct ioregionfd_cmd *cmd);
 
 #endif /* DEVICE_H */

@@ -127,8 +127,14 @@ struct virtqueue_request {
 	struct virtqueue_segment segments[VIRTQUEUE_MAX_SIZE];
 };
 
+/* Accesses that processes of this device have carried out: for people, and not exact. */
+struct device_counts {
+	uint64_t reads, writes;
+};
+
 struct device_state {
 	struct device_args args;
+	struct device_counts counts;
 	struct virtio_mmio_state mmio;
 	struct virtqueue_state queues[DEVICE_MAX_QUEUES];
 	/* Pages of it that no device ever needed take no memory. */

@@ -401,9 +401,21 @@ static void load(struct vm *vm, const struct options *options)
 			   acpi_write_tables(vm, options->nr_blk, options->nr_nvme));
 }
 
-static void write_stats(FILE *stats, const char *name, const struct uart *uart,
-			const struct run_counters *counters)
+static void write_device(FILE *stats, const struct vmm_device *dev)
 {
+	fprintf(stats, "%s_reads=%lu\n", dev->name, dev->state->counts.reads);
+	fprintf(stats, "%s_writes=%lu\n", dev->name, dev->state->counts.writes);
+	/* How many there have been, one after the other */
+	fprintf(stats, "%s_processes=%u\n", dev->name, dev->generation);
+}
+
+static void write_stats(FILE *stats, const char *name, const struct uart *uart,
+			const struct devices *devices, const struct run_counters *counters)
+{
+	unsigned int i;
+
+	for (i = 0; i < devices->nr; i++)
+		write_device(stats, &devices->devs[i]);
 	fprintf(stats, "uart_exits=%lu\n", uart->exits);
 	fprintf(stats, "device_exits=%lu\n", counters->device_exits);
 	fprintf(stats, "other_pio_exits=%lu\n", counters->other_pio);
@@ -463,6 +475,6 @@ int main(int argc, char **argv)
 	if (stats && options.bench)
 		fprintf(stats, "ns_per_access=%lu\n", ns / options.bench);
 	if (stats)
-		write_stats(stats, options.stats, &uart, &counters);
+		write_stats(stats, options.stats, &uart, &devices, &counters);
 	return status;
 }

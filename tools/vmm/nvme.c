@@ -127,6 +127,7 @@ static uint16_t command(void *opaque, const struct ioregionfd_cmd *cmd, uint64_t
 	if (cmd->offset >= NVME_REGISTERS_SIZE)
 		return IOREGIONFD_STATUS_UNMAPPED;
 	pthread_mutex_lock(&lock);
+	device_count(&this_device, cmd);
 	kill_point();
 	if (!posted_begin(&doorbells, cmd)) {
 		status = nvme_access(nvme, (uintptr_t)opaque + cmd->offset, cmd, value);

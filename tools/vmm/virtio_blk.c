@@ -510,6 +510,7 @@ static uint16_t command(uint64_t base, const struct ioregionfd_cmd *cmd, uint64_
 	uint16_t status;
 
 	pthread_mutex_lock(&blk->lock);
+	device_count(&blk->device, cmd);
 	kill_point();
 	status = virtio_mmio_command(&blk->mmio, base, cmd, value);
 	kill_point();

@@ -250,5 +250,6 @@ check 'ABI: numbers, sizes, offsets' abi
 check 'option off: the same code as without the hooks' unchanged
 check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
 	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh \
-	tools/vmm/{demo.sh,guest-init,tests/vm.sh,tests/guest-init}
+	tools/vmm/{demo.sh,demo-lib.sh,machine.sh,machine-init,machine-initramfs,guest-init} \
+	tools/vmm/tests/{vm.sh,guest-init}
 exit "$failed"

@@ -10,6 +10,8 @@
 #                                from the payload VIRTIO
 #   peers DIR MODULES KDIR       these modules and who else uses vhost: DPDK, and QEMU with
 #                                the kernel of KDIR as its guest
+#   machine DIR KDIR             tools/vmm, with the kernel of KDIR as its guest, and a disk
+#                                for that to boot from
 #   vmm DIR KDIR DEV             tools/vmm and its tests, with the kernels of KDIR and DEV for
 #                                its guests
 #   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
@@ -132,6 +134,39 @@ peers() {
 	say 'QEMU and DPDK, for the VM'
 }
 
+vmm_tests() {
+	logged "vmm-tests-${1##*/}" make -C tools/vmm/tests O="$PWD/$1" KHDR="$headers" \
+		KSELFTEST="$PWD/build/linux/$selftests" "${@:2}"
+}
+
+machine() {
+	local dir=$1 kdir=$2 payload=$1/payload root=$1/root applet
+	rm -rf "$payload" "$root" "$dir/initramfs"
+	mkdir -p "$payload" "$root"/{bin,data,dev,mnt,proc,run,sys} "$dir/initramfs"
+	logged vmm-machine make -C tools/vmm O="$PWD/$dir/vmm" KHDR="$headers" all devices
+	vmm_tests "$dir/tests" "$PWD/$dir/tests/disk_load"
+	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} tools/vmm/{machine,demo-lib}.sh
+	stripped "$payload"/*
+	cp "$kdir"/image/boot/vmlinuz-* "$payload/vmlinuz"
+	with_libraries "$payload/tools" fsck.ext4
+
+	install tools/vmm/machine-init "$root/init"
+	install -t "$root/bin" /bin/busybox
+	for applet in $(/bin/busybox --list); do
+		[ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
+	done
+	with_libraries "$root/tools" mkfs.ext4 fsck.ext4
+	install -s -t "$root/tools/bin" "$dir/tests/disk_load"
+	mke2fs -q -t ext4 -d "$root" "$payload/root.img" 32M
+
+	tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" "$dir/modules.cpio" \
+		nvme virtio_mmio virtio_blk ext4 crc32c_generic
+	install tools/vmm/machine-initramfs "$dir/initramfs/init"
+	(cd "$dir/initramfs" && find . | cpio -o -H newc --quiet) |
+		cat "$dir/modules.cpio" - >"$payload/initrd.cpio"
+	say 'a machine, and a disk for it to boot from'
+}
+
 # A guest's initramfs is that of the kernel, with an init and tools laid over it
 guest() {
 	local name=$1 kdir=$2 initramfs=$3
@@ -145,8 +180,7 @@ vmm() {
 	rm -rf "$payload" "$guest"
 	mkdir -p "$payload" "$guest/mnt"
 	logged vmm-devices make -C $tools O="$PWD/$dir/vmm" KHDR="$headers" all devices
-	logged vmm-tests make -C $tools/tests O="$PWD/$dir/tests" KHDR="$headers" \
-		KSELFTEST="$PWD/build/linux/$selftests" all
+	vmm_tests "$dir/tests" all
 	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} $tools/tests/vm.sh
 	install -D -t "$payload/tests" "$dir"/tests/{*_test,escape,rogue,virtio-blk,virtio-blk-kill,nvme,nvme-kill}
 	stripped "$payload"/* "$payload"/tests/*
@@ -156,7 +190,7 @@ vmm() {
 	install $tools/tests/guest-init "$guest/init"
 	(cd "$guest" && find . | cpio -o -H newc --quiet) >"$dir/guest.cpio"
 	logged vmm-guest tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" \
-		"$dir/stock.cpio" virtio_mmio virtio_blk nvme ext4
+		"$dir/stock.cpio" virtio_mmio virtio_blk nvme ext4 crc32c_generic
 	guest stock "$kdir" "$dir/stock.cpio"
 	guest dev "$dev" "$dev/initramfs.cpio"
 	say 'tools/vmm, its tests, and guests for it'
@@ -218,7 +252,7 @@ kselftest_series() {
 command=$1 dir=$2
 shift
 case $command in
-kvm | lib | virtio | vhost | peers | vmm | vhost-bench) "$command" "$@" ;;
+kvm | lib | virtio | vhost | peers | machine | vmm | vhost-bench) "$command" "$@" ;;
 kselftest) kselftest_series "$@" ;;
 *) die "no command $command" ;;
 esac
