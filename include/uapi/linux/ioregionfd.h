@@ -220,7 +220,9 @@ struct ioregionfd_fetch {
  * (acquire), which is never behind. If bit 0 is clear, and ioregionfd_posted_index()
  * differs from @posted_head, compare and exchange @posted_tail to the same plus 1;
  * handle n of them, one or more; to retire them, compare and exchange (release)
- * @posted_tail to what was loaded plus 2 * n; full barrier; look at @blocked.
+ * @posted_tail to what was loaded plus 2 * n; full barrier; look at @blocked. A task
+ * that may have been replaced copies each one, and looks at @posted_tail once more
+ * before it handles the copy: if it has changed, they are another task's by now.
  *
  * Before it sleeps the device task stores 0 in @polling, and in the polling of
  * mailboxes; then, after a full barrier, looks once more; then calls
