@@ -260,7 +260,7 @@ in-vm-demo run-demo: demo
 in-vm-demo run-demo: vm-options = -i -k $(modules) -p build/demo
 in-vm-demo run-demo: command = cd /payload && ./demo.sh
 in-vm-machine run-machine: build/machine/.built
-in-vm-machine run-machine: vm-options = -i -t 900 -k $(modules) -p build/machine/payload
+in-vm-machine run-machine: vm-options = -i -c 2 -t 900 -k $(modules) -p build/machine/payload
 in-vm-machine run-machine: command = cd /payload && ./machine.sh
 in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: build/selftests/.built
 in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p build/selftests/payload
@@ -336,7 +336,7 @@ build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs
 	@touch $@
 
 in-vm-vmm in-vm-vmm-kill: build/devices/.built
-in-vm-vmm in-vm-vmm-kill: vm-options = -i -m 1500M -t 2400 -k $(modules) -p build/devices/payload
+in-vm-vmm in-vm-vmm-kill: vm-options = -i -c 2 -m 1500M -t 2400 -k $(modules) -p build/devices/payload
 in-vm-vmm: command = cd /payload && ./run-selftests -t 2000 $(addprefix tests/, \
 	confine_test supervise_test virtqueue_test virtio_mmio_test virtio_blk_test posted_test \
 	nvme_test nvme_kill_test pci_test vmm_nvme_test) \

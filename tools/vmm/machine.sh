@@ -9,9 +9,9 @@
 cd "$(dirname "$0")" || exit 1
 . ./demo-lib.sh
 
-seconds=8
+seconds=3
 # As in demo.sh, but there is PCI
-cmdline="console=ttyS0 panic=-1 noxsave quiet seconds=$seconds"
+cmdline="console=ttyS0 panic=-1 noxsave seconds=$seconds"
 
 # kill_one DEVICE: the process that serves it by now
 kill_one() {
@@ -22,7 +22,7 @@ kill_one() {
 step 'booting Linux from an NVMe disk, the console of the guest follows'
 cp root.img "$tmp/root.img" || exit 1
 dd if=/dev/zero of="$tmp/disk.img" bs=1 count=0 seek=16M 2>/dev/null
-boot /dev/null --kernel=vmlinuz --initrd=initrd.cpio --cmdline="$cmdline" --cpus=2 --memory=192 \
+boot /dev/null --kernel=vmlinuz --initrd=initrd.cpio --cmdline="$cmdline" --memory=192 \
 	--nvme="$tmp/root.img" --blk="$tmp/disk.img" --control="$tmp/control" \
 	--crash-limit=1000/1
 

@@ -157,7 +157,8 @@ machine() {
 	done
 	with_libraries "$root/tools" mkfs.ext4 fsck.ext4
 	install -s -t "$root/tools/bin" "$dir/tests/disk_load"
-	mke2fs -q -t ext4 -d "$root" "$payload/root.img" 32M
+	truncate -s 32M "$payload/root.img"
+	mke2fs -q -t ext4 -d "$root" "$payload/root.img"
 
 	tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" "$dir/modules.cpio" \
 		nvme virtio_mmio virtio_blk ext4 crc32c_generic

@@ -11,8 +11,9 @@ tmp=$(mktemp -d) || exit 1
 vmm=''
 trap 'end_vmm; rm -rf "$tmp"' EXIT
 
-# As in demo.sh
-cmdline='console=ttyS0 panic=-1 noxsave quiet'
+# noxsave as in demo.sh. nopv: where KVM itself runs in QEMU's emulation, guests with several
+# CPUs hang now and then if these wake each other by hypercalls, with any kvm.ko
+cmdline='console=ttyS0 panic=-1 noxsave nopv quiet'
 limit=600
 # One for each thing that stock Linux tries and KVM does not have
 echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs
@@ -121,11 +122,11 @@ kill_often() {
 under_kills() {
 	kernel=$1 steps=$2 cpus=$3
 	shift 3
-	boot "$kernel" "$steps" 8 --cpus="$cpus" --crash-limit=1000/1 "$@"
-	wait_for 'GUEST: load begins' && kill_often 50 "${kind}0" || return
+	boot "$kernel" "$steps" 4 --cpus="$cpus" --crash-limit=1000/1 "$@"
+	wait_for 'GUEST: load begins' && kill_often 30 "${kind}0" || return
 	finish || return
 	deaths=$(grep -c "${kind}0: process killed by signal 9" "$tmp/log")
-	[ "$deaths" -ge 50 ] || fail "the VMM saw $deaths deaths" || return
+	[ "$deaths" -ge 30 ] || fail "the VMM saw $deaths deaths" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
 	[ "$exits" = 0 ] || fail "$exits accesses of the disks went to the VMM" || return
 	echo "# $cpus CPUs: $deaths deaths, $(grep requests "$tmp/console" | tr -d '\r')"
@@ -148,7 +149,7 @@ test_packed() {
 }
 
 test_in_order() {
-	layout dev 4 01 --features=in_order
+	layout dev 2 01 --features=in_order
 }
 
 test_packed_in_order() {
@@ -262,7 +263,7 @@ test_nvme() {
 # A queue for each CPU
 test_nvme_cpus() {
 	use nvme
-	under_kills stock ext4,load 4
+	under_kills stock ext4,load 2
 }
 
 test_nvme_upgrade() {
