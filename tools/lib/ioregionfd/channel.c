@@ -324,10 +324,15 @@ static int look_for(struct server *s, uint64_t window, uint32_t *polling)
 	return 0;
 }
 
-/* Poll until there has been nothing for @window ns, and look once more after that. */
+/*
+ * Poll until there has been nothing for @window ns, and look once more after that. After
+ * ioregionfd_stop() too: what came while we polled has woken nobody. That is as much as the
+ * ring holds; whatever comes later wakes another task.
+ */
 static int poll_mapping(struct server *s, uint64_t window)
 {
 	struct channel *channel = &s->task->channel;
+	unsigned int looks = channel->info.nr_posted / POSTED_BATCH + 2;
 	uint32_t *polling = &channel->control->polling;
 	int ret;
 
@@ -348,7 +353,7 @@ static int poll_mapping(struct server *s, uint64_t window)
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (!ret)
 			ret = look(s);
-	} while (ret > 0 && !task_stopped(s->task));
+	} while (ret > 0 && (!task_stopped(s->task) || looks--));
 	return ret < 0 ? ret : 0;
 }
 

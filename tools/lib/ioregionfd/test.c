@@ -573,7 +573,7 @@ TEST(example)
  */
 
 #define MAILBOXES	4
-#define POSTED	8
+#define POSTED	128
 
 struct mapping {
 	struct ioregionfd_control control;
@@ -1010,6 +1010,50 @@ TEST_F(channel, posted_are_with_another_task)
 	WAIT_UNTIL(mailbox_done(&self->mailboxes[0]));
 	ioregionfd_stop(self->task);
 	EXPECT_EQ(runner_join(&self->runner), 0);
+}
+
+static struct ioregionfd_task *stops;
+
+static void stop(struct device *device)
+{
+	(void)device;
+	ioregionfd_stop(stops);
+}
+
+/* Whoever posted all this was told that somebody polls, and has woken nobody. */
+TEST_F(channel, stop_leaves_nothing_behind)
+{
+	unsigned int i;
+
+	stops = self->task;
+	self->device.on_command = stop;
+	for (i = 0; i < POSTED; i++)
+		ring_post(command(IOREGIONFD_CMD_WRITE, 0, i, 0));
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 0, 0), 0);
+	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), 0);
+	EXPECT_EQ(self->control->posted_tail, POSTED << 1);
+	EXPECT_TRUE(mailbox_done(&self->mailboxes[0]));
+	EXPECT_EQ(self->control->polling, 0);
+}
+
+static void stop_and_post(struct device *device)
+{
+	stop(device);
+	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
+}
+
+/* However much comes after that */
+TEST_F(channel, stop_ends)
+{
+	unsigned int i;
+
+	stops = self->task;
+	self->device.on_command = stop_and_post;
+	for (i = 0; i < POSTED; i++)
+		ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
+	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), 0);
+	EXPECT_GE(self->device.logged, POSTED);
+	EXPECT_EQ(self->control->polling, 0);
 }
 
 static void be_blocked(struct device *device)
