@@ -553,7 +553,7 @@ TEST_F_TIMEOUT(supervise, stopped_at_the_end, LIMIT_S)
 TEST_F_TIMEOUT(supervise, vmm_killed, LIMIT_S)
 {
 	pid_t pids[2], parent;
-	struct pollfd p;
+	struct pollfd p[2];
 	unsigned int i;
 	int fds[2];
 
@@ -572,16 +572,17 @@ TEST_F_TIMEOUT(supervise, vmm_killed, LIMIT_S)
 		_exit(1);
 	}
 	ASSERT_EQ(sizeof(pids), read(fds[0], pids, sizeof(pids)));
+	/* Before they die: init may be quick to reap them. */
 	for (i = 0; i < 2; i++) {
-		p.fd = pidfd_open(pids[i], 0);
-		p.events = POLLIN;
-		ASSERT_GE(p.fd, 0);
-		if (!i) {
-			ASSERT_EQ(0, poll(&p, 1, 0));
-			ASSERT_EQ(0, kill(parent, SIGKILL));
-		}
-		EXPECT_EQ(1, poll(&p, 1, WAIT_MS));
-		close(p.fd);
+		p[i].fd = pidfd_open(pids[i], 0);
+		p[i].events = POLLIN;
+		ASSERT_GE(p[i].fd, 0);
+	}
+	ASSERT_EQ(0, poll(p, 2, 0));
+	ASSERT_EQ(0, kill(parent, SIGKILL));
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(1, poll(&p[i], 1, WAIT_MS));
+		close(p[i].fd);
 	}
 	waitpid(parent, NULL, 0);
 }
