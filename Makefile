@@ -16,8 +16,9 @@ vm := tools/testing/vm
 
 help:
 	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
-	@echo '              whose disks are processes, which are killed while it writes'
-	@echo 'make run-uart    the same with a small guest whose serial port is another process'
+	@echo '              whose serial port lives in another process'
+	@echo 'make run-machine  the same with a guest whose disks are processes, which are killed'
+	@echo '              while it writes. Now and then that guest makes no progress'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test T=  some of them: a machine, or DIRECTORY/NAME, where a * stands for anything,'
 	@echo '              as in T=kvm/ioregionfd_signal_test, T='\''vhost/*'\''. The machines are'
@@ -47,10 +48,10 @@ help:
 #
 # Machines: what boots for the tests. Each is on one host CPU, so they run side by side.
 #
-machines := machine demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
+machines := demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
 	kselftest peers-dpdk peers-qemu vmm
 # Not in "make test": now and then a guest of these makes no progress, see HACKING.md
-guest-machines := vmm-guests vmm-kill
+guest-machines := machine vmm-guests vmm-kill
 debug-machines := selftests-debug virtio-debug vhost-debug
 kcsan-machines := selftests-kcsan vhost-kcsan
 
@@ -102,7 +103,7 @@ packages += $(call needed,peers-% profile,socat)
 packages += $(call needed,bench tools selftests% upstream% kselftest, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
-packages += $(call needed,run machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
+packages += $(call needed,run-machine machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
 
 deps:
 	@$(vm)/debian.sh packages $(sort $(packages))
@@ -229,8 +230,7 @@ run-machine run-demo: run-%: vm
 	@echo '==> boot Linux $(KVER) with our modules'
 	@$(vm)/boot.sh $(vm-options) $* $(kdir) '$(command)'
 
-run: run-machine
-run-uart: run-demo
+run: run-demo
 
 #
 # Tests
@@ -371,7 +371,7 @@ endif
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
 
-test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,machine selftests virtio vhost peers kselftest devices)) \
+test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers kselftest devices)) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
 	@rm -rf $(addprefix build/vm/,$(tested))
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
@@ -504,5 +504,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
+.PHONY: FORCE help deps source modules vm demo run run-machine run-demo kernel test test-debug test-kcsan shell kunit bench \
 	profile tools check litmus export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(guest-machines) $(debug-machines) $(kcsan-machines))
