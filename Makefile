@@ -218,7 +218,7 @@ demo: $(uapi) $(kdir)/image/.unpacked
 	+@. $(vm)/lib.sh && logged vmm $(MAKE) -C tools/vmm O=$(CURDIR)/build/vmm \
 		KHDR=$(CURDIR)/build/linux/usr/include
 	@mkdir -p build/demo
-	@ln -sf ../vmm/{vmm,uart-task,demo.sh,demo-lib.sh,guest-initrd.cpio} build/demo/
+	@ln -sf ../vmm/{vmm,uart-task,demo.sh,demo-lib.sh,waiting.sh,guest-initrd.cpio} build/demo/
 	@ln -sf ../$(KVER)/image/boot/vmlinuz-$(KVER) build/demo/vmlinuz
 
 build/machine/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vm)/payload.sh $(vm)/initramfs.sh \

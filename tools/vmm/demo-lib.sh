@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=dash
+# shellcheck shell=dash source=tools/vmm/waiting.sh
 #
 # What demo.sh and machine.sh share. Both are run as root in a machine whose KVM has
 # ioregionfd, with the files that they use in the same directory. They show the guest's
 # console, and exit with 0 only if all of it worked; otherwise they say what did not.
 
+. ./waiting.sh
+
 bench_accesses=5000
+
+# No wait is longer, in s. It is meant for a machine that is busy with others.
+limit=300
 
 tmp=$(mktemp -d) || exit 1
 vmm=
@@ -39,13 +44,41 @@ boot() {
 	} | tee "$tmp/console" &
 }
 
+# until_so WHAT COMMAND...: until the command succeeds
+until_so() {
+	what=$1
+	shift
+	tenths=0
+	until "$@"; do
+		usleep 100000
+		tenths=$((tenths + 1))
+		[ $tenths -lt $((limit * 10)) ] || {
+			waiting
+			fail "$what: not within $limit s"
+		}
+	done
+}
+
+vmm_ended() {
+	[ -e "$tmp/status" ]
+}
+
+said() {
+	grep -q "$1" "$tmp/console" || {
+		! vmm_ended || grep -q "$1" "$tmp/console" ||
+			fail "vmm ended with status $(cat "$tmp/status") before the guest said '$1'"
+		false
+	}
+}
+
 # Until TEXT is on the guest's console; the VMM must be alive so long
 wait_for() {
-	until grep -q "$1" "$tmp/console"; do
-		[ ! -e "$tmp/status" ] ||
-			fail "vmm ended with status $(cat "$tmp/status") before the guest said '$1'"
-		sleep 0.2
-	done
+	until_so "the guest says '$1'" said "$1"
+}
+
+wait_for_end() {
+	until_so 'the guest switches itself off' vmm_ended
+	wait
 }
 
 # The guest has ended: by itself, and in order

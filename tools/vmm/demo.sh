@@ -32,7 +32,7 @@ task=$(pidof uart-task)
 files=$(for f in /proc/"$task"/fd/*; do readlink "$f"; done)
 
 echo "$typed" >&3
-wait
+wait_for_end
 exec 3>&-
 ended=$vmm
 vmm=

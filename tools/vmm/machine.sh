@@ -37,7 +37,7 @@ until [ $n = 10 ] || grep -q 'GUEST: written' "$tmp/console"; do
 	kill_one blk0
 	n=$((n + 1))
 done
-wait
+wait_for_end
 vmm=
 check_end
 

@@ -145,7 +145,7 @@ machine() {
 	mkdir -p "$payload" "$root"/{bin,data,dev,mnt,proc,run,sys} "$dir/initramfs"
 	logged vmm-machine make -C tools/vmm O="$PWD/$dir/vmm" KHDR="$headers" all devices
 	vmm_tests "$dir/tests" "$PWD/$dir/tests/disk_load"
-	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} tools/vmm/{machine,demo-lib}.sh
+	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} tools/vmm/{machine,demo-lib,waiting}.sh
 	stripped "$payload"/*
 	cp "$kdir"/image/boot/vmlinuz-* "$payload/vmlinuz"
 	with_libraries "$payload/tools" fsck.ext4
@@ -182,7 +182,7 @@ vmm() {
 	mkdir -p "$payload" "$guest/mnt"
 	logged vmm-devices make -C $tools O="$PWD/$dir/vmm" KHDR="$headers" all devices
 	vmm_tests "$dir/tests" all
-	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} $tools/tests/vm.sh
+	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} $tools/{waiting,tests/vm}.sh
 	install -D -t "$payload/tests" "$dir"/tests/{*_test,escape,rogue,virtio-blk,virtio-blk-kill,nvme,nvme-kill}
 	stripped "$payload"/* "$payload"/tests/*
 

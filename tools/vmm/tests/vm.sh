@@ -7,6 +7,8 @@
 # without a limit, which is meant for a machine that is busy with others.
 
 cd "$(dirname "$0")" || exit 1
+# shellcheck source=tools/vmm/waiting.sh
+. ./waiting.sh
 tmp=$(mktemp -d) || exit 1
 vmm=''
 trap 'end_vmm; rm -rf "$tmp"' EXIT
@@ -62,26 +64,36 @@ boot() {
 	vmm=$!
 }
 
-# wait_for TEXT: until the guest has said this
-wait_for() {
+ended() {
+	! kill -0 "$vmm" 2>/dev/null
+}
+
+# within WHAT COMMAND...: until the command succeeds, or the VMM has ended, or it is too late
+within() {
+	what=$1
+	shift
 	n=0
-	until grep -qF "$1" "$tmp/console"; do
-		kill -0 "$vmm" 2>/dev/null || {
-			fail "the VMM ended before the guest said '$1'"
-			return
-		}
+	until "$@" || ended; do
 		usleep 100000
 		n=$((n + 1))
 		[ "$n" -lt $((limit * 10)) ] || {
-			fail "the guest did not say '$1' within $limit s"
+			waiting
+			fail "$what: not within $limit s"
 			return
 		}
 	done
 }
 
+# wait_for TEXT: until the guest has said this
+wait_for() {
+	within "the guest says '$1'" grep -qF "$1" "$tmp/console" || return
+	grep -qF "$1" "$tmp/console" || fail "the VMM ended before the guest said '$1'"
+}
+
 # The guest has done all its steps and powered itself off, and nobody complained
 finish() {
 	wait_for 'GUEST: done' || return
+	within 'the VMM ends' ended || return
 	wait "$vmm"
 	status=$?
 	vmm=''
