@@ -16,13 +16,12 @@ vm := tools/testing/vm
 
 help:
 	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
-	@echo '              whose serial port lives in another process'
-	@echo 'make run-machine  the same with a guest whose disks are processes, which are killed'
-	@echo '              while it writes. Now and then that guest makes no progress'
+	@echo '              whose disks are processes, which are killed while it writes'
+	@echo 'make run-uart    the same with a small guest whose serial port is another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test T=  some of them: a machine, or DIRECTORY/NAME, where a * stands for anything,'
 	@echo '              as in T=kvm/ioregionfd_signal_test, T='\''vhost/*'\''. The machines are'
-	@printf '              %s\n' '$(wordlist 1,6,$(machines))' '$(wordlist 7,99,$(machines) ring $(guest-machines))'
+	@printf '              %s\n' '$(wordlist 1,6,$(machines))' '$(wordlist 7,99,$(machines) ring)'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
 	@echo 'make test-kcsan  our tests on a kernel that looks for data races'
 	@echo 'make shell    a shell in the VM where the tests of KVM are; T= as above, for another one;'
@@ -48,10 +47,8 @@ help:
 #
 # Machines: what boots for the tests. Each is on one host CPU, so they run side by side.
 #
-machines := demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
-	kselftest peers-dpdk peers-qemu vmm
-# Not in "make test": now and then a guest of these makes no progress, see HACKING.md
-guest-machines := machine vmm-guests vmm-kill
+machines := machine demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
+	kselftest peers-dpdk peers-qemu vmm vmm-guests vmm-kill
 debug-machines := selftests-debug virtio-debug vhost-debug
 kcsan-machines := selftests-kcsan vhost-kcsan
 
@@ -62,7 +59,7 @@ machine-virtio := virtio-real
 machine-vhost := vhost
 only := $(if $(findstring /,$(T)),$(subst *,%,$(notdir $(T))))
 chosen := $(if $(only),$(machine-$(patsubst %/,%,$(dir $(T)))),$(T))
-ifeq ($(filter $(machines) $(guest-machines) $(debug-machines) $(kcsan-machines) ring,$(chosen)),)
+ifeq ($(filter $(machines) $(debug-machines) $(kcsan-machines) ring,$(chosen)),)
 $(error T=$(T) is neither a machine nor a test: see make help)
 endif
 # these two are compared
@@ -103,7 +100,7 @@ packages += $(call needed,peers-% profile,socat)
 packages += $(call needed,bench tools selftests% upstream% kselftest, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
-packages += $(call needed,run-machine machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
+packages += $(call needed,run machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
 
 deps:
 	@$(vm)/debian.sh packages $(sort $(packages))
@@ -214,6 +211,13 @@ $(kdir)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(kdir)/image/.unpacked Ma
 
 vm: $(kdir)/initramfs.cpio $(modules)/.built
 
+# For machines with guests that live on interrupts
+svm-exit := $(kdir)/svm_exit/svm_exit.ko
+$(svm-exit): $(wildcard $(vm)/svm_exit/*) $(kdir)/headers/.unpacked $(vm)/modules.sh
+	+@$(vm)/modules.sh svm_exit $(KVER) $(@D)
+
+$(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill peers-dpdk peers-qemu) run-demo run-machine: $(svm-exit)
+
 demo: $(uapi) $(kdir)/image/.unpacked
 	+@. $(vm)/lib.sh && logged vmm $(MAKE) -C tools/vmm O=$(CURDIR)/build/vmm \
 		KHDR=$(CURDIR)/build/linux/usr/include
@@ -230,7 +234,8 @@ run-machine run-demo: run-%: vm
 	@echo '==> boot Linux $(KVER) with our modules'
 	@$(vm)/boot.sh $(vm-options) $* $(kdir) '$(command)'
 
-run: run-demo
+run: run-machine
+run-uart: run-demo
 
 #
 # Tests
@@ -259,10 +264,10 @@ build/selftests/.built: $(source) $(uapi) $(wildcard tools/lib/ioregionfd/*) \
 	@touch $@
 
 in-vm-demo run-demo: demo
-in-vm-demo run-demo: vm-options = -i -k $(modules) -p build/demo
+in-vm-demo run-demo: vm-options = -i -g -k $(modules) -p build/demo
 in-vm-demo run-demo: command = cd /payload && ./demo.sh
 in-vm-machine run-machine: build/machine/.built
-in-vm-machine run-machine: vm-options = -i -c 2 -t 900 -k $(modules) -p build/machine/payload
+in-vm-machine run-machine: vm-options = -i -g -c 2 -t 900 -k $(modules) -p build/machine/payload
 in-vm-machine run-machine: command = cd /payload && ./machine.sh
 in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: build/selftests/.built
 in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p build/selftests/payload
@@ -324,7 +329,7 @@ build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/payload.sh $(vm)
 	@touch $@
 
 in-vm-peers-dpdk in-vm-peers-qemu: build/peers/.built
-in-vm-peers-dpdk in-vm-peers-qemu: vm-options = -i -c 2 -m 1500M -t 900 -p build/peers/payload
+in-vm-peers-dpdk in-vm-peers-qemu: vm-options = -i -g -c 2 -m 1500M -t 900 -p build/peers/payload
 in-vm-peers-dpdk: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
 	./run-selftests -t 800 dpdk.sh
 in-vm-peers-qemu: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
@@ -338,7 +343,7 @@ build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs
 	@touch $@
 
 in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill: build/devices/.built
-in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill: vm-options = -i -c 2 -m 1500M -t 2400 -k $(modules) \
+in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill: vm-options = -i -g -c 2 -m 1500M -t 2400 -k $(modules) \
 	-p build/devices/payload
 in-vm-vmm: command = cd /payload && ./run-selftests -t 2000 $(addprefix tests/, \
 	confine_test supervise_test virtqueue_test virtio_mmio_test virtio_blk_test posted_test \
@@ -358,9 +363,9 @@ in-user-space: build/virtio/.built
 
 in-vm-ring: in-user-space
 
-$(addprefix in-vm-,$(machines) $(guest-machines)): machine ?= $(kdir)
-$(addprefix in-vm-,$(machines) $(guest-machines)): vm
-$(addprefix in-vm-,$(machines) $(guest-machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
+$(addprefix in-vm-,$(machines)): machine ?= $(kdir)
+$(addprefix in-vm-,$(machines)): vm
+$(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
 ifeq ($(interactive),)
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u 's/^/[$*] /'
@@ -371,7 +376,7 @@ endif
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
 
-test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,selftests virtio vhost peers kselftest devices)) \
+test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,machine selftests virtio vhost peers kselftest devices)) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
 	@rm -rf $(addprefix build/vm/,$(tested))
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
@@ -504,5 +509,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run run-machine run-demo kernel test test-debug test-kcsan shell kunit bench \
-	profile tools check litmus export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(guest-machines) $(debug-machines) $(kcsan-machines))
+.PHONY: FORCE help deps source modules vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
+	profile tools check litmus export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

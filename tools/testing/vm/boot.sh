@@ -5,6 +5,8 @@
 # fails, or the kernel complains, panics, hangs or has a module left in use.
 # build/vm/NAME has the console, the kernel's messages and the verdict.
 #   -k MODULES   directory of KVM modules to load instead of the kernel's own
+#   -g           there will be guests that live on interrupts: loads svm_exit.ko where QEMU
+#                emulates SVM
 #   -p PAYLOAD   directory whose content appears in the VM as /payload
 #   -c CPUS      (2; 1 with -i)
 #   -i           a clock that counts instructions, of all CPUs, which take turns: the
@@ -20,10 +22,11 @@
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
-modules='' payload='' cpus='' icount='' threads=single seed=1 memory=1G limit=300 more=() shell=''
-while getopts k:p:c:ijs:m:t:q:x option; do
+modules='' guests='' payload='' cpus='' icount='' threads=single seed=1 memory=1G limit=300 more=() shell=''
+while getopts k:gp:c:ijs:m:t:q:x option; do
 	case $option in
 	k) modules=$OPTARG ;;
+	g) guests=y ;;
 	p) payload=$OPTARG ;;
 	c) cpus=$OPTARG ;;
 	i) icount=y ;;
@@ -55,6 +58,7 @@ fi
 echo "$command" >"$work/root/command"
 [ -z "$payload" ] || cp -rL "$payload" "$work/root/payload"
 [ -z "$modules" ] || install -D -m 644 -t "$work/root/lib/modules/$kver/kernel/arch/x86/kvm" "$modules"/*.ko
+[ -z "$guests" ] || install -D -m 644 -t "$work/root/lib/modules/$kver/extra" "$kdir/svm_exit/svm_exit.ko"
 (cd "$work/root" && find . | cpio -o -H newc --quiet) | cat "$kdir/initramfs.cpio" - >"$work/initrd"
 rm -r "$work/root"
 

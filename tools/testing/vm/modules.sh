@@ -7,6 +7,7 @@
 #   kvm KVER y|n OUT      build KVM's modules for kernel KVER, with or without
 #                         CONFIG_KVM_IOREGIONFD, and put stripped copies in OUT
 #   vhost KVER OUT        likewise vhost's modules
+#   svm_exit KVER OUT     likewise the module of that name, which no kernel tree has
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -60,9 +61,15 @@ vhost() {
 	built "$out" "$kver"
 }
 
+svm_exit() {
+	local kver=$1 out=$2
+	install -m 644 -Dt "$out" tools/testing/vm/svm_exit/*
+	logged "svm_exit-$kver" make -C "build/$kver/headers/build" M="$PWD/$out" modules
+}
+
 command=$1
 shift
 case $command in
-overlay | tree | kvm | vhost) "$command" "$@" ;;
+overlay | tree | kvm | vhost | svm_exit) "$command" "$@" ;;
 *) die "no command $command" ;;
 esac

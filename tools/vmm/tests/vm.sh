@@ -13,9 +13,8 @@ tmp=$(mktemp -d) || exit 1
 vmm=''
 trap 'end_vmm; rm -rf "$tmp"' EXIT
 
-# noxsave as in demo.sh. nopv: where KVM itself runs in QEMU's emulation, guests with several
-# CPUs hang now and then if these wake each other by hypercalls, with any kvm.ko
-cmdline='console=ttyS0 panic=-1 noxsave nopv quiet'
+# noxsave as in demo.sh
+cmdline='console=ttyS0 panic=-1 noxsave quiet'
 limit=600
 # One for each thing that stock Linux tries and KVM does not have
 echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Let kvm_amd.ko leave the guest right after each interrupt that it injects, where SVM is
+ * QEMU's emulation (TCG) of it.
+ *
+ * QEMU, from the first version that has SVM to 10 at least, delivers the event of VMRUN at
+ * once but leaves its vector in exception_index. If the next thing that ends QEMU's inner
+ * loop is the end of a time slice, and not an exit or an exception of the guest, QEMU takes
+ * the vector for an exception that is still to be raised, and delivers it a second time. The
+ * guest's handler is then interrupted by itself although interrupts are off; in Linux it
+ * waits for ever for the lock of its own interrupt. One interrupt in some ten thousand is
+ * enough for a guest with disks to hang once in a few minutes.
+ *
+ * An exit before the first instruction of the handler sets exception_index anew. KVM itself
+ * has it: svm_vcpu_run() can be asked to exit as soon as events have been injected, which
+ * nested virtualization needs.
+ *
+ * struct kvm_vcpu_arch is before all that CONFIG_KVM_IOREGIONFD adds, so this is right for
+ * kvm.ko with and without it.
+ */
+#include <linux/kprobes.h>
+#include <linux/kvm_host.h>
+#include <linux/module.h>
+
+/* svm_vcpu_run(vcpu, force_immediate_exit), with interrupts off */
+static int before_run(struct kprobe *probe, struct pt_regs *regs)
+{
+	struct kvm_vcpu *vcpu = (struct kvm_vcpu *)regs_get_kernel_argument(regs, 0);
+
+	if (vcpu->arch.interrupt.injected)
+		regs->si = true;
+	return 0;
+}
+
+static struct kprobe probe = {
+	.symbol_name = "svm_vcpu_run",
+	.pre_handler = before_run,
+};
+
+static int __init svm_exit_init(void)
+{
+	return register_kprobe(&probe);
+}
+module_init(svm_exit_init);
+
+static void __exit svm_exit_exit(void)
+{
+	unregister_kprobe(&probe);
+}
+module_exit(svm_exit_exit);
+
+MODULE_DESCRIPTION("An exit of the guest right after each interrupt, for SVM in QEMU's emulation");
+MODULE_LICENSE("GPL");
