@@ -55,9 +55,16 @@
 #include "processor.h"
 #include "test_util.h"
 
+/*
+ * A figure is the median of some rounds, or what the kernel has to do now and then, on
+ * either CPU, would be part of it.
+ */
+#define ROUNDS		5
+
 /* Enough for a figure to be reproducible to 0.2 %. */
 #define WARM_UP		2000
-#define ACCESSES	40000
+#define ROUND		8000
+#define ACCESSES	(ROUNDS * ROUND)
 
 /*
  * The in-kernel device: the index register of the I/O APIC, which costs a lock and
@@ -116,24 +123,26 @@ static struct job {
 	uint64_t access;
 	uint64_t addr;
 	uint64_t count;
+	uint64_t round;
 } job;
 
 static struct result {
 	uint64_t sum;	/* of all values read */
-	uint64_t ticks;
+	uint64_t ticks[ROUNDS];
 } results[MAX_VCPUS];
 
 static void guest_alone(struct result *result)
 {
-	uint64_t start, i, j;
+	uint64_t start, ticks = 0, i, j;
 
 	for (i = 0; i < job.count; i++) {
 		start = rdtsc();
 		WRITE_ONCE(*(uint8_t *)job.addr, 1);
-		result->ticks += rdtsc() - start;
+		ticks += rdtsc() - start;
 		for (j = 0; j < PAUSES; j++)
 			cpu_relax();
 	}
+	result->ticks[job.round] = ticks;
 }
 
 static void guest_main(uint64_t id)
@@ -145,7 +154,6 @@ static void guest_main(uint64_t id)
 	for (;;) {
 		addr = (uint8_t *)job.addr;
 		n = job.count;
-		result->ticks = 0;
 		switch (job.access) {
 		case READ:
 			while (n--)
@@ -405,14 +413,14 @@ struct worker {
 	struct kvm_vcpu *vcpu;
 	pthread_t thread;
 	int socket;
-	uint64_t start;
-	uint64_t end;
-	uint64_t spin;
+	uint64_t start[ROUNDS];
+	uint64_t end[ROUNDS];
+	uint64_t spin[ROUNDS];
 	uint64_t in_place;
 	struct rusage usage;
 };
 
-static pthread_barrier_t warm;
+static pthread_barrier_t between;
 
 static uint64_t now(void)
 {
@@ -461,38 +469,47 @@ static void run_job(struct worker *w)
 	}
 }
 
-static void set_count(struct kvm_vm *vm, uint64_t count)
+static void set_job(struct kvm_vm *vm, uint64_t count, uint64_t round)
 {
 	job.count = count;
+	job.round = round;
 	sync_global_to_guest(vm, job);
+}
+
+static void one_round(struct worker *w, int round)
+{
+	bool spins = w->path->server == CHANNEL;
+	uint64_t spin = 0, in_place = 0;
+
+	if (spins) {
+		spin = vcpu_stat(w->vcpu, "ioregionfd_spin_ns");
+		in_place = vcpu_stat(w->vcpu, "ioregionfd_in_place");
+	}
+	/* One of the threads sets the job of all. */
+	if (pthread_barrier_wait(&between) == PTHREAD_BARRIER_SERIAL_THREAD)
+		set_job(w->vcpu->vm, ROUND / w->path->vcpus, round);
+	pthread_barrier_wait(&between);
+
+	w->start[round] = now();
+	run_job(w);
+	w->end[round] = now();
+
+	if (spins) {
+		w->spin[round] = vcpu_stat(w->vcpu, "ioregionfd_spin_ns") - spin;
+		w->in_place += vcpu_stat(w->vcpu, "ioregionfd_in_place") - in_place;
+	}
 }
 
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
-	bool spins = w->path->server == CHANNEL;
-	uint64_t spin = 0, in_place = 0;
+	int i;
 
 	kvm_pin_this_task_to_pcpu(0);
 	run_job(w);
-	if (spins) {
-		spin = vcpu_stat(w->vcpu, "ioregionfd_spin_ns");
-		in_place = vcpu_stat(w->vcpu, "ioregionfd_in_place");
-	}
-	/* The first time, one of the threads sets the real job. */
-	if (pthread_barrier_wait(&warm) == PTHREAD_BARRIER_SERIAL_THREAD)
-		set_count(w->vcpu->vm, ACCESSES / w->path->vcpus);
-	pthread_barrier_wait(&warm);
-
-	w->start = now();
-	run_job(w);
-	w->end = now();
+	for (i = 0; i < ROUNDS; i++)
+		one_round(w, i);
 	getrusage(RUSAGE_THREAD, &w->usage);
-
-	if (spins) {
-		w->spin = vcpu_stat(w->vcpu, "ioregionfd_spin_ns") - spin;
-		w->in_place = vcpu_stat(w->vcpu, "ioregionfd_in_place") - in_place;
-	}
 	return NULL;
 }
 
@@ -550,36 +567,66 @@ static bool polls(const struct path *path)
 	return path->device_cpu && path->access == READ;
 }
 
+/* For an access, of what all of a round took */
 static double each(uint64_t total)
 {
-	return (double)total / ACCESSES;
+	return (double)total / ROUND;
+}
+
+/* The same, of what was counted from the start of the task */
+static double switches(long count)
+{
+	return (double)count / (ACCESSES + WARM_UP);
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static uint64_t median(const uint64_t values[ROUNDS])
+{
+	uint64_t sorted[ROUNDS];
+
+	memcpy(sorted, values, sizeof(sorted));
+	qsort(sorted, ROUNDS, sizeof(sorted[0]), compare);
+	return sorted[ROUNDS / 2];
 }
 
 static void report(const struct path *path, struct kvm_vm *vm, struct worker *w,
 		   const struct rusage *device)
 {
-	uint64_t start = w[0].start, end = w[0].end, ticks = 0, sum = 0, spin = 0, in_place = 0;
-	uint64_t total, figure;
-	int i;
+	uint64_t total[ROUNDS], spin[ROUNDS] = {}, figure[ROUNDS] = {}, sum = 0, in_place = 0;
+	uint64_t start, end;
+	int i, round;
 
 	sync_global_from_guest(vm, results);
 	for (i = 0; i < path->vcpus; i++) {
-		start = min(start, w[i].start);
-		end = max(end, w[i].end);
 		sum += results[i].sum;
-		ticks += results[i].ticks;
-		spin += w[i].spin;
 		in_place += w[i].in_place;
 	}
-	total = end - start;
-	figure = path->access == WRITE_ALONE ? ticks : polls(path) ? total - spin : total;
-	printf("%s %.0f\n", path->name, each(figure));
+	for (round = 0; round < ROUNDS; round++) {
+		start = w[0].start[round];
+		end = w[0].end[round];
+		for (i = 0; i < path->vcpus; i++) {
+			start = min(start, w[i].start[round]);
+			end = max(end, w[i].end[round]);
+			spin[round] += w[i].spin[round];
+			figure[round] += results[i].ticks[round];
+		}
+		total[round] = end - start;
+		if (path->access != WRITE_ALONE)
+			figure[round] = total[round] - (polls(path) ? spin[round] : 0);
+	}
+	printf("%s %.0f\n", path->name, each(median(figure)));
 	if (path->device)
 		printf("# in all %.1f, spin %.1f, in place %.2f; vCPU slept %.2f, preempted %.2f; "
 		       "device task slept %.2f, preempted %.2f\n",
-		       each(total), each(spin), each(in_place),
-		       each(w->usage.ru_nvcsw), each(w->usage.ru_nivcsw),
-		       each(device->ru_nvcsw), each(device->ru_nivcsw));
+		       each(median(total)), each(median(spin)), (double)in_place / ACCESSES,
+		       switches(w->usage.ru_nvcsw), switches(w->usage.ru_nivcsw),
+		       switches(device->ru_nvcsw), switches(device->ru_nivcsw));
 	fflush(stdout);
 
 	/* Check that it was this path. */
@@ -610,7 +657,7 @@ static void measure(const struct path *path)
 	job.access = path->access;
 	job.addr = path->access == IN ? PIO_BASE :
 		   path->server == IN_KERNEL ? IOAPIC_GPA : MMIO_GPA;
-	set_count(vm, WARM_UP / path->vcpus);
+	set_job(vm, WARM_UP / path->vcpus, 0);
 
 	/*
 	 * One end is the device task's. A native channel and an eventfd are the same
@@ -645,7 +692,7 @@ static void measure(const struct path *path)
 	if (path->device)
 		pid = task_start(path, sv[1]);
 
-	pthread_barrier_init(&warm, NULL, path->vcpus);
+	pthread_barrier_init(&between, NULL, path->vcpus);
 	for (i = 0; i < path->vcpus; i++) {
 		vcpu_args_set(vcpus[i], 1, i);
 		workers[i].path = path;
@@ -656,7 +703,7 @@ static void measure(const struct path *path)
 	}
 	for (i = 0; i < path->vcpus; i++)
 		pthread_join(workers[i].thread, NULL);
-	pthread_barrier_destroy(&warm);
+	pthread_barrier_destroy(&between);
 
 	if (pid)
 		device = task_stop(pid);
