@@ -3,13 +3,13 @@
  * Let kvm_amd.ko leave the guest right after each interrupt that it injects, where SVM is
  * QEMU's emulation (TCG) of it.
  *
- * QEMU, from the first version that has SVM to 10 at least, delivers the event of VMRUN at
- * once but leaves its vector in exception_index. If the next thing that ends QEMU's inner
+ * QEMU 7.2, and by its source later ones too, delivers the interrupt that VMRUN injects at
+ * once, but leaves its vector in exception_index. If the next thing that ends QEMU's inner
  * loop is the end of a time slice, and not an exit or an exception of the guest, QEMU takes
  * the vector for an exception that is still to be raised, and delivers it a second time. The
  * guest's handler is then interrupted by itself although interrupts are off; in Linux it
- * waits for ever for the lock of its own interrupt. One interrupt in some ten thousand is
- * enough for a guest with disks to hang once in a few minutes.
+ * waits for ever for the lock of its own interrupt. That happens to one interrupt in some
+ * ten thousand, so a guest with disks hangs once in a few minutes.
  *
  * An exit before the first instruction of the handler sets exception_index anew. KVM itself
  * has it: svm_vcpu_run() can be asked to exit as soon as events have been injected, which
