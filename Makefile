@@ -373,12 +373,16 @@ else
 	@$(vm)/boot.sh $(vm-options) -x -q '$(QEMU)' shell $(machine) '$(command)'
 endif
 
+# not-booted MACHINE...: what is counted of those that do not come as far
+not-booted = for m in $1; do rm -rf build/vm/$$m; mkdir -p build/vm/$$m; touch build/vm/$$m/console; \
+	echo 'did not boot' >build/vm/$$m/verdict; done
+
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
 
 test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,machine selftests virtio vhost peers kselftest devices)) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
-	@rm -rf $(addprefix build/vm/,$(tested))
+	@$(call not-booted,$(tested))
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(tested)) || true
 	@$(call counted,$(tested))
@@ -426,7 +430,7 @@ $(addprefix in-vm-,$(debug-machines)): $(debug)/initramfs.cpio
 
 # debug-machines=, debug-tests= for some of them only
 test-debug: $(debug)/initramfs.cpio
-	@rm -rf $(addprefix build/vm/,$(debug-machines))
+	@$(call not-booted,$(debug-machines))
 	@echo '==> boot Linux $(notdir $(debug)): $(debug-machines)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(debug-machines)) || true
 	@$(call counted,$(debug-machines))
@@ -444,7 +448,7 @@ $(addprefix in-vm-,$(kcsan-machines)): machine = $(kcsan)
 $(addprefix in-vm-,$(kcsan-machines)): $(kcsan)/initramfs.cpio
 
 test-kcsan: $(kcsan)/initramfs.cpio
-	@rm -rf $(addprefix build/vm/,$(kcsan-machines))
+	@$(call not-booted,$(kcsan-machines))
 	@echo '==> boot Linux $(notdir $(kcsan)): $(kcsan-machines)'
 	+@for machine in $(kcsan-machines); do $(MAKE) in-vm-$$machine || true; done
 	@$(vm)/kcsan.sh $(kcsan) build/kcsan $(kcsan-machines)

@@ -45,6 +45,8 @@ name=$1 kdir=$2 command=$3
 work=build/vm/$name
 rm -rf "$work"
 mkdir -p "$work/root"
+touch "$work/console"
+echo 'did not boot' >"$work/verdict"
 kver=$(basename "$kdir")
 
 # The kernel unpacks one archive after the other, so ours overlays the common one
