@@ -32,6 +32,7 @@ help:
 	@echo 'make profile  in which functions the instructions of a packet are that vhost-net sends'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
 	@echo 'make litmus   our barriers in the memory model of the kernel, with herd7'
+	@echo 'make verify   our models of who may do what, and of who sleeps, with spin'
 	@echo 'make kernel   a small kernel of our own, with our virtqueue core: build/<kernel>-dev'
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
@@ -93,6 +94,7 @@ packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck spars
 packages += $(call needed,kernel bench kunit virtio virtio-real kselftest peers-% vmm% %-debug %-kcsan, \
 	bc bison flex libelf-dev libssl-dev)
 packages += $(call needed,kunit,python3)
+packages += $(call needed,verify,spin)
 packages += $(call needed,hooks,quilt)
 packages += $(call needed,bench,jq valgrind)
 packages += $(call needed,peers-%,dpdk-dev $(dpdk-$(debian)))
@@ -118,7 +120,7 @@ endif
 endif
 endif
 
-ifneq ($(filter-out help deps clean distclean,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help deps verify clean distclean,$(or $(MAKECMDGOALS),help)),)
 include build/kernel-$(or $(KVER),newest).mk
 endif
 
@@ -133,7 +135,7 @@ kdir := build/$(KVER)
 # The source. Laid over it by content, every time: what changes is new, and only that.
 #
 ours := $(shell find Documentation drivers include virt tools/ioregionstat tools/lib \
-	tools/testing/selftests -type f '(' ! -name '.*' -o -name .kunitconfig ')' 2>/dev/null)
+	tools/testing/selftests tools/verification -type f '(' ! -name '.*' -o -name .kunitconfig ')' 2>/dev/null)
 hooked := build/linux/.hooked-$(DEBVER)
 source := build/linux/.laid
 uapi := build/linux/usr/include/.exported
@@ -493,6 +495,10 @@ check: $(uapi) $(kdir)/headers/.unpacked export
 litmus: $(source)
 	@$(vm)/litmus.sh run
 
+# Needs no kernel
+verify: deps
+	@$(vm)/verify.sh run
+
 export: $(source)
 	@$(vm)/export.sh $(ours)
 
@@ -514,4 +520,4 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
-	profile tools check litmus export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))
+	profile tools check litmus verify export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

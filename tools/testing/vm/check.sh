@@ -243,6 +243,7 @@ check 'source: sparse, drivers/virtio' sparse_virtio
 check 'source: sparse, drivers/vhost' sparse_vhost
 check 'source: Kconfig' kconfig
 check 'source: barriers and litmus tests name each other' tools/testing/vm/litmus.sh lists
+check 'source: functions and models name each other' tools/testing/vm/verify.sh lists
 check 'tests: each in a Makefile and in HACKING.md' registered
 check 'tests: the device task of README.md' readme
 check 'documents: figures' tools/testing/vm/figures.sh

@@ -77,6 +77,14 @@ Real drivers on a device task behind VDUSE and on QEMU's devices, the core
 in user space, and rings of user space on vhost's devices.
 
 MESSAGE
+add '^tools/verification/' <<'MESSAGE'
+tools/verification: add models of ioregionfd and of event suppression
+
+Promela models, for spin: a command and its response, the ring of posted
+writes, who sleeps and is woken, the removal of regions, and event
+suppression between vhost and a driver.
+
+MESSAGE
 
 sed "s|^|$top/hooks/6.12/|" hooks/6.12/series | xargs git -C $repo am -q
 git -C $repo format-patch -q --zero-commit -o "$top/$out" "$(git -C $repo rev-list --max-parents=0 HEAD)"
