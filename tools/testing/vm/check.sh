@@ -244,6 +244,7 @@ check 'source: sparse, drivers/vhost' sparse_vhost
 check 'source: Kconfig' kconfig
 check 'source: barriers and litmus tests name each other' tools/testing/vm/litmus.sh lists
 check 'source: functions and models name each other' tools/testing/vm/verify.sh lists
+check 'models: traces that one does not allow' tools/verification/models/ioregionfd/replay_test.sh
 check 'tests: each in a Makefile and in HACKING.md' registered
 check 'tests: the device task of README.md' readme
 check 'documents: figures' tools/testing/vm/figures.sh
@@ -252,5 +253,6 @@ check 'option off: the same code as without the hooks' unchanged
 check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
 	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh \
 	tools/vmm/{demo.sh,demo-lib.sh,machine.sh,machine-init,machine-initramfs,guest-init} \
-	tools/vmm/tests/{vm.sh,guest-init}
+	tools/vmm/tests/{vm.sh,guest-init} \
+	tools/verification/models/*/*.sh
 exit "$failed"
