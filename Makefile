@@ -260,7 +260,8 @@ matching = $(strip $(foreach t,$1,$(if $(filter $(only),$(notdir $t)),$t)))
 those = $(if $(only),$(or $(call matching,$1),$(error There is no test $(T))),$1)
 
 build/selftests/.built: $(source) $(uapi) $(wildcard tools/lib/ioregionfd/*) \
-		$(addprefix $(vm)/,payload.sh run-selftests upstream-tests)
+		$(addprefix $(vm)/,payload.sh run-selftests upstream-tests) \
+		tools/verification/models/ioregionfd/replay.awk
 	+@$(vm)/payload.sh kvm $(@D) $(kvm-tests) $(kvm-programs) $(upstream)
 	+@$(vm)/payload.sh lib $(@D)
 	@touch $@
@@ -414,11 +415,12 @@ $(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
 	+@$(vm)/payload.sh vhost $(@D) $(own)-$*/vhost/modules build/virtio/payload
 	@touch $@
 
-# Slower, so all has more time, by a clock that does not run on while others have the CPU
+# Slower, so all has more time, by a clock that does not run on while others have the CPU.
+# What the vCPUs did is held against a model: run-selftests -r.
 debug-tests = $(kvm-tests) libioregionfd/test
 kvm-command = cd /payload && ./run-selftests -t 1500 $(debug-tests)
 in-vm-selftests-debug in-vm-selftests-kcsan: build/selftests/.built
-in-vm-selftests-debug: command = $(kvm-command)
+in-vm-selftests-debug: command = $(subst run-selftests,run-selftests -r,$(kvm-command))
 in-vm-selftests-debug: vm-options = -i -c 2 -m 2G -t 7000 -p build/selftests/payload
 in-vm-virtio-debug: build/virtio/.built
 in-vm-virtio-debug: vm-options = -i -m 2G -t 3000 -p build/virtio/payload

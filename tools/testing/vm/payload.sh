@@ -3,7 +3,8 @@
 # payload.sh COMMAND...: build below DIR what a VM is to run, and put it in DIR/payload.
 # The kselftests are built by their own Makefiles, which alone know their names.
 #   kvm DIR PROGRAM...           these of KVM's selftests
-#   lib DIR                      the test of libioregionfd, beside those
+#   lib DIR                      the test of libioregionfd, beside those, and what looks at
+#                                traces of them
 #   virtio DIR                   the tests of the virtqueue core, and those of tools/virtio;
 #                                DIR/devices is for QEMU, started with DIR/devices.arguments
 #   vhost DIR MODULES VIRTIO     the tests of vhost, these modules, and tools/virtio's tests
@@ -81,6 +82,7 @@ lib() {
 	logged libioregionfd-test make -C tools/lib/ioregionfd O="$PWD/$dir/libioregionfd" \
 		KHDR="$headers" KSELFTEST="$PWD/build/linux/$selftests" test
 	install -s -D -t "$dir/payload/libioregionfd" "$dir"/libioregionfd/{test,example}
+	install -t "$dir/payload" tools/verification/models/ioregionfd/replay.awk
 }
 
 virtio() {
