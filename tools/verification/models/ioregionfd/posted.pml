@@ -2,8 +2,9 @@
 /*
  * The ring of posted writes. A vCPU fills it, waits for space, and posts a command in the end.
  * Two device tasks fetch and retire what is there, in the mapping, where they poll and take
- * several writes at a time, or by ioctl, where they sleep. IOREGIONFD_RECOVER comes at any
- * moment; before it, the first task may die at any point. It may also end without a fault.
+ * several writes at a time, or by ioctl, where they sleep. Who polls may do so for a while, and
+ * then sleep (-DWINDOW). IOREGIONFD_RECOVER comes at any moment; before it, the first task may
+ * die at any point. It may also stop, in the midst of what there is to do.
  *
  * Safety:
  * - Each fetch gets the oldest write that is not retired, and what the vCPU wrote.
@@ -21,13 +22,17 @@
  *	fetch_requeue, fetch_sleep, unblock, retire_posted, complete_cmd, fetch_commit, wake_fetcher,
  *	wake_all_fetchers, wake_for_pending, wake_next_fetcher
  * virt/kvm/ioregionfd/file.c: ring_recovered, ring_flag_redelivered, recover_ring, file_recover
- * tools/lib/ioregionfd/channel.c: look_at_mailbox, look_at_posted
+ * tools/lib/ioregionfd/channel.c: look_at_mailbox, look_at_posted, look, look_for, poll_mapping,
+ *	sleep_for_command, ioregionfd_channel_run
  * The kernel: spin_lock, spin_unlock
- * Here alone: ring_ready, mailbox_remaining, delivered_to, retired_by, polls, sleeps, vcpu,
- *	task, recoverer
+ * Here alone: ring_ready, mailbox_remaining, delivered_to, retired_by, sleeps, vcpu, task,
+ *	recoverer
  *
- * Variant WRITES=3
+ * Variant WRITES=3,STOPS=false
+ * Variant POSTED_BATCH=1
  * Variant MAPPED1=true,MAPPED2=true
+ * Variant WINDOW,WRITES=1
+ * Variant WRITES=1,RECOVERS=2
  * Variant MAPPED1=false,MAPPED2=false
  * Variant MAPPED1=false,MAPPED2=true
  * Variant MAPPED1=false,MAPPED2=false,WRITES=1,FAULTS=1
@@ -35,6 +40,7 @@
  * Livelock MAPPED1=false,MAPPED2=false,WRITES=1,FAULTS=1
  * Livelock MAPPED1=true,MAPPED2=false,WRITES=1,FAULTS=1
  * Livelock MAPPED1=true,MAPPED2=true,WRITES=1
+ * Livelock WINDOW,WRITES=1
  *
  * Mutant RETIRE_BY_INDEX assertion: RECOVER leaves posted_tail as it is (was so
  *	once)
@@ -56,15 +62,27 @@
  * Mutant PASS_ON_UNBLOCKED deadlock MAPPED1=false: who was woken for what comes after
  *	the write that it has got does not set blocked
  * Mutant RECOVER_NO_WAKE deadlock WRITES=1: RECOVER does not wake the other task
+ * Mutant STOP_ONE_LOOK deadlock POSTED_BATCH=1: a task that stops to poll looks once, at a part
+ *	of what has come (was so once)
+ *
+ * Known LOST_ENDS deadlock WRITES=1: the first task sets polling after RECOVER has cleared it,
+ *	fetches before RECOVER comes to the ring, loses that, and ends without a look. What is
+ *	posted before it does so wakes nobody.
  */
 
 /* Of the model: the ring, and what the vCPU does: some writes, then a command */
 #define NR_POSTED	2
+#ifndef POSTED_BATCH
+#define POSTED_BATCH	NR_POSTED
+#endif
 #ifndef WRITES
 #define WRITES		2
 #endif
 #ifndef FAULTS
 #define FAULTS		0
+#endif
+#ifndef RECOVERS
+#define RECOVERS	1
 #endif
 #ifndef MAPPED1
 #define MAPPED1		true
@@ -77,6 +95,7 @@
 /* posted_tail */
 #define FETCHED		1
 #define RECOVERED	16
+#define RECOVERIES	240		/* the bits that it adds to */
 #define MASK		7
 #define INDEX(tail)	((tail) >> 1 & MASK)
 
@@ -298,8 +317,11 @@ active proctype vcpu()
 	mailbox_post()
 }
 
-/* A device task, which may die. What it fetches: a write, or the command */
+/* A device task, which may die, or be stopped. What it fetches: a write, or the command */
 #define DIES		(me == 1 && !recovered)
+#ifndef STOPS
+#define STOPS		(me == 1 && !stopped)
+#endif
 
 #define COMMAND		100
 #define NOTHING		101
@@ -427,7 +449,7 @@ inline retire_posted()
 {
 	if
 	:: posted_tail == (tail | FETCHED) ->
-		posted_tail = tail & RECOVERED | (INDEX(tail) + 1 & MASK) << 1;
+		posted_tail = tail & RECOVERIES | (INDEX(tail) + 1 & MASK) << 1;
 		retired_by(1)
 	:: else
 	fi
@@ -465,12 +487,14 @@ inline look_at_mailbox()
 		fetch_mailboxes()
 	}
 	if
-	:: got == COMMAND -> complete_cmd()
+	:: got == COMMAND ->
+		complete_cmd();
+		found = true
 	:: else
 	fi
 }
 
-/* Several writes at once */
+/* Several writes at once. @lost: they are another task's by now. */
 inline look_at_posted()
 {
 #ifdef HEAD_BEFORE_TAIL
@@ -494,7 +518,7 @@ inline look_at_posted()
 	fi;
 	do
 	:: ok && DIES -> goto dead
-	:: ok && n < NR_POSTED && to != (INDEX(tail) + n & MASK) ->
+	:: ok && n < POSTED_BATCH && to != (INDEX(tail) + n & MASK) ->
 		atomic {
 			got = ring[(INDEX(tail) + n & MASK) % NR_POSTED];
 			flagged = again[(INDEX(tail) + n & MASK) % NR_POSTED]
@@ -510,7 +534,9 @@ inline look_at_posted()
 				delivered = (delivered > got -> delivered : got + 1);
 				n++
 #ifndef COPY_UNCHECKED
-			:: else -> ok = false
+			:: else ->
+				ok = false;
+				lost = true
 #endif
 			fi
 		}
@@ -519,8 +545,9 @@ inline look_at_posted()
 	if
 	:: atomic {
 		ok && posted_tail == (tail | FETCHED) ->
-		posted_tail = tail & RECOVERED | (INDEX(tail) + n & MASK) << 1;
-		retired_by(n)
+		posted_tail = tail & RECOVERIES | (INDEX(tail) + n & MASK) << 1;
+		retired_by(n);
+		found = true
 	   }
 #ifndef RETIRE_SILENTLY
 		if
@@ -528,66 +555,136 @@ inline look_at_posted()
 		:: else
 		fi
 #endif
+	:: else -> lost = lost || ok
+	fi
+}
+
+inline look()
+{
+	atomic {
+		found = false;
+		ok = false
+	}
+	look_at_posted();
+#ifndef LOST_ENDS
+	lost = false;
+#endif
+	if
+	:: !lost -> look_at_mailbox()
 	:: else
 	fi
 }
 
-inline polls()
+/* A look that would find nothing, and not change polling, is left out. */
+inline look_for()
 {
 	do
-	:: polling = true;
-		look_at_posted();
-		look_at_mailbox();
-		if
-		:: !(posted_tail & FETCHED) && posted_head != INDEX(posted_tail)
-		:: mailbox == PENDING && !mailbox_has_predecessors()
-		:: finished -> break
-		:: DIES -> break
-		fi
+	:: stopped || lost || finished -> break
+	:: atomic {
+		STOPS ->
+		stopped = true
+	   }
+	:: DIES -> goto dead
+#ifdef WINDOW
+	:: !found -> break
+#endif
+	:: !stopped && !lost &&
+	   (!polling || (!(posted_tail & FETCHED) && posted_head != INDEX(posted_tail)) ||
+	    (mailbox == PENDING && !mailbox_has_predecessors())) ->
+		polling = true;
+		look()
 	od
+}
+
+inline poll_mapping()
+{
+	looks = NR_POSTED / POSTED_BATCH + 2;
+	do
+	:: look_for();
+		polling = false;
+		found = false;
+		if
+		:: !lost -> look()
+		:: else
+		fi;
+		if
+		:: found && !lost && !stopped
+#ifndef STOP_ONE_LOOK
+		:: found && !lost && stopped && looks > 0 -> looks--
+#endif
+		:: else -> break
+		fi
+	od;
+	looks = 0;
+	found = false
+}
+
+/* To complete what it has got is part of the next system call. */
+inline sleep_for_command()
+{
+	fetch_sleep();
+	if
+	:: got == NOTHING
+	:: atomic {
+		got < COMMAND && DIES ->
+		queued[me] = false;
+		goto dead
+	   }
+	:: atomic {
+		got < COMMAND && faults > 0 ->
+		faults = 0;
+		queued[me] = false
+	   }
+		fetch_requeue()
+	:: got != NOTHING ->
+		atomic {
+			queued[me] = false;
+			if
+			:: got != COMMAND ->
+				delivered = (delivered > got -> delivered : got + 1)
+			:: else
+			fi;
+			wake_next_fetcher()
+		}
+		fetch_commit()
+	fi
 }
 
 inline sleeps()
 {
 	do
-	:: fetch_sleep();
+	:: sleep_for_command();
 		if
 		:: got == NOTHING -> break
-		:: atomic {
-			got < COMMAND && DIES ->
-			queued[me] = false;
-			break
-		   }
-		:: atomic {
-			got < COMMAND && faults > 0 ->
-			faults = 0;
-			queued[me] = false
-		   }
-			fetch_requeue()
-		:: got != NOTHING ->
-			atomic {
-				queued[me] = false;
-				if
-				:: got != COMMAND ->
-					delivered = (delivered > got -> delivered : got + 1)
-				:: else
-				fi;
-				wake_next_fetcher()
-			}
-			fetch_commit()
+		:: else
 		fi
 	/* It has completed what it had, and does not fetch any more. */
 	:: me == 1 -> break
 	od
 }
 
+/* In the mapping. The second task stands for the one that has called IOREGIONFD_RECOVER, too. */
+inline ioregionfd_channel_run()
+{
+	do
+	:: poll_mapping();
+		if
+		:: stopped || finished || (lost && me == 1) -> break
+		:: else -> lost = false
+		fi;
+#ifdef WINDOW
+		sleep_for_command()
+#endif
+	od
+}
+
 proctype task(byte me; bool in_mapping)
 {
-	byte word, tail, got, to, n;
-	bool flagged, ok;
+	byte word, tail, got, to, n, looks;
+	bool flagged, ok, found, lost, stopped;
 
 	if
-	:: in_mapping -> polls()
+	:: in_mapping -> ioregionfd_channel_run()
 	:: else -> sleeps()
 	fi;
 dead:	skip
@@ -598,7 +695,7 @@ dead:	skip
 #ifdef RETIRE_BY_INDEX
 #define ring_recovered(word)	((word) & ~FETCHED)
 #else
-#define ring_recovered(word)	(((word) & ~FETCHED) + RECOVERED & 31)
+#define ring_recovered(word)	(((word) & ~FETCHED) + RECOVERED & 255)
 #endif
 
 inline ring_flag_redelivered()
@@ -679,7 +776,11 @@ proctype recoverer()
 	byte word, used, n;
 	bool flagged;
 
+	file_recover();
+#if RECOVERS > 1
+	flagged = false;
 	file_recover()
+#endif
 }
 
 init {
