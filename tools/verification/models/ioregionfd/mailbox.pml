@@ -28,6 +28,7 @@
  *
  * Variant ACCESSES=2
  * Variant ACCESSES=1,FAULTS=1
+ * Variant ACCESSES=1,RECOVERS=2
  * Livelock ACCESSES=1,FAULTS=1
  *
  * Mutant COPY_LATE assertion: a command is copied after it has changed hands (was so once)
@@ -63,6 +64,9 @@
 #endif
 #ifndef FAULTS
 #define FAULTS		0
+#endif
+#ifndef RECOVERS
+#define RECOVERS	1
 #endif
 
 /* struct ioregionfd_mailbox. A value is the task that it is of; the number is beside it. */
@@ -104,6 +108,15 @@ bool given_up;
  * Each atomic is a step: an access to what others can see, with what follows from it. A loop
  * around try_cmpxchg() is one step, since it goes on until it has exchanged what it has seen.
  */
+
+/* What kvm.ko's events would say, in a run that is simulated: replay.awk has to allow it. */
+#ifdef TRACE
+#define TELL(...)	__VA_ARGS__
+byte progress;			/* KVM_IOREGIONFD_SENT_* */
+bool ended;			/* the access has been completed */
+#else
+#define TELL(...)	skip
+#endif
 
 inline spin_lock(l)
 {
@@ -197,6 +210,7 @@ inline mailbox_sleep()
 			give_ups > 0 ->
 			asleep = false;
 			interrupted = true;
+			TELL(printf("vcpu-1 [0] 1: kvm_userspace_exit: reason restart\n"));
 			break
 		   }
 		fi
@@ -207,7 +221,10 @@ inline mailbox_done()
 {
 	assert(data[0] == (number << SHIFT | holder));
 	assert(data[1] == (number << SHIFT | holder));
-	sent = false
+	sent = false;
+	TELL(ended = true; printf(
+	"vcpu-1 [0] 1: kvm_ioregionfd_complete: vcpu 0 mmio read addr %d size 1 data 0x%x status done\n",
+	     req_cmd, holder))
 }
 
 inline mailbox_req_done()
@@ -227,17 +244,21 @@ inline mailbox_abandon()
 		/* KVM_IOREGIONFD_SENT_ALL or _SENT_NONE */
 		if
 #ifndef RECOVERED_UNSEEN
-		:: redelivered == number -> assert(left)
+		:: redelivered == number ->
+			assert(left);
+			TELL(progress = 1)
 #endif
 		:: else -> assert(!seen)
 		fi
 	:: mailbox_is(FETCHED) ->
 		state = mailbox_word(ABANDONED);
 		given_up = true;
-		abandoned = true
+		abandoned = true;
+		TELL(progress = 1)
 	:: else ->
 		/* The response is dropped. KVM_IOREGIONFD_SENT_ALL */
-		assert(mailbox_is_complete() && left)
+		assert(mailbox_is_complete() && left);
+		TELL(progress = 1)
 	fi
 }
 
@@ -250,7 +271,13 @@ inline mailbox_req_abandon()
 		mailbox_abandon()
 	:: else
 	fi;
-	spin_unlock(lock)
+	spin_unlock(lock);
+	TELL(if
+	     :: !ended -> printf(
+	"vcpu-1 [0] 1: kvm_ioregionfd_fail: vcpu 0 mmio read addr %d size 1 reason io progress %d\n",
+				 req_cmd, progress)
+	     :: else
+	     fi)
 }
 
 inline mailbox_req_new()
@@ -258,7 +285,10 @@ inline mailbox_req_new()
 	req_cmd = access;
 	seen = false;
 	left = false;
-	given_up = false
+	given_up = false;
+	TELL(ended = false; progress = 0; printf(
+	"vcpu-1 [0] 1: kvm_ioregionfd_submit: vcpu 0 mmio read addr %d size 1 data 0x0\n",
+	     req_cmd))
 }
 
 inline mailbox_req_start()
@@ -706,7 +736,10 @@ proctype recoverer()
 	byte word;
 #endif
 
+	file_recover();
+#if RECOVERS > 1
 	file_recover()
+#endif
 }
 
 init {
