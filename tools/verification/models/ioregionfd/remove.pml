@@ -8,9 +8,11 @@
  * Safety:
  * - When KVM_IOREGION_DEASSIGN has returned, no command or write is posted for the region. Once
  *   posted_tail has come to the posted_head that is read then, the task gets none of its writes.
+ * - No vCPU finds the region any more, and once the last access is over there is no command.
  * - The ring is not used once it is freed, nor is the channel.
- * Liveness: the vCPU's wait ends, KVM_IOREGION_DEASSIGN returns, and the task is told that the
- * VM is gone.
+ * Liveness: the vCPU's wait ends, KVM_IOREGION_DEASSIGN returns, the writes that it has left are
+ * retired unless the task is silent, the task is told that the VM is gone, and the channel is
+ * freed.
  *
  * virt/kvm/ioregionfd/control.c: ioregionfd_region_find, ioregionfd_region_put,
  *	ioregionfd_deassign, kvm_ioregionfd_vm_destroy
@@ -33,6 +35,10 @@
  * Mutant SLEEP_LOOK_FIRST deadlock: the vCPU looks at the region before it can be woken
  * Mutant RELEASE_USED_FIRST deadlock: closing looks for vCPUs to wake first (was so once)
  * Mutant VM_DEAD_LOOK_FIRST deadlock: a task looks for the VM before it can be woken
+ * Mutant DEASSIGN_NO_PUT deadlock: DEASSIGN keeps the region's reference to the channel
+ * Mutant DEASSIGN_IN_TREE assertion: DEASSIGN leaves the region where vCPUs find it
+ * Mutant ABANDON_POSTED assertion: a vCPU that gives up leaves its command in the mailbox
+ * Mutant RETIRE_NOTHING deadlock: a posted write is not retired
  */
 
 #ifndef ACCESSES
@@ -104,6 +110,7 @@ inline wake_fetcher()
 inline ioregionfd_region_find()
 {
 	found = region == 2 || in_tree;
+	assert(!found || region == 2 || !deassigned);
 	refs = (found -> refs + 1 : refs)
 }
 
@@ -223,7 +230,11 @@ inline mailbox_sleep()
 /* To the VMM, or to its failure exit */
 inline mailbox_abandon()
 {
+#ifndef ABANDON_POSTED
 	state = FREE
+#else
+	skip
+#endif
 }
 
 inline mailbox_req_abandon()
@@ -323,10 +334,12 @@ inline fetch()
 		if
 		:: state == PENDING ->
 			state = FETCHED;
-			got = true
+			got = true;
+			posted = false
 		:: state != PENDING && ring ->
 			assert(ring == 2 || !drained);
-			got = true
+			got = true;
+			posted = true
 		:: else -> got = false
 		fi
 	}
@@ -342,10 +355,14 @@ inline complete_cmd()
 {
 	atomic {
 		if
-		:: state == FETCHED -> state = COMPLETE
-		:: else ->
+		:: !posted && state == FETCHED -> state = COMPLETE
+		:: !posted && state != FETCHED	/* it has been given up */
+		:: posted ->
+			assert(ring);
 			ring = 0;
+#ifndef RETIRE_NOTHING
 			posted_tail++
+#endif
 		fi
 	}
 	asleep = false;
@@ -405,7 +422,7 @@ inline native_release()
 
 proctype task()
 {
-	bool got;
+	bool got, posted;
 #ifdef RELEASE_USED_FIRST
 	byte users;
 #endif
@@ -445,10 +462,14 @@ inline native_deassign()
 
 inline ioregionfd_deassign()
 {
+#ifndef DEASSIGN_IN_TREE
 	in_tree = false;
+#endif
 	native_deassign();
 	atomic {
+#ifndef DEASSIGN_NO_PUT
 		ioregionfd_region_put();
+#endif
 		deassigned = true
 	}
 }
@@ -496,11 +517,12 @@ proctype vmm()
 	gone = posted_head;
 #endif
 	atomic {
-		posted_tail >= gone || over ->
+		posted_tail >= gone || silent || released ->
 		drained = posted_tail >= gone;
 		gone = 0
 	}
 	over;
+	assert(state != PENDING);
 	/* The second region may be removed, too, or goes with the VM. */
 	if
 	:: atomic {
@@ -509,7 +531,8 @@ proctype vmm()
 	   }
 	:: true
 	fi;
-	kvm_ioregionfd_vm_destroy()
+	kvm_ioregionfd_vm_destroy();
+	!refs
 }
 
 init {
