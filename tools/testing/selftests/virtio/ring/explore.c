@@ -382,9 +382,19 @@ static unsigned int expected_mappings(void)
 	return n;
 }
 
+/* Without EVENT_IDX, one flag; with it, none */
+static bool flags_are_valid(void)
+{
+	u16 flag = world.layout.event_idx ? 0 : VRING_AVAIL_F_NO_INTERRUPT;
+
+	return world.layout.packed || !(world.device.split.avail->flags & ~flag);
+}
+
 /* Invariants */
 static const char *check_state(void)
 {
+	if (!flags_are_valid())
+		return "the driver has set a flag of the available ring that does not exist";
 	if (world.vq->num_free != free_descs())
 		return "num_free is wrong";
 	if (virtqueue_is_broken(world.vq) || fake_kernel.messages)
@@ -402,8 +412,11 @@ static const char *check_state(void)
 
 const char *do_step(struct step step)
 {
+	unsigned int size = world.num * sizeof(struct vring_desc);
+	char before[MAX_RING * sizeof(struct vring_desc)];
 	const char *wrong = NULL;
 
+	memcpy(before, ring_descs(), size);
 	switch (step.kind) {
 	case STEP_ADD:
 		wrong = step_add(step.a, step.b);
@@ -426,6 +439,9 @@ const char *do_step(struct step step)
 		wrong = step_enable_cb_delayed();
 		break;
 	}
+	if (!wrong && step.kind != STEP_ADD && step.kind != STEP_USE &&
+	    memcmp(before, ring_descs(), size))
+		wrong = "a descriptor was written although no buffer was added";
 	return wrong ? wrong : check_state();
 }
 
