@@ -193,11 +193,12 @@ void rx_fill(struct net *net)
 
 /*
  * Take one of the buffers that a frame is in, and copy it to @frame. Returns its length, 0 if
- * there is none, or -1.
+ * there is none, or -1. @full: has the device written to all of it?
  */
-static int rx_take_buffer(struct net *net, uint8_t *frame, size_t room)
+static int rx_take_buffer(struct net *net, uint8_t *frame, size_t room, bool *full)
 {
 	uint32_t token, len, expected = net->buffers[RX] - net->ring[RX].count;
+	uint32_t writable = ring_buffer(&net->ring[RX], 0)->writable;
 	int ret = ring_get(&net->ring[RX], &token, &len);
 
 	if (ret <= 0)
@@ -207,6 +208,7 @@ static int rx_take_buffer(struct net *net, uint8_t *frame, size_t room)
 		return -1;
 	}
 	memcpy(frame, net_slot(net, RX, token), len);
+	*full = len == writable;
 	return len;
 }
 
@@ -218,7 +220,8 @@ int rx_take(struct net *net)
 
 	for (n = 0; ; n++) {
 		const struct virtio_net_hdr_v1 *header = (void *)frame;
-		int length = rx_take_buffer(net, frame, sizeof(frame)), more;
+		bool full;
+		int length = rx_take_buffer(net, frame, sizeof(frame), &full), more;
 		unsigned int buffers;
 		uint32_t number;
 
@@ -227,7 +230,11 @@ int rx_take(struct net *net)
 		buffers = net->mergeable ? header->num_buffers : 1;
 		/* the other buffers must be there when the first one is */
 		for (unsigned int i = 1; i < buffers; i++) {
-			more = rx_take_buffer(net, frame + length, sizeof(frame) - length);
+			if (!full) {
+				fprintf(stderr, "# buffer %u of %u is not full\n", i, buffers);
+				return -1;
+			}
+			more = rx_take_buffer(net, frame + length, sizeof(frame) - length, &full);
 			if (more <= 0) {
 				fprintf(stderr, "# %u buffers of %u\n", i, buffers);
 				return -1;

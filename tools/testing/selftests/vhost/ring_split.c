@@ -111,6 +111,10 @@ int split_read_used(struct ring *ring)
 	struct vring_used_elem element;
 	int i;
 
+	if (used_of(ring)->flags & ~VRING_USED_F_NO_NOTIFY) {
+		fprintf(stderr, "# flags %#x in the used ring\n", used_of(ring)->flags);
+		return -1;
+	}
 	if (!fresh)
 		return 0;
 	if (fresh > ring->count) {

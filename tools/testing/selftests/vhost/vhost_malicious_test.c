@@ -132,6 +132,8 @@ static const struct malformed malformed[] = {
 	{ "head far out of the ring", ANY_SPLIT, { { DATA, 1 } }, .head = UINT16_MAX },
 	{ "chain that ends in a table", ANY_SPLIT, { { DATA, 1, NEXT }, { TABLE, 32, INDIRECT } },
 	  { { DATA, 1, NEXT }, { DATA, 1 } }, .fine = true },
+	{ "writable table", ANY, { { TABLE, 16, INDIRECT | WRITE } }, { { DATA, 1 } },
+	  .fine = true },
 	{ "nothing first", ANY, { { DATA, 0, NEXT }, { DATA, 1 } }, .fine = true },
 	{ "nothing in a table", ANY, { { TABLE, 32, INDIRECT } }, { { OUTSIDE, 0, NEXT },
 	  { DATA, 1 } }, .fine = true },
@@ -187,6 +189,17 @@ static void make(struct test *test, uint64_t data, struct ring_raw *table, uint6
 	}
 }
 
+/* Has the device used the first buffer of a ring? */
+static bool is_first_used(const struct ring *ring)
+{
+	const struct ring_raw *desc = ring->desc;
+	const struct vring_used *used = ring->device;
+	uint16_t both = RING_AVAIL | RING_USED;
+
+	return ring->kind.packed ? (desc->fourth & both) == both : used->idx == 1;
+}
+
+/* A malformed buffer is refused, an unusual one is used, and the device works afterwards. */
 TEST_F(malicious, each)
 {
 	struct test *test = &self->test;
@@ -209,6 +222,9 @@ TEST_F(malicious, each)
 		ASSERT_EQ(0, device_drain(&test->device));
 		EXPECT_EQ(!bad->fine, !!queue_errors(&test->queue)) {
 			TH_LOG("%s", bad->what);
+		}
+		EXPECT_EQ(bad->fine, is_first_used(&test->ring)) {
+			TH_LOG("used: %s", bad->what);
 		}
 		EXPECT_EQ(0, test_works(test, 5)) {
 			TH_LOG("after: %s", bad->what);

@@ -124,6 +124,9 @@ TEST_F(merge, bad_buffer)
 		ASSERT_EQ(0, rx_send(net));
 		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_LT(0, queue_errors(&net->queue[RX]));
+		/* it does not try again by itself */
+		ASSERT_EQ(0, device_drain(&net->device));
+		ASSERT_EQ(0, queue_errors(&net->queue[RX]));
 		ASSERT_EQ(0, rx_take(net));
 		*addr = good;
 		/* at the error, it had notifications disabled */
@@ -135,7 +138,10 @@ TEST_F(merge, bad_buffer)
 	}
 }
 
-/* A buffer of the wrong direction stops the device until it has been corrected. */
+/*
+ * A buffer of the wrong direction stops the device until it has been corrected. Nothing is
+ * written to it.
+ */
 TEST_F(merge, wrong_buffer)
 {
 	struct net *net = &self->net;
@@ -145,6 +151,7 @@ TEST_F(merge, wrong_buffer)
 	net->most = 2000;
 	for (int i = 0; i < 40; i++) {
 		unsigned int bad = random() % 11;
+		const uint8_t *readable;
 		uint16_t *flags;
 
 		while (ring->count < 11) {
@@ -161,6 +168,9 @@ TEST_F(merge, wrong_buffer)
 		ASSERT_EQ(0, device_drain(&net->device));
 		ASSERT_LT(0, queue_errors(&net->queue[RX]));
 		ASSERT_EQ(0, rx_take(net));
+		readable = net_slot(net, RX, ring_buffer(ring, bad)->token);
+		for (unsigned int k = 0; k < 200; k++)
+			ASSERT_EQ(FRAME_NEVER, readable[k]);
 		*flags |= VRING_DESC_F_WRITE;
 		queue_kick(&net->queue[RX]);
 		ASSERT_EQ(0, device_drain(&net->device));

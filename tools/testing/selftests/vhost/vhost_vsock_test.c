@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include "../kselftest_harness.h"
 #include "vsock.h"
 
 #define CHUNK		12000
 #define TIMEOUT_MS	5000
+#define ASKING_PORT	10000
+#define NO_SUCH_TYPE	77
 
 /* Is the host's socket ready for reading or writing? */
 static bool host_ready(struct vsock_guest *guest, short events)
@@ -305,13 +308,14 @@ static bool rx_add(struct vsock_guest *guest, uint32_t len)
 }
 
 /* Add a packet that is answered. */
-static int tx_ask(struct vsock_guest *guest)
+static int tx_ask(struct vsock_guest *guest, uint16_t type)
 {
 	uint32_t token = guest->buffers[TX]++;
 	uint8_t *at = vsock_slot(guest, TX, token);
 	struct segment segment = { memory_gpa(&guest->memory, at), HEADER };
 
-	vsock_packet(guest, at, 10000);
+	vsock_packet(guest, at, ASKING_PORT);
+	((struct virtio_vsock_hdr *)at)->type = type;
 	return !ring_add(&guest->ring[TX], &segment, 1, token) || tx_pass(guest) ? -1 : 0;
 }
 
@@ -330,7 +334,7 @@ TEST_F(vsock, small_buffers)
 		ASSERT_TRUE(rx_add(guest, SLOT_SIZE));
 		/* one for each buffer */
 		for (unsigned int n = 0; n <= small; n++) {
-			ASSERT_EQ(0, tx_ask(guest));
+			ASSERT_EQ(0, tx_ask(guest, VIRTIO_VSOCK_TYPE_STREAM));
 			queue_kick(&guest->queue[RX]);
 			ASSERT_EQ(0, device_drain(&guest->device));
 		}
@@ -344,6 +348,41 @@ TEST_F(vsock, small_buffers)
 		}
 		memcpy(&header, vsock_slot(guest, RX, token), HEADER);
 		ASSERT_EQ(VIRTIO_VSOCK_OP_RST, header.op);
+	}
+}
+
+/* A packet of a type that does not exist is answered, too. */
+TEST_F(vsock, unknown_type)
+{
+	struct vsock_guest *guest = &self->guest;
+	struct virtio_vsock_hdr header;
+	uint32_t token, len;
+
+	for (int i = 0; i < 20; i++) {
+		ASSERT_TRUE(rx_add(guest, SLOT_SIZE));
+		ASSERT_EQ(0, tx_ask(guest, NO_SUCH_TYPE));
+		queue_kick(&guest->queue[RX]);
+		ASSERT_EQ(0, device_drain(&guest->device));
+		ASSERT_EQ(1, ring_get(&guest->ring[RX], &token, &len));
+		ASSERT_EQ(HEADER, len);
+		memcpy(&header, vsock_slot(guest, RX, token), HEADER);
+		ASSERT_EQ(VIRTIO_VSOCK_OP_RST, header.op);
+		ASSERT_EQ(ASKING_PORT, header.dst_port);
+	}
+}
+
+/* CIDs that no guest may have */
+TEST_F(vsock, reserved_cids)
+{
+	static const uint64_t cids[] = {
+		0, 1, VMADDR_CID_HOST, UINT32_MAX, UINT32_MAX + 1ULL, UINT64_MAX,
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(cids); i++) {
+		EXPECT_NE(0, ioctl(self->guest.device.fd, VHOST_VSOCK_SET_GUEST_CID, &cids[i])) {
+			TH_LOG("%#llx", (unsigned long long)cids[i]);
+		}
+		EXPECT_EQ(EINVAL, errno);
 	}
 }
 
