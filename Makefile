@@ -33,6 +33,8 @@ help:
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
 	@echo 'make litmus   our barriers in the memory model of the kernel, with herd7'
 	@echo 'make verify   our models of who may do what, and of who sleeps, with spin'
+	@echo 'make conformance  which test checks which clause of the virtio specification, with'
+	@echo '              the results of the last make test'
 	@echo 'make kernel   a small kernel of our own, with our virtqueue core: build/<kernel>-dev'
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
@@ -93,7 +95,7 @@ packages += $(call needed,check export kselftest,git)
 packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck sparse)
 packages += $(call needed,kernel bench kunit virtio virtio-real kselftest peers-% vmm% %-debug %-kcsan, \
 	bc bison flex libelf-dev libssl-dev)
-packages += $(call needed,kunit,python3)
+packages += $(call needed,check conformance kunit,python3)
 packages += $(call needed,verify,spin)
 packages += $(call needed,hooks,quilt)
 packages += $(call needed,bench,jq valgrind)
@@ -120,7 +122,7 @@ endif
 endif
 endif
 
-ifneq ($(filter-out help deps verify clean distclean,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help deps verify conformance clean distclean,$(or $(MAKECMDGOALS),help)),)
 include build/kernel-$(or $(KVER),newest).mk
 endif
 
@@ -501,6 +503,10 @@ litmus: $(source)
 verify: deps
 	@$(vm)/verify.sh run
 
+conformance: | deps
+	@$(vm)/conformance.py document
+	@$(vm)/conformance.py results $(wildcard $(patsubst %,build/vm/%/console,$(machines) ring))
+
 export: $(source)
 	@$(vm)/export.sh $(ours)
 
@@ -522,4 +528,4 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
-	profile tools check litmus verify export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))
+	profile tools check litmus verify conformance export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

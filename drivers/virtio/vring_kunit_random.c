@@ -699,6 +699,10 @@ static void model_run(struct model *m, u64 features, struct fake_dma *dma)
 	fake_vq_exit(&m->fq);
 }
 
+/*
+ * Clause: 2.7.4.2a, 2.7.5.2b, 2.7.5.3.1a, 2.7.5.3.1b, 2.7.5.3.1d, 2.7.5.3.1e, 2.8.16c, 2.8.17c,
+ * 2.8.19a, 2.8.19b, 2.8.19d, 6.1b.
+ */
 static void random_lockstep(struct kunit *test)
 {
 	const struct fake_layout *layout = test->param_value;

@@ -70,7 +70,10 @@ static void round_trip(struct kunit *test, struct fake_vq *fq, unsigned long tok
  * Batches
  */
 
-/* T1: the used length of a skipped buffer is what the device may write, and no more. */
+/*
+ * T1: the used length of a skipped buffer is what the device may write, and no more.
+ * Clause: 2.7.9b, 2.8.8b.
+ */
 static void length_of_skipped(struct kunit *test)
 {
 	static const struct { u8 out, in; } segments[] = { { 2, 1 }, { 3, 0 }, { 0, 2 }, { 1, 3 } };
@@ -418,6 +421,7 @@ static void resize_to_any_size(struct kunit *test)
 /*
  * T2, and stale flags: if a segment cannot be mapped, whichever it is and wherever the buffer
  * begins, neither side may notice, and the next buffers work as usual.
+ * Clause: stale-flags.
  */
 static void mapping_failure(struct kunit *test)
 {
@@ -490,7 +494,10 @@ static void wrap_after_mapping_failure(struct kunit *test)
 	fake_expect_unused(test, fq);
 }
 
-/* A full ring returns -ENOSPC and takes nothing. A chain may be as long as the ring. */
+/*
+ * A full ring returns -ENOSPC and takes nothing. A chain may be as long as the ring.
+ * Clause: 2.8.17d, long-chain-driver.
+ */
 static void full_ring(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
@@ -549,6 +556,7 @@ static void give_back(void *first)
 /*
  * Without memory for a table, the buffer takes a descriptor for each segment, or -ENOSPC is
  * returned. It may have more segments than the ring: that is no reason for a warning.
+ * Clause: 2.7.5.3.1c, 2.8.17b.
  */
 static void no_memory_for_table(struct kunit *test)
 {
@@ -683,7 +691,10 @@ static void premapped_mapping_failure(struct kunit *test)
  * Notifying the device
  */
 
-/* Around the end of the ring in both directions, and where the split ring's index overflows */
+/*
+ * Around the end of the ring in both directions, and where the split ring's index overflows
+ * Clause: 2.7.10.1d.
+ */
 static void kick_at_wrap(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_EVENT_IDX, 8);
@@ -804,7 +815,10 @@ static void broken_device(struct kunit *test)
 	fake_expect_unused(test, fq);
 }
 
-/* virtio_ring.in_order decides whether VIRTIO_F_IN_ORDER is accepted. */
+/*
+ * virtio_ring.in_order decides whether VIRTIO_F_IN_ORDER is accepted.
+ * Clause: 2.2.1a (split in order, packed in order).
+ */
 static void module_parameter(struct kunit *test)
 {
 	static const char path[] = "/sys/module/virtio_ring/parameters/in_order";

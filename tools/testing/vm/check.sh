@@ -246,6 +246,7 @@ check 'source: barriers and litmus tests name each other' tools/testing/vm/litmu
 check 'source: functions and models name each other' tools/testing/vm/verify.sh lists
 check 'models: traces that one does not allow' tools/verification/models/ioregionfd/replay_test.sh
 check 'tests: each in a Makefile and in HACKING.md' registered
+check 'tests: clauses of virtio, their cases, and the table' tools/testing/vm/conformance.py check
 check 'tests: the device task of README.md' readme
 check 'documents: figures' tools/testing/vm/figures.sh
 check 'ABI: numbers, sizes, offsets' abi

@@ -70,7 +70,7 @@ Arguments, access shapes, order, signals, device tasks that die or
 misbehave, and what is left behind.
 
 MESSAGE
-add '^tools/testing/selftests/(virtio|vhost)/' <<'MESSAGE'
+add '^(Documentation/driver-api/virtio/conformance|tools/testing/selftests/(virtio|vhost)/)' <<'MESSAGE'
 selftests: test virtqueues in order, and vhost's rings
 
 Real drivers on a device task behind VDUSE and on QEMU's devices, the core

@@ -71,6 +71,7 @@ static void wrap_meanwhile(void *arg)
 /*
  * Descriptors that are made available again before they have been used. The device must not
  * take more of them than the ring has, nor write a used one where it has none.
+ * Clause: reused-early.
  */
 TEST_F(wraps, ahead)
 {
@@ -134,6 +135,7 @@ TEST_F(wraps, bases)
 /*
  * Outstanding buffers at start count when others are made available again before they have
  * been used. In order none are outstanding, and the device begins with these.
+ * Clause: reused-early (packed).
  */
 TEST_F(wraps, outstanding)
 {
@@ -160,7 +162,10 @@ TEST_F(wraps, outstanding)
 	EXPECT_EQ((5 | RING_WRAP) << 16, base);
 }
 
-/* Event flags that were not negotiated, or do not exist, lead to an interrupt. */
+/*
+ * Event flags that were not negotiated, or do not exist, lead to an interrupt.
+ * Clause: 2.8.10a.
+ */
 TEST_F(wraps, no_such_event)
 {
 	struct ring_kind kind = { .packed = true, .in_order = variant->kind.in_order };

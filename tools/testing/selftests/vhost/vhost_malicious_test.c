@@ -199,7 +199,11 @@ static bool is_first_used(const struct ring *ring)
 	return ring->kind.packed ? (desc->fourth & both) == both : used->idx == 1;
 }
 
-/* A malformed buffer is refused, an unusual one is used, and the device works afterwards. */
+/*
+ * A malformed buffer is refused, an unusual one is used, and the device works afterwards.
+ * Clause: 2.7.5.3.2a, 2.7.5.3.2b, 2.8.15b, indirect-and-next,
+ * reused-early (split, split in order).
+ */
 TEST_F(malicious, each)
 {
 	struct test *test = &self->test;

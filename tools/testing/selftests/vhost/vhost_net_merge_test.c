@@ -38,7 +38,10 @@ FIXTURE_TEARDOWN(merge)
 	net_end(&self->net);
 }
 
-/* More buffers for a frame than are read at once, added a few at a time */
+/*
+ * More buffers for a frame than are read at once, added a few at a time
+ * Clause: 5.1.6.3.2a, 5.1.6.4.1b, 5.1.6.4.1c, 5.1.6.4.1d.
+ */
 TEST_F(merge, many_small_buffers)
 {
 	struct net *net = &self->net;
@@ -103,7 +106,10 @@ TEST_F(merge, reset)
 	}
 }
 
-/* One of the buffers is invalid: those before it are kept for the next attempt. */
+/*
+ * One of the buffers is invalid: those before it are kept for the next attempt.
+ * Clause: error-that-spins.
+ */
 TEST_F(merge, bad_buffer)
 {
 	struct net *net = &self->net;
@@ -141,6 +147,7 @@ TEST_F(merge, bad_buffer)
 /*
  * A buffer of the wrong direction stops the device until it has been corrected. Nothing is
  * written to it.
+ * Clause: 2.7.5.1a, 2.8.15a.
  */
 TEST_F(merge, wrong_buffer)
 {
@@ -207,6 +214,7 @@ FIXTURE_TEARDOWN(packed)
 /*
  * A frame in several buffers becomes visible with its first buffer. Here the descriptors of
  * the other buffers cannot be written, so the first one must not have been written either.
+ * Clause: 2.8.9a.
  */
 TEST_F(packed, first_buffer_last)
 {

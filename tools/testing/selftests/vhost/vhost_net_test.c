@@ -47,7 +47,10 @@ FIXTURE_TEARDOWN(net)
 	net_end(&self->net);
 }
 
-/* Frames of all sizes, in several buffers, for a few wraps of the ring */
+/*
+ * Frames of all sizes, in several buffers, for a few wraps of the ring
+ * Clause: 2.7.4.1a, 2.7.8.2b, 2.8.18a, 5.1.6.3.2b, 6.2b.
+ */
 TEST_F(net, both_ways)
 {
 	struct net *net = &self->net;
@@ -61,7 +64,10 @@ TEST_F(net, both_ways)
 	}
 }
 
-/* Batches of small frames, and the number of used elements that they take */
+/*
+ * Batches of small frames, and the number of used elements that they take
+ * Clause: 2.7.9a, 2.8.8a.
+ */
 TEST_F(net, small)
 {
 	static const unsigned int counts[] = { 1, 64, 63, 65, 32 };
@@ -87,7 +93,10 @@ TEST_F(net, small)
 	}
 }
 
-/* Both sides wait for each other only by kicks and interrupts. */
+/*
+ * Both sides wait for each other only by kicks and interrupts.
+ * Clause: 2.7.7.2b, 2.7.7.2d.
+ */
 TEST_F(net, no_event_is_lost)
 {
 	const uint32_t total = 1500;
@@ -162,7 +171,10 @@ TEST_F(net, another_device)
 	}
 }
 
-/* Buffers that are too few for a frame are fetched, discarded, and fetched again. */
+/*
+ * Buffers that are too few for a frame are fetched, discarded, and fetched again.
+ * Clause: 5.1.6.3.2b, 5.1.6.4.1d.
+ */
 TEST_F(net, too_little_room)
 {
 	struct net *net = &self->net;
@@ -393,7 +405,10 @@ static bool tx_add_bad(struct net *net)
 	       ring_add(&net->ring[TX], &segment, 1, net->sent[TX]);
 }
 
-/* Some frames are malformed. The device stops at each of these until it is kicked. */
+/*
+ * Some frames are malformed. The device stops at each of these until it is kicked.
+ * Clause: 6.2b.
+ */
 TEST_F(forgotten, frames)
 {
 	struct net *net = &self->net;

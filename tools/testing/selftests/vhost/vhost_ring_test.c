@@ -54,7 +54,10 @@ FIXTURE_TEARDOWN(ring)
 	test_end(&self->test);
 }
 
-/* Buffers with one or more segments, a few at a time */
+/*
+ * Buffers with one or more segments, a few at a time
+ * Clause: 2.8.12a, 2.8.12b, 6.2b.
+ */
 TEST_F(ring, wraps)
 {
 	struct test *test = &self->test;
@@ -97,7 +100,10 @@ static bool is_used(const struct ring *ring, unsigned int i)
 	return used->ring[i].id != UINT32_MAX;
 }
 
-/* The number of used elements for a number of buffers, and that no others were written */
+/*
+ * The number of used elements for a number of buffers, and that no others were written
+ * Clause: 2.7.9a, 2.8.8a.
+ */
 TEST_F(ring, used_elements)
 {
 	static const unsigned int counts[] = { 1, 2, 63, 64, 65, 100, 128, 200, 256 };
@@ -160,6 +166,7 @@ TEST_F(ring, another_device)
 /*
  * An invalid descriptor stops vhost at its buffer. When it has been corrected, this buffer and
  * those after it are used.
+ * Clause: error-that-spins.
  */
 TEST_F(ring, corrected)
 {
@@ -208,7 +215,10 @@ TEST_F(ring, corrected)
 	}
 }
 
-/* The device asks for a kick when it goes to sleep, and not more often than necessary. */
+/*
+ * The device asks for a kick when it goes to sleep, and not more often than necessary.
+ * Clause: 2.7.10.2a.
+ */
 TEST_F(ring, kicks)
 {
 	struct test *test = &self->test;
@@ -267,7 +277,10 @@ TEST_F(ring, both_at_once)
 	EXPECT_LT(0, calls);
 }
 
-/* Interrupts in each mode, counted */
+/*
+ * Interrupts in each mode, counted
+ * Clause: 2.7.7.2a, 2.7.7.2b, 2.7.7.2d.
+ */
 TEST_F(ring, calls)
 {
 	struct test *test = &self->test;
@@ -382,6 +395,7 @@ static int pass_with_errors(struct test *test)
 	return test->ring.count;
 }
 
+/* Clause: 6.2b. */
 TEST_F(forgotten, among_others)
 {
 	struct test *test = &self->test;
@@ -460,7 +474,10 @@ FIXTURE_TEARDOWN(event)
 {
 }
 
-/* An event as far ahead as possible does not come early. */
+/*
+ * An event as far ahead as possible does not come early.
+ * Clause: 2.7.7.2c, 2.7.7.2d.
+ */
 TEST_F(event, call_a_wrap_ahead)
 {
 	struct test *test = &self->test;
@@ -494,7 +511,10 @@ TEST_F(event, call_a_wrap_ahead)
 	test_end(test);
 }
 
-/* A device that starts does not know what the driver has missed: it interrupts once. */
+/*
+ * A device that starts does not know what the driver has missed: it interrupts once.
+ * Clause: 2.7.10.2c.
+ */
 TEST_F(event, call_after_start)
 {
 	struct test *test = &self->test;

@@ -20,6 +20,7 @@
 /* Answer to INQUIRY if there is no such unit */
 #define TYPE_NOT_CONNECTED	0x3f
 
+/* Clause: 2.2.2b (split), 6.2a (split). */
 TEST(features)
 {
 	const uint64_t version_1 = BIT(VIRTIO_F_VERSION_1);
@@ -167,7 +168,10 @@ TEST_F(scsi, check_condition)
 	ASSERT_EQ(0, scsi_traffic(guest, RING_SIZE));
 }
 
-/* Interrupts come where they are wanted, and nowhere else. */
+/*
+ * Interrupts come where they are wanted, and nowhere else.
+ * Clause: 2.7.7.2b (split), 2.7.7.2d (split).
+ */
 TEST_F(scsi, interrupts)
 {
 	struct scsi_guest *guest = &self->guest;
@@ -195,7 +199,10 @@ TEST_F(scsi, interrupts)
 	}
 }
 
-/* The device continues where it stopped, with what was added meanwhile. */
+/*
+ * The device continues where it stopped, with what was added meanwhile.
+ * Clause: 2.6.1.1.1a (split).
+ */
 TEST_F(scsi, stop_and_start)
 {
 	struct scsi_guest *guest = &self->guest;

@@ -37,7 +37,10 @@ FIXTURE_TEARDOWN(setup)
 {
 }
 
-/* Each size that a layout may have, and buffers that end at each descriptor */
+/*
+ * Each size that a layout may have, and buffers that end at each descriptor
+ * Clause: long-chain, 2.8.15b.
+ */
 TEST_F(setup, sizes)
 {
 	static const unsigned int split[] = { 1, 2, 4, 8, 256, 1024, 32768 };
@@ -191,7 +194,10 @@ TEST_F(setup, segments)
 	}
 }
 
-/* The device begins at the base that was set, and stops at the right one, in either wrap. */
+/*
+ * The device begins at the base that was set, and stops at the right one, in either wrap.
+ * Clause: 2.8.15b.
+ */
 TEST_F(setup, base_anywhere)
 {
 	struct test *test = &self->test;
@@ -371,7 +377,10 @@ TEST_F(setup, features_of_a_running_device)
 	test_end(test);
 }
 
-/* Reset a virtqueue with outstanding buffers. */
+/*
+ * Reset a virtqueue with outstanding buffers.
+ * Clause: 2.6.1.1.1a, 2.6.1.1.1b.
+ */
 TEST_F(setup, reset)
 {
 	struct test *test = &self->test;
@@ -424,6 +433,7 @@ FIXTURE_TEARDOWN(features)
 	device_close(&self->device);
 }
 
+/* Clause: 6.2a (split, split in order, packed, packed in order). */
 TEST_F(features, offered)
 {
 	const uint64_t expected = LAYOUT_BITS | BIT(VIRTIO_F_VERSION_1);
@@ -431,6 +441,7 @@ TEST_F(features, offered)
 	EXPECT_EQ(expected, self->device.offered & expected);
 }
 
+/* Clause: 2.2.2b (split in order, packed, packed in order). */
 TEST_F(features, alone_and_together)
 {
 	static const uint64_t layouts[] = { BIT(VIRTIO_F_IN_ORDER), BIT(VIRTIO_F_RING_PACKED),

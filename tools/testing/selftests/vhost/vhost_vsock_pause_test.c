@@ -268,6 +268,7 @@ static int between_pauses(struct pause *pause)
 	return pause_pass(pause, 1 + random() % 8);
 }
 
+/* Clause: 5.10.6.1.2a. */
 TEST_F(pause, nothing_else)
 {
 	for (int i = 0; i < 40; i++)

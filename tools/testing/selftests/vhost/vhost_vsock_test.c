@@ -157,6 +157,7 @@ FIXTURE_TEARDOWN(vsock)
 	vsock_end(&self->guest);
 }
 
+/* Clause: 2.7.4.1a, 2.8.18a. */
 TEST_F(vsock, host_connects)
 {
 	ASSERT_EQ(0, host_connects(&self->guest));
@@ -175,7 +176,10 @@ TEST_F(vsock, guest_connects)
 	}
 }
 
-/* Packets are used one at a time, and then there is one interrupt if any of them needs it. */
+/*
+ * Packets are used one at a time, and then there is one interrupt if any of them needs it.
+ * Clause: 2.7.7.2b, 2.7.7.2d.
+ */
 TEST_F(vsock, calls)
 {
 	struct vsock_guest *guest = &self->guest;
@@ -351,7 +355,10 @@ TEST_F(vsock, small_buffers)
 	}
 }
 
-/* A packet of a type that does not exist is answered, too. */
+/*
+ * A packet of a type that does not exist is answered, too.
+ * Clause: 5.10.6.4.2b.
+ */
 TEST_F(vsock, unknown_type)
 {
 	struct vsock_guest *guest = &self->guest;
@@ -371,7 +378,10 @@ TEST_F(vsock, unknown_type)
 	}
 }
 
-/* CIDs that no guest may have */
+/*
+ * CIDs that no guest may have
+ * Clause: 5.10.6.4.2a.
+ */
 TEST_F(vsock, reserved_cids)
 {
 	static const uint64_t cids[] = {

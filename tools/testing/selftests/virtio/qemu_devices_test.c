@@ -209,7 +209,10 @@ static int resize_in_traffic(char names[2][IF_NAMESIZE], unsigned int size)
 	return drain(names[0], names[1]) || drain(names[1], names[0]) ? -1 : result;
 }
 
-/* Resize the rings while frames pass; frames still pass afterwards. */
+/*
+ * Resize the rings while frames pass; frames still pass afterwards.
+ * Clause: 2.6.1.2.2a.
+ */
 TEST_F_TIMEOUT(qemu, resize, 90)
 {
 	static const unsigned int sizes[] = { 64, 128, 32, 256, 128, 256 };

@@ -88,7 +88,10 @@ FIXTURE_TEARDOWN(vduse_blk)
 	unlink(BACKING);
 }
 
-/* The driver has accepted what was offered, and the kernel reports that. */
+/*
+ * The driver has accepted what was offered, and the kernel reports that.
+ * Clause: 2.2.1a.
+ */
 TEST_F(vduse_blk, negotiated)
 {
 	const struct ring_kind *kind = &variant->kind;

@@ -42,6 +42,7 @@ FIXTURE_TEARDOWN(vduse_net)
 	EXPECT_EQ(0, net_stop(&self->net));
 }
 
+/* Clause: 2.2.1a. */
 TEST_F(vduse_net, negotiated)
 {
 	EXPECT_EQ(0, net_check_negotiated(&self->net));

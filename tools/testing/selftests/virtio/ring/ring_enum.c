@@ -8,6 +8,7 @@
 /*
  * In lockstep with the model. The first test compares all bytes of a state, including those that
  * nobody should look at, such as remains of an earlier chain: so it tries every history.
+ * Clause: 2.7.4.2a, 2.7.5.3.1a, 2.8.17c, 2.8.19a.
  */
 TEST_F_TIMEOUT(ring, every_history, TIMEOUT)
 {
@@ -19,16 +20,22 @@ TEST_F_TIMEOUT(ring, every_history, TIMEOUT)
 	EXPECT_RIGHT(do_explore(self->layout, 2, EXACT | CALLBACKS, NULL));
 }
 
+/*
+ * Clause: 2.7.5.2b, 2.7.6.1a, 2.7.7.1c, 2.7.9b, 2.8.8b, 2.8.16a, 2.8.16b, 2.8.17d,
+ * long-chain-driver.
+ */
 TEST_F_TIMEOUT(ring, every_state, TIMEOUT)
 {
 	EXPECT_RIGHT(do_explore(self->layout, MAX_RING, 0, NULL));
 }
 
+/* Clause: 2.7.7.1a. */
 TEST_F_TIMEOUT(ring, every_state_with_callbacks, TIMEOUT)
 {
 	EXPECT_RIGHT(do_explore(self->layout, 6, CALLBACKS, NULL));
 }
 
+/* Clause: 2.7.7.1b. */
 TEST_F_TIMEOUT(ring, every_state_with_event_idx, TIMEOUT)
 {
 	self->layout.event_idx = true;
@@ -37,6 +44,7 @@ TEST_F_TIMEOUT(ring, every_state_with_event_idx, TIMEOUT)
 				CALLBACKS, NULL));
 }
 
+/* Clause: 2.7.5.3.1b, 2.7.5.3.1d, 2.7.5.3.1e, 2.8.19b, 2.8.19d. */
 TEST_F_TIMEOUT(ring, every_state_with_indirect, TIMEOUT)
 {
 	self->layout.indirect = true;

@@ -125,6 +125,7 @@ static const char *check_kicks_from(const struct layout *layout, unsigned int nu
 	return NULL;
 }
 
+/* Clause: 2.7.10.1d. */
 TEST_F_TIMEOUT(ring, kani_2_prepare_kick, TIMEOUT)
 {
 	unsigned int num, start;
@@ -145,6 +146,7 @@ TEST_F_TIMEOUT(ring, kani_2_prepare_kick, TIMEOUT)
 	}
 }
 
+/* Clause: 2.7.10.1b, 2.7.10.1c. */
 TEST_F_TIMEOUT(ring, kani_1_notifies_as_specified, TIMEOUT)
 {
 	unsigned int start;
@@ -211,6 +213,7 @@ static const char *add_moves_by_one(void)
 	return NULL;
 }
 
+/* Clause: 2.7.6.1a, 2.8.16c. */
 TEST_F_TIMEOUT(ring, kani_3_add, TIMEOUT)
 {
 	EXPECT_RIGHT(do_explore(self->layout, 5, 0, add_moves_by_one));
@@ -237,6 +240,7 @@ TEST_F_TIMEOUT(ring, kani_4_is_empty, TIMEOUT)
 	EXPECT_RIGHT(do_explore(self->layout, 5, 0, empty_means_none));
 }
 
+/* Clause: 2.7.1a, 2.8.11a. */
 TEST_F_TIMEOUT(ring, kani_5_initialize, TIMEOUT)
 {
 	unsigned int num;
@@ -462,6 +466,7 @@ static const char *fail_each_allocation(void)
 	return fail_each(&fake_kernel.fail_kmalloc);
 }
 
+/* Clause: stale-flags. */
 TEST_F_TIMEOUT(ring, kani_13_failed_add_is_identity, TIMEOUT)
 {
 	self->layout.dma = true;
