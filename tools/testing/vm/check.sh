@@ -250,6 +250,8 @@ check 'tests: clauses of virtio, their cases, and the table' tools/testing/vm/co
 check 'tests: the device task of README.md' readme
 check 'documents: figures' tools/testing/vm/figures.sh
 check 'ABI: numbers, sizes, offsets' abi
+check 'syzkaller: descriptions, as the headers are' tools/testing/syzkaller/descriptions.py check \
+	build/linux/usr/include
 check 'option off: the same code as without the hooks' unchanged
 check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
 	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh \
