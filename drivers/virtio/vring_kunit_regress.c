@@ -852,6 +852,23 @@ static void module_parameter(struct kunit *test)
 	filp_close(file, NULL);
 }
 
+/*
+ * Feature bits that are unknown are not accepted. Those of the type of device are the driver's.
+ * Clause: 2.2.1c (split, split in order, packed, packed in order).
+ */
+static void unknown_features(struct kunit *test)
+{
+	const u64 of_type = GENMASK_ULL(VIRTIO_TRANSPORT_F_START - 1, 0);
+	const u64 unknown = BIT_ULL(30) | BIT_ULL(31) | BIT_ULL(39);
+	struct virtio_device *vdev = kunit_kzalloc(test, sizeof(*vdev), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, vdev);
+	vdev->features = ~0ULL;
+	vring_transport_features(vdev);
+	KUNIT_EXPECT_EQ(test, vdev->features & unknown, 0);
+	KUNIT_EXPECT_EQ(test, vdev->features & of_type, of_type);
+}
+
 static struct kunit_case regress_cases[] = {
 	KUNIT_CASE_PARAM(length_of_skipped, in_order_gen_params),
 	KUNIT_CASE_PARAM(context_of_skipped, in_order_gen_params),
@@ -876,6 +893,7 @@ static struct kunit_case regress_cases[] = {
 	KUNIT_CASE_PARAM(memory_of_the_caller, split_gen_params),
 	KUNIT_CASE_PARAM(broken_device, direct_gen_params),
 	KUNIT_CASE(module_parameter),
+	KUNIT_CASE(unknown_features),
 	{}
 };
 

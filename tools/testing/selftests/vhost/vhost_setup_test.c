@@ -76,6 +76,39 @@ TEST_F(setup, sizes)
 	}
 }
 
+/*
+ * A device that was stopped goes on with a ring of another size.
+ * Clause: 2.6.1.2.1a.
+ */
+TEST_F(setup, another_size)
+{
+	static const unsigned int split[] = { 8, 32, 2, 256 }, packed[] = { 8, 33, 3, 256 };
+	const unsigned int *sizes = variant->kind.packed ? packed : split;
+	struct test *test = &self->test;
+
+	ASSERT_EQ(0, test_start(test, variant->kind, sizes[0]));
+	for (unsigned int i = 0; i < ARRAY_SIZE(split); i++) {
+		if (i) {
+			ASSERT_EQ(0, test_run(test, 0));
+			ring_destroy(&test->ring);
+			ASSERT_EQ(0, ring_create(&test->ring, &test->memory, variant->kind,
+						 sizes[i]));
+			test->added = 0;
+			test->returned = 0;
+			ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
+			ASSERT_EQ(0, test_run(test, 1));
+		}
+		/* full, for a few wraps */
+		for (int k = 0; k < 5; k++) {
+			for (unsigned int n = 0; n < sizes[i]; n++)
+				ASSERT_TRUE(test_add(test, 1));
+			ASSERT_EQ(0, test_pass(test));
+		}
+	}
+	EXPECT_EQ(0, queue_errors(&test->queue));
+	test_end(test);
+}
+
 /* The base after some traffic, and the forms in which it may be set */
 TEST_F(setup, base)
 {

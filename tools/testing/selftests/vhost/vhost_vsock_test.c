@@ -16,6 +16,7 @@
 #define CHUNK		12000
 #define TIMEOUT_MS	5000
 #define ASKING_PORT	10000
+#define ROOM		5000
 #define NO_SUCH_TYPE	77
 
 /* Is the host's socket ready for reading or writing? */
@@ -157,7 +158,7 @@ FIXTURE_TEARDOWN(vsock)
 	vsock_end(&self->guest);
 }
 
-/* Clause: 2.7.4.1a, 2.8.18a. */
+/* Clause: 2.7.4.1a, 2.8.18a, 5.10.6.3.2b. */
 TEST_F(vsock, host_connects)
 {
 	ASSERT_EQ(0, host_connects(&self->guest));
@@ -173,6 +174,32 @@ TEST_F(vsock, guest_connects)
 	for (int i = 0; i < 40; i++) {
 		ASSERT_EQ(0, to_host(&self->guest));
 		ASSERT_EQ(0, to_guest(&self->guest));
+	}
+}
+
+/*
+ * The host sends no more than the guest has room for.
+ * Clause: 5.10.6.3.2a.
+ */
+TEST_F(vsock, credit)
+{
+	struct vsock_guest *guest = &self->guest;
+	uint8_t data[2 * ROOM];
+
+	guest->room = ROOM;
+	ASSERT_EQ(0, host_connects(guest));
+	for (int i = 0; i < 20; i++) {
+		for (size_t k = 0; k < sizeof(data); k++)
+			data[k] = vsock_byte_at(guest->host_sent + k);
+		ASSERT_EQ(ROOM, send(guest->socket, data, sizeof(data), 0));
+		guest->host_sent += ROOM;
+		ASSERT_EQ(-1, send(guest->socket, data, 1, 0));
+		ASSERT_EQ(EAGAIN, errno);
+		ASSERT_EQ(0, rx_pass(guest));
+		ASSERT_EQ(guest->host_sent, guest->received);
+		/* there is room again */
+		ASSERT_TRUE(tx_add(guest, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0));
+		ASSERT_EQ(0, tx_pass(guest));
 	}
 }
 

@@ -70,7 +70,7 @@ bool tx_add(struct vsock_guest *guest, uint16_t op, size_t size)
 		.len = size,
 		.type = VIRTIO_VSOCK_TYPE_STREAM,
 		.op = op,
-		.buf_alloc = 1 << 18,
+		.buf_alloc = guest->room,
 		.fwd_cnt = guest->received,
 	};
 	struct segment segments[4];
@@ -117,6 +117,14 @@ static int rx_packet(struct vsock_guest *guest, const uint8_t *packet, uint32_t 
 			header.src_port);
 		return -1;
 	}
+	/* all that was read from the host's socket is counted, sooner or later */
+	if (!header.buf_alloc || header.fwd_cnt < guest->host_fwd_cnt ||
+	    header.fwd_cnt > guest->host_received) {
+		fprintf(stderr, "# room for %u bytes, %u of %u read\n", header.buf_alloc,
+			header.fwd_cnt, guest->host_received);
+		return -1;
+	}
+	guest->host_fwd_cnt = header.fwd_cnt;
 	for (uint32_t i = 0; i < header.len; i++)
 		if (packet[HEADER + i] != vsock_byte_at(guest->received + i)) {
 			fprintf(stderr, "# wrong byte at %u\n", guest->received + i);
@@ -167,6 +175,7 @@ int vsock_start(struct vsock_guest *guest, struct ring_kind kind)
 
 	memset(guest, 0, sizeof(*guest));
 	guest->socket = -1;
+	guest->room = 1 << 18;
 	/* a new one for each test, because old sockets stay active for seconds */
 	guest->cid = VMADDR_CID_HOST + getpid();
 	guest->features = kind_features(kind);

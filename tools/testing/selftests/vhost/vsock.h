@@ -31,6 +31,8 @@ struct vsock_guest {
 	uint32_t port;			/* the host's port */
 	uint32_t sent, received;	/* bytes of the stream */
 	uint16_t last_op;		/* other than credit updates */
+	uint32_t room;			/* of the guest's socket */
+	uint32_t host_fwd_cnt;		/* as the last packet had it */
 	int socket;			/* the host's side */
 	uint32_t host_sent, host_received;
 };

@@ -90,7 +90,7 @@ FIXTURE_TEARDOWN(vduse_blk)
 
 /*
  * The driver has accepted what was offered, and the kernel reports that.
- * Clause: 2.2.1a.
+ * Clause: 2.2.1a, 6.1a.
  */
 TEST_F(vduse_blk, negotiated)
 {
@@ -98,6 +98,7 @@ TEST_F(vduse_blk, negotiated)
 	const char *device = self->blk.task.virtio;
 	struct queue_statistics is;
 
+	EXPECT_EQ(1, virtio_feature(device, VIRTIO_F_VERSION_1));
 	EXPECT_EQ(kind->packed, virtio_feature(device, VIRTIO_F_RING_PACKED));
 	EXPECT_EQ(kind->in_order, virtio_feature(device, VIRTIO_F_IN_ORDER));
 	EXPECT_EQ(!kind->no_indirect, virtio_feature(device, VIRTIO_RING_F_INDIRECT_DESC));
