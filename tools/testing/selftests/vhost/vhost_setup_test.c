@@ -58,6 +58,13 @@ TEST_F(setup, sizes)
 		desc = test->ring.desc;
 		if (variant->kind.packed)
 			desc[sizes[i]].flags = RING_AVAIL;
+		/* a chain of the whole ring, which begins and ends in the same place */
+		for (int k = 0; k < 5 && sizes[i] <= SEGMENTS_MAX; k++) {
+			ASSERT_TRUE(test_add(test, sizes[i]));
+			ASSERT_EQ(0, test_pass(test)) {
+				TH_LOG("%u descriptors at once", sizes[i]);
+			}
+		}
 		while (descs < 3 * sizes[i] + 200) {
 			unsigned int segments = test_some_segments(test);
 

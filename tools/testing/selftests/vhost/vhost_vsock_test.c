@@ -115,6 +115,12 @@ static int to_guest(struct vsock_guest *guest)
 {
 	if (host_sends(guest, 1 + random() % CHUNK) || rx_pass(guest))
 		return -1;
+	/* the host had read everything before, and says so */
+	if (guest->host_fwd_cnt != guest->host_received) {
+		fprintf(stderr, "# %u bytes read, says the host, and not %u\n",
+			guest->host_fwd_cnt, guest->host_received);
+		return -1;
+	}
 	/* it was read, so there is room again */
 	return guest->received != guest->host_sent ||
 	       !tx_add(guest, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0) || tx_pass(guest) ? -1 : 0;

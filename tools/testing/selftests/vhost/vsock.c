@@ -105,6 +105,16 @@ int tx_pass(struct vsock_guest *guest)
 	return device_drain(&guest->device) || tx_take(guest) || guest->ring[TX].count ? -1 : 0;
 }
 
+/* The room that the host's socket has, full or not */
+static uint64_t host_room(const struct vsock_guest *guest)
+{
+	socklen_t size = sizeof(uint64_t);
+	uint64_t room;
+
+	return getsockopt(guest->socket, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &room, &size) ?
+	       0 : room;
+}
+
 static int rx_packet(struct vsock_guest *guest, const uint8_t *packet, uint32_t len)
 {
 	struct virtio_vsock_hdr header;
@@ -117,8 +127,8 @@ static int rx_packet(struct vsock_guest *guest, const uint8_t *packet, uint32_t 
 			header.src_port);
 		return -1;
 	}
-	/* all that was read from the host's socket is counted, sooner or later */
-	if (!header.buf_alloc || header.fwd_cnt < guest->host_fwd_cnt ||
+	/* a packet may have waited since, while more was read from the host's socket */
+	if (header.buf_alloc != host_room(guest) || header.fwd_cnt < guest->host_fwd_cnt ||
 	    header.fwd_cnt > guest->host_received) {
 		fprintf(stderr, "# room for %u bytes, %u of %u read\n", header.buf_alloc,
 			header.fwd_cnt, guest->host_received);
