@@ -20,8 +20,8 @@ import textwrap
 
 CLAUSES = 'tools/testing/vm/clauses'
 DOCUMENT = 'Documentation/driver-api/virtio/conformance.rst'
-SOURCES = ['tools/testing/selftests/vhost/*.c', 'tools/testing/selftests/virtio/**/*.c',
-           'drivers/virtio/vring_kunit_*.c', 'Documentation/litmus-tests/virtqueue/*.litmus']
+SOURCES = ['tools/testing/selftests/vhost/*.[ch]', 'tools/testing/selftests/virtio/**/*.[ch]',
+           'drivers/virtio/vring_kunit*.[ch]', 'Documentation/litmus-tests/**/*.litmus']
 
 LAYOUTS = ['split', 'split in order', 'packed', 'packed in order']
 # The format that a section is about
@@ -155,6 +155,8 @@ def read_case(path, text, match, fixtures):
     """The case that a match of CASE defines."""
     fixture, name, single, function = match.groups()
     if function:
+        if not re.search(rf'KUNIT_CASE\w*\({function}\b', text):
+            error(path, f'{function}() has a tag, and is no case of the suite')
         suite, cases = kunit_parameters(text)
         variants = {f'{suite}.{function}: {parameter}': layout
                     for parameter, layout in cases.get(function, {}).items()}
@@ -205,9 +207,12 @@ def read_tags(by_name):
         fixtures = None
         for comment in re.finditer(r'\(\*(.*?)\*\)' if litmus else r'/\*(.*?)\*/', text, re.S):
             words = ' '.join(re.sub(r'^\s*\*', '', comment[1], flags=re.M).split())
+            where = f'{path}:{text.count(chr(10), 0, comment.start()) + 1}'
+            if len(re.findall(r'\bclauses?:', words, re.I)) != words.count('Clause: ') or \
+                    words.count('Clause: ') > 1:
+                error(where, 'a comment has one tag, "Clause: "')
             if 'Clause: ' not in words:
                 continue
-            where = f'{path}:{text.count(chr(10), 0, comment.start()) + 1}'
             tags = re.search(r'Clause: (.*?)\.(?=\s|$)', words)
             if litmus:
                 case = Case('make litmus', os.path.basename(path), {})
