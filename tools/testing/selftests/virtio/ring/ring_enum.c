@@ -129,6 +129,8 @@ static const char *starts_anew(void)
 	memset(&world.model, 0, sizeof(world.model));
 	world.num = virtqueue_get_vring_size(world.vq);
 	device_start();
+	if (!wrong && ring_available(&world.device))
+		wrong = "a buffer is available before one was added";
 	for (segments = 1; !wrong && segments <= world.num; segments++) {
 		wrong = do_step((struct step){ STEP_ADD, 1, segments - 1 });
 		if (!wrong)
@@ -146,6 +148,7 @@ static const char *reset_starts_anew(void)
 	return starts_anew();
 }
 
+/* Clause: 2.6.1.2.2a. */
 TEST_F_TIMEOUT(ring, reset_in_every_state, TIMEOUT)
 {
 	self->layout.event_idx = true;
@@ -179,6 +182,7 @@ static const char *resize_starts_anew(void)
 	return NULL;
 }
 
+/* Clause: 2.6.1.2.2a. */
 TEST_F_TIMEOUT(ring, resize_in_every_state, TIMEOUT)
 {
 	EXPECT_RIGHT(do_explore(self->layout, 4, 0, resize_starts_anew));
