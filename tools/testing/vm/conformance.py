@@ -195,7 +195,7 @@ def add_case(path, where, case, tags, by_name):
         elif not set(layouts) & set(clause.layouts):
             error(where, f'{match[1]} is not about the layouts of {case.name}')
         elif not may_check(path, clause.section.who):
-            error(where, f'{match[1]} is about the {clause.section.who}, which is the test itself here')
+            error(where, f'{match[1]} is about the {clause.section.who}, which the test itself is')
         else:
             clause.cases.append((case, [layout for layout in clause.layouts if layout in layouts]))
 
@@ -293,6 +293,8 @@ def summary(by_name):
 INTRODUCTION = '''\
 .. SPDX-License-Identifier: GPL-2.0-only
 .. Made by tools/testing/vm/conformance.py: "make conformance". Do not edit.
+
+:orphan:
 
 ==============================
 Which test checks which clause
