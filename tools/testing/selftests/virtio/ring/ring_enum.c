@@ -141,14 +141,21 @@ static const char *starts_anew(void)
 
 static const char *reset_starts_anew(void)
 {
+	__virtio16 *flags = world.layout.packed ? NULL : &world.device.split.used->flags;
+
 	world.vdev.config = &config;
 	recycled = 0;
+	/* as a device may leave them */
+	if (flags)
+		*flags = VRING_USED_F_NO_NOTIFY;
 	if (virtqueue_reset(world.vq, recycle, NULL))
 		return "no reset";
+	if (flags && *flags)
+		return "the flags of the used ring are not those of a new one";
 	return starts_anew();
 }
 
-/* Clause: 2.6.1.2.2a. */
+/* Clause: 2.6.1.2.2a, 2.7.10.1a. */
 TEST_F_TIMEOUT(ring, reset_in_every_state, TIMEOUT)
 {
 	self->layout.event_idx = true;
