@@ -323,6 +323,7 @@ static const char *step_get(void)
 	if (len != (model->used_buf[0].skipped ? writable(buf) : used_len(buf)))
 		return "the buffer comes back with a different length";
 
+	model->open = model->used_buf[0].skipped;
 	model->used--;
 	memmove(&model->used_buf[0], &model->used_buf[1],
 		model->used * sizeof(model->used_buf[0]));

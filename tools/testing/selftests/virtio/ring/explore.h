@@ -53,6 +53,8 @@ struct model {
 		/* this buffer is returned by the element of the next one */
 		u8 skipped;
 	} used_buf[MAX_RING];
+	/* the buffer that was taken last was skipped: the driver is in the middle of a batch */
+	u8 open;
 	u8 callbacks;
 	/* the last virtqueue_enable_cb_delayed() promised an interrupt */
 	u8 owed;

@@ -95,6 +95,7 @@ static const char *detach_returns_all(void)
 	void *data;
 
 	recycled = 0;
+	recycled_wrong = NULL;
 	while ((data = virtqueue_detach_unused_buf(world.vq)))
 		recycle(world.vq, data);
 	if (world.vq->num_free != world.num)
@@ -148,6 +149,7 @@ static const char *reset_starts_anew(void)
 	/* as a device may leave them */
 	if (flags)
 		*flags = VRING_USED_F_NO_NOTIFY;
+	recycled_wrong = NULL;
 	if (virtqueue_reset(world.vq, recycle, NULL))
 		return "no reset";
 	if (flags && *flags)
@@ -177,6 +179,7 @@ static const char *resize_starts_anew(void)
 			continue;
 		world.vdev.config = &config;
 		recycled = 0;
+		recycled_wrong = NULL;
 		if (virtqueue_resize(world.vq, num, recycle, NULL))
 			return "no resize";
 		if (virtqueue_get_vring_size(world.vq) != num)
