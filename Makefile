@@ -362,7 +362,7 @@ in-vm-vmm-kill: command = cd /payload && ./run-selftests -t 2000 \
 in-user-space: build/virtio/.built
 	@mkdir -p build/vm/ring
 	@(cd build/virtio/payload && ./run-selftests -t 600 ring/ring_enum ring/ring_kani \
-		'ring/upstream.sh ring vringh') 2>&1 </dev/null | \
+		ring/vhost_enum ring/vhost_kani 'ring/upstream.sh ring vringh') 2>&1 </dev/null | \
 		tee build/vm/ring/console | sed -u 's/^/[ring] /'
 	@echo ok >build/vm/ring/verdict
 

@@ -36,9 +36,14 @@ checkpatch() {
 		--ignore "COMPLEX_MACRO$1" "${@:2}")
 }
 
+# The kernel in user space: its names, and macros that are used as the kernel's are
+imitation=AVOID_BUG,DEPRECATED_API,EXPORT_SYMBOL,MACRO_ARG_PRECEDENCE,MACRO_ARG_REUSE,MACRO_ARG_UNUSED
+imitation+=,MACRO_WITH_FLOW_CONTROL,MEMORY_BARRIER,NEW_TYPEDEFS,PREFER_DEFINED_ATTRIBUTE_MACRO
+
 checkpatch_files() {
 	local rc=0 files
-	mapfile -t files < <(grep '\.[ch]$' build/linux/.laid | grep -vE '/trace\.h$|/vhost/ring_common\.h$'
+	mapfile -t files < <(grep '\.[ch]$' build/linux/.laid |
+		grep -vE '/trace\.h$|/vhost/ring_common\.h$|/vhost/ring/fake_kernel\.h$'
 		find "$top"/tools/{vmm,testing/vm} -name '*.[ch]')
 	checkpatch '' -f "${files[@]}" || rc=1
 	# trace events have a layout of their own
@@ -46,6 +51,7 @@ checkpatch_files() {
 	checkpatch ,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,SPACING -f "${files[@]}" || rc=1
 	# the name of an operation, looked up in the table of each layout
 	checkpatch ,MACRO_ARG_REUSE -f drivers/vhost/ring_common.h || rc=1
+	checkpatch ",$imitation" -f tools/testing/selftests/vhost/ring/fake_kernel.h || rc=1
 	return "$rc"
 }
 
@@ -62,7 +68,7 @@ checkpatch_hooks() {
 checkpatch_series() {
 	local new=OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,SPACING,MACRO_ARG_REUSE,EMBEDDED_FILENAME
 	# MAINTAINERS has a patch of its own
-	checkpatch ",$new,FILE_PATH_CHANGES" "$top"/build/export/*.patch
+	checkpatch ",$new,$imitation,FILE_PATH_CHANGES" "$top"/build/export/*.patch
 }
 
 # Few, and nothing in arch/ but configuration

@@ -5,7 +5,8 @@
 #   kvm DIR PROGRAM...           these of KVM's selftests
 #   lib DIR                      the test of libioregionfd, beside those, and what looks at
 #                                traces of them
-#   virtio DIR                   the tests of the virtqueue core, and those of tools/virtio;
+#   virtio DIR                   the tests of the virtqueue core, those of vhost.c in user
+#                                space, and those of tools/virtio;
 #                                DIR/devices is for QEMU, started with DIR/devices.arguments
 #   vhost DIR MODULES VIRTIO     the tests of vhost, these modules, and tools/virtio's tests
 #                                from the payload VIRTIO
@@ -86,13 +87,14 @@ lib() {
 }
 
 virtio() {
-	local dir=$1 ring=$selftests/virtio/ring
+	local dir=$1 ring=$selftests/virtio/ring vhost=$selftests/vhost/ring
 	rm -rf "$dir/payload"
 	installed virtio "$dir"
 	logged virtio-ring make -C $ring OUTPUT="$PWD/$dir/ring" KERNEL="$PWD/build/linux" \
 		PRISTINE="$PWD/build/pristine"
+	logged vhost-ring make -C $vhost OUTPUT="$PWD/$dir/vhost-ring" KERNEL="$PWD/build/linux"
 	install -D -t "$dir/payload/ring" $ring/upstream.sh "$dir"/ring/ring_{enum,kani} \
-		"$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order}
+		"$dir"/vhost-ring/vhost_{enum,kani} "$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order}
 	stripped "$dir"/payload/ring/*
 	with_libraries "$dir/payload" fio mkfs.ext4
 	$selftests/virtio/qemu-devices.sh "$PWD/$dir/devices" >"$dir/devices.arguments"
