@@ -35,6 +35,7 @@ help:
 	@echo 'make verify   our models of who may do what, and of who sleeps, with spin'
 	@echo 'make conformance  which test checks which clause of the virtio specification, with'
 	@echo '              the results of the last make test'
+	@echo 'make mutants  which changes of our ring code do its tests in user space not notice?'
 	@echo 'make kernel   a small kernel of our own, with our virtqueue core: build/<kernel>-dev'
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
@@ -507,6 +508,11 @@ conformance: | deps
 	@$(vm)/conformance.py document
 	@$(vm)/conformance.py results $(wildcard $(patsubst %,build/vm/%/console,$(machines) ring))
 
+# Hours; what has been run is not run again
+mutants: $(source) $(uapi)
+	@nice -n 19 tools/testing/mutate/mutate.sh vhost
+	@nice -n 19 tools/testing/mutate/mutate.sh virtio
+
 export: $(source)
 	@$(vm)/export.sh $(ours)
 
@@ -528,4 +534,4 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
-	profile tools check litmus verify conformance export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))
+	profile tools check litmus verify conformance mutants export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

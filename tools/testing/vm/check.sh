@@ -44,7 +44,7 @@ checkpatch_files() {
 	local rc=0 files
 	mapfile -t files < <(grep '\.[ch]$' build/linux/.laid |
 		grep -vE '/trace\.h$|/vhost/ring_common\.h$|/vhost/ring/fake_kernel\.h$'
-		find "$top"/tools/{vmm,testing/vm} -name '*.[ch]')
+		find "$top"/tools/{vmm,testing/vm,testing/mutate} -name '*.[ch]')
 	checkpatch '' -f "${files[@]}" || rc=1
 	# trace events have a layout of their own
 	mapfile -t files < <(grep '/trace\.h$' build/linux/.laid)
@@ -260,6 +260,7 @@ check 'syzkaller: descriptions, as the headers are' tools/testing/syzkaller/desc
 	build/linux/usr/include
 check 'option off: the same code as without the hooks' unchanged
 check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
+	tools/testing/mutate/*.sh \
 	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh \
 	tools/vmm/{demo.sh,demo-lib.sh,machine.sh,machine-init,machine-initramfs,guest-init} \
 	tools/vmm/tests/{vm.sh,guest-init} \
