@@ -10,39 +10,46 @@
 struct world world;
 unsigned long states;
 
+static void *part(enum user_part part)
+{
+	return user.byte + user.part[part].start;
+}
+
 struct vring_desc *split_desc(unsigned int i)
 {
-	return (struct vring_desc *)(user.byte + DESC_AT) + i;
+	return (struct vring_desc *)part(USER_DESC) + i;
 }
 
 struct vring_packed_desc *packed_desc(unsigned int i)
 {
-	return (struct vring_packed_desc *)(user.byte + DESC_AT) + i;
+	return (struct vring_packed_desc *)part(USER_DESC) + i;
 }
 
 struct vring_avail *split_avail(void)
 {
-	return (struct vring_avail *)(user.byte + DRIVER_AT);
+	return part(USER_DRIVER);
 }
 
 struct vring_used *split_used(void)
 {
-	return (struct vring_used *)(user.byte + DEVICE_AT);
+	return part(USER_DEVICE);
 }
 
 struct vring_packed_desc_event *driver_event(void)
 {
-	return (struct vring_packed_desc_event *)(user.byte + DRIVER_AT);
+	return part(USER_DRIVER);
 }
 
 struct vring_packed_desc_event *device_event(void)
 {
-	return (struct vring_packed_desc_event *)(user.byte + DEVICE_AT);
+	return part(USER_DEVICE);
 }
 
 struct vring_desc *table_of(unsigned int at)
 {
-	return (struct vring_desc *)(user.byte + TABLES_AT) + at * TABLE_DESCS;
+	void *table = user.byte + table_hva_offset(at);
+
+	return table;
 }
 
 uint64_t table_gpa(unsigned int at)
@@ -475,20 +482,26 @@ static const char *check_state(void)
 	return NULL;
 }
 
-/* Each page that was written is in the log, and no other. */
-static const char *check_log(void)
+const char *check_log(void)
 {
-	static const unsigned int pages[] = {
-		[USER_DESC] = DESC_GPA / 4096, [USER_DRIVER] = DRIVER_GPA / 4096,
-		[USER_DEVICE] = DEVICE_GPA / 4096, [USER_TABLES] = TABLES_GPA / 4096,
+	static const uint64_t gpa[] = {
+		[USER_DESC] = DESC_GPA, [USER_DRIVER] = DRIVER_GPA,
+		[USER_DEVICE] = DEVICE_GPA, [USER_TABLES] = TABLES_GPA,
 	};
 	unsigned char expected[VQ_LOG_SIZE] = { };
-	unsigned int i, part;
+	unsigned int i, part, k;
 
 	for (i = 0; i < user.accesses; i++) {
 		for (part = 0; user.access[i].write && part < USER_PARTS; part++) {
-			if (user.access[i].at - user.part[part].start < user.part[part].size)
-				expected[pages[part] / 8] |= 1 << pages[part] % 8;
+			size_t offset = user.access[i].at - user.part[part].start;
+
+			if (offset >= user.part[part].size)
+				continue;
+			for (k = 0; k < user.access[i].size; k++) {
+				uint64_t page = (gpa[part] + offset + k) / 4096;
+
+				expected[page / 8] |= 1 << page % 8;
+			}
 		}
 	}
 	if (memcmp(expected, vq_log, sizeof(expected)))
@@ -555,14 +568,14 @@ void world_save(struct copy *copy)
 {
 	copy->world = world;
 	vq_save(&copy->vq);
-	memcpy(copy->byte, user.byte, sizeof(user.byte));
+	memcpy(copy->byte, user.byte, sizeof(copy->byte));
 }
 
 void world_restore(const struct copy *copy)
 {
 	world = copy->world;
 	vq_restore(&copy->vq);
-	memcpy(user.byte, copy->byte, sizeof(user.byte));
+	memcpy(user.byte, copy->byte, sizeof(copy->byte));
 	memset(vq_log, 0, world.e.log ? sizeof(vq_log) : 0);
 }
 

@@ -119,6 +119,9 @@ const char *check_calls(void);
 /* Positions, of either layout */
 uint16_t after(uint16_t pos, unsigned int bufs, unsigned int descs);
 
+/* Since user_watch(): each page that was written is in the dirty log, and no other */
+const char *check_log(void);
+
 /* Parts of the ring */
 struct vring_desc *split_desc(unsigned int i);
 struct vring_packed_desc *packed_desc(unsigned int i);

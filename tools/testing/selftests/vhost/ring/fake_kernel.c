@@ -8,28 +8,57 @@ struct task_struct *current;
 unsigned long fake_allocations;
 bool fake_no_memory;
 
-void *fake_alloc(size_t size)
+/* What is around memory, so that fake_free() sees whether something was written beyond its end */
+struct fake_head {
+	size_t size;
+	size_t unused;
+};
+
+#define GUARD 64
+
+/* For an entry of @fetched, these say that it has no descriptors, which vhost would take. */
+static unsigned char guard_byte(unsigned int i)
 {
-	void *memory;
+	return i & 2 ? 0 : 0x5a;
+}
+
+void *fake_alloc(size_t size, bool zero)
+{
+	struct fake_head *head;
+	unsigned int i;
 
 	if (fake_no_memory) {
 		fake_no_memory = false;
 		return NULL;
 	}
-	memory = calloc(1, size);
-	if (!memory) {
-		perror("calloc");
+	head = malloc(sizeof(*head) + size + GUARD);
+	if (!head) {
+		perror("malloc");
 		exit(1);
 	}
+	head->size = size;
+	memset(head + 1, zero ? 0 : 0x5a, size);
+	for (i = 0; i < GUARD; i++)
+		((unsigned char *)(head + 1))[size + i] = guard_byte(i);
 	fake_allocations++;
-	return memory;
+	return head + 1;
 }
 
 void fake_free(void *memory)
 {
-	if (memory)
-		fake_allocations--;
-	free(memory);
+	struct fake_head *head = (struct fake_head *)memory - 1;
+	unsigned int i;
+
+	if (!memory)
+		return;
+	for (i = 0; i < GUARD; i++) {
+		if (((unsigned char *)memory)[head->size + i] != guard_byte(i)) {
+			fprintf(stderr, "written beyond the end of %zu bytes\n", head->size);
+			abort();
+		}
+	}
+	fake_allocations--;
+	free(head);
 }
 
 void iov_iter_init(struct iov_iter *iter, unsigned int dir, const struct iovec *iov,

@@ -103,12 +103,12 @@ static inline bool virtio_legacy_is_little_endian(void)
 /* How many there are, and whether the next one fails */
 extern unsigned long fake_allocations;
 extern bool fake_no_memory;
-void *fake_alloc(size_t size);
+void *fake_alloc(size_t size, bool zero);
 void fake_free(void *memory);
-#define kmalloc(size, gfp) fake_alloc(size)
-#define kzalloc(size, gfp) fake_alloc(size)
-#define kvzalloc(size, gfp) fake_alloc(size)
-#define kmalloc_array(n, size, gfp) fake_alloc((n) * (size))
+#define kmalloc(size, gfp) fake_alloc(size, false)
+#define kzalloc(size, gfp) fake_alloc(size, true)
+#define kvzalloc(size, gfp) fake_alloc(size, true)
+#define kmalloc_array(n, size, gfp) fake_alloc((n) * (size), false)
 #define kfree(p) fake_free(p)
 #define kvfree(p) fake_free(p)
 

@@ -13,7 +13,7 @@
 
 #define ENTRY	sizeof(struct vring_desc)
 #define TABLE_AT(i) (TABLES_GPA + (i) * TABLE_DESCS * ENTRY)
-#define TABLES_END (TABLES_GPA + RING_MAX * TABLE_DESCS * ENTRY)
+#define TABLES_END LARGE_GPA
 
 struct symbol {
 	uint64_t addr;
@@ -37,7 +37,7 @@ static const struct symbol last[] = {
 	{ DATA_GPA, DATA_SIZE, WRITE },
 	{ DATA_GPA + DATA_SIZE - 1, 1, 0 },
 	{ FAR_GPA - 4, 8, 0 },
-	{ FAR_GPA - 4, 8, WRITE },
+	{ FAR_GPA - 7, 8, WRITE },
 	{ FAR_GPA + FAR_SIZE - 4, 4, WRITE },
 	{ FAR_GPA + FAR_SIZE - 4, 8, 0 },
 	{ DATA_GPA - 1, 2, 0 },
@@ -62,10 +62,13 @@ static const struct symbol last[] = {
 	{ TABLE_AT(5), 2 * ENTRY, TABLE },
 	{ TABLE_AT(6), 3 * ENTRY, TABLE },
 	{ TABLE_AT(7), 2 * ENTRY, TABLE },
+	/* in two regions */
+	{ TABLE_AT(7) - ENTRY, 2 * ENTRY, TABLE },
 	{ TABLE_AT(0), 0, TABLE },
 	{ TABLE_AT(0), 8, TABLE },
 	{ TABLE_AT(1), 3 * ENTRY / 2, TABLE },
-	{ TABLES_END - ENTRY, 2 * ENTRY, TABLE },
+	{ TABLES_END - ENTRY, 65536 * ENTRY, TABLE },
+	{ CONST_GPA + CONST_SIZE - ENTRY, 2 * ENTRY, TABLE },
 	{ NOWHERE, ENTRY, TABLE },
 	{ NOWHERE, 0, TABLE },
 	{ LARGE_GPA, (65536 + 1) * ENTRY, TABLE },
@@ -93,9 +96,12 @@ static void fill_tables(void)
 		{ 6, 0, { FAR_GPA - 4, 8, NEXT | WRITE } },
 		{ 6, 1, { NOWHERE, 0, NEXT | WRITE } },
 		{ 6, 2, { FAR_GPA - 2, 4, WRITE } },
+		{ 6, TABLE_DESCS - 1, { DATA_GPA + 0x60, 8, NEXT } },
 		/* Of these, the split layout takes the first one only. */
 		{ 7, 0, { DATA_GPA + 0x40, 8, 0 } },
 		{ 7, 1, { DATA_GPA + 0x50, 8, WRITE } },
+		/* the first one of the largest table */
+		{ 7, TABLE_DESCS - 1, { NOWHERE, 8, 0 } },
 	};
 	unsigned int i;
 
@@ -149,10 +155,11 @@ static const char *compare(const struct vq_buffer *got, const struct expected *e
 	return NULL;
 }
 
-/* The buffer is used, and the driver finds it. */
+/* The buffer is used, and the driver finds it. In order, so are those that are outstanding. */
 static const char *use(int head, const struct expected *expected)
 {
-	uint16_t used = vq_view().last_used;
+	unsigned int before = world.e.in_order ? oracle.outstanding : 0;
+	uint16_t used = after(vq_view().last_used, before, before);
 	unsigned int i = index_of(used);
 	uint32_t len = 3;
 	const char *wrong = NULL;
@@ -162,6 +169,8 @@ static const char *use(int head, const struct expected *expected)
 		return "the buffer cannot be used";
 	if (vq_view().last_used != after(used, 1, expected->descs))
 		wrong = "the used position does not move by the buffer";
+	else if (vq_view().outstanding != oracle.outstanding - before)
+		wrong = "another number of descriptors is outstanding";
 	else if (world.e.packed)
 		wrong = packed_desc(i)->id == expected->id && packed_desc(i)->len == len ? NULL :
 			"another buffer is used";
@@ -171,6 +180,35 @@ static const char *use(int head, const struct expected *expected)
 	return wrong;
 }
 
+/* There were too many: as soon as the others have been used, the buffer is fetched. */
+static const char *get_after_use(unsigned int iov_size, bool log)
+{
+	const struct model *model = &world.model;
+	struct oracle before = oracle;
+	uint32_t lens[RING_MAX] = { };
+	struct expected expected;
+	int heads[RING_MAX];
+	struct vq_buffer got;
+	unsigned int i;
+
+	for (i = 0; i < model->num_held; i++)
+		heads[i] = model->held[i].handle;
+	if (vq_add_used(heads, lens, model->num_held))
+		return "what is outstanding cannot be used";
+	memcpy(user.byte, memory, sizeof(memory));
+	oracle.outstanding = 0;
+	oracle_get(&oracle, &expected);
+	oracle = before;
+	vq_get(&got, iov_size, log);
+	vq_misses();
+	vq_forget_errors();
+	if (expected.ret)
+		return got.ret == expected.ret ? NULL : "another error, after a use";
+	if (got.ret < 0 || got.ret == (int)world.e.num)
+		return "a buffer is not fetched after others have been used";
+	return compare(&got, &expected, log);
+}
+
 static const char *check_get(unsigned int iov_size, bool log)
 {
 	struct expected expected;
@@ -178,6 +216,7 @@ static const char *check_get(unsigned int iov_size, bool log)
 	const char *wrong;
 	struct vq_view before = vq_view(), now;
 	unsigned long misses, errors;
+	int first;
 
 	oracle.iov_size = iov_size;
 	oracle_get(&oracle, &expected);
@@ -203,10 +242,17 @@ static const char *check_get(unsigned int iov_size, bool log)
 		return "another error, or none";
 	if (now.last_avail != before.last_avail || now.outstanding != before.outstanding)
 		return "what was not fetched changes something";
-	/* vhost.c's own layout leaves them as they are */
-	if ((world.e.packed || world.e.in_order) && (got.out || got.in))
+	/* vhost.c's own layout leaves them as they are, and no backend looks at them. */
+	if ((world.e.packed || world.e.in_order) && !expected.too_many && (got.out || got.in))
 		return "segments are returned without a buffer";
-	return NULL;
+	/* A backend may try again, and memory has not changed. */
+	first = got.ret;
+	vq_get(&got, iov_size, log);
+	vq_misses();
+	vq_forget_errors();
+	if (got.ret != first)
+		return "the second attempt ends otherwise than the first one";
+	return expected.too_many ? get_after_use(iov_size, log) : NULL;
 }
 
 static const char *check_rules(void)
@@ -285,7 +331,8 @@ static void set_desc(uint16_t pos, unsigned int i, const struct symbol *symbol, 
 {
 	if (world.e.packed)
 		*packed_desc(i) = (struct vring_packed_desc){
-			symbol->addr, symbol->len, 0x1000 + i, symbol->flags | bits,
+			/* out of order, there is one whose handle is 0 */
+			symbol->addr, symbol->len, 0x8000 + i, symbol->flags | bits,
 		};
 	else
 		*split_desc(i) = (struct vring_desc){
@@ -383,16 +430,21 @@ static const char *pump(unsigned int n)
 	return wrong;
 }
 
-static const char *check_from(const struct exploration *e, unsigned int first)
+/* From the position @first, with @held descriptors outstanding */
+static const char *check_from(const struct exploration *e, unsigned int first, unsigned int held)
 {
 	static char text[256];
 	const char *wrong = NULL;
-	unsigned int rest;
+	unsigned int rest, i;
 
 	for (rest = 0; !wrong && rest < 2; rest++) {
 		wrong = world_init(e);
 		if (!wrong)
 			wrong = pump(first);
+		for (i = 0; !wrong && i < held; i++)
+			wrong = do_step((struct step){ STEP_ADD, 1, 0 });
+		if (!wrong)
+			wrong = get_all();
 		if (wrong)
 			return wrong;
 		vq_save(&start);
@@ -400,6 +452,7 @@ static const char *check_from(const struct exploration *e, unsigned int first)
 		oracle = (struct oracle){
 			.packed = e->packed, .in_order = e->in_order, .iotlb = e->iotlb,
 			.num = e->num, .pos = world.model.got_pos,
+			.outstanding = held,
 			.head_known = !e->packed && e->in_order && first,
 			.head = world.model.next_desc,
 		};
@@ -407,8 +460,9 @@ static const char *check_from(const struct exploration *e, unsigned int first)
 	}
 	if (!wrong)
 		return NULL;
-	snprintf(text, sizeof(text), "%u descriptors, from %u, the rest %s: %s; flags %#x %#x",
-		 e->num, first, rest == 2 ? "available" : "not available", wrong,
+	snprintf(text, sizeof(text),
+		 "%u descriptors, from %u, %u held, the rest %s: %s; flags %#x %#x", e->num,
+		 first, held, rest == 2 ? "available" : "not available", wrong,
 		 e->packed ? packed_desc(0)->flags : split_desc(0)->flags,
 		 e->packed ? packed_desc(1)->flags : split_desc(1)->flags);
 	return text;
@@ -417,17 +471,20 @@ static const char *check_from(const struct exploration *e, unsigned int first)
 static const char *check_all(struct exploration e, unsigned int max)
 {
 	const char *wrong = NULL;
-	unsigned int first;
+	unsigned int first, held;
 
 	e.max_total = ~0U;
-	for (e.num = 1; e.num <= max; e.num = e.packed ? e.num + 1 : 2 * e.num) {
+	for (e.num = 1; !wrong && e.num <= max; e.num = e.packed ? e.num + 1 : 2 * e.num) {
 		e.base = e.packed ? RING_WRAP << 16 | RING_WRAP : 0xfffe;
 		for (first = 0; !wrong && first <= (e.packed ? 2 * e.num - 1 : 2); first++) {
 			/* In large rings, positions from which a chain goes round */
 			if (e.num > 3 && first && first != e.num - 1 && first != 2 * e.num - 1)
 				continue;
-			wrong = check_from(&e, first);
+			wrong = check_from(&e, first, 0);
 		}
+		/* Only the packed layout counts what is outstanding. */
+		for (held = 1; !wrong && e.packed && e.num <= 3 && held <= e.num; held++)
+			wrong = check_from(&e, 0, held);
 	}
 	return wrong;
 }

@@ -13,14 +13,16 @@ static struct expected *e;
 /* Guest memory as in vq.h. The region at an address goes on until @end. */
 static int find(uint64_t gpa, bool write, uint64_t *hva, uint64_t *end)
 {
+	const uint64_t byte = (uintptr_t)user.byte, table = TABLE_DESCS * sizeof(struct vring_desc);
 	const struct {
 		uint64_t gpa, size, hva;
 		bool constant;
 	} regions[] = {
-		{ DESC_GPA, user.part[USER_DESC].size, (uintptr_t)user.byte + DESC_AT },
-		{ DRIVER_GPA, user.part[USER_DRIVER].size, (uintptr_t)user.byte + DRIVER_AT },
-		{ DEVICE_GPA, user.part[USER_DEVICE].size, (uintptr_t)user.byte + DEVICE_AT },
-		{ TABLES_GPA, user.part[USER_TABLES].size, (uintptr_t)user.byte + TABLES_AT },
+		{ DESC_GPA, user.part[USER_DESC].size, byte + DESC_AT },
+		{ DRIVER_GPA, user.part[USER_DRIVER].size, byte + DRIVER_AT },
+		{ DEVICE_GPA, user.part[USER_DEVICE].size, byte + DEVICE_AT },
+		{ TABLES_GPA, TABLE_LAST * table, byte + TABLES_AT },
+		{ table_gpa(TABLE_LAST), table, byte + table_hva_offset(TABLE_LAST) },
 		{ DATA_GPA, DATA_SIZE, DATA_HVA },
 		{ FAR_GPA, FAR_SIZE, FAR_HVA },
 		{ CONST_GPA, CONST_SIZE, CONST_HVA, true },
@@ -86,11 +88,15 @@ static int segment(uint64_t addr, uint32_t len, bool write)
 	return 0;
 }
 
-/* Only tables in their own region are read; anywhere else they are bad before that. */
+/*
+ * Only tables in their own regions are read; anywhere else they are bad before that. No entry is
+ * in two regions.
+ */
 static int table(uint64_t addr, uint32_t len)
 {
-	const struct vring_desc *desc = (void *)(user.byte + TABLES_AT + (addr - TABLES_GPA));
+	const struct vring_desc *desc;
 	unsigned int i, count = len / sizeof(*desc);
+	uint64_t hva, end;
 	int ret;
 
 	if (len % sizeof(*desc))
@@ -107,11 +113,12 @@ static int table(uint64_t addr, uint32_t len)
 
 		if (i == count)
 			return o->packed ? 0 : -EINVAL;
-		flags = o->packed ? ((const struct vring_packed_desc *)desc)[i].flags :
-				    desc[i].flags;
+		find(addr + i * sizeof(*desc), false, &hva, &end);
+		desc = (const struct vring_desc *)(uintptr_t)hva;
+		flags = o->packed ? ((const struct vring_packed_desc *)desc)->flags : desc->flags;
 		if (!o->packed && flags & VRING_DESC_F_INDIRECT)
 			return -EINVAL;
-		ret = segment(desc[i].addr, desc[i].len, flags & VRING_DESC_F_WRITE);
+		ret = segment(desc->addr, desc->len, flags & VRING_DESC_F_WRITE);
 		if (ret)
 			return ret;
 		if (!o->packed && !(flags & VRING_DESC_F_NEXT))
@@ -193,7 +200,8 @@ static int get_packed(void)
 			wrap ^= RING_WRAP;
 		}
 	}
-	return o->outstanding + e->descs > o->num ? -EINVAL : 0;
+	e->too_many = o->outstanding + e->descs > o->num;
+	return e->too_many ? -EINVAL : 0;
 }
 
 void oracle_get(const struct oracle *oracle, struct expected *expected)

@@ -24,6 +24,8 @@ struct expected {
 	int ret;		/* 0, NO_BUFFER or an errno */
 	/* vhost has to read a descriptor again: it was not available, or the chain is a loop */
 	bool again;
+	/* packed: the buffer is right, but more descriptors are available than there are */
+	bool too_many;
 	unsigned int out, in, descs, logs;
 	uint16_t id;
 	struct iovec iov[VQ_IOV];

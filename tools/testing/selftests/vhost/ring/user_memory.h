@@ -10,7 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define USER_MEMORY 2048
+#define USER_MEMORY 2112
+/* After that, for a ring that is larger than those whose states are copied */
+#define USER_LARGE 8192
 
 enum user_part {
 	USER_DESC,
@@ -33,13 +35,14 @@ struct user_access {
 	bool write;
 };
 
-#define USER_ACCESSES 256
+/* More than are needed to read 64 descriptors, but not those of a large ring */
+#define USER_ACCESSES 200
 
 struct user_memory {
 	/* aligned as rings have to be */
 	union {
 		long double align;
-		unsigned char byte[USER_MEMORY];
+		unsigned char byte[USER_MEMORY + USER_LARGE];
 	};
 
 	struct user_range part[USER_PARTS];

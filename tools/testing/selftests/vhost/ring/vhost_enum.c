@@ -95,6 +95,9 @@ static const char *restart(void)
 	unsigned long allocations = vq_allocations();
 	uint32_t base = vq_get_base();
 
+	if (world.e.packed && base != ((uint32_t)model->used_pos << 16 |
+				       (world.e.in_order ? model->used_pos : model->got_pos)))
+		return "the base is another one";
 	/* Means that the used position is the available one: see vhost_packed_set_base() */
 	if (world.e.packed && !(base >> 16) && n && !world.e.in_order)
 		return NULL;
@@ -162,7 +165,7 @@ static const char *failed_get(void)
 	if (now.last_avail != before.last_avail || now.outstanding != before.outstanding ||
 	    now.discarded != before.discarded)
 		return "a fetch fails, and changes something";
-	if (memcmp(user.byte, copy.byte, sizeof(user.byte)))
+	if (memcmp(user.byte, copy.byte, sizeof(copy.byte)))
 		return "a fetch writes something";
 	wrong = check_calls();
 	if (wrong)
@@ -180,24 +183,31 @@ static const char *fail_each_fetch(void)
  * A used buffer that cannot be written is not seen. In order, it is returned together with the
  * next one; in the split layout, too, if only its index could not be written.
  */
-static const char *failed_use(void)
+static const char *failed_use(uint32_t len)
 {
 	struct model *model = &world.model;
-	uint32_t lens[RING_MAX] = { };
+	struct vq_view before = vq_view(), now;
+	uint32_t lens[RING_MAX];
 	int heads[RING_MAX];
 	bool seen = used_seen();
 	unsigned int i, n = model->num_held - 1;
 	uint16_t used = split_used()->idx;
 	const char *wrong;
 
-	for (i = 0; i <= n; i++)
+	for (i = 0; i <= n; i++) {
 		heads[i] = model->held[i].handle;
+		lens[i] = len;
+	}
 	if (!vq_add_used(heads, lens, n))
 		return user.failed ? "a use succeeds that cannot" : NULL;
 	if (!vq_errors())
 		return "a use fails, and no error is reported";
 	if (seen != used_seen() || (!world.e.packed && used != split_used()->idx))
 		return "a use fails, and is seen";
+	now = vq_view();
+	if (world.e.packed && (now.last_used != before.last_used ||
+			       now.outstanding != before.outstanding))
+		return "a use fails, and changes something";
 	wrong = check_calls();
 	if (wrong)
 		return wrong;
@@ -212,9 +222,26 @@ static const char *failed_use(void)
 	return NULL;
 }
 
+/* In order, with one used element; and with one for each */
+static const char *failed_use_of_all(void)
+{
+	return failed_use(0);
+}
+
+static const char *failed_use_of_each(void)
+{
+	return failed_use(3);
+}
+
 static const char *fail_each_use(void)
 {
-	return world.model.num_held > 1 ? fail_each(failed_use) : NULL;
+	const char *wrong = NULL;
+
+	if (world.model.num_held > 1)
+		wrong = fail_each(failed_use_of_all);
+	if (!wrong && world.model.num_held > 1)
+		wrong = fail_each(failed_use_of_each);
+	return wrong;
 }
 
 /*
@@ -251,6 +278,9 @@ TEST_F_TIMEOUT(vhost, each_access_fails_once, TIMEOUT)
 	EXPECT_RIGHT(do_explore(self->e, 3));
 	self->e.at_state = fail_each_use;
 	EXPECT_RIGHT(do_explore(self->e, 3));
+	self->e.log = true;
+	EXPECT_RIGHT(do_explore(self->e, 3));
+	self->e.log = false;
 	self->e.at_state = fail_each_notification;
 	EXPECT_RIGHT(do_explore(self->e, 2));
 	self->e.event_idx = true;

@@ -29,7 +29,7 @@
  *
  *  1			ring_packed.h		if the flags say DISABLE: negated
  *			ring_split_in_order.h	signalled_used_valid = false
- *  2			ring_packed.h		off -= num; nr_used = 0
+ *  2			ring_packed.h		off -= num; nr_used = 0; + buffers are counted there
  *			ring_split_in_order.h	used - signalled_used <= n
  *  3			ring_packed.h		last_used_idx = used.next; + the first one, first
  *			ring_split_in_order.h	before > last_avail_idx - used
@@ -46,8 +46,15 @@
  * 15			ring_common.h		INDIRECT with NEXT: negated
  *			ring_split_in_order.h	head > num
  * reads_once		ring_packed.h		+ the word is read again
+ *			ring_common.h		a commit fails: negated
+ * arrives_whole	ring_packed.h		+ the address is read before the flags
  * survives_every_history	ring_packed.h	more descriptors than there are: 0 returned
  * remembers_the_region	ring_common.h		map.start = map->start
+ *			vhost.c			invalidate_cache(), for the memory table
+ * asks_for_the_ring	ring_packed.h		&& is ||, in vhost_packed_meta_prefetch()
+ * refuses_torn_parts	ring_common.h		if not mapped to one place: && for ||
+ * ring_in_two_regions	ring_common.h		max = 1, with an IOTLB
+ * large_ring		ring_packed.h		+ no more than 64 in advance: left out
  * handles		ring_packed.h		a handle that is the size of the ring: 0 returned
  */
 #include <errno.h>
@@ -99,11 +106,14 @@ static const char *add(unsigned int n)
 	return wrong;
 }
 
-/* Add, fetch and use @n buffers, in one batch or one by one. */
-static const char *use(unsigned int n, bool batch)
+/* Add, fetch and use @n buffers of @descs descriptors, in one batch or one by one. */
+static const char *use(unsigned int n, unsigned int descs, bool batch)
 {
-	const char *wrong = add(n);
+	const char *wrong = NULL;
+	unsigned int i;
 
+	for (i = 0; !wrong && i < n; i++)
+		wrong = do_step((struct step){ STEP_ADD, descs, 0 });
 	if (!wrong)
 		wrong = get_all();
 	if (!wrong && batch)
@@ -134,9 +144,9 @@ static void want(enum wanted wanted, uint16_t pos)
 }
 
 /*
- * @n descriptors were used at @old, one for each buffer: there must be a notification if and only
- * if the driver waits for one of them. Tries all positions. A packed ring that has been used as a
- * whole notifies always, because its positions repeat.
+ * @n positions were used, from @old on: descriptors in the packed, buffers in the split layout.
+ * There must be a notification if and only if the driver waits for one of them. Tries all. A packed
+ * ring that has been used as a whole notifies always, because its positions repeat.
  */
 static const char *check_windows(uint16_t old, unsigned int n)
 {
@@ -159,17 +169,23 @@ static const char *check_windows(uint16_t old, unsigned int n)
 				       "the driver is notified of what it does not wait for";
 		if (vq_signal())
 			return "the driver is notified twice";
+		/* also if it waits for what vhost has looked at already */
+		want(AT, old);
+		if (vq_signal())
+			return "the driver is notified of what was used before";
 		world_restore(&copy);
 	}
 	return check_calls();
 }
 
-static const char *check_signals_from(const struct exploration *e, unsigned int start)
+/* From the position @start, with buffers of @descs descriptors */
+static const char *check_signals_from(const struct exploration *e, unsigned int start,
+				      unsigned int descs)
 {
 	unsigned int n, batch;
 	const char *wrong = NULL;
 
-	for (n = 0; !wrong && n <= e->num; n++) {
+	for (n = 0; !wrong && n * descs <= e->num; n++) {
 		for (batch = 0; !wrong && batch < 2; batch++) {
 			uint16_t old;
 
@@ -181,17 +197,41 @@ static const char *check_signals_from(const struct exploration *e, unsigned int 
 				wrong = "the first notification does not come";
 			old = world.model.used_pos;
 			if (!wrong)
-				wrong = use(n, batch);
+				wrong = use(n, descs, batch);
 			if (!wrong && start)
-				wrong = check_windows(old, n);
+				wrong = check_windows(old, e->packed ? n * descs : n);
 		}
 	}
 	return wrong;
 }
 
+/* When it starts again, vhost does not know what the driver has been notified of. */
+static const char *signal_after_restart(const struct exploration *e)
+{
+	const char *wrong = world_init(e);
+	uint32_t base;
+
+	if (!wrong)
+		wrong = pump(1);
+	want(AT, 0);
+	if (!wrong && !vq_signal())
+		wrong = "the first notification does not come";
+	if (wrong)
+		return wrong;
+	base = vq_get_base();
+	vq_stop();
+	if (vq_set_base(base) || vq_start())
+		return "a ring does not start again";
+	wrong = pump(1);
+	want(AT, after(world.model.used_pos, 2, 2));
+	if (!wrong && !vq_signal())
+		wrong = "the first notification after a restart does not come";
+	return wrong;
+}
+
 TEST_F_TIMEOUT(vhost, kani_2_signal, TIMEOUT)
 {
-	unsigned int start;
+	unsigned int start, descs;
 
 	self->e.event_idx = true;
 	self->e.max_total = ~0U;
@@ -200,12 +240,19 @@ TEST_F_TIMEOUT(vhost, kani_2_signal, TIMEOUT)
 		/* both wrap counters; or where the index overflows */
 		self->e.base = variant->packed ? RING_WRAP << 16 | RING_WRAP : 0xfffc;
 		for (start = 0; start <= (variant->packed ? 2 * self->e.num : 2); start++) {
-			const char *wrong = check_signals_from(&self->e, start);
+			for (descs = 1; descs <= self->e.num; descs++) {
+				const char *wrong = check_signals_from(&self->e, start, descs);
 
-			ASSERT_EQ(NULL, wrong)
-				TH_LOG("%u descriptors, from %u: %s", self->e.num, start, wrong);
+				ASSERT_EQ(NULL, wrong)
+					TH_LOG("%u descriptors, from %u, %u each: %s", self->e.num,
+					       start, descs, wrong);
+			}
 		}
 	}
+	self->e.num = 4;
+	ASSERT_EQ(NULL, signal_after_restart(&self->e));
+	/* Nobody listens. */
+	vq_signal_nobody();
 }
 
 /* A driver that sets its event rarely: for 65536 buffers, each position is passed once. */
@@ -238,10 +285,10 @@ TEST_F_TIMEOUT(vhost, kani_1_notifies_as_specified, TIMEOUT)
 		ASSERT_EQ(NULL, world_init(&self->e));
 		ASSERT_EQ(NULL, pump(start));
 		want(ALWAYS, 0);
-		ASSERT_EQ(NULL, use(1, true));
+		ASSERT_EQ(NULL, use(1, 1, true));
 		ASSERT_TRUE(vq_signal());
 		want(NEVER, 0);
-		ASSERT_EQ(NULL, use(1, true));
+		ASSERT_EQ(NULL, use(1, 1, true));
 		ASSERT_FALSE(vq_signal());
 		if (variant->packed) {
 			/* flags that were not negotiated, and others that do not exist */
@@ -258,7 +305,7 @@ TEST_F_TIMEOUT(vhost, kani_1_notifies_as_specified, TIMEOUT)
 		want(ALWAYS, world.model.used_pos);
 		vq_signal();
 		want(AT, after(world.model.used_pos, 2, 2));
-		ASSERT_EQ(NULL, use(3, true));
+		ASSERT_EQ(NULL, use(3, 1, true));
 		ASSERT_TRUE(vq_signal());
 		if (variant->packed) {
 			want(ALWAYS, 0);
@@ -283,16 +330,18 @@ static void look(unsigned int access)
 }
 
 /* Buffers that were used are seen together, after everything has been written. */
-static const char *check_publication(unsigned int first, unsigned int count)
+static const char *check_publication(unsigned int first, unsigned int count, uint32_t len)
 {
 	static struct copy copy;
 	struct model *model = &world.model;
-	uint32_t lens[RING_MAX] = { };
+	uint32_t lens[RING_MAX];
 	int heads[RING_MAX];
 	unsigned int i;
 
-	for (i = 0; i < count; i++)
+	for (i = 0; i < count; i++) {
 		heads[i] = model->held[first + i].handle;
+		lens[i] = len;
+	}
 	world_save(&copy);
 	user_watch();
 	if (vq_add_used(heads, lens, count))
@@ -310,14 +359,15 @@ static const char *check_publication(unsigned int first, unsigned int count)
 	return used_seen() ? NULL : "used buffers are not seen";
 }
 
-/* In order, a handle that is not that of a buffer which vhost has fetched */
-static const char *check_handle(int handle)
+/* In order, a handle that is not that of a buffer which vhost has fetched: the last of @n */
+static const char *check_handle(const int *handles, unsigned int n)
 {
-	uint32_t len = 0;
+	const uint32_t lens[2] = { n - 1, 0 };
 	struct vq_view before = vq_view(), now;
 	bool seen = used_seen();
 
-	if (!vq_add_used(&handle, &len, 1))
+	user_watch();
+	if (!vq_add_used(handles, lens, n))
 		return "a buffer can be used that was not fetched";
 	now = vq_view();
 	if (now.last_used != before.last_used || now.outstanding != before.outstanding)
@@ -332,7 +382,7 @@ static const char *check_handles(void)
 	const struct model *model = &world.model;
 	static struct copy copy;
 	/* what a handle is, is vhost's secret: take it from the first one */
-	int base = 1 << 30;
+	int base = 1 << 30, handles[2];
 	unsigned int i, k, end = world.e.packed ? world.e.num + 2 : world.e.num;
 	const char *wrong = NULL;
 
@@ -351,7 +401,15 @@ static const char *check_handles(void)
 		if (world.e.packed && i < world.e.num &&
 		    (model->num_held || i == (model->used_pos & (RING_WRAP - 1))))
 			continue;
-		wrong = check_handle(base ^ i);
+		handles[0] = base ^ i;
+		wrong = check_handle(handles, 1);
+		world_restore(&copy);
+		if (wrong || !model->num_held)
+			continue;
+		/* after one that was fetched */
+		handles[0] = model->held[0].handle;
+		handles[1] = base ^ i;
+		wrong = check_handle(handles, 2);
 		world_restore(&copy);
 	}
 	return wrong;
@@ -374,7 +432,11 @@ static const char *add_used_moves(void)
 				descs += model->held[i].buf.descs;
 				n++;
 			}
-			wrong = check_publication(first, count);
+			/* in order, with one used element; and with one for each */
+			wrong = check_publication(first, count, 0);
+			world_restore(&copy);
+			if (!wrong)
+				wrong = check_publication(first, count, 5);
 			if (!wrong && vq_view().last_used != after(pos, n, descs))
 				wrong = "the position does not move by what was used";
 			if (!wrong && !world.e.packed && split_used()->idx != (uint16_t)(pos + n))
@@ -391,6 +453,8 @@ TEST_F_TIMEOUT(vhost, kani_3_add_used, TIMEOUT)
 {
 	self->e.at_state = add_used_moves;
 	EXPECT_RIGHT(do_explore(self->e, 4));
+	self->e.log = true;
+	EXPECT_RIGHT(do_explore(self->e, 3));
 }
 
 static const char *empty_means_none(void)
@@ -457,6 +521,34 @@ static const char *check_bases(struct exploration e)
 	return NULL;
 }
 
+/* A new ring has @n buffers of @descs descriptors, of one byte each. */
+static void fill_ring(bool packed, unsigned int n, unsigned int descs)
+{
+	unsigned int i;
+
+	for (i = 0; i < n * descs; i++) {
+		uint16_t flags = i % descs < descs - 1 ? VRING_DESC_F_NEXT : 0;
+
+		if (packed)
+			*packed_desc(i) = (struct vring_packed_desc){
+				DATA_GPA + i, 1, i, flags | RING_AVAIL,
+			};
+		else
+			*split_desc(i) = (struct vring_desc){ DATA_GPA + i, 1, flags, i + 1 };
+	}
+	if (packed)
+		return;
+	for (i = 0; i < n; i++)
+		split_avail()->ring[i] = i * descs;
+	split_avail()->idx = n;
+}
+
+static bool kick_disabled(bool packed)
+{
+	return packed ? device_event()->flags == VRING_PACKED_EVENT_FLAG_DISABLE :
+			split_used()->flags & VRING_USED_F_NO_NOTIFY;
+}
+
 /* Without a base, a ring starts as a new one; and not without memory. */
 static const char *check_start(struct exploration e)
 {
@@ -464,6 +556,8 @@ static const char *check_start(struct exploration e)
 		.packed = e.packed, .in_order = e.in_order, .num = 4, .no_base = true,
 	};
 	uint16_t base = e.packed ? RING_WRAP : 0;
+	struct vq_buffer got;
+	uint32_t len = 0;
 
 	if (vq_setup(&config))
 		return "a ring cannot be set up";
@@ -474,8 +568,27 @@ static const char *check_start(struct exploration e)
 	vq_stop();
 	if (vq_start())
 		return "a ring does not start";
+	if (kick_disabled(e.packed))
+		return "a new ring does not ask for kicks";
 	if (vq_view().last_avail != base || vq_view().last_used != base)
 		return "a ring does not start as a new one";
+	vq_disable_notify();
+	vq_stop();
+	/* Somebody else's memory by now, perhaps */
+	memset(device_event(), 0, sizeof(*device_event()));
+	if (vq_start())
+		return "a ring does not start again";
+	if (!kick_disabled(e.packed))
+		return "kicks are asked for that were not wanted";
+	fill_ring(e.packed, 1, 1);
+	vq_get(&got, VQ_IOV, false);
+	if (vq_add_used(&got.ret, &len, 1))
+		return "a buffer cannot be used";
+	vq_stop();
+	if (vq_start())
+		return "a ring does not start for the third time";
+	if (vq_view().last_avail != base + 1 || vq_view().last_used != base + 1)
+		return "a ring starts from elsewhere than where it was";
 	vq_stop();
 	return NULL;
 }
@@ -514,11 +627,42 @@ static const char *check_alignment(struct exploration e)
 	return NULL;
 }
 
+/* The largest ring starts. There is no memory for it, and it is not accessed. */
+static const char *check_largest(void)
+{
+	uintptr_t base = (uintptr_t)user.byte;
+
+	user.part[USER_DESC].start = USER_MEMORY;
+	user.part[USER_DESC].size = sizeof(struct vring_packed_desc) << 15;
+	if (vq_set_num(1 << 15) ||
+	    vq_set_addr(base + USER_MEMORY, base + DRIVER_AT, base + DEVICE_AT))
+		return "the largest ring cannot be set up";
+	if (vq_start())
+		return "the largest ring does not start";
+	vq_stop();
+	return NULL;
+}
+
 static const char *check_sizes(struct exploration e)
 {
-	struct vq_config config = { .packed = e.packed, .in_order = e.in_order, .num = 1 };
+	struct vq_config config = {
+		.packed = e.packed, .in_order = e.in_order, .num = 1, .no_base = true,
+	};
 	unsigned int num;
 
+	if (e.packed) {
+		/* The size is right when it is set, but not for the layout when it starts. */
+		config.num = 3;
+		if (vq_setup(&config))
+			return "a ring cannot be set up";
+		vq_become_split();
+		/* which takes more memory */
+		user.part[USER_DRIVER].size = 200;
+		user.part[USER_DEVICE].size = 200;
+		if (vq_start() != -EINVAL)
+			return "a split ring of 3 descriptors starts";
+		vq_stop();
+	}
 	if (vq_setup(&config))
 		return "a ring cannot be set up";
 	for (num = 0; num <= 1 << 17; num++) {
@@ -527,7 +671,7 @@ static const char *check_sizes(struct exploration e)
 		if ((vq_set_num(num) == 0) != ok)
 			return ok ? "a size is refused" : "a size is accepted that there is not";
 	}
-	return NULL;
+	return e.packed ? check_largest() : NULL;
 }
 
 static const char *check_features(struct exploration e)
@@ -564,6 +708,11 @@ static const char *check_features(struct exploration e)
 		if (vq_check_features(features) != expected)
 			return "features are accepted or refused that must not be";
 		vq_stop();
+		/* The device has another virtqueue, which must be asked, too. */
+		vq_start_other(started);
+		if (vq_check_features(features) != expected)
+			return "features are accepted or refused by one virtqueue only";
+		vq_start_other(false);
 	}
 	return NULL;
 }
@@ -650,12 +799,19 @@ static const char *event_is_next(void)
 	wrong = get_all();
 	if (wrong)
 		return wrong;
+	user_watch();
+	vq_log_signals();
 	vq_enable_notify();
 	wrong = check_event();
+	if (!wrong && world.e.log)
+		wrong = check_log();
+	if (!wrong && world.e.log && !vq_log_signals())
+		wrong = "the reader of the dirty log is not woken";
 	if (wrong)
 		return wrong;
 	/* Nobody waits for a position that is asked for twice. */
-	if (vq_enable_notify())
+	user_watch();
+	if (vq_enable_notify() || user.accesses)
 		return "notifications that are on already are enabled";
 	vq_disable_notify();
 	if (world.e.event_idx)
@@ -672,6 +828,12 @@ TEST_F_TIMEOUT(vhost, kani_11_avail_event, TIMEOUT)
 	EXPECT_RIGHT(do_explore(self->e, 4));
 	self->e.event_idx = true;
 	EXPECT_RIGHT(do_explore(self->e, 4));
+	self->e.log = true;
+	EXPECT_RIGHT(do_explore(self->e, 2));
+	self->e.iotlb = true;
+	EXPECT_RIGHT(do_explore(self->e, 2));
+	self->e.event_idx = false;
+	EXPECT_RIGHT(do_explore(self->e, 2));
 }
 
 static const char *get_moves_by_one(void)
@@ -818,11 +980,99 @@ TEST_F_TIMEOUT(vhost, kani_15_checks_descriptors, TIMEOUT)
 	EXPECT_RIGHT(check_contents(self->e, 3));
 }
 
+/* If nothing is given back, what is read in advance is not read again for the next buffer. */
+static const char *descriptors_are_read_once(void)
+{
+	const struct user_range *descs = &user.part[USER_DESC];
+	unsigned int i, k;
+
+	user_watch();
+	for (i = 0; i < world.model.num_avail; i++) {
+		struct vq_buffer got;
+
+		vq_get(&got, VQ_IOV, false);
+	}
+	for (i = 0; i < user.accesses; i++) {
+		size_t offset = user.access[i].at - descs->start;
+
+		/* The end of what is available, in the packed layout, is looked at again. */
+		if (offset >= descs->size || (world.e.packed && offset % 16))
+			continue;
+		for (k = 0; k < i; k++) {
+			if (user.access[k].at == user.access[i].at)
+				return "a descriptor is read twice";
+		}
+	}
+	return check_calls();
+}
+
 TEST_F_TIMEOUT(vhost, reads_once, TIMEOUT)
 {
 	EXPECT_RIGHT(check_reads(self->e, 3));
 	self->e.iotlb = true;
 	EXPECT_RIGHT(check_reads(self->e, 2));
+	self->e.iotlb = false;
+	self->e.at_state = descriptors_are_read_once;
+	EXPECT_RIGHT(do_explore(self->e, 4));
+}
+
+/* The driver adds a buffer during a fetch: after which access, and of how many segments */
+static unsigned int arrival, arrival_segments;
+
+static void arrive(unsigned int access)
+{
+	if (added || access != arrival)
+		return;
+	user.after = NULL;
+	do_step((struct step){ STEP_ADD, arrival_segments, 0 });
+	added = true;
+}
+
+/* Such a buffer is fetched as a whole, or not at all, and then the next time. */
+static const char *fetch_during(void)
+{
+	const struct model *model = &world.model;
+	struct vq_buffer got;
+	bool any = model->num_avail;
+
+	added = false;
+	user_watch();
+	user.after = arrive;
+	vq_get(&got, VQ_IOV, world.e.log);
+	user_watch();
+	if (got.ret == (int)world.e.num) {
+		if (any)
+			return "a buffer is not fetched that is there";
+		if (!added)
+			return NULL;
+		vq_get(&got, VQ_IOV, world.e.log);
+	}
+	if (got.ret < 0 || got.ret == (int)world.e.num)
+		return "a buffer that came meanwhile cannot be fetched";
+	return check_buffer(&got, &model->avail[0]);
+}
+
+static const char *arrives_whole(void)
+{
+	static struct copy copy;
+	const char *wrong = NULL;
+
+	world_save(&copy);
+	for (arrival_segments = 1; arrival_segments <= world.model.free_descs; arrival_segments++) {
+		for (arrival = 0, added = true; !wrong && added; arrival++) {
+			wrong = fetch_during();
+			world_restore(&copy);
+		}
+	}
+	return wrong;
+}
+
+TEST_F_TIMEOUT(vhost, arrives_whole, TIMEOUT)
+{
+	self->e.at_state = arrives_whole;
+	EXPECT_RIGHT(do_explore(self->e, 4));
+	self->e.indirect = true;
+	EXPECT_RIGHT(do_explore(self->e, 2));
 }
 
 TEST_F_TIMEOUT(vhost, survives_every_history, TIMEOUT)
@@ -862,6 +1112,27 @@ static const char *region_is_remembered(void)
 		"descriptors are not read again";
 }
 
+/* The same when the VMM changes the memory table, or sets up an IOTLB. */
+static const char *region_is_forgotten(const struct exploration *e, bool iotlb)
+{
+	const char *wrong = world_init(e);
+	struct vq_view view;
+	struct vq_buffer got;
+
+	if (!wrong)
+		wrong = add(2);
+	if (wrong)
+		return wrong;
+	vq_get(&got, VQ_IOV, false);
+	view = vq_view();
+	if (!view.map_size || view.prefetched != 1)
+		return "nothing is remembered";
+	if (iotlb ? vq_set_iotlb() : vq_set_memory())
+		return "the VMM cannot change the memory";
+	view = vq_view();
+	return view.map_size || view.prefetched ? "what is remembered may be elsewhere" : NULL;
+}
+
 TEST_F_TIMEOUT(vhost, remembers_the_region, TIMEOUT)
 {
 	/* vhost.c's own layout does not */
@@ -869,6 +1140,151 @@ TEST_F_TIMEOUT(vhost, remembers_the_region, TIMEOUT)
 		return;
 	self->e.at_state = region_is_remembered;
 	EXPECT_RIGHT(do_explore(self->e, 4));
+	self->e.num = 4;
+	self->e.base = variant->packed ? RING_WRAP << 16 | RING_WRAP : 0;
+	EXPECT_EQ(NULL, region_is_forgotten(&self->e, false));
+	EXPECT_EQ(NULL, region_is_forgotten(&self->e, true));
+}
+
+/*
+ * Before it uses a ring behind an IOTLB, a backend asks whether all of it is there, with the rights
+ * that are needed. What is missing is asked for.
+ */
+TEST_F(vhost, asks_for_the_ring)
+{
+	const unsigned int needed[] = {
+		/* of bits: may be read, may be written */
+		[USER_DESC] = variant->packed ? 3 : 1, [USER_DRIVER] = 1, [USER_DEVICE] = 2,
+	};
+	struct vq_config config = {
+		.packed = variant->packed, .in_order = variant->in_order, .num = 4, .no_base = true,
+		.iotlb = true, .odd = true,
+	};
+
+	for (config.odd_part = USER_DESC; config.odd_part <= USER_DEVICE; config.odd_part++) {
+		for (config.odd_rights = 0; config.odd_rights < 4; config.odd_rights++) {
+			bool ok = !(needed[config.odd_part] & ~config.odd_rights);
+
+			ASSERT_EQ(0, vq_setup(&config));
+			/* may fail, but vhost knows the layout by then */
+			vq_start();
+			vq_misses();
+			ASSERT_EQ(ok, vq_meta_prefetched());
+			ASSERT_EQ(!config.odd_rights, vq_misses());
+		}
+	}
+}
+
+/* What vhost reads or writes at once is in one place, or that is an error. */
+TEST_F(vhost, refuses_torn_parts)
+{
+	struct vq_config config = {
+		.packed = variant->packed, .in_order = variant->in_order, .num = 1, .no_base = true,
+		.iotlb = true, .odd = true, .odd_rights = 3,
+	};
+	struct vq_buffer got;
+
+	/* vhost.c's own layout copies it in two */
+	if (!variant->packed && !variant->in_order)
+		return;
+	config.odd_part = USER_DESC;
+	config.odd_split = 8;
+	ASSERT_EQ(0, vq_setup(&config));
+	ASSERT_EQ(0, vq_start());
+	fill_ring(variant->packed, 1, 1);
+	vq_get(&got, VQ_IOV, false);
+	ASSERT_EQ(-EFAULT, got.ret);
+	ASSERT_NE(0, vq_errors());
+	if (!variant->packed)
+		return;
+	/* in two, or missing, where what is found last has the same size */
+	for (config.odd_rights = 0; config.odd_rights <= 3; config.odd_rights += 3) {
+		config.odd_split = 2;
+		config.odd_part = USER_DRIVER;
+		ASSERT_EQ(0, vq_setup(&config));
+		ASSERT_EQ(0, vq_start());
+		ASSERT_TRUE(vq_signal());
+		ASSERT_NE(0, vq_errors());
+		ASSERT_EQ(NULL, check_calls());
+	}
+	config.odd_rights = 3;
+	config.odd_part = USER_DEVICE;
+	ASSERT_EQ(0, vq_setup(&config));
+	ASSERT_EQ(-EFAULT, vq_start());
+	ASSERT_EQ(NULL, check_calls());
+}
+
+/* But a ring can be in two places, where a descriptor ends. */
+TEST_F(vhost, ring_in_two_regions)
+{
+	struct vq_config config = {
+		.packed = variant->packed, .in_order = variant->in_order, .num = 4, .no_base = true,
+		.iotlb = true, .odd = true, .odd_part = USER_DESC, .odd_rights = 3, .odd_split = 32,
+	};
+	struct vq_buffer got;
+	uint32_t len = 0;
+	unsigned int i;
+
+	ASSERT_EQ(0, vq_setup(&config));
+	ASSERT_EQ(0, vq_start());
+	vq_disable_notify();
+	fill_ring(variant->packed, 4, 1);
+	for (i = 0; i < 4; i++) {
+		vq_get(&got, VQ_IOV, false);
+		ASSERT_LE(0, got.ret);
+		ASSERT_NE(4, got.ret);
+		ASSERT_EQ(1, got.out);
+		ASSERT_EQ((void *)(DATA_HVA + i), got.iov[0].iov_base);
+		ASSERT_EQ(0, vq_add_used(&got.ret, &len, 1));
+	}
+	ASSERT_EQ(NULL, check_calls());
+}
+
+/* The ring is larger than what is read in advance, and full of buffers of @descs descriptors. */
+static const char *check_large(const struct vq_config *config, unsigned int descs)
+{
+	unsigned int i, k, n = config->num / descs;
+	struct vq_buffer got;
+	uint32_t len = 0;
+
+	if (vq_setup(config) || vq_start())
+		return "a large ring does not start";
+	vq_disable_notify();
+	fill_ring(config->packed, n, descs);
+	for (i = 0; i < n; i++) {
+		user_watch();
+		vq_get(&got, VQ_IOV, false);
+		if (check_calls())
+			return check_calls();
+		if (got.ret < 0 || got.ret == (int)config->num || got.out != descs || got.in)
+			return "a buffer cannot be fetched";
+		for (k = 0; k < descs; k++) {
+			uintptr_t at = (uintptr_t)got.iov[k].iov_base;
+
+			if (got.iov[k].iov_len != 1 || at != DATA_HVA + i * descs + k)
+				return "a segment is elsewhere";
+		}
+		if (vq_add_used(&got.ret, &len, 1))
+			return "a buffer cannot be used";
+	}
+	vq_get(&got, VQ_IOV, false);
+	return got.ret == (int)config->num ? check_calls() : "there is one more";
+}
+
+TEST_F(vhost, large_ring)
+{
+	struct vq_config config = {
+		.packed = variant->packed, .in_order = variant->in_order, .no_base = true,
+	};
+	unsigned int descs;
+
+	config.num = variant->packed ? 127 : 128;
+	for (descs = 1; descs <= VQ_IOV; descs++)
+		EXPECT_EQ(NULL, check_large(&config, descs))
+			TH_LOG("%u", descs);
+	/* Frees the last one, and sees whether more was written than there is. */
+	config.num = 1;
+	EXPECT_EQ(0, vq_setup(&config));
 }
 
 /* Out of order, a handle contains the Buffer ID, whichever that is. */

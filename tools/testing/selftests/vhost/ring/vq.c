@@ -12,7 +12,7 @@ static unsigned long searches;
 unsigned char vq_log[VQ_LOG_SIZE];
 
 static struct vhost_dev dev;
-static struct vhost_virtqueue vq, *vqs[] = { &vq };
+static struct vhost_virtqueue vq, other, *vqs[] = { &vq, &other };
 static struct eventfd_ctx errors, calls, logged;
 static struct vq_config config;
 
@@ -22,40 +22,78 @@ static void add_region(struct vhost_iotlb *iotlb, u64 gpa, u64 size, const void 
 		abort();
 }
 
-static struct vhost_iotlb *make_regions(u32 perm)
+static void add_part(struct vhost_iotlb *iotlb, enum user_part part, u64 gpa, bool odd)
 {
-	struct vhost_iotlb *iotlb = vhost_iotlb_alloc(64, 0);
+	unsigned char *at = user.byte + user.part[part].start;
+	u64 size = user.part[part].size;
+	u32 rights = VHOST_MAP_RW;
 
-	add_region(iotlb, DESC_GPA, user.part[USER_DESC].size, user.byte + DESC_AT, VHOST_MAP_RW);
-	add_region(iotlb, DRIVER_GPA, user.part[USER_DRIVER].size, user.byte + DRIVER_AT,
-		   VHOST_MAP_RW);
-	add_region(iotlb, DEVICE_GPA, user.part[USER_DEVICE].size, user.byte + DEVICE_AT,
-		   VHOST_MAP_RW);
-	add_region(iotlb, TABLES_GPA, user.part[USER_TABLES].size, user.byte + TABLES_AT,
-		   VHOST_MAP_RW);
-	add_region(iotlb, DATA_GPA, DATA_SIZE, (void *)DATA_HVA, VHOST_MAP_RW);
-	add_region(iotlb, FAR_GPA, FAR_SIZE, (void *)FAR_HVA, VHOST_MAP_RW);
-	add_region(iotlb, CONST_GPA, CONST_SIZE, (void *)CONST_HVA, perm);
-	add_region(iotlb, LARGE_GPA, LARGE_SIZE, (void *)LARGE_HVA, VHOST_MAP_RW);
+	if (odd && part == config.odd_part) {
+		rights = config.odd_rights;
+		if (!rights)
+			return;
+		if (config.odd_split) {
+			add_region(iotlb, gpa, config.odd_split, at, rights);
+			gpa += config.odd_split;
+			at += config.odd_split;
+			size -= config.odd_split;
+		}
+	}
+	add_region(iotlb, gpa, size, at, rights);
+}
+
+/* The guest's memory, or what the IOTLB has. With an IOTLB, data is there only. */
+static struct vhost_iotlb *make_regions(bool for_iotlb)
+{
+	const u64 tables = TABLE_LAST * TABLE_DESCS * sizeof(struct vring_desc);
+	struct vhost_iotlb *iotlb = vhost_iotlb_alloc(64, 0);
+	bool odd = for_iotlb && config.odd;
+	u64 data = config.iotlb && !for_iotlb ? 1ULL << 44 : 0;
+
+	add_part(iotlb, USER_DESC, DESC_GPA, odd);
+	add_part(iotlb, USER_DRIVER, DRIVER_GPA, odd);
+	add_part(iotlb, USER_DEVICE, DEVICE_GPA, odd);
+	add_region(iotlb, TABLES_GPA, tables, user.byte + table_hva_offset(0), VHOST_MAP_RW);
+	add_region(iotlb, TABLES_GPA + tables, tables / TABLE_LAST,
+		   user.byte + table_hva_offset(TABLE_LAST), VHOST_MAP_RW);
+	add_region(iotlb, DATA_GPA, DATA_SIZE, (void *)(DATA_HVA + data), VHOST_MAP_RW);
+	add_region(iotlb, FAR_GPA, FAR_SIZE, (void *)(FAR_HVA + data), VHOST_MAP_RW);
+	add_region(iotlb, CONST_GPA, CONST_SIZE, (void *)(CONST_HVA + data),
+		   for_iotlb ? VHOST_MAP_RO : VHOST_MAP_RW);
+	add_region(iotlb, LARGE_GPA, LARGE_SIZE, (void *)(LARGE_HVA + data), VHOST_MAP_RW);
 	return iotlb;
 }
 
 static void make_parts(void)
 {
+	size_t large = config.num > RING_MAX ? USER_MEMORY : 0;
 	bool packed = config.packed;
 
 	user.part[USER_DESC] = (struct user_range){
-		DESC_AT, config.num * sizeof(struct vring_desc), true, packed, packed,
+		large ? large : DESC_AT, config.num * sizeof(struct vring_desc), true, packed,
+		packed,
 	};
 	user.part[USER_DRIVER] = (struct user_range){
-		DRIVER_AT, vhost_get_avail_size(&vq, config.num), true, false,
+		large ? large + USER_LARGE / 2 : DRIVER_AT,
+		vhost_get_avail_size(&vq, config.num), true, false,
 	};
 	user.part[USER_DEVICE] = (struct user_range){
-		DEVICE_AT, vhost_get_used_size(&vq, config.num), !packed, true,
+		large ? large + 3 * USER_LARGE / 4 : DEVICE_AT,
+		vhost_get_used_size(&vq, config.num), !packed, true,
 	};
 	user.part[USER_TABLES] = (struct user_range){
-		TABLES_AT, RING_MAX * TABLE_DESCS * sizeof(struct vring_desc), true, false,
+		TABLES_AT, table_hva_offset(RING_MAX) + TABLE_GAP - TABLES_AT, true, false,
 	};
+}
+
+static long set_own_addr(void)
+{
+	uintptr_t base = (uintptr_t)user.byte;
+
+	if (config.iotlb)
+		return vq_set_addr(DESC_GPA, DRIVER_GPA, DEVICE_GPA);
+	return vq_set_addr(base + user.part[USER_DESC].start, base + user.part[USER_DRIVER].start,
+			   base + user.part[USER_DEVICE].start);
 }
 
 int vq_setup(const struct vq_config *c)
@@ -63,11 +101,17 @@ int vq_setup(const struct vq_config *c)
 	long ret;
 
 	vhost_vq_free_iovecs(&vq);
+	vhost_vq_free_iovecs(&other);
 	vhost_iotlb_free(dev.umem);
 	vhost_iotlb_free(dev.iotlb);
 	dev.umem = NULL;
 	dev.iotlb = NULL;
-	vhost_dev_init(&dev, vqs, 1, UIO_MAXIOV, 1, 1, true, NULL);
+	/* Was everything freed that the one before had? */
+	if (dev.vqs)
+		vhost_clear_msg(&dev);
+	if (fake_allocations)
+		return -EBUSY;
+	vhost_dev_init(&dev, vqs, ARRAY_SIZE(vqs), UIO_MAXIOV, 1, 1, true, NULL);
 	if (vhost_dev_alloc_iovecs(&dev))
 		return -ENOMEM;
 	config = *c;
@@ -78,11 +122,13 @@ int vq_setup(const struct vq_config *c)
 		(u64)config.in_order << VIRTIO_F_IN_ORDER |
 		(u64)config.event_idx << VIRTIO_RING_F_EVENT_IDX |
 		(u64)config.log << VHOST_F_LOG_ALL;
+	other.acked_features = vq.acked_features;
+	other.private_data = NULL;
 	make_parts();
-	dev.umem = make_regions(VHOST_MAP_RW);
+	dev.umem = make_regions(false);
 	vq.umem = dev.umem;
 	if (config.iotlb) {
-		dev.iotlb = make_regions(VHOST_MAP_RO);
+		dev.iotlb = make_regions(true);
 		vq.iotlb = dev.iotlb;
 	}
 	vq.error_ctx = &errors;
@@ -92,10 +138,7 @@ int vq_setup(const struct vq_config *c)
 
 	ret = vq_set_num(config.num);
 	if (!ret)
-		ret = config.iotlb ? vq_set_addr(DESC_GPA, DRIVER_GPA, DEVICE_GPA) :
-			vq_set_addr((uintptr_t)user.byte + DESC_AT,
-				    (uintptr_t)user.byte + DRIVER_AT,
-				    (uintptr_t)user.byte + DEVICE_AT);
+		ret = set_own_addr();
 	if (!ret && !config.no_base)
 		ret = vq_set_base(config.base);
 	return ret;
@@ -161,6 +204,40 @@ long vq_set_addr(uint64_t desc, uint64_t driver, uint64_t device)
 	return vhost_vring_ioctl(&dev, VHOST_SET_VRING_ADDR, &addr);
 }
 
+long vq_set_memory(void)
+{
+	struct {
+		struct vhost_memory memory;
+		struct vhost_memory_region regions[3];
+	} table = {
+		.memory.nregions = 3,
+		.regions = {
+			{ DESC_GPA, user.part[USER_DESC].size, (uintptr_t)user.byte + DESC_AT },
+			{ DRIVER_GPA, user.part[USER_DRIVER].size,
+			  (uintptr_t)user.byte + DRIVER_AT },
+			{ DEVICE_GPA, user.part[USER_DEVICE].size,
+			  (uintptr_t)user.byte + DEVICE_AT },
+		},
+	};
+
+	return vhost_set_memory(&dev, &table.memory);
+}
+
+int vq_set_iotlb(void)
+{
+	return vhost_init_device_iotlb(&dev);
+}
+
+void vq_become_split(void)
+{
+	vq.acked_features &= ~BIT_ULL(VIRTIO_F_RING_PACKED);
+}
+
+void vq_start_other(bool start)
+{
+	other.private_data = start ? &other : NULL;
+}
+
 int vq_check_features(uint64_t features)
 {
 	return vhost_ring_check_features(&dev, features);
@@ -183,7 +260,8 @@ void vq_get(struct vq_buffer *buffer, unsigned int iov_size, bool log)
 
 	buffer->out = ~0U;
 	buffer->in = ~0U;
-	buffer->logs = 0;
+	/* not 0: a fetch has to begin with that */
+	buffer->logs = 9;
 	buffer->ret = vhost_get_vq_desc(&vq, buffer->iov, iov_size, &buffer->out, &buffer->in,
 					log ? vq.log : NULL, log ? &buffer->logs : NULL);
 	for (i = 0; log && i < buffer->logs && i < VQ_IOV; i++) {
@@ -216,6 +294,13 @@ bool vq_signal(void)
 
 	vhost_signal(&dev, &vq);
 	return calls.signals != before;
+}
+
+void vq_signal_nobody(void)
+{
+	vq.call_ctx.ctx = NULL;
+	vhost_signal(&dev, &vq);
+	vq.call_ctx.ctx = &calls;
 }
 
 bool vq_avail_empty(void)
@@ -257,6 +342,7 @@ struct vq_view vq_view(void)
 		.last_used = vq.last_used_idx,
 		.outstanding = vq.ring ? vq.ring->nr_outstanding : 0,
 		.discarded = vq.ring ? vq.ring->nr_discarded : 0,
+		.prefetched = vq.ring ? vq.ring->prefetch_len - vq.ring->prefetch_pos : 0,
 		.map_start = vq.ring ? vq.ring->map.start : 0,
 		.map_size = vq.ring ? vq.ring->map.size : 0,
 	};

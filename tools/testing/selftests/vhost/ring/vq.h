@@ -2,9 +2,10 @@
 /*
  * A virtqueue of vhost.c's, in user space: what a backend calls, and a copy of its state
  *
- * The parts of the ring are in user.byte, and each has a page of guest memory of its own, so
- * that the dirty log tells them apart. The other regions are for data, which vhost does not
- * touch: there is nothing at their addresses.
+ * The parts of the ring are in user.byte, and each has pages of guest memory of its own, so
+ * that the dirty log tells them apart; a page ends after the first descriptor, and in the first
+ * used element. The other regions are for data, which vhost does not touch: there is nothing at
+ * their addresses.
  */
 #ifndef VQ_H
 #define VQ_H
@@ -27,12 +28,15 @@
 #define DEVICE_AT	512
 #define TABLES_AT	1024
 #define TABLE_DESCS	8
+/* The last table is in a region of its own, which is elsewhere for us. */
+#define TABLE_LAST	(RING_MAX - 1)
+#define TABLE_GAP	64
 
 /* Guest-physical addresses; those of the ring with an IOTLB, too */
-#define DESC_GPA	0x101000ULL
-#define DRIVER_GPA	0x102000ULL
-#define DEVICE_GPA	0x103000ULL
-#define TABLES_GPA	0x104000ULL
+#define DESC_GPA	0x101ff0ULL
+#define DRIVER_GPA	0x104000ULL
+#define DEVICE_GPA	0x105ff8ULL
+#define TABLES_GPA	0x4000000ULL
 /* Two regions, one right after the other for the guest, but not for us */
 #define DATA_GPA	0x200000ULL
 #define DATA_SIZE	0x100ULL
@@ -41,8 +45,8 @@
 /* With an IOTLB, a region that may be read only */
 #define CONST_GPA	0x300000ULL
 #define CONST_SIZE	0x100ULL
-/* Larger than the largest indirect table */
-#define LARGE_GPA	0x10000000ULL
+/* Larger than the largest indirect table, and right after those that can be read */
+#define LARGE_GPA	(TABLES_GPA + RING_MAX * TABLE_DESCS * 16)
 #define LARGE_SIZE	0x400000ULL
 
 #define DATA_HVA	0x70000000000ULL
@@ -61,6 +65,10 @@ struct vq_config {
 	bool log;		/* dirty logging */
 	unsigned int num;
 	bool no_base;		/* none is set */
+	/* one part is otherwise in the IOTLB: with other rights, or in two from some offset on */
+	bool odd;
+	enum user_part odd_part;
+	unsigned int odd_rights, odd_split;
 	uint32_t base;		/* for VHOST_SET_VRING_BASE */
 };
 
@@ -81,6 +89,8 @@ struct vq_buffer {
 struct vq_view {
 	uint16_t last_avail, last_used;
 	uint32_t outstanding, discarded;
+	/* descriptors that have been read and not been fetched */
+	uint32_t prefetched;
 	/* the region that was found last */
 	uint64_t map_start, map_size;
 };
@@ -101,6 +111,13 @@ long vq_set_num(unsigned int num);
 long vq_set_addr(uint64_t desc, uint64_t driver, uint64_t device);
 long vq_set_base(uint32_t base);
 uint32_t vq_get_base(void);
+/* VHOST_SET_MEM_TABLE; and the VMM sets up an IOTLB. Until vq_setup(), data is nowhere. */
+long vq_set_memory(void);
+int vq_set_iotlb(void);
+/* VHOST_SET_FEATURES, without VIRTIO_F_RING_PACKED */
+void vq_become_split(void);
+/* There is another virtqueue, which is not used. Give it a backend, or take it away. */
+void vq_start_other(bool start);
 /* VHOST_SET_FEATURES of vhost-test */
 int vq_check_features(uint64_t features);
 /* The parameters of the module; what VHOST_GET_FEATURES has for them */
@@ -112,6 +129,7 @@ void vq_get(struct vq_buffer *buffer, unsigned int iov_size, bool log);
 void vq_discard(const int *heads, unsigned int n);
 int vq_add_used(const int *heads, const uint32_t *lens, unsigned int n);
 bool vq_signal(void);		/* was the driver notified? */
+void vq_signal_nobody(void);	/* there is no eventfd */
 bool vq_avail_empty(void);
 bool vq_enable_notify(void);
 void vq_disable_notify(void);
@@ -138,5 +156,12 @@ size_t vq_state(unsigned char *state, bool with_copies);
 /* The handle of a packed buffer: returns it, and what is in it */
 int vq_handle(unsigned int num, uint16_t id, unsigned int descs, uint16_t *id_back,
 	      unsigned int *descs_back);
+
+/* Where the indirect table number @at is in user.byte */
+static inline size_t table_hva_offset(unsigned int at)
+{
+	return TABLES_AT + at * TABLE_DESCS * sizeof(struct vring_desc) +
+		(at == TABLE_LAST ? TABLE_GAP : 0);
+}
 
 #endif /* VQ_H */
