@@ -16,4 +16,7 @@ static __attribute__((__constructor__, __unused__)) void mutant_init(void)
 
 #define MUTANT(n) (mutant == (n))
 
+/* For min() */
+#define MUTANT_MAX(a, b) ({ typeof(a) _m = (a); typeof(b) _n = (b); _m < _n ? _n : _m; })
+
 #endif /* MUTANT_H */

@@ -1,81 +1,136 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# mutate.sh vhost|virtio [NUMBER...]: which one-line changes of our ring code does no test in user
-# space notice? A condition is negated, a statement dropped, a bound off by one, or an error not
-# returned. All mutants of a file are compiled into it at once, and MUTANT=, in the environment,
-# is the number of the one that a program is. Each is run until a test fails. Results are appended
-# to build/mutants/HALF/results, a line each, and those that are there already are not run again:
-# it can be stopped at any time. KERNEL= is the patched source, if not build/linux.
-# The survivors, and why they do, are in the file "survivors" beside this one.
+# mutate.sh vhost|virtio [NUMBER...]: which changes of our ring code does no test in user space
+# notice? mutate.awk says what is changed. All mutants of a file are compiled into it at once, and
+# MUTANT=, in the environment, is the number of the one that a program is. Each is run until a test
+# fails. It can be stopped at any time: results are in build/mutants/HALF/results, a line each, and
+# what is there is not run again, until the code changes; if the tests have changed, survivors are.
+# KERNEL= is the patched source, if not build/linux, and LIMIT= the CPU time of a test in seconds.
+# Why the survivors do survive is in the file "survivors" beside this one: fails if it says nothing
+# about one, or names one that does not.
 set -euo pipefail
 
 top=$(cd "${0%/*}/../../.." && pwd)
 here=$top/tools/testing/mutate
 kernel=${KERNEL:-$top/build/linux}
-half=$1
-shift
+half=${1:-}
 out=$top/build/mutants/$half
 
 case $half in
 vhost)
-	files=(ring_common ring_packed ring_split_in_order)
+	files=(ring_common.h ring_packed.h ring_split_in_order.h vhost.c)
 	ring=$top/tools/testing/selftests/vhost/ring
 	programs=(vhost_enum vhost_kani)
-	# seconds of CPU time, for a test that does not end
-	limit=${LIMIT:-5}
+	limit=${LIMIT:-10}
 	;;
 virtio)
-	files=(vring_in_order_common vring_in_order_packed vring_in_order_split)
+	files=(vring_in_order_common.h vring_in_order_packed.h vring_in_order_split.h)
 	ring=$top/tools/testing/selftests/virtio/ring
 	programs=(ring_enum ring_kani)
-	limit=${LIMIT:-60}
+	limit=${LIMIT:-30}
 	;;
 *)
 	echo "mutate.sh vhost|virtio [NUMBER...]" >&2
 	exit 1
 	;;
 esac
+shift
+
+# Numbers of the lines that our hooks changed
+hooked() {
+	diff --old-line-format='' --unchanged-line-format='' --new-line-format='%dn
+' "$top/build/pristine/drivers/$half/$1" "$kernel/drivers/$half/$1" || true
+}
 
 build() {
 	local file first=1
 	rm -rf "$out/source" "$out/ring" "$out/built"
 	mkdir -p "$out/source"
 	cp "$kernel/drivers/$half"/*.[ch] "$out/source/"
+	cp "$top/drivers/$half"/*.h "$out/source/"
 	: >"$out/list"
 	for file in "${files[@]}"; do
-		awk -v first="$first" -v list="$out/list" -f "$here/mutate.awk" \
-			"$top/drivers/$half/$file.h" >"$out/source/$file.h"
+		only=
+		if [ ! -e "$top/drivers/$half/$file" ]; then
+			only=$out/lines
+			hooked "$file" >"$only"
+		fi
+		awk -v first="$first" -v list="$out/list" -v only="$only" -f "$here/mutate.awk" \
+			"$out/source/$file" >"$out/mutated"
+		mv "$out/mutated" "$out/source/$file"
 		first=$(($(wc -l <"$out/list") + 1))
 	done
 	make -s -C "$ring" OUTPUT="$out/ring" KERNEL="$kernel" DRIVERS="$out/source" \
 		MUTANTS="-w -include $here/mutant.h" "${programs[@]/#/$out/ring/}"
-	[ -z "$(run 0)" ] || { echo "a test fails without a mutant" >&2; exit 1; }
-	echo "$made_of" >"$out/built"
+	[ "$(run 0 none)" = SURVIVES ] || { echo "a test fails without a mutant" >&2; exit 1; }
 }
 
-# run NUMBER: the first test that fails, or nothing
+# Options for the tests of those layouts that have code in this file
+layouts() {
+	case $1 in
+	*packed.h) echo -v packed -v packed_in_order ;;
+	*split_in_order.h | *in_order_split.h) echo -v split_in_order ;;
+	*common.h) [ "$half" = virtio ] || echo -V split ;;
+	esac
+}
+
+# run NUMBER FILE: the first test that fails, if any
 run() {
-	local program line
+	local program line fd options
+	read -ra options < <(layouts "$2") || true
 	for program in "${programs[@]}"; do
+		exec {fd}< <(ulimit -t "$limit" && MUTANT=$1 exec timeout -k 1 600 \
+			"$out/ring/$program" "${options[@]}" 2>/dev/null)
+		line=$(grep -a -m 1 -E '^not ok|^# Totals' <&"$fd" || true)
+		kill $! 2>/dev/null || true
+		exec {fd}<&-
 		# a program that is done with says so in its last line
-		line=$(set +o pipefail && ulimit -t "$limit" &&
-			MUTANT=$1 "$out/ring/$program" 2>/dev/null |
-				grep -a -m 1 -E '^not ok|^# Totals')
 		[[ $line != '# Totals'* ]] || continue
 		echo "$program ${line##* }"
 		return
 	done
+	echo SURVIVES
 }
 
+# Of what is no comment
+sum() { grep -hvE '^[[:space:]]*(/\*|\*[ /]|\*$|# )' "$@" | sha256sum; }
+
 mkdir -p "$out"
-touch "$out/results"
-made_of=$(cat "$here"/mutate.awk "$here"/*.h "$top/drivers/$half/"*.h "$ring"/*.[ch] | sha256sum)
-[ "$(cat "$out/built" 2>/dev/null)" = "$made_of" ] || build
+code=$(sum "$here"/*.{awk,h} "$top/drivers/$half"/*.h "$kernel/drivers/$half"/*.c)
+tests=$(sum "$ring"/*.[ch] "$ring"/Makefile)
+if [ "$(cat "$out/built" 2>/dev/null)" != "$code $tests" ]; then
+	if [ "$(head -n 1 "$out/built-of" 2>/dev/null)" = "$code" ]; then
+		sed -i '/|SURVIVES$/d' "$out/results"
+	else
+		: >"$out/results"
+	fi
+	build
+	echo "$code" >"$out/built-of"
+	echo "$code $tests" >"$out/built"
+fi
+
+total=$(wc -l <"$out/list")
 while read -r number mutant; do
+	file=${mutant%% *}
 	[ $# = 0 ] || [[ " $* " == *" $number "* ]] || continue
 	! grep -qF "$mutant|" "$out/results" || continue
-	killer=$(run "$number")
-	echo "$mutant|${killer:-SURVIVES}" >>"$out/results"
-	echo "$number $mutant: ${killer:-SURVIVES}"
+	killer=$(run "$number" "$file")
+	echo "$mutant|$killer" >>"$out/results"
+	echo "$number of $total: $mutant: $killer"
 done <"$out/list"
-echo "$half: $(grep -c . "$out/list") mutants, $(grep -c SURVIVES "$out/results" || true) survive"
+
+# The table
+printf '%-25s %8s %8s %8s\n' "$half" mutants killed survive
+for file in "${files[@]}"; do
+	printf '%-25s %8d %8d %8d\n' "$file" "$(grep -c "^[0-9]* $file " "$out/list")" \
+		"$(grep "^$file " "$out/results" | grep -vc '|SURVIVES$' || true)" \
+		"$(grep "^$file .*|SURVIVES$" -c "$out/results" || true)"
+done
+
+[ "$(wc -l <"$out/results")" = "$total" ] || exit 0
+# Survivors and those that have a reason, of these files
+files_re="^($(IFS='|'; echo "${files[*]}")) "
+diff <(sed -n 's/|SURVIVES$//p' "$out/results" | sort) \
+	<(grep -E "$files_re" "$here/survivors" | sort) |
+	sed -n 's/^</no reason: /p; s/^>/does not survive: /p' | tee "$out/differ"
+[ ! -s "$out/differ" ]
