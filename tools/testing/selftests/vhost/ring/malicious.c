@@ -401,7 +401,8 @@ static const char *chains_here(bool rest)
 		if (oracle.head_known && i != oracle.head)
 			continue;
 		oracle.head = i;
-		split_avail()->ring[index_of(pos)] = i;
+		/* not to be looked at if it is known */
+		split_avail()->ring[index_of(pos)] = oracle.head_known ? 0xffff : i;
 		for (k = 0; !wrong && k <= world.e.num + 2; k++) {
 			split_avail()->idx = pos + (k == world.e.num + 2 ? 0xffff : k);
 			if (i == world.e.num || (k != 1 && k != world.e.num))
