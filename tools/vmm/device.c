@@ -140,3 +140,18 @@ void device_count(struct device *device, const struct ioregionfd_cmd *cmd)
 	else
 		counts->writes++;
 }
+
+static enum ioregionfd_mode mode(uint32_t flags)
+{
+	if (flags & DEVICE_SLEEP)
+		return IOREGIONFD_SLEEP;
+	return flags & DEVICE_POLL ? IOREGIONFD_POLL : IOREGIONFD_ADAPTIVE;
+}
+
+void device_serve(struct device *device)
+{
+	int ret = ioregionfd_run(device->task, mode(device->args.flags), IOREGIONFD_ANY);
+
+	if (ret)
+		errx(EXIT_FAILURE, "cannot serve accesses: %s", strerror(-ret));
+}

@@ -69,4 +69,7 @@ void device_init(struct device *device);
 /* To be called for each access. */
 void device_count(struct device *device, const struct ioregionfd_cmd *cmd);
 
+/* Serve accesses until the VM is gone. */
+void device_serve(struct device *device);
+
 #endif /* DEVICE_H */

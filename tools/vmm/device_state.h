@@ -45,6 +45,9 @@ struct memory_region {
 
 /* device_args.flags */
 #define DEVICE_READ_ONLY	1	/* the image may not be changed */
+/* How to wait for accesses; with neither, poll for a while and then sleep */
+#define DEVICE_SLEEP		2
+#define DEVICE_POLL		4
 
 /* Given by the VMM with each start. */
 struct device_args {

@@ -45,6 +45,7 @@ struct options {
 	const char *nvme[MAX_NVME];
 	unsigned int nr_nvme;
 	uint64_t features;
+	uint32_t wait;		/* device_args.flags */
 	enum vmm_dispatch dispatch;
 	struct crash_limit crash_limit;
 	char **command;		/* for --tell */
@@ -77,6 +78,9 @@ static const char usage[] =
 "  --features=LIST   what the rings of such devices can do besides: packed,\n"
 "                    in_order, or both with a comma between them\n"
 "  --dispatch=PATH   how accesses to such devices reach the processes: as --uart\n"
+"  --wait=HOW        what such a process does until the next access: sleep, poll, which\n"
+"                    takes a CPU of its own, or adaptive, which polls for a while and\n"
+"                    then sleeps (default); on a socket it always sleeps\n"
 "  --crash-limit=N/S a device fails if it dies N times within S seconds, and the\n"
 "                    VM goes on without it; default: 5/10\n"
 "  --control=SOCKET  listen there for commands, see --tell\n"
@@ -150,6 +154,17 @@ static enum vmm_dispatch parse_dispatch(const char *text)
 	bad_usage("--dispatch must be ioregionfd, socket or forward");
 }
 
+static uint32_t parse_wait(const char *text)
+{
+	if (!strcmp(text, "sleep"))
+		return DEVICE_SLEEP;
+	if (!strcmp(text, "poll"))
+		return DEVICE_POLL;
+	if (!strcmp(text, "adaptive"))
+		return 0;
+	bad_usage("--wait must be sleep, poll or adaptive");
+}
+
 static void add_blk(struct options *options, const char *file)
 {
 	if (options->nr_blk == MAX_VIRTIO_MMIO)
@@ -184,6 +199,9 @@ static bool parse_device_option(struct options *options, int c)
 	case 'D':
 		options->dispatch = parse_dispatch(optarg);
 		return true;
+	case 'W':
+		options->wait = parse_wait(optarg);
+		return true;
 	case 'L':
 		parse_crash_limit(&options->crash_limit, optarg);
 		return true;
@@ -211,6 +229,7 @@ static void parse_options(struct options *options, int argc, char **argv)
 		{ "nvme", required_argument, NULL, 'N' },
 		{ "features", required_argument, NULL, 'F' },
 		{ "dispatch", required_argument, NULL, 'D' },
+		{ "wait", required_argument, NULL, 'W' },
 		{ "crash-limit", required_argument, NULL, 'L' },
 		{ "control", required_argument, NULL, 'C' },
 		{ "tell", required_argument, NULL, 'T' },
@@ -339,7 +358,7 @@ struct devices {
 };
 
 static struct vmm_device *add_device(struct devices *devices, const char *kind, unsigned int n,
-				     const char *program)
+				     const char *program, uint32_t wait)
 {
 	struct vmm_device *dev = &devices->devs[devices->nr];
 
@@ -349,6 +368,7 @@ static struct vmm_device *add_device(struct devices *devices, const char *kind, 
 		err(EXIT_FAILURE, "cannot execute %s", dev->program);
 	snprintf(dev->name, sizeof(dev->name), "%s%u", kind, n);
 	snprintf(dev->args.serial, sizeof(dev->args.serial), "%s%u", kind, n);
+	dev->args.flags = wait;
 	return dev;
 }
 
@@ -358,7 +378,7 @@ static void create_devices(struct devices *devices, const struct options *option
 	unsigned int i;
 
 	for (i = 0; i < options->nr_blk; i++) {
-		dev = add_device(devices, "blk", i, "virtio-blk");
+		dev = add_device(devices, "blk", i, "virtio-blk", options->wait);
 		vmm_virtio_init(dev, i, VIRTIO_ID_BLOCK);
 		dev->args.features = options->features;
 		vmm_blk_open(dev, options->blk[i]);
@@ -366,7 +386,7 @@ static void create_devices(struct devices *devices, const struct options *option
 	}
 	vmm_pci_init(&devices->pci, vm);
 	for (i = 0; i < options->nr_nvme; i++) {
-		dev = add_device(devices, "nvme", i, "nvme");
+		dev = add_device(devices, "nvme", i, "nvme", options->wait);
 		vmm_nvme_init(dev, vm->nr_vcpus);
 		vmm_blk_open(dev, options->nvme[i]);
 		vmm_device_create(dev, vm, options->dispatch);

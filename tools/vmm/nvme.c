@@ -223,8 +223,7 @@ int main(void)
 	nvme_start(nvme);
 	submit_and_interrupt(nvme);
 	pthread_mutex_unlock(&lock);
-	check(ioregionfd_run(this_device.task, IOREGIONFD_ADAPTIVE, IOREGIONFD_ANY),
-	      "cannot serve commands");
+	device_serve(&this_device);
 	/* What is in flight goes with the VM. */
 	_exit(EXIT_SUCCESS);
 }

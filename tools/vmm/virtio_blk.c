@@ -622,8 +622,7 @@ int main(void)
 	pthread_mutex_lock(&blk->lock);
 	virtio_mmio_start(&blk->mmio);
 	pthread_mutex_unlock(&blk->lock);
-	check(ioregionfd_run(blk->device.task, IOREGIONFD_ADAPTIVE, IOREGIONFD_ANY),
-	      "cannot serve commands");
+	device_serve(&blk->device);
 	/* What is in flight goes with the VM. */
 	_exit(EXIT_SUCCESS);
 }
