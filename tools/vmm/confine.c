@@ -146,8 +146,8 @@ static void check(int ret, const char *what)
 		errx(EXIT_FAILURE, "%s: %s", what, strerror(-ret));
 }
 
-void confine_ring(struct io_uring *ring, unsigned int entries, int file, const uint8_t *ops,
-		  unsigned int nr)
+void confine_ring(struct io_uring *ring, unsigned int entries, int file, int event_fd,
+		  const uint8_t *ops, unsigned int nr)
 {
 	struct io_uring_restriction restrictions[MAX_OPS + 1] = { 0 };
 	unsigned int i;
@@ -164,6 +164,8 @@ void confine_ring(struct io_uring *ring, unsigned int entries, int file, const u
 
 	check(io_uring_queue_init(entries, ring, IORING_SETUP_R_DISABLED), "io_uring_queue_init");
 	check(io_uring_register_files(ring, &file, 1), "io_uring_register_files");
+	if (event_fd >= 0)
+		check(io_uring_register_eventfd(ring, event_fd), "io_uring_register_eventfd");
 	check(io_uring_register_restrictions(ring, restrictions, nr + 1),
 	      "io_uring_register_restrictions");
 	check(io_uring_enable_rings(ring), "io_uring_enable_rings");

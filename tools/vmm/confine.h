@@ -27,9 +27,10 @@ void confine_syscalls(const int *allowed, unsigned int nr, int ioctl_fd);
 
 /*
  * Make an io_uring that can do nothing but the @nr operations in @ops, IORING_OP_*, on
- * @file, which is number 0 of its registered files. To be called before confine_rights().
+ * @file, which is number 0 of its registered files. @event_fd is written to when one is done,
+ * if it is not -1. To be called before confine_rights().
  */
-void confine_ring(struct io_uring *ring, unsigned int entries, int file, const uint8_t *ops,
-		  unsigned int nr);
+void confine_ring(struct io_uring *ring, unsigned int entries, int file, int event_fd,
+		  const uint8_t *ops, unsigned int nr);
 
 #endif /* CONFINE_H */

@@ -2,8 +2,8 @@
 /*
  * The device process of an NVMe controller.
  *
- * One thread serves the guest's accesses and begins commands; another one waits for the
- * io_uring and completes them. All they share is protected by one lock.
+ * One thread serves the guest's accesses, begins commands, and completes those that are done
+ * at once; another one waits for the rest. All they share is protected by one lock.
  */
 #include "nvme.h"
 
@@ -35,10 +35,8 @@ static pthread_barrier_t both_run;
 void nvme_queue_io(struct nvme *nvme, struct nvme_io *io)
 {
 	/* There is one for each request, and one for the flush. */
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&nvme->ring);
+	struct io_uring_sqe *sqe = ring_sqe(&nvme->ring);
 
-	if (!sqe)
-		errx(EXIT_FAILURE, "the io_uring is full");
 	switch (io->opcode) {
 	case IORING_OP_READV:
 		io_uring_prep_readv(sqe, 0, io->next, io->nr_iov, io->offset);
@@ -85,32 +83,26 @@ static void raise_interrupts(struct nvme *nvme)
 	}
 }
 
+static void completed(void *nvme, void *io, int res)
+{
+	nvme_io_completed(nvme, io, res);
+}
+
 /* At the end of whatever has been done with the lock held: what others are to know of it */
 static void submit_and_interrupt(struct nvme *nvme)
 {
-	int ret = io_uring_submit(&nvme->ring);
-
-	if (ret < 0)
-		errx(EXIT_FAILURE, "io_uring_submit: %s", strerror(-ret));
+	ring_submit(&nvme->ring, completed, nvme);
 	raise_interrupts(nvme);
 }
 
 static void *completion_thread(void *arg)
 {
 	struct nvme *nvme = arg;
-	struct io_uring_cqe *cqe;
-	int ret;
 
 	pthread_barrier_wait(&both_run);
 	for (;;) {
-		ret = io_uring_wait_cqe(&nvme->ring, &cqe);
-		if (ret == -EINTR)
-			continue;
-		if (ret)
-			errx(EXIT_FAILURE, "io_uring_wait_cqe: %s", strerror(-ret));
+		ring_wait(&nvme->ring);
 		pthread_mutex_lock(&lock);
-		nvme_io_completed(nvme, io_uring_cqe_get_data(cqe), cqe->res);
-		io_uring_cqe_seen(&nvme->ring, cqe);
 		submit_and_interrupt(nvme);
 		pthread_mutex_unlock(&lock);
 	}
@@ -182,8 +174,8 @@ static void init_ring(struct nvme *nvme)
 		IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
 	};
 
-	confine_ring(&nvme->ring, (1 + nvme->nr_io_queues) * NVME_MAX_REQUESTS + 1,
-		     DEVICE_BACKEND_FD, ops, sizeof(ops));
+	ring_init(&nvme->ring, (1 + nvme->nr_io_queues) * NVME_MAX_REQUESTS + 1,
+		  DEVICE_BACKEND_FD, ops, sizeof(ops));
 }
 
 static void init_regions(void)

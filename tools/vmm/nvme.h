@@ -27,10 +27,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
-#include <liburing.h>
 #include <linux/ioregionfd.h>
 #include "device.h"
 #include "nvme_state.h"
+#include "ring.h"
 
 /* user_data of the two regions: where in the registers they begin. */
 #define NVME_REGISTERS_SIZE	0x1000
@@ -94,7 +94,7 @@ struct nvme {
 	struct nvme_request *event_requests[NVME_MAX_EVENT_REQUESTS];
 	unsigned int nr_event_requests;
 
-	struct io_uring ring;
+	struct ring ring;
 	unsigned int in_flight;			/* of all queues, and the flush */
 	bool flushing;				/* for a shutdown */
 	struct nvme_io flush;

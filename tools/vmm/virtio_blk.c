@@ -2,8 +2,8 @@
 /*
  * The device process of a disk: virtio-blk (VIRTIO 1.2, 5.2) on io_uring.
  *
- * One thread serves the guest's accesses and begins requests; another one waits for the
- * io_uring and completes them. All they share is protected by one lock.
+ * One thread serves the guest's accesses, begins requests, and completes those that are done
+ * at once; another one waits for the rest. All they share is protected by one lock.
  *
  * What a request does depends on nothing but its own buffers, and the driver does not
  * touch these before the request is used. So to carry it out twice, when a former process
@@ -31,6 +31,7 @@
 #include "confine.h"
 #include "device.h"
 #include "kill_point.h"
+#include "ring.h"
 #include "util.h"
 #include "virtio_mmio.h"
 
@@ -65,7 +66,7 @@ struct blk {
 	struct device device;
 	struct virtio_mmio mmio;
 	struct virtio_blk_config config;
-	struct io_uring ring;
+	struct ring ring;
 	pthread_barrier_t both_run;
 	unsigned int in_flight[DEVICE_MAX_QUEUES];
 	bool look_again[DEVICE_MAX_QUEUES];
@@ -84,24 +85,6 @@ static struct blk *to_blk(struct virtio_mmio *mmio)
 
 /* The io_uring */
 
-static struct io_uring_sqe *get_sqe(struct blk *blk)
-{
-	/* There is one for each request, and one for each queue. */
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&blk->ring);
-
-	if (!sqe)
-		errx(EXIT_FAILURE, "the io_uring is full");
-	return sqe;
-}
-
-static void submit_all(struct blk *blk)
-{
-	int ret = io_uring_submit(&blk->ring);
-
-	if (ret < 0)
-		errx(EXIT_FAILURE, "io_uring_submit: %s", strerror(-ret));
-}
-
 /* Writes are stable when they are completed if the driver cannot flush (5.2.6.2). */
 static int write_flags(const struct blk *blk)
 {
@@ -110,7 +93,8 @@ static int write_flags(const struct blk *blk)
 
 static void queue_io(struct blk *blk, struct io *io)
 {
-	struct io_uring_sqe *sqe = get_sqe(blk);
+	/* There is one for each request. */
+	struct io_uring_sqe *sqe = ring_sqe(&blk->ring);
 
 	switch (io->opcode) {
 	case IORING_OP_READV:
@@ -137,15 +121,8 @@ static void queue_io(struct blk *blk, struct io *io)
 /* Let the other thread look at queue @n, when it gets the lock. */
 static void look_again(struct blk *blk, unsigned int n)
 {
-	struct io_uring_sqe *sqe;
-
-	if (blk->look_again[n])
-		return;
 	blk->look_again[n] = true;
-	sqe = get_sqe(blk);
-	io_uring_prep_nop(sqe);
-	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
-	io_uring_sqe_set_data(sqe, &blk->look_again[n]);
+	ring_wake(&blk->ring);
 }
 
 /* Requests */
@@ -414,8 +391,10 @@ static bool advance(struct io *io, int res, uint8_t *status)
 	return *status || !io->len;
 }
 
-static void completed(struct blk *blk, struct io *io, int res)
+static void completed(void *opaque, void *data, int res)
 {
+	struct blk *blk = opaque;
+	struct io *io = data;
 	bool running = blk->mmio.queues[io->queue].running;
 	uint8_t status;
 
@@ -425,43 +404,38 @@ static void completed(struct blk *blk, struct io *io, int res)
 	/* The guest has its memory back as soon as drain() returns. */
 	if (!running)
 		return;
-	if (advance(io, res, &status)) {
+	if (advance(io, res, &status))
 		finish(blk, io, status);
-		virtio_mmio_used(&blk->mmio, io->queue);
-	} else {
+	else
 		queue_io(blk, io);
-	}
 }
 
-static void looked_again(struct blk *blk, unsigned int n)
+/* At the end of whatever has been done with the lock held: what others are to know of it */
+static void submit_and_interrupt(struct blk *blk)
 {
-	blk->look_again[n] = false;
-	fetch_all(blk, n);
-	virtio_mmio_used(&blk->mmio, n);
+	unsigned int n;
+
+	ring_submit(&blk->ring, completed, blk);
+	for (n = 0; n < blk->mmio.nr_queues; n++)
+		virtio_mmio_used(&blk->mmio, n);
 }
 
 static void *completion_thread(void *arg)
 {
 	struct blk *blk = arg;
-	struct io_uring_cqe *cqe;
-	bool *look;
-	int ret;
+	unsigned int n;
 
 	pthread_barrier_wait(&blk->both_run);
 	for (;;) {
-		ret = io_uring_wait_cqe(&blk->ring, &cqe);
-		if (ret == -EINTR)
-			continue;
-		if (ret)
-			errx(EXIT_FAILURE, "io_uring_wait_cqe: %s", strerror(-ret));
+		ring_wait(&blk->ring);
 		pthread_mutex_lock(&blk->lock);
-		look = io_uring_cqe_get_data(cqe);
-		if (look >= blk->look_again && look < blk->look_again + DEVICE_MAX_QUEUES)
-			looked_again(blk, look - blk->look_again);
-		else
-			completed(blk, (struct io *)look, cqe->res);
-		io_uring_cqe_seen(&blk->ring, cqe);
-		submit_all(blk);
+		for (n = 0; n < blk->mmio.nr_queues; n++) {
+			if (!blk->look_again[n])
+				continue;
+			blk->look_again[n] = false;
+			fetch_all(blk, n);
+		}
+		submit_and_interrupt(blk);
 		pthread_mutex_unlock(&blk->lock);
 	}
 	return NULL;
@@ -472,8 +446,7 @@ static void *completion_thread(void *arg)
 static void kick(struct virtio_mmio *mmio, unsigned int n)
 {
 	fetch_all(to_blk(mmio), n);
-	virtio_mmio_used(mmio, n);
-	submit_all(to_blk(mmio));
+	submit_and_interrupt(to_blk(mmio));
 }
 
 static void start(struct virtio_mmio *mmio, unsigned int n)
@@ -576,12 +549,11 @@ static void init_mmio(struct blk *blk)
 static void init_ring(struct blk *blk)
 {
 	static const uint8_t ops[] = {
-		IORING_OP_NOP, IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC,
-		IORING_OP_FALLOCATE,
+		IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
 	};
 
-	confine_ring(&blk->ring, DEVICE_MAX_QUEUES * (VIRTQUEUE_MAX_SIZE + 1), DEVICE_BACKEND_FD,
-		     ops, sizeof(ops));
+	ring_init(&blk->ring, DEVICE_MAX_QUEUES * VIRTQUEUE_MAX_SIZE, DEVICE_BACKEND_FD, ops,
+		  sizeof(ops));
 }
 
 static void init_regions(struct blk *blk)

@@ -138,10 +138,10 @@ TEST_F(confine, disk)
 	ASSERT_EQ(machine_read(m, VIRTIO_MMIO_VERSION), 2);
 	EXPECT_EQ(nr_entries(format, m->pid), 2);
 	/*
-	 * stdin, stdout, log, channel, interrupt and image; an io_uring; and an eventfd of
-	 * libioregionfd, which a native channel does not need.
+	 * stdin, stdout, log, channel, interrupt and image; an io_uring, and its eventfd; and
+	 * an eventfd of libioregionfd, which a native channel does not need.
 	 */
-	EXPECT_EQ(nr_entries("/proc/%d/fd", m->pid), 8);
+	EXPECT_EQ(nr_entries("/proc/%d/fd", m->pid), 9);
 
 	snprintf(path, sizeof(path), format, m->pid);
 	end = path + strlen(path);

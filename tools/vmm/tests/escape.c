@@ -136,7 +136,7 @@ int main(void)
 
 	parent = getppid();
 	device_init(&device);
-	confine_ring(&ring, 4, DEVICE_BACKEND_FD, ops, sizeof(ops));
+	confine_ring(&ring, 4, DEVICE_BACKEND_FD, -1, ops, sizeof(ops));
 	ioregionfd_register(device.task, 0, &device_ops, NULL);
 	confine_rights(device.args.id);
 	if (strcmp(device.args.serial, "rights"))
