@@ -24,10 +24,13 @@
 #include "posted.h"
 #include "util.h"
 
+#define MAX_DELAYED	32
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;	/* protects the rest */
 static struct device this_device;
 static struct nvme this_nvme;
 static struct posted doorbells;
+static unsigned int delayed;	/* commands since submit_and_interrupt() */
 static pthread_barrier_t both_run;
 
 /* The io_uring */
@@ -124,6 +127,10 @@ static uint16_t command(void *opaque, const struct ioregionfd_cmd *cmd, uint64_t
 	if (!posted_begin(&doorbells, cmd)) {
 		status = nvme_access(nvme, (uintptr_t)opaque + cmd->offset, cmd, value);
 		posted_end(&doorbells, cmd);
+	}
+	/* Many doorbells make one batch, with one interrupt. */
+	if (!posted_more(&doorbells, cmd) || ++delayed == MAX_DELAYED) {
+		delayed = 0;
 		submit_and_interrupt(nvme);
 	}
 	kill_point();

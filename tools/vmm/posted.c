@@ -76,3 +76,11 @@ void posted_end(struct posted *posted, const struct ioregionfd_cmd *cmd)
 	state_store(posted->done, VALID | ((posted->base + posted->nr) & INDEX_MASK));
 	kill_point();
 }
+
+bool posted_more(const struct posted *posted, const struct ioregionfd_cmd *cmd)
+{
+	/* Relaxed: whatever is added later comes later. */
+	return is_posted(posted, cmd) &&
+	       behind(posted->base + posted->nr,
+		      __atomic_load_n(&posted->control->posted_head, __ATOMIC_RELAXED));
+}

@@ -36,4 +36,7 @@ bool posted_begin(struct posted *posted, const struct ioregionfd_cmd *cmd);
 /* Afterwards. What a process has carried out when it dies before this is done again. */
 void posted_end(struct posted *posted, const struct ioregionfd_cmd *cmd);
 
+/* After that: is there another one already, which will come next? */
+bool posted_more(const struct posted *posted, const struct ioregionfd_cmd *cmd);
+
 #endif /* POSTED_H */

@@ -99,6 +99,28 @@ TEST_F(batches, carried_out_once)
 		ASSERT_EQ(c->carried_out[i], 1);
 }
 
+/* There is one behind those that have come by; indexes begin anew at 0. */
+TEST(more)
+{
+	static struct channel c = { .start = (1U << 31) - 3 };
+	struct posted p = new_process(&c), socket = { .control = NULL, .done = &c.done };
+	struct ioregionfd_cmd cmd = { .cmd = IOREGIONFD_CMD_WRITE };
+	unsigned int i;
+
+	c.control.posted_tail = (uint64_t)c.start << 1;
+	c.control.posted_head = 2;
+	for (i = 1; i <= 5; i++) {
+		ASSERT_FALSE(posted_begin(&p, &cmd));
+		posted_end(&p, &cmd);
+		EXPECT_EQ(posted_more(&p, &cmd), i < 5);
+	}
+	c.control.posted_head = 3;
+	EXPECT_TRUE(posted_more(&p, &cmd));
+	EXPECT_FALSE(posted_more(&socket, &cmd));
+	cmd.flags = IOREGIONFD_CMD_F_RESP;
+	EXPECT_FALSE(posted_more(&p, &cmd));
+}
+
 /* What was carried out last may be so again: nothing has come after it. */
 TEST(the_last_one_twice)
 {
