@@ -4,6 +4,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,18 @@ static void check_args(const struct device_args *args)
 		errx(EXIT_FAILURE, "%u queues", args->nr_queues);
 }
 
+/*
+ * Do not preempt a vCPU on the same CPU for each posted write: it goes on until it waits,
+ * and by then there may be more to do.
+ */
+static void let_others_go_on(void)
+{
+	const struct sched_param param = { 0 };
+
+	if (sched_setscheduler(0, SCHED_BATCH, &param))
+		err(EXIT_FAILURE, "SCHED_BATCH");
+}
+
 static void open_channel(struct device *device)
 {
 	int ret;
@@ -107,6 +120,8 @@ static void open_channel(struct device *device)
 	/* What a former process has fetched and not completed comes again. */
 	ret = ioregionfd_open(&device->task, DEVICE_CHANNEL_FD, DEVICE_CHANNEL_FD,
 			      IOREGIONFD_OPEN_RECOVER);
+	if (!ret && device->args.flags & DEVICE_SLEEP)
+		let_others_go_on();
 	/* A socket has nothing of the kind, and is new for each process. */
 	if (ret == -EOPNOTSUPP)
 		ret = ioregionfd_open(&device->task, DEVICE_CHANNEL_FD, DEVICE_CHANNEL_FD, 0);
