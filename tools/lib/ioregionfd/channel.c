@@ -180,8 +180,11 @@ static int look_at_mailbox(struct ioregionfd_task *task, uint32_t index)
 	return ret ? ret : 1;
 }
 
-/* Returns 1 if there were posted writes for this thread to handle. */
-static int look_at_posted(struct ioregionfd_task *task)
+/*
+ * Returns 1 if there were posted writes for this thread to handle. If @id is not 0, it has
+ * handled the first of them, which is retired with the rest.
+ */
+static int look_at_posted(struct ioregionfd_task *task, uint64_t id)
 {
 	struct ioregionfd_control *control = task->channel.control;
 	uint32_t mask = task->channel.info.nr_posted - 1;
@@ -195,7 +198,7 @@ static int look_at_posted(struct ioregionfd_task *task)
 	 * is at least as far.
 	 * Litmus: posted-heads, posted-handled.
 	 */
-	tail = __atomic_load_n(&control->posted_tail, __ATOMIC_ACQUIRE);
+	tail = id ? id << 1 : __atomic_load_n(&control->posted_tail, __ATOMIC_ACQUIRE);
 	if (tail & TAIL_FETCHED)
 		return 0;
 	/*
@@ -203,18 +206,18 @@ static int look_at_posted(struct ioregionfd_task *task)
 	 * Litmus: posted-entry.
 	 */
 	head = __atomic_load_n(&control->posted_head, __ATOMIC_ACQUIRE);
-	if (head == ioregionfd_posted_index(tail))
+	if (!id && head == ioregionfd_posted_index(tail))
 		return 0;
 	/*
 	 * Acquire: pairs with the release below: what came before has been handled. Likewise
 	 * with kvm.ko's exchange, when it has recovered them.
 	 * Litmus: posted-handled, posted-recover.
 	 */
-	if (!__atomic_compare_exchange_n(&control->posted_tail, &tail, tail | TAIL_FETCHED, false,
-					 __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	if (!id && !__atomic_compare_exchange_n(&control->posted_tail, &tail, tail | TAIL_FETCHED,
+						false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return 0;
 
-	next = tail;
+	next = id ? tail + (1 << 1) : tail;
 	for (n = 0; n < POSTED_BATCH && head != ioregionfd_posted_index(next); n++) {
 		memcpy(&fetch.cmd, &task->channel.posted[ioregionfd_posted_index(next) & mask],
 		       sizeof(fetch.cmd));
@@ -264,7 +267,7 @@ static int look(struct server *s)
 		first = 0;
 		end = s->task->channel.info.nr_mailboxes;
 	}
-	found = look_at_posted(s->task);
+	found = look_at_posted(s->task, 0);
 	for (i = first; i < end && found >= 0; i++) {
 		ret = look_at_mailbox(s->task, i);
 		if (ret)
@@ -365,7 +368,12 @@ static int sleep_for_command(struct server *s)
 	switch (ret) {
 	case 0:
 		ioregionfd_task_handle(s->task, &s->fetch);
-		return 0;
+		if (ioregionfd_id_vcpu(s->fetch.id) != IOREGIONFD_ANY)
+			return 0;
+		/* A posted write. Those that have come after it take no system call. */
+		ret = look_at_posted(s->task, s->fetch.id);
+		s->fetch.id = 0;
+		return ret < 0 ? ret : 0;
 	case ABANDONED:
 		ioregionfd_task_abandoned(s->task, &s->fetch.cmd);
 		return 0;

@@ -1124,9 +1124,17 @@ static const struct {
 
 static int scripted_fetch(struct ioregionfd_fetch *fetch)
 {
+	struct ioregionfd_control *control = &model.mapping->control;
 	unsigned int i = model.called - 1;
 
 	fetch->id = sleep_script[i].id;
+	/* In the mapping it is fetched, and two more have come after it. */
+	if (fetch->id == POSTED_ID) {
+		control->posted_tail = 7 << 1 | 1;
+		control->posted_head = 10;
+		model.mapping->posted[8 % POSTED] = command(IOREGIONFD_CMD_WRITE, 0, 5, 0);
+		model.mapping->posted[9 % POSTED] = command(IOREGIONFD_CMD_WRITE, 0, 6, 0);
+	}
 	if (sleep_script[i].ret)
 		return sleep_script[i].ret;
 	fetch->cmd = command(IOREGIONFD_CMD_READ, 0, sleep_script[i].offset, 0);
@@ -1136,9 +1144,9 @@ static int scripted_fetch(struct ioregionfd_fetch *fetch)
 TEST_F(channel, sleeps)
 {
 	static const uint64_t completed[] = {
-		0, 0x100000001, 0x300000005, 0x300000005, 0, POSTED_ID, 0x200000001,
+		0, 0x100000001, 0x300000005, 0x300000005, 0, 0, 0x200000001,
 	};
-	static const uint64_t offset[] = { 0, 1, 2, 2, 0, 3, 4 };
+	static const uint64_t offset[] = { 0, 1, 2, 2, 0, 0, 4 };
 	unsigned int i;
 
 	model.fetch = scripted_fetch;
@@ -1152,7 +1160,9 @@ TEST_F(channel, sleeps)
 		if (completed[i])
 			EXPECT_EQ(model.calls[i].data, 0x1122334455667788 + offset[i]);
 	}
-	EXPECT_EQ(self->device.logged, 4);
+	EXPECT_EQ(self->device.logged, 6);
+	/* The posted writes have been retired in the mapping. */
+	EXPECT_EQ(self->control->posted_tail, 10 << 1);
 }
 
 static void stop_now(struct device *device)
