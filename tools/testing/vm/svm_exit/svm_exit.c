@@ -27,8 +27,11 @@ static int before_run(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct kvm_vcpu *vcpu = (struct kvm_vcpu *)regs_get_kernel_argument(regs, 0);
 
-	if (vcpu->arch.interrupt.injected)
+	if (vcpu->arch.interrupt.injected) {
 		regs->si = true;
+		/* The exit takes back what saves the guest one for its EOI; this gives it again. */
+		kvm_make_request(KVM_REQ_EVENT, vcpu);
+	}
 	return 0;
 }
 
