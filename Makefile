@@ -27,7 +27,7 @@ help:
 	@echo 'make shell    a shell in the VM where the tests of KVM are; T= as above, for another one;'
 	@echo '              QEMU= for more arguments, such as QEMU=-s for gdb'
 	@echo 'make kunit    the KUnit tests of the virtqueue core, with kunit.py'
-	@echo 'make bench    what an access costs in each of the ways to serve it: a table, and'
+	@echo 'make bench    what an access, a buffer and a block cost in each way: tables, and'
 	@echo '              build/bench.json'
 	@echo 'make profile  in which functions the instructions of a packet are that vhost-net sends'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
@@ -105,7 +105,7 @@ packages += $(call needed,peers-% profile,socat)
 packages += $(call needed,bench tools selftests% upstream% kselftest, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
-packages += $(call needed,run machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
+packages += $(call needed,run bench machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
 
 deps:
 	@$(vm)/debian.sh packages $(sort $(packages))
@@ -212,7 +212,8 @@ $(kdir)/image/.unpacked: $(vm)/debian.sh | deps
 
 # Which modules, is said here
 $(kdir)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(kdir)/image/.unpacked Makefile
-	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@ kvm_amd kvm_intel tun vhost_net vhost_scsi vhost_vsock
+	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@ \
+		kvm_amd kvm_intel tun vhost_net vhost_scsi vhost_vsock virtio_blk
 
 vm: $(kdir)/initramfs.cpio $(modules)/.built
 
@@ -480,7 +481,13 @@ build/bench/vhost/.built: $(vhost)/.built $(uapi) $(vm)/payload.sh
 	+@$(vm)/payload.sh vhost-bench $(@D) $(vhost) $(KVER)
 	@touch $@
 
-bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built build/bench/.built build/bench/vhost/.built
+build/bench/vmm/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vm)/payload.sh $(vm)/initramfs.sh \
+		$(wildcard tools/vmm/* tools/vmm/tests/*) $(wildcard tools/lib/ioregionfd/*)
+	+@$(vm)/payload.sh vmm-bench $(@D) $(kdir)
+	@touch $@
+
+bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built $(svm-exit) \
+		$(addsuffix /.built,build/bench $(addprefix build/bench/,vhost vmm))
 	@$(vm)/bench.sh $(dev) $(kdir)
 
 # Where the instructions of a packet go

@@ -15,11 +15,15 @@ $1 ~ /^vhost/ && $1 !~ /-accesses(-data)?$/ {
 	vhosts[++n_vhosts] = $1
 }
 
+$1 ~ /^e2e\/.*\/ioregionfd$/ {
+	guests[++n_guests] = $1
+}
+
 # Prints "ok" or "NOT MET". A figure that is missing has not met anything.
 function judge(what, kernel, value, low, high,   met) {
 	met = value > low && value <= high
 	printf "%-9s %-6s %s: %.3f, at most %.4g\n", met ? "ok" : "NOT MET", kernel, what, value, high
-	if (!met && (kernel != "stock" || what ~ /^vhost/))
+	if (!met && (kernel != "stock" || what ~ /^(vhost|e2e)/))
 		failed = 1
 }
 
@@ -130,6 +134,31 @@ function judge_vhost_accesses(layout, limit,   name) {
 	judge(name, "stock", figure[name, "stock"], 0, limit)
 }
 
+# A figure, and what it is compared with; dashes for what is not measured
+function guest_cell(name) {
+	if (!figure[name, "stock"])
+		return sprintf("%11s %11s %7s", "-", "-", "-")
+	return sprintf("%11d %11d %7.3f", figure[forwarded(name), "stock"], figure[name, "stock"],
+		       ratio(name, "stock", forwarded(name), "stock"))
+}
+
+function guest_table(  i, name) {
+	printf "\n%-20s %11s %11s %7s %11s %11s\n", "for a guest of vmm", "forwarded", "ioregionfd", "",
+		"forwarded", "polling"
+	printf "%-20s %31s %23s\n", "", "on one CPU", "on two CPUs"
+	for (i = 1; i <= n_guests; i++) {
+		name = guests[i]
+		sub(/\/ioregionfd$/, "", name)
+		printf "%-20s %s %s\n", name, guest_cell(name "/ioregionfd"), guest_cell(name "/poll")
+	}
+	print ""
+}
+
+function judge_guest(name, limit) {
+	name = "e2e/" name
+	compare(name, "stock", forwarded(name), limit)
+}
+
 END {
 	access_table()
 	judge_accesses("dev")
@@ -155,5 +184,16 @@ END {
 	judge_vhost_accesses("split+in-order", 1.10)
 	judge_vhost_accesses("packed+in-order", 1.10)
 	judge_vhost_accesses("packed", 2.10)
+	guest_table()
+	judge_guest("config-read/ioregionfd", 0.50)
+	judge_guest("blk-qd1/ioregionfd", 0.85)
+	judge_guest("blk-qd32/ioregionfd", 0.60)
+	judge_guest("nvme-qd1/ioregionfd", 0.75)
+	judge_guest("nvme-qd32/ioregionfd", 0.60)
+	judge_guest("nvme-qd1/poll", 0.55)
+	judge_guest("nvme-qd32/poll", 0.55)
+	printf "          %-6s polling, to e2e/*/forward: nvme-qd1 %.3f, nvme-qd32 %.3f\n", "stock",
+		ratio("e2e/nvme-qd1/poll", "stock", "e2e/nvme-qd1/forward", "stock"),
+		ratio("e2e/nvme-qd32/poll", "stock", "e2e/nvme-qd32/forward", "stock")
 	exit failed
 }

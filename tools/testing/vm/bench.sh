@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # bench.sh DEV STOCK: boot the kernels of both directories, with our modules and with
 # their own, which do not have the option, and measure what an access to a device
-# costs; and the stock one once more, to measure what a buffer costs vhost; and count in
-# user space what it costs in the virtqueue core. Writes build/bench.json, prints tables,
-# and fails if the figures of the dev kernel, of the core or of vhost are not what they
-# have to be, or not what the documents say.
+# costs; and the stock one twice more, to measure what a buffer costs vhost, and what a
+# block costs a guest of tools/vmm; and count in user space what a buffer costs in the
+# virtqueue core. Writes build/bench.json, prints tables, and fails if the figures of the dev
+# kernel, of the core, of vhost or of the guest are not what they have to be, or not what
+# the documents say.
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -52,14 +53,33 @@ ring() {
 	$tests/ring_perf.sh "$dir" >$work/ring.figures
 }
 
-# ERMS would have "rep stosb" counted by the byte where the kernel clears a page
+# These features would have "rep stosb" and "rep movsb" counted by the byte, where the kernel
+# clears or copies a page
+no_bytes='-cpu max,erms=off,fsrm=off'
+
 vhost() {
-	boot vhost "$stock" $work/vhost/payload 'sh /payload/vhost_perf.sh' -q '-cpu max,erms=off'
+	boot vhost "$stock" $work/vhost/payload 'sh /payload/vhost_perf.sh' -q "$no_bytes"
+}
+
+guest() {
+	local disks='' name
+	for name in a b; do
+		disks+=" -blockdev driver=null-co,size=8388608,read-zeroes=on,node-name=$name"
+		disks+=" -device virtio-blk-pci,drive=$name"
+	done
+	boot guest "$stock" $work/vmm/payload 'sh /payload/bench-vm.sh' -g -c 2 -k "$stock/modules" \
+		-q "$no_bytes$disks"
+}
+
+# The first takes as long as the others
+vhost_and_ring() {
+	vhost
+	ring
 }
 
 rm -f build/bench.json
-vhost & first=$!
-ring & both $first $!
+guest & first=$!
+vhost_and_ring & both $first $!
 measure dev "$dev" -k "$dev/modules" & first=$!
 measure stock "$stock" -k "$stock/modules" & both $first $!
 measure dev-without "$dev" & first=$!
@@ -67,7 +87,7 @@ measure stock-without "$stock" & both $first $!
 {
 	cat $work/{dev,dev-without,stock,stock-without}.figures
 	sed 's/ / none /' $work/ring.figures
-	sed 's/ / stock /' $work/vhost.figures
+	sed 's/ / stock /' $work/{vhost,guest}.figures
 } >$figures
 
 # "NAME-loads" and the like belong to NAME

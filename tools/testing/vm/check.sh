@@ -263,6 +263,6 @@ check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*
 	tools/testing/mutate/*.sh \
 	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh \
 	tools/vmm/{demo.sh,demo-lib.sh,machine.sh,machine-init,machine-initramfs,guest-init} \
-	tools/vmm/tests/{vm.sh,guest-init} \
+	tools/vmm/tests/{vm.sh,guest-init,bench-vm.sh,bench-init} \
 	tools/verification/models/*/*.sh
 exit "$failed"

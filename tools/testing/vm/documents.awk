@@ -21,7 +21,7 @@ function access_ratio(name, kernel) {
 }
 
 # | text | `name` | dev | ratio | stock | ratio |, or | text | `name` | ratio of stock |
-FNR != NR && /^\|.*\| `[-a-z\/0-9]+` \|/ {
+FNR != NR && /^\|.*\| `[-a-z\/0-9]+` \|/ && !/`e2e\// {
 	split($0, cell, "|")
 	name = cell[3]
 	gsub(/[ `]/, "", name)
@@ -34,6 +34,24 @@ FNR != NR && /^\|.*\| `[-a-z\/0-9]+` \|/ {
 		is(cell[6], figure[name, "stock"], name " of Debian's")
 		is(cell[7], access_ratio(name, "stock"), name " of Debian's")
 	}
+}
+
+# The cells from @i on: what it is compared with, the figure, the ratio
+function guest_cells(name, i) {
+	is(cell[i], figure[forwarded(name), "stock"], forwarded(name))
+	is(cell[i + 1], figure[name, "stock"], name)
+	is(cell[i + 2], ratio(name, "stock", forwarded(name), "stock"), name)
+}
+
+# | text | `e2e/name` | forwarded | ioregionfd | ratio |, and maybe three more for polling
+FNR != NR && /^\|.*\| `e2e\/[-a-z0-9]+` \|/ {
+	split($0, cell, "|")
+	name = cell[3]
+	gsub(/[ `]/, "", name)
+	guests++
+	guest_cells(name "/ioregionfd", 4)
+	if (cell[7] ~ /[0-9]/)
+		guest_cells(name "/poll", 7)
 }
 
 # split, in order [1]_  add  get  round trip  ratio  loads/get  stores/add
@@ -70,9 +88,9 @@ FNR != NR && /^(Debian.s vhost, |ours, )?(split|packed)(, in order)?  +[0-9]+ .*
 }
 
 END {
-	if (!accesses || !rings || !vhosts) {
-		printf "rows found in tables: %d of accesses, %d of rings, %d of vhost\n",
-			accesses, rings, vhosts
+	if (!accesses || !rings || !vhosts || !guests) {
+		printf "rows found in tables: %d of accesses, %d of rings, %d of vhost, %d of guests\n",
+			accesses, rings, vhosts, guests
 		failed = 1
 	}
 	exit failed

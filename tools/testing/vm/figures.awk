@@ -38,6 +38,12 @@ function stock_vhost(name) {
 	return name
 }
 
+# e2e/WHAT/WAY, when the VMM forwards the accesses; to a process on another CPU if it is on one
+function forwarded(name) {
+	sub(/[^\/]*$/, name ~ /poll$/ ? "forward-apart" : "forward", name)
+	return name
+}
+
 # 0 if one of them is missing
 function ratio(name, kernel, base, base_kernel) {
 	if (!figure[name, kernel] || !figure[base, base_kernel])

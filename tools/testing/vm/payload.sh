@@ -16,6 +16,8 @@
 #                                for that to boot from
 #   vmm DIR KDIR DEV             tools/vmm and its tests, with the kernels of KDIR and DEV for
 #                                its guests
+#   vmm-bench DIR KDIR           tools/vmm and what measures it, in a guest with the kernel of
+#                                KDIR
 #   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
 #                                belongs to kernel KVER, which Debian does not build
 #   kselftest DIR                a kernel tree with the exported series, and the kselftests
@@ -201,6 +203,25 @@ vmm() {
 	say 'tools/vmm, its tests, and guests for it'
 }
 
+vmm-bench() {
+	local dir=$1 kdir=$2 payload=$1/payload guest=$1/guest
+	rm -rf "$payload" "$guest"
+	mkdir -p "$payload"
+	logged vmm-bench make -C tools/vmm O="$PWD/$dir/vmm" KHDR="$headers" all devices
+	vmm_tests "$dir/tests" "$PWD/$dir/tests/guest_bench"
+	install -s -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme}
+	install -t "$payload" tools/vmm/tests/bench-vm.sh
+	cp "$kdir"/image/boot/vmlinuz-* "$payload/vmlinuz"
+
+	install -s -D -t "$guest/bin" "$dir/tests/guest_bench"
+	install tools/vmm/tests/bench-init "$guest/init"
+	tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" "$dir/modules.cpio" \
+		virtio_mmio virtio_blk nvme
+	(cd "$guest" && find . | cpio -o -H newc --quiet) |
+		cat "$dir/modules.cpio" - >"$payload/guest.cpio"
+	say 'a guest that measures its disks'
+}
+
 vhost-bench() {
 	local dir=$1 modules=$2 kver=$3 stock=$1/stock
 	rm -rf "$dir/payload"
@@ -257,7 +278,7 @@ kselftest_series() {
 command=$1 dir=$2
 shift
 case $command in
-kvm | lib | virtio | vhost | peers | machine | vmm | vhost-bench) "$command" "$@" ;;
+kvm | lib | virtio | vhost | peers | machine | vmm | vmm-bench | vhost-bench) "$command" "$@" ;;
 kselftest) kselftest_series "$@" ;;
 *) die "no command $command" ;;
 esac
