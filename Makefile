@@ -358,7 +358,8 @@ in-vm-vmm: command = cd /payload && ./run-selftests -t 2000 $(addprefix tests/, 
 in-vm-vmm-guests: command = cd /payload && ./run-selftests -t 2000 \
 	"vm.sh upgrade stopped crash_loop killed same nvme_upgrade nvme_stopped nvme_crash_loop"
 in-vm-vmm-kill: command = cd /payload && ./run-selftests -t 2000 \
-	"vm.sh split packed in_order packed_in_order forward socket nvme nvme_cpus"
+	"vm.sh split packed in_order packed_in_order forward socket nvme nvme_cpus nvme_sleep \
+	nvme_poll"
 
 # And in user space, where it is quick: all states of small rings, upstream's tests
 in-user-space: build/virtio/.built

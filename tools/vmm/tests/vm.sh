@@ -20,7 +20,7 @@ limit=600
 echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs
 
 all='split packed in_order packed_in_order upgrade stopped crash_loop killed forward socket same
-	nvme nvme_cpus nvme_upgrade nvme_stopped nvme_crash_loop'
+	nvme nvme_cpus nvme_sleep nvme_poll nvme_upgrade nvme_stopped nvme_crash_loop'
 # shellcheck disable=SC2086 # to be split into words
 [ $# != 0 ] || set -- $all
 
@@ -275,6 +275,17 @@ test_nvme() {
 test_nvme_cpus() {
 	use nvme
 	under_kills stock ext4,load 2
+}
+
+# A process that never polls, and one that never sleeps
+test_nvme_sleep() {
+	use nvme
+	under_kills stock load 1 --wait=sleep
+}
+
+test_nvme_poll() {
+	use nvme
+	under_kills stock load 1 --wait=poll
 }
 
 test_nvme_upgrade() {
