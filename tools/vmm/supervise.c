@@ -273,7 +273,7 @@ static void look_after(struct supervisor *sv, struct supervised *s, bool has_die
 
 static void *supervisor_thread(void *arg)
 {
-	struct pollfd fds[1 + MAX_VIRTIO_MMIO + CONTROL_FDS];
+	struct pollfd fds[1 + MAX_DEVICES + CONTROL_FDS];
 	struct supervisor *sv = arg;
 	unsigned int i;
 
