@@ -262,7 +262,7 @@ check 'option off: the same code as without the hooks' unchanged
 check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
 	tools/testing/mutate/*.sh \
 	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh \
-	tools/vmm/{demo.sh,demo-lib.sh,machine.sh,machine-init,machine-initramfs,guest-init} \
+	tools/vmm/{demo.sh,demo-lib.sh,waiting.sh,machine.sh,machine-init,machine-initramfs,guest-init} \
 	tools/vmm/tests/{vm.sh,guest-init,bench-vm.sh,bench-init} \
 	tools/verification/models/*/*.sh
 exit "$failed"
