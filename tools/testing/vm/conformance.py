@@ -20,7 +20,7 @@ import textwrap
 
 CLAUSES = 'tools/testing/vm/clauses'
 DOCUMENT = 'Documentation/driver-api/virtio/conformance.rst'
-SOURCES = ['tools/testing/selftests/vhost/*.[ch]', 'tools/testing/selftests/virtio/**/*.[ch]',
+SOURCES = ['tools/testing/selftests/vhost/**/*.[ch]', 'tools/testing/selftests/virtio/**/*.[ch]',
            'drivers/virtio/vring_kunit*.[ch]', 'Documentation/litmus-tests/**/*.litmus']
 
 LAYOUTS = ['split', 'split in order', 'packed', 'packed in order']
@@ -102,7 +102,7 @@ def variants_of(path):
     fixtures = collections.defaultdict(dict)
     defaults, suffix, kinds_of = '', '', None
     text = open(path).read().replace('\\\n', ' ')
-    item = re.compile(r'^#include "(\S*(?:ring_kinds|ring_fixture)\.h)"|'
+    item = re.compile(r'^#include "(\S*(?:ring_kinds|_fixture)\.h)"|'
                       r'^#define RING_KINDS_OF\s+(\w+)|^#(undef) RING_KIND$|'
                       r'^#define RING_KIND\(fixture, name, \.\.\.\)([^\n]*)|'
                       r'^(?:RING_KIND|VARIANT|FIXTURE_VARIANT_ADD)\((\w+), (\w+)(.*?)(?:;$|\}$)',
