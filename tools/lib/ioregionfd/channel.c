@@ -360,6 +360,21 @@ static int poll_mapping(struct server *s, uint64_t window)
 	return ret < 0 ? ret : 0;
 }
 
+/*
+ * What came while we polled has woken nobody. If we leave some of it, because the channel has
+ * been recovered or because it comes after what another task has fetched, those who sleep
+ * have to look: kvm.ko wakes all of them when it finds that somebody is blocked.
+ */
+static void leave_to_others(struct ioregionfd_task *task)
+{
+	struct ioregionfd_fetch nothing = { 0 };
+
+	/* Relaxed: the ioctl() comes after it, in this thread. */
+	__atomic_store_n(&task->channel.control->blocked, 1, __ATOMIC_RELAXED);
+	/* If it fails the VM is gone, and there is nothing to leave. */
+	ioregionfd_channel_commit_only(task, &nothing);
+}
+
 /* Complete what was handled, sleep until there is another command, and handle it. */
 static int sleep_for_command(struct server *s)
 {
@@ -423,6 +438,8 @@ int ioregionfd_channel_run(struct ioregionfd_task *task, enum ioregionfd_mode mo
 	}
 	if (!ret)
 		ret = complete_fetched(&s);
+	if (mode != IOREGIONFD_SLEEP)
+		leave_to_others(task);
 	return ret;
 }
 

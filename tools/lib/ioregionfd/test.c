@@ -985,6 +985,26 @@ TEST_F(channel, recovered_and_fetched)
 	EXPECT_EQ(self->device.logged, 1);
 }
 
+static unsigned int told;
+
+static int count_told(struct ioregionfd_fetch *fetch)
+{
+	if (fetch->flags == IOREGIONFD_COMMIT_ONLY && !fetch->id)
+		told += load(&model.mapping->control.blocked);
+	return model_fetch(fetch);
+}
+
+/* Those who sleep have not been woken for what came while this task polled. */
+TEST_F(channel, recovered_and_left_to_others)
+{
+	model.fetch = count_told;
+	self->device.on_command = be_recovered_and_fetched;
+	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
+	EXPECT_EQ(ioregionfd_run(self->task, IOREGIONFD_POLL, IOREGIONFD_ANY), -ESTALE);
+	EXPECT_EQ(self->control->polling, 0);
+	EXPECT_EQ(told, 1);
+}
+
 TEST_F(channel, posted_are_with_another_task)
 {
 	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
@@ -1040,6 +1060,21 @@ static void stop_and_post(struct device *device)
 {
 	stop(device);
 	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
+}
+
+/* This command comes after a posted write that another task has fetched. */
+TEST_F(channel, stop_leaves_the_rest_to_others)
+{
+	model.fetch = count_told;
+	ring_post(command(IOREGIONFD_CMD_WRITE, 0, 0, 0));
+	self->control->posted_tail = 0 << 1 | 1;
+	mailbox_post(&self->mailboxes[0], command(IOREGIONFD_CMD_READ, 0, 1, 0), 0);
+	runner_start(&self->runner, self->task, IOREGIONFD_POLL, IOREGIONFD_ANY);
+	WAIT_UNTIL(load(&self->control->polling));
+	ioregionfd_stop(self->task);
+	EXPECT_EQ(runner_join(&self->runner), 0);
+	EXPECT_FALSE(mailbox_done(&self->mailboxes[0]));
+	EXPECT_EQ(told, 1);
 }
 
 /* However much comes after that */

@@ -23,7 +23,7 @@
  *	wake_all_fetchers, wake_for_pending, wake_next_fetcher
  * virt/kvm/ioregionfd/file.c: ring_recovered, ring_flag_redelivered, recover_ring, file_recover
  * tools/lib/ioregionfd/channel.c: look_at_mailbox, look_at_posted, look, look_for, poll_mapping,
- *	sleep_for_command, ioregionfd_channel_run
+ *	leave_to_others, sleep_for_command, ioregionfd_channel_run
  * The kernel: spin_lock, spin_unlock
  * Here alone: ring_ready, mailbox_remaining, delivered_to, retired_by, sleeps, vcpu, task,
  *	recoverer
@@ -55,19 +55,16 @@
  *	posted_tail (was so once)
  * Mutant COPY_UNCHECKED assertion WRITES=3: a task that has lost its writes goes on to copy
  * Mutant NO_PREDECESSORS assertion: a command overtakes posted writes
- * Mutant RETIRE_SILENTLY deadlock WRITES=3: who retires in the mapping does not look at blocked
+ * Mutant RETIRE_SILENTLY deadlock WRITES=3,STOPS=false: who retires in the mapping does not look at blocked
  * Mutant SPACE_LOOK_FIRST deadlock WRITES=3: the vCPU looks for space before it sets blocked
  * Mutant FETCH_UNBLOCKED deadlock MAPPED1=false: who finds a write fetched does
  *	not set blocked
  * Mutant PASS_ON_UNBLOCKED deadlock MAPPED1=false: who was woken for what comes after
  *	the write that it has got does not set blocked
  * Mutant RECOVER_NO_WAKE deadlock WRITES=1: RECOVER does not wake the other task
- * Mutant STOP_ONE_LOOK deadlock POSTED_BATCH=1: a task that stops to poll looks once, at a part
- *	of what has come (was so once)
- *
- * Known LOST_ENDS deadlock WRITES=1: the first task sets polling after RECOVER has cleared it,
- *	fetches before RECOVER comes to the ring, loses that, and ends without a look. What is
- *	posted before it does so wakes nobody.
+ * Mutant LEAVES_SILENTLY deadlock WRITES=1: the first task sets polling after RECOVER has cleared
+ *	it, fetches before RECOVER comes to the ring, loses that, and ends. What is posted before
+ *	it does so has woken nobody (was so once)
  */
 
 /* Of the model: the ring, and what the vCPU does: some writes, then a command */
@@ -566,9 +563,6 @@ inline look()
 		ok = false
 	}
 	look_at_posted();
-#ifndef LOST_ENDS
-	lost = false;
-#endif
 	if
 	:: !lost -> look_at_mailbox()
 	:: else
@@ -609,14 +603,18 @@ inline poll_mapping()
 		fi;
 		if
 		:: found && !lost && !stopped
-#ifndef STOP_ONE_LOOK
 		:: found && !lost && stopped && looks > 0 -> looks--
-#endif
 		:: else -> break
 		fi
 	od;
 	looks = 0;
 	found = false
+}
+
+inline leave_to_others()
+{
+	blocked = true;
+	unblock()
 }
 
 /* To complete what it has got is part of the next system call. */
@@ -675,7 +673,10 @@ inline ioregionfd_channel_run()
 #ifdef WINDOW
 		sleep_for_command()
 #endif
-	od
+	od;
+#ifndef LEAVES_SILENTLY
+	leave_to_others()
+#endif
 }
 
 proctype task(byte me; bool in_mapping)
