@@ -46,11 +46,12 @@ void *fake_alloc(size_t size, bool zero)
 
 void fake_free(void *memory)
 {
-	struct fake_head *head = (struct fake_head *)memory - 1;
+	struct fake_head *head;
 	unsigned int i;
 
 	if (!memory)
 		return;
+	head = (struct fake_head *)memory - 1;
 	for (i = 0; i < GUARD; i++) {
 		if (((unsigned char *)memory)[head->size + i] != guard_byte(i)) {
 			fprintf(stderr, "written beyond the end of %zu bytes\n", head->size);
