@@ -69,7 +69,8 @@ build() {
 layouts() {
 	case $1 in
 	*packed.h) echo -v packed -v packed_in_order ;;
-	*split_in_order.h | *in_order_split.h) echo -v split_in_order ;;
+	*split_in_order.h) echo -v split -v split_in_order ;;
+	*split.h) echo -v split_in_order ;;
 	*common.h) [ "$half" = virtio ] || echo -V split ;;
 	esac
 }
