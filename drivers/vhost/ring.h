@@ -9,9 +9,10 @@
  * handle, not from a count of buffers.
  *
  * Instead of a handle, which is never negative, vhost_get_vq_desc() returns the size of the
- * ring if there is no buffer, -EINVAL or -EFAULT if the driver is at fault, -ENOBUFS if the
- * buffer has too many segments for the caller, and -EAGAIN if userspace has been asked for an
- * address that is missing in the IOTLB.
+ * ring if there is no buffer, or an error: -EINVAL, -EFAULT or, for an indirect table of a split
+ * ring that is too long, -E2BIG if the driver is at fault; -ENOBUFS if the buffer has too many
+ * segments for the caller. With an IOTLB, also -EPERM for a segment that it does not allow to be
+ * read, or written, and -EAGAIN if userspace has been asked for an address that is missing.
  *
  * "2.7.9" and the like, here and in the other ring headers, are sections of VIRTIO 1.2, in
  * which 2.7 is the split and 2.8 the packed layout.
