@@ -160,7 +160,8 @@ event == "submit" {
 event == "complete" {
 	if (length(digits(f["data"])) > 2 * f["size"])
 		not_allowed("a value wider than the access")
-	if (f["status"] !~ /^(done|unmapped|to vmm)$/)
+	# 0x3 is none, but a task can store it in the mapping, and it counts as unmapped
+	if (f["status"] !~ /^(done|unmapped|to vmm|0x3)$/)
 		not_allowed("no such status")
 	else if (f["direction"] == "read" && f["status"] != "done" &&
 		 digits(f["data"]) != ones(f["size"]))
