@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # The repository is an overlay on Debian's linux-source-6.12: build/linux is that
-# source, with the hooks applied and our files laid over it. "make help".
+# source, with the hooks applied and our files laid over it. "make help". With KERNEL=7.3
+# the overlay is on that kernel, and all is built in build/7.3.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -13,6 +14,21 @@ endif
 .DELETE_ON_ERROR:
 
 vm := tools/testing/vm
+
+KERNEL ?= 6.12
+export KERNEL
+hooks := hooks/$(KERNEL)
+ifeq ($(wildcard $(hooks)/series),)
+$(error There are no hooks for KERNEL=$(KERNEL), only $(notdir $(patsubst %/,%,$(wildcard hooks/*/))))
+endif
+# As lib.sh says
+build := $(shell KERNEL=$(KERNEL); . $(vm)/lib.sh; echo $$build)
+ifneq ($(KERNEL),6.12)
+unported := $(filter-out help deps source hooks kernel tools kvm-selftests export clean distclean,$(MAKECMDGOALS))
+ifneq ($(unported),)
+$(error KERNEL=$(KERNEL) has no "make $(unported)" yet)
+endif
+endif
 
 help:
 	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
@@ -41,11 +57,14 @@ help:
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
 	@echo '              IOREGIONFD=n: without the option, in .../modules-n'
 	@echo 'make tools    libioregionfd and ioregionstat, in build/tools'
-	@echo 'make export   the hooks and our files as a patch series for 6.12, in build/export'
+	@echo 'make export   the hooks and our files as a patch series, in build/export'
 	@echo 'make source   the patched kernel source, in build/linux'
+	@echo 'make kvm-selftests   the tests of KVM, in build/selftests, without running them'
 	@echo 'make hooks    the hooks for quilt, in build/hooks'
 	@echo 'make deps     install the Debian packages that all this needs'
 	@echo 'make clean, make distclean: without, with what was downloaded'
+	@echo 'With KERNEL=7.3, source, kvm-selftests, hooks, kernel, tools and export do that for'
+	@echo 'that kernel, in build/7.3.'
 	@echo 'HACKING.md says how to change and to test what.'
 
 #
@@ -115,35 +134,37 @@ deps:
 #
 ifneq ($(filter modules,$(MAKECMDGOALS)),)
 ifeq ($(KVER),)
-KVER := $(shell uname -r | grep -xE '6\.12\.[0-9]+\+deb[0-9]+-amd64')
+KVER := $(shell uname -r | grep -xE '$(subst .,\.,$(KERNEL))\.[0-9]+\+deb[0-9]+-amd64')
 ifeq ($(KVER),)
-$(error The running kernel, $(shell uname -r), is not a Debian 6.12 one: name the one to \
+$(error The running kernel, $(shell uname -r), is not a Debian $(KERNEL) one: name the one to \
 	build for, as in make modules KVER=6.12.117+deb12-amd64)
 endif
 endif
 endif
 
 ifneq ($(filter-out help deps verify conformance clean distclean,$(or $(MAKECMDGOALS),help)),)
-include build/kernel-$(or $(KVER),newest).mk
+include $(build)/kernel-$(or $(KVER),newest).mk
 endif
 
-build/kernel-%.mk: | deps
-	@mkdir -p build
+$(build)/kernel-%.mk: | deps
+	@mkdir -p $(build)
 	@$(vm)/debian.sh suite
 	@$(vm)/debian.sh version $(filter-out newest,$*) >$@.new && mv $@.new $@
 
-kdir := build/$(KVER)
+kdir := $(build)/$(KVER)
 
 #
 # The source. Laid over it by content, every time: what changes is new, and only that.
 #
 ours := $(shell find Documentation drivers include virt tools/ioregionstat tools/lib \
 	tools/testing/selftests tools/verification -type f '(' ! -name '.*' -o -name .kunitconfig ')' 2>/dev/null)
-hooked := build/linux/.hooked-$(DEBVER)
-source := build/linux/.laid
-uapi := build/linux/usr/include/.exported
+# Except those that a kernel has no hooks for yet, as its series says
+ours := $(filter-out $(shell sed -n 's/^. Without: \(.*\)/\1%/p' $(hooks)/series),$(ours))
+hooked := $(build)/linux/.hooked-$(DEBVER)
+source := $(build)/linux/.laid
+uapi := $(build)/linux/usr/include/.exported
 
-$(hooked): $(wildcard hooks/6.12/*.patch hooks/6.12/series) $(vm)/debian.sh | deps
+$(hooked): $(wildcard $(hooks)/*.patch $(hooks)/series) $(vm)/debian.sh | deps
 	@$(vm)/debian.sh source $(DEBVER)
 	@touch $@
 
@@ -151,9 +172,9 @@ $(source): $(hooked) FORCE
 	@$(vm)/modules.sh overlay $(ours)
 
 $(uapi): $(source)
-	+@. $(vm)/lib.sh && logged headers $(MAKE) -C build/linux headers
+	+@. $(vm)/lib.sh && logged headers $(MAKE) -C $(build)/linux headers
 	@# Left there, it would make the tree unfit for a build elsewhere
-	@rm -rf build/linux/arch/x86/include/generated
+	@rm -rf $(build)/linux/arch/x86/include/generated
 	@touch $@
 
 source: $(source)
@@ -184,7 +205,7 @@ modules: $(modules)/.built $(vhost)/.built
 #
 # Kernels of our own, by the name of their .config
 #
-own := build/$(firstword $(subst +, ,$(KVER)))
+own := $(build)/$(firstword $(subst +, ,$(KVER)))
 kernels := $(addprefix $(own)-,debug dev kcsan)
 
 $(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm)/%.config | $(uapi)
@@ -247,28 +268,32 @@ run-uart: run-demo
 # Tests
 #
 # The names of a directory's kselftests, from the Makefile that builds them
-kselftests = $(patsubst ./%,%,$(shell MAKEFLAGS= $(MAKE) -s -C build/linux/tools/testing/selftests/$1 \
+kselftests = $(patsubst ./%,%,$(shell MAKEFLAGS= $(MAKE) -s -C $(build)/linux/tools/testing/selftests/$1 \
 	OUTPUT=. --eval='names: ; @echo $$($2)' names))
 kvm-tests = $(call kselftests,kvm,IOREGIONFD_TESTS)
+# Where this kernel has those of KVM for x86
+x86 = $(shell cd $(build)/linux/tools/testing/selftests/kvm && echo x86*)
 virtio-tests = $(call kselftests,virtio,TEST_GEN_PROGS)
 vhost-tests = $(call kselftests,vhost,TEST_GEN_PROGS)
 # What the kvm-tests run
-kvm-programs := x86_64/ioregionstat x86_64/readme_device
+kvm-programs = $(addprefix $(x86)/,ioregionstat readme_device)
 # Those that race, wait and exhaust have a machine of their own
 hard := $(foreach t,interrupt limits native_memory native_segments nomem_access nomem_task nomem_vmm \
 	once push recover recover_late requeue restart socket stop,%/ioregionfd_$t_test)
-upstream := $(shell grep -v '^\#' $(vm)/upstream-tests)
+upstream = $(patsubst x86_64/%,$(x86)/%,$(shell grep -v '^\#' $(vm)/upstream-tests))
 
 # Those that T= names, of a list; or all
 matching = $(strip $(foreach t,$1,$(if $(filter $(only),$(notdir $t)),$t)))
 those = $(if $(only),$(or $(call matching,$1),$(error There is no test $(T))),$1)
 
-build/selftests/.built: $(source) $(uapi) $(wildcard tools/lib/ioregionfd/*) \
+$(build)/selftests/.built: $(source) $(uapi) $(wildcard tools/lib/ioregionfd/*) \
 		$(addprefix $(vm)/,payload.sh run-selftests upstream-tests) \
 		tools/verification/models/ioregionfd/replay.awk
 	+@$(vm)/payload.sh kvm $(@D) $(kvm-tests) $(kvm-programs) $(upstream)
 	+@$(vm)/payload.sh lib $(@D)
 	@touch $@
+
+kvm-selftests: $(build)/selftests/.built
 
 in-vm-demo run-demo: demo
 in-vm-demo run-demo: vm-options = -i -g -k $(modules) -p build/demo
@@ -276,13 +301,13 @@ in-vm-demo run-demo: command = cd /payload && ./demo.sh
 in-vm-machine run-machine: build/machine/.built
 in-vm-machine run-machine: vm-options = -i -g -c 2 -t 900 -k $(modules) -p build/machine/payload
 in-vm-machine run-machine: command = cd /payload && ./machine.sh
-in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: build/selftests/.built
-in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p build/selftests/payload
+in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: $(build)/selftests/.built
+in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p $(build)/selftests/payload
 in-vm-selftests: command = cd /payload && ./run-selftests -t 600 $(call those, \
 	$(filter-out $(if $(only),,$(hard)),$(kvm-tests)) libioregionfd/test)
 in-vm-selftests-hard: command = cd /payload && ./run-selftests -t 600 $(filter $(hard),$(kvm-tests))
-in-vm-upstream-stock: vm-options = -i -m 3G -t 900 -p build/selftests/payload
-in-vm-upstream: vm-options = -i -m 3G -t 900 -k $(modules) -p build/selftests/payload
+in-vm-upstream-stock: vm-options = -i -m 3G -t 900 -p $(build)/selftests/payload
+in-vm-upstream: vm-options = -i -m 3G -t 900 -k $(modules) -p $(build)/selftests/payload
 in-vm-upstream-stock in-vm-upstream: command = cd /payload && ./run-selftests $(upstream)
 
 # The virtqueue core, in a kernel of our own: alone, and with real drivers and devices
@@ -313,7 +338,7 @@ in-vm-vhost-zcopy: vhost-parameters = experimental_zcopytx=1
 
 # The kselftests as everybody has them who applies the exported series
 build/kselftest/.built: $(source) $(vm)/payload.sh $(vm)/export.sh
-	@$(vm)/export.sh $(ours)
+	@$(vm)/export.sh
 	+@$(vm)/payload.sh kselftest $(@D)
 	@touch $@
 
@@ -388,7 +413,7 @@ not-booted = for m in $1; do rm -rf build/vm/$$m; mkdir -p build/vm/$$m; touch b
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
 
-test: $(if $(T),,vm demo $(addsuffix /.built,$(addprefix build/,machine selftests virtio vhost peers kselftest devices)) \
+test: $(if $(T),,vm demo $(build)/selftests/.built $(addsuffix /.built,$(addprefix build/,machine virtio vhost peers kselftest devices)) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
 	@$(call not-booted,$(tested))
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
@@ -424,9 +449,9 @@ $(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
 # What the vCPUs did is held against a model: run-selftests -r.
 debug-tests = $(kvm-tests) libioregionfd/test
 kvm-command = cd /payload && ./run-selftests -t 1500 $(debug-tests)
-in-vm-selftests-debug in-vm-selftests-kcsan: build/selftests/.built
+in-vm-selftests-debug in-vm-selftests-kcsan: $(build)/selftests/.built
 in-vm-selftests-debug: command = $(subst run-selftests,run-selftests -r,$(kvm-command))
-in-vm-selftests-debug: vm-options = -i -c 2 -m 2G -t 7000 -p build/selftests/payload
+in-vm-selftests-debug: vm-options = -i -c 2 -m 2G -t 7000 -p $(build)/selftests/payload
 in-vm-virtio-debug: build/virtio/.built
 in-vm-virtio-debug: vm-options = -i -m 2G -t 3000 -p build/virtio/payload
 in-vm-virtio-debug: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"
@@ -446,7 +471,7 @@ test-debug: $(debug)/initramfs.cpio
 
 # Where there are guests the CPUs take turns, see boot.sh. That shows KCSAN enough: while it
 # watches an access it waits, and a CPU that waits lets the next one run.
-in-vm-selftests-kcsan: vm-options = -i -c 2 -m 2G -t 10000 -p build/selftests/payload
+in-vm-selftests-kcsan: vm-options = -i -c 2 -m 2G -t 10000 -p $(build)/selftests/payload
 in-vm-selftests-kcsan: command = export KSELFTEST_SLOWNESS=5 && $(subst -t 1500,-t 3000,$(kvm-command)) && \
 	cat /sys/kernel/debug/kcsan
 in-vm-vhost-kcsan: build/vhost-kcsan/.built
@@ -497,10 +522,10 @@ profile: vm build/bench/vhost/.built
 
 tools: $(uapi)
 	+@. $(vm)/lib.sh && logged libioregionfd $(MAKE) -C tools/lib/ioregionfd \
-		O=$(CURDIR)/build/tools/libioregionfd KHDR=$(CURDIR)/build/linux/usr/include all
+		O=$(CURDIR)/$(build)/tools/libioregionfd KHDR=$(CURDIR)/$(build)/linux/usr/include all
 	+@. $(vm)/lib.sh && logged ioregionstat $(MAKE) -C tools/ioregionstat \
-		O=$(CURDIR)/build/tools/ioregionstat
-	@. $(vm)/lib.sh && say 'libioregionfd, ioregionstat in build/tools'
+		O=$(CURDIR)/$(build)/tools/ioregionstat
+	@. $(vm)/lib.sh && say 'libioregionfd, ioregionstat in $(build)/tools'
 
 check: $(uapi) $(kdir)/headers/.unpacked export
 	+@$(vm)/check.sh $(kdir)
@@ -522,16 +547,16 @@ mutants: $(source) $(uapi)
 	@nice -n 19 tools/testing/mutate/mutate.sh virtio
 
 export: $(source)
-	@$(vm)/export.sh $(ours)
+	@$(vm)/export.sh
 
 # The files that the hooks change, with all hooks applied by quilt: what it refreshes there is
 # the patch in hooks/
 hooks: $(hooked)
-	@rm -rf build/hooks
-	@mkdir -p build/hooks
-	@cp -r build/pristine/. build/hooks/
-	@ln -s ../../hooks/6.12 build/hooks/patches
-	@cd build/hooks && quilt --quiltrc ../../hooks/quiltrc push -aq
+	@rm -rf $(build)/hooks
+	@mkdir -p $(build)/hooks
+	@cp -r $(build)/pristine/. $(build)/hooks/
+	@ln -s $(CURDIR)/$(hooks) $(build)/hooks/patches
+	@cd $(build)/hooks && quilt --quiltrc $(CURDIR)/hooks/quiltrc push -aq
 
 FORCE:
 
@@ -541,5 +566,5 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
+.PHONY: FORCE help deps source modules kvm-selftests vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
 	profile tools check litmus verify conformance mutants export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))

@@ -5,14 +5,14 @@
 # MUTANT=, in the environment, is the number of the one that a program is. Each is run until a test
 # fails. It can be stopped at any time: results are in build/mutants/HALF/results, a line each, and
 # what is there is not run again, until the code changes; if the tests have changed, survivors are.
-# KERNEL= is the patched source, if not build/linux, and LIMIT= the CPU time of a test in seconds.
+# SOURCE= is the patched source, if not build/linux, and LIMIT= the CPU time of a test in seconds.
 # Why the survivors do survive is in the file "survivors" beside this one: fails if it says nothing
 # about one, or names one that does not.
 set -euo pipefail
 
 top=$(cd "${0%/*}/../../.." && pwd)
 here=$top/tools/testing/mutate
-kernel=${KERNEL:-$top/build/linux}
+kernel=${SOURCE:-$top/build/linux}
 half=${1:-}
 out=$top/build/mutants/$half
 

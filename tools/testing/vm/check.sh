@@ -7,7 +7,6 @@ set -euo pipefail
 
 kdir=$1
 top=$PWD
-hooks=hooks/6.12
 failed=0
 
 # check NAME COMMAND...: shows what the command prints only if it fails
@@ -26,8 +25,6 @@ check() {
 		failed=1
 	fi
 }
-
-patches() { sed "s|^|$hooks/|" "$hooks/series"; }
 
 # In the kernel's tree, where our files are laid over it.
 # Lists of initializers, as in all of KVM's statistics, cannot be in parentheses.
@@ -60,7 +57,7 @@ checkpatch_hooks() {
 	while read -r p; do
 		# a Kconfig that sources one next to it
 		checkpatch ,EMBEDDED_FILENAME "$top/$p" || rc=1
-	done < <(patches)
+	done < <(series)
 	return "$rc"
 }
 
@@ -74,7 +71,7 @@ checkpatch_series() {
 # Few, and nothing in arch/ but configuration
 hooks_size() {
 	local arch
-	patches | xargs cat | awk '
+	series | xargs cat | awk '
 		/^\+\+\+ b\// {
 			area = /virtio/ ? "drivers/virtio" : /vhost/ ? "drivers/vhost" : "KVM"
 			if (/tools\/testing|MAINTAINERS/)
@@ -93,7 +90,7 @@ hooks_size() {
 			}
 			exit bad
 		}'
-	arch=$(patches | xargs sed -n 's|^+++ b/\(arch/.*\)|\1|p' | grep -vE '/(Kconfig|Makefile)$' || true)
+	arch=$(series | xargs sed -n 's|^+++ b/\(arch/.*\)|\1|p' | grep -vE '/(Kconfig|Makefile)$' || true)
 	echo "in arch/: ${arch:-configuration only}"
 	[ -z "$arch" ]
 }
@@ -110,7 +107,7 @@ hooks_git_am() {
 	while read -r p; do
 		grep -q '^Signed-off-by: ' "$p" || { echo "$p: no Signed-off-by"; return 1; }
 		git -C "$repo" -c user.name=check -c user.email=check@localhost am -q "$top/$p"
-	done < <(patches)
+	done < <(series)
 }
 
 # In the Makefile beside it, or nobody builds it; and in the map of HACKING.md

@@ -2,16 +2,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # debian.sh COMMAND...: what comes from Debian
 #   packages PACKAGE...      install those that are missing
-#   suite                    have apt know a 6.12 kernel
+#   suite                    have apt know the kernel
 #   version [KVER]           print, as make variables, for which kernel to build: its
 #                            release KVER, and the version DEBVER of its packages. The
 #                            newest that apt has with its source, if not told otherwise
-#   source DEBVER            build/linux: the kernel's source, with the hooks applied. The
-#                            files that they change are as they were in build/pristine
+#   source DEBVER            $build/linux: the kernel's source, with the hooks applied. The
+#                            files that they change are as they were in $build/pristine
 #   headers KVER DEBVER DIR  what external modules are built with, at DIR/build
 #   image KVER DEBVER DIR    the kernel and its modules, unpacked in DIR
+# Which kernel, lib.sh says. Of those that neither Debian 12 nor 13 has by itself, apt only
+# knows here: nothing is installed of them.
 set -euo pipefail
 . tools/testing/vm/lib.sh
+
+source_package=linux-source-$kernel
+apt=()
 
 packages() {
 	local installed missing
@@ -28,7 +33,7 @@ packages() {
 }
 
 has_source() {
-	[ -n "$(apt-cache madison linux-source-6.12 2>/dev/null)" ]
+	[ -n "$(apt-cache "${apt[@]}" madison "$source_package" 2>/dev/null)" ]
 }
 
 # Debian 12 has 6.12 kernels in its security suite. Every installed system has that among
@@ -36,7 +41,12 @@ has_source() {
 suite() {
 	local help list mirror
 	has_source && return
-	dpkg-query -W linux-source-6.12 >/dev/null 2>&1 && return
+	dpkg-query -W "$source_package" >/dev/null 2>&1 && return
+	if [ ${#apt[@]} != 0 ]; then
+		logged apt-update apt-get -q "${apt[@]}" update
+		has_source || die "there is no $source_package: $(cat "$build/apt/sources.list")"
+		return
+	fi
 
 	help="no linux-source-6.12: add Debian's bookworm-security to /etc/apt/sources.list, then apt-get update"
 	[ "$(id -u)" = 0 ] || die "$help"
@@ -58,17 +68,17 @@ suite() {
 
 # Package versions that apt knows or that are installed: lines "name version"
 versions() {
-	apt-cache madison "$@" 2>/dev/null | awk -F'|' '/Packages$/ { print $1 $2 }'
+	apt-cache "${apt[@]}" madison "$@" 2>/dev/null | awk -F'|' '/Packages$/ { print $1 $2 }'
 	dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\n' "$@" 2>/dev/null |
 		awk '$3 == "installed"' || true
 }
 
-source_versions() { versions linux-source-6.12 | awk '{ print $2 }' | sort -u; }
+source_versions() { versions "$source_package" | awk '{ print $2 }' | sort -u; }
 
 image_versions() {
 	local names
-	mapfile -t names < <(apt-cache pkgnames linux-image-6.12. |
-		grep -xE 'linux-image-6\.12\.[0-9]+\+deb[0-9]+-amd64')
+	mapfile -t names < <(apt-cache "${apt[@]}" pkgnames "linux-image-$kernel." |
+		grep -xE "linux-image-${kernel//./\\.}\.[0-9]+\+deb[0-9]+-amd64")
 	[ ${#names[@]} = 0 ] || versions "${names[@]}"
 }
 
@@ -94,9 +104,9 @@ version_of() {
 	[ -n "$debver" ] ||
 		die "neither this machine nor apt has linux-headers-$kver: name another kernel with KVER="
 	source_versions | grep -qxF "$debver" ||
-		die "kernel $kver is of version $debver, but linux-source-6.12 is only available in" \
+		die "kernel $kver is of version $debver, but $source_package is only available in" \
 			"$(source_versions | paste -sd ' '): install linux-image, linux-headers and" \
-			"linux-source-6.12 of one version"
+			"$source_package of one version"
 	if [ -e "/lib/modules/$kver/build" ]; then
 		headers=$(dpkg-query -W -f '${Version}' "linux-headers-$kver" 2>/dev/null || true)
 		[ "$headers" = "$debver" ] ||
@@ -110,7 +120,7 @@ version() {
 	local found kver debver
 	if [ $# = 0 ]; then
 		found=$(newest) ||
-			die 'apt has no linux-image-6.12 of the same version as a linux-source-6.12: apt-get update'
+			die "apt has no linux-image-$kernel of the same version as a $source_package: apt-get update"
 	else
 		found=$(version_of "$1")
 	fi
@@ -130,8 +140,10 @@ fetch() {
 		(
 			cd build/debs/part
 			# apt's own sandbox user could not write here
-			get() { apt-get -qq -o APT::Sandbox::User=root download "$package=$version" >&2; }
-			get 2>/dev/null || { [ "$(id -u)" = 0 ] && apt-get -qq update >&2 && get; } ||
+			get() {
+				apt-get -qq "${apt[@]}" -o APT::Sandbox::User=root download "$package=$version" >&2
+			}
+			get 2>/dev/null || { [ "$(id -u)" = 0 ] && apt-get -qq "${apt[@]}" update >&2 && get; } ||
 				die "$package $version is no longer available: make distclean, and" \
 					"start with a newer one"
 			mv "${package}_${version}"_*.deb ..
@@ -144,30 +156,30 @@ fetch() {
 tarball() {
 	local debver=$1 deb
 	# installed, if it is of the right version: apt may not have that one any more
-	if [ "$(dpkg-query -W -f '${Version}' linux-source-6.12 2>/dev/null)" = "$debver" ]; then
-		xz -dcT0 /usr/src/linux-source-6.12.tar.xz
+	if [ "$(dpkg-query -W -f '${Version}' "$source_package" 2>/dev/null)" = "$debver" ]; then
+		xz -dcT0 "/usr/src/$source_package.tar.xz"
 	else
-		deb=$(fetch linux-source-6.12 "$debver")
+		deb=$(fetch "$source_package" "$debver")
 		dpkg-deb --fsys-tarfile "$deb" |
-			tar -xO ./usr/src/linux-source-6.12.tar.xz | xz -dcT0
+			tar -xO "./usr/src/$source_package.tar.xz" | xz -dcT0
 	fi
 }
 
 source_tree() {
-	local debver=$1 hooks=hooks/6.12 patches p
-	rm -rf build/linux build/pristine
-	mkdir -p build/linux build/pristine
-	tarball "$debver" | tar -x -C build/linux --strip-components=1
-	say "linux-source-6.12 $debver unpacked"
+	local debver=$1 patches p
+	rm -rf "$build"/{linux,pristine}
+	mkdir -p "$build"/{linux,pristine}
+	tarball "$debver" | tar -x -C "$build/linux" --strip-components=1
+	say "$source_package $debver unpacked"
 
-	mapfile -t patches <$hooks/series
+	mapfile -t patches < <(series)
 	for p in "${patches[@]}"; do
-		sed -n 's|^--- a/||p' "$hooks/$p"
-	done | sort -u >build/pristine/.files
-	(cd build/linux && xargs -r cp --parents -t ../pristine) <build/pristine/.files
+		sed -n 's|^--- a/||p' "$p"
+	done | sort -u >"$build/pristine/.files"
+	(cd "$build/linux" && xargs -r cp --parents -t ../pristine) <"$build/pristine/.files"
 	for p in "${patches[@]}"; do
-		patch -d build/linux -p1 -F0 -s --no-backup-if-mismatch <"$hooks/$p" ||
-			die "$hooks/$p does not apply to linux-source-6.12 $debver"
+		patch -d "$build/linux" -p1 -F0 -s --no-backup-if-mismatch <"$p" ||
+			die "$p does not apply to $source_package $debver"
 	done
 	say "${#patches[@]} hooks applied"
 }
@@ -209,6 +221,7 @@ image() {
 
 command=$1
 shift
+[ "$command" = packages ] || [ "$kernel" = 6.12 ] || apt_of trixie-backports "$build/apt"
 case $command in
 source) source_tree "$@" ;;
 packages | suite | version | headers | image) "$command" "$@" ;;

@@ -1,35 +1,36 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# export.sh FILE...: build/export/*.patch, the series for a 6.12 git tree: first our
+# export.sh: $build/export/*.patch, the series for a git tree of the kernel: first our
 # files and tests, which nothing uses yet, then the hooks
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
 top=$PWD
-out=build/export
-repo=build/series
-first=hooks/6.12/$(head -n 1 hooks/6.12/series)
+out=$build/export
+repo=$build/series
+first=$(series | head -n 1)
 author=$(sed -n 's/^From: //p' "$first")
 date=$(sed -n 's/^Date: //p' "$first")
 export GIT_COMMITTER_NAME=${author% <*} GIT_COMMITTER_EMAIL=${author##*[<]} GIT_COMMITTER_DATE=$date
 GIT_COMMITTER_EMAIL=${GIT_COMMITTER_EMAIL%>}
 
-commit() { git -C $repo commit -q -s --author="$author" --date="$date" -F -; }
+commit() { git -C "$repo" commit -q -s --author="$author" --date="$date" -F -; }
 
-rm -rf $out $repo
-mkdir -p $repo
-cp -r build/pristine/. $repo/
-rm $repo/.files
-git -C $repo init -q
-git -C $repo add .
-git -C $repo commit -q --author="$author" --date="$date" -m base
+rm -rf "$out" "$repo"
+mkdir -p "$repo"
+cp -r "$build/pristine/." "$repo/"
+rm "$repo/.files"
+git -C "$repo" init -q
+git -C "$repo" add .
+git -C "$repo" commit -q --author="$author" --date="$date" -m base
 
-ours=("$@")
-
-# add PATTERN: a commit of our files whose path has it, with the message on stdin
+# add PATTERN: a commit of our files whose path has it, if any, with the message on stdin
 add() {
-	printf '%s\n' "${ours[@]}" | grep -E "$1" | rsync --files-from=- . $repo
-	git -C $repo add .
+	local files
+	mapfile -t files < <(grep -E "$1" "$build/linux/.laid")
+	[ ${#files[@]} = 0 ] && return
+	printf '%s\n' "${files[@]}" | rsync --files-from=- "$build/linux" "$repo"
+	git -C "$repo" add .
 	commit
 }
 
@@ -86,6 +87,6 @@ suppression between vhost and a driver.
 
 MESSAGE
 
-sed "s|^|$top/hooks/6.12/|" hooks/6.12/series | xargs git -C $repo am -q
-git -C $repo format-patch -q --zero-commit -o "$top/$out" "$(git -C $repo rev-list --max-parents=0 HEAD)"
-say "$out: $(cd $out && echo *.patch)"
+series | sed "s|^|$top/|" | xargs git -C "$repo" am -q
+git -C "$repo" format-patch -q --zero-commit -o "$top/$out" "$(git -C "$repo" rev-list --max-parents=0 HEAD)"
+say "$out: $(cd "$out" && echo *.patch)"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# kernel.sh KVER DIR CONFIG...: the kernel of build/linux, with tinyconfig and these
-# files, and its modules, in DIR. Built in build/NAME, where KVER ends in -NAME.
+# kernel.sh KVER DIR CONFIG...: the kernel of $build/linux, with tinyconfig and these
+# files, and its modules, in DIR. Built in $build/NAME, where KVER ends in -NAME.
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -9,13 +9,13 @@ kver=$1 dir=$2
 shift 2
 configs=("$@")
 name=${kver##*-}
-obj=$PWD/build/$name
+top=$PWD obj=$PWD/$build/$name
 
-kmake() { make -C build/linux O="$obj" LOCALVERSION="-$name" "$@"; }
+kmake() { make -C "$build/linux" O="$obj" LOCALVERSION="-$name" "$@"; }
 
 configure() {
 	kmake tinyconfig
-	(cd "$obj" && ../linux/scripts/kconfig/merge_config.sh -m .config "${configs[@]/#/../../}")
+	(cd "$obj" && ../linux/scripts/kconfig/merge_config.sh -m .config "${configs[@]/#/$top/}")
 	kmake olddefconfig
 	# An option that depends on one that is off is dropped in silence
 	grep -hE '^(# )?CONFIG_' "${configs[@]}" | grep -vxFf "$obj/.config" |

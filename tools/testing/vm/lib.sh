@@ -1,19 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Sourced by the scripts here. Their paths are relative to the repository's top.
+# Sourced by the scripts here. Their paths are relative to the repository's top. The
+# environment's KERNEL says on which kernel the repository is laid, and so where the hooks
+# are, and where it is built.
+# shellcheck disable=SC2034 # for who sources this
+kernel=${KERNEL:-6.12}
+hooks=hooks/$kernel
+build=build
+[ "$kernel" = 6.12 ] || build=build/$kernel
 
 say() { printf '==> %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
-# logged NAME COMMAND...: all output to build/log/NAME.log, its end shown on failure
+# logged NAME COMMAND...: all output to $build/log/NAME.log, its end shown on failure
 logged() {
-	local log=build/log/$1.log
+	local log=$build/log/$1.log
 	shift
-	mkdir -p build/log
+	mkdir -p "$build/log"
 	if ! "$@" >"$log" 2>&1 </dev/null; then
 		tail -n 40 "$log" >&2
 		die "failed; the whole log is in $log"
 	fi
+}
+
+# The paths of the hooks, in their order
+series() { sed "/^#/d; s|^|$hooks/|" "$hooks/series"; }
+
+# apt_of SUITE DIR: makes of apt the options with which apt-get and apt-cache know that suite
+# of Debian's, and nothing else: what they keep is in DIR. They believe Debian's keys only.
+apt_of() {
+	local suite=$1 dir=$PWD/$2 mirror
+	# shellcheck disable=SC2016 # this is apt's $()
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
+	[ -n "$mirror" ] || die "apt knows no mirror of Debian's: apt-get update"
+	mkdir -p "$dir"/{lists,cache}
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" \
+		>"$dir/sources.list"
+	: >"$dir/status"
+	apt=(-o APT::Sandbox::User=root -o Acquire::Languages=none
+		-o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null
+		-o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status"
+		-o Dir::Cache="$dir/cache")
 }
 
 # lay FROM TO: copy the files named on stdin, and remove those that were copied the

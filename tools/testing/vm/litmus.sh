@@ -58,21 +58,14 @@ lists() {
 
 # Debian 12 and 13 do not have herd7. That of sid runs here with the libc of sid.
 sid_herd() {
-	local sid=$PWD/build/herd mirror apt
+	local sid=$PWD/build/herd apt
 	[ ! -e "$sid/.unpacked" ] || return 0
-	# shellcheck disable=SC2016 # this is apt's $()
-	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)
 	say 'download herd7 from Debian sid'
 	rm -rf "$sid"
-	mkdir -p "$sid"/{lists,cache,debs,root}
-	echo "deb $mirror sid main" >"$sid/sources.list"
-	: >"$sid/status"
-	apt=(apt-get -qq -o APT::Sandbox::User=root -o Acquire::Languages=none
-		-o Dir::Etc::SourceList="$sid/sources.list" -o Dir::Etc::SourceParts=/dev/null
-		-o Dir::State::Lists="$sid/lists" -o Dir::State::status="$sid/status"
-		-o Dir::Cache="$sid/cache")
-	logged herd-update "${apt[@]}" update
-	(cd "$sid/debs" && "${apt[@]}" download herdtools7 libc6 libgmp10)
+	mkdir -p "$sid"/{debs,root}
+	apt_of sid build/herd
+	logged herd-update apt-get -qq "${apt[@]}" update
+	(cd "$sid/debs" && apt-get -qq "${apt[@]}" download herdtools7 libc6 libgmp10)
 	find "$sid/debs" -name '*.deb' -exec dpkg-deb -x {} "$sid/root" ';'
 	rm -r "$sid"/{lists,cache}
 	touch "$sid/.unpacked"

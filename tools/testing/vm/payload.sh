@@ -26,11 +26,11 @@ set -euo pipefail
 . tools/testing/vm/lib.sh
 
 selftests=tools/testing/selftests
-headers=$PWD/build/linux/usr/include
+headers=$PWD/$build/linux/usr/include
 
 # kselftest DIRECTORY ARGUMENT...: make there; static, as the VM has no libc
 kselftest() {
-	make -C "build/linux/$selftests/$1" USERLDFLAGS=-static KHDR_INCLUDES="-isystem $headers" "${@:2}"
+	make -C "$build/linux/$selftests/$1" USERLDFLAGS=-static KHDR_INCLUDES="-isystem $headers" "${@:2}"
 }
 
 # installed DIRECTORY DIR: all that its Makefile says, in DIR/payload
@@ -83,7 +83,7 @@ kvm() {
 lib() {
 	local dir=$1
 	logged libioregionfd-test make -C tools/lib/ioregionfd O="$PWD/$dir/libioregionfd" \
-		KHDR="$headers" KSELFTEST="$PWD/build/linux/$selftests" test
+		KHDR="$headers" KSELFTEST="$PWD/$build/linux/$selftests" test
 	install -s -D -t "$dir/payload/libioregionfd" "$dir"/libioregionfd/{test,example}
 	install -t "$dir/payload" tools/verification/models/ioregionfd/replay.awk
 }
@@ -92,9 +92,9 @@ virtio() {
 	local dir=$1 ring=$selftests/virtio/ring vhost=$selftests/vhost/ring
 	rm -rf "$dir/payload"
 	installed virtio "$dir"
-	logged virtio-ring make -C $ring OUTPUT="$PWD/$dir/ring" KERNEL="$PWD/build/linux" \
-		PRISTINE="$PWD/build/pristine"
-	logged vhost-ring make -C $vhost OUTPUT="$PWD/$dir/vhost-ring" KERNEL="$PWD/build/linux"
+	logged virtio-ring make -C $ring OUTPUT="$PWD/$dir/ring" KERNEL="$PWD/$build/linux" \
+		PRISTINE="$PWD/$build/pristine"
+	logged vhost-ring make -C $vhost OUTPUT="$PWD/$dir/vhost-ring" KERNEL="$PWD/$build/linux"
 	install -D -t "$dir/payload/ring" $ring/upstream.sh "$dir"/ring/ring_{enum,kani} \
 		"$dir"/vhost-ring/vhost_{enum,kani} "$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order}
 	stripped "$dir"/payload/ring/*
@@ -142,7 +142,7 @@ peers() {
 
 vmm_tests() {
 	logged "vmm-tests-${1##*/}" make -C tools/vmm/tests O="$PWD/$1" KHDR="$headers" \
-		KSELFTEST="$PWD/build/linux/$selftests" "${@:2}"
+		KSELFTEST="$PWD/$build/linux/$selftests" "${@:2}"
 }
 
 machine() {
@@ -227,27 +227,27 @@ vhost-bench() {
 	rm -rf "$dir/payload"
 	installed vhost/perf "$dir"
 	mkdir -p "$stock" "$dir/payload/stock"
-	cp build/pristine/drivers/vhost/{test.c,vhost.h} build/linux/drivers/vhost/test.h "$stock/"
+	cp "$build"/{pristine/drivers/vhost/{test.c,vhost.h},linux/drivers/vhost/test.h} "$stock/"
 	printf 'obj-m := vhost_test.o\nvhost_test-y := test.o\n' >"$stock/Kbuild"
-	logged vhost-stock make -C "build/$kver/headers/build" M="$PWD/$stock" modules
+	logged vhost-stock make -C "$build/$kver/headers/build" M="$PWD/$stock" modules
 	install -t "$dir/payload" "$modules"/vhost{,_net,_test}.ko
 	strip -g -o "$dir/payload/stock/vhost_test.ko" "$stock/vhost_test.ko"
 }
 
 # series_tree TREE: the kernel's source as it was, and on it the exported series. Nothing is
-# written to a file that build/linux has too: they are links.
+# written to a file that $build/linux has too: they are links.
 series_tree() {
 	local tree=$1 git=(git -C "$1" -c user.name=rig -c user.email=rig@localhost)
 	rm -rf "$tree"
 	mkdir -p "${tree%/*}"
-	cp -al build/linux "$tree"
-	(cd "$tree" && xargs rm) <build/linux/.laid
-	cp -r --remove-destination build/pristine/. "$tree/"
+	cp -al "$build/linux" "$tree"
+	(cd "$tree" && xargs rm) <"$build/linux/.laid"
+	cp -r --remove-destination "$build/pristine/." "$tree/"
 	rm -r "$tree"/.{files,hooked-*,laid*} "$tree"/usr/include/{[a-z]*/,.exported}
 	"${git[@]}" init -q
-	"${git[@]}" add -f --pathspec-from-file=- <build/pristine/.files
+	"${git[@]}" add -f --pathspec-from-file=- <"$build/pristine/.files"
 	"${git[@]}" commit -qm base
-	"${git[@]}" am -q "$PWD"/build/export/*.patch
+	"${git[@]}" am -q "$PWD/$build"/export/*.patch
 }
 
 kselftest_series() {
