@@ -15,6 +15,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
+#include "compat.h"
 #include "ioregionfd.h"
 
 static_assert(sizeof(struct kvm_ioregionfd) == 64);
@@ -265,6 +266,8 @@ int kvm_vm_ioctl_set_ioregionfd(struct kvm *kvm, void __user *argp)
 	struct kvm_ioregionfd args;
 	u64 end;
 
+	if (!kvm_exits_like_emulator(kvm))
+		return -EOPNOTSUPP;
 	if (copy_from_user(&args, argp, sizeof(args)))
 		return -EFAULT;
 	if (args.flags & ~IOREGION_FLAGS)

@@ -41,10 +41,10 @@
 #include <linux/string.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
-#include <net/af_unix.h>
 #include <net/sock.h>
 #include <net/tcp_states.h>
 
+#include "compat.h"
 #include "ioregionfd.h"
 
 static_assert(sizeof(struct ioregionfd_cmd) == 32);
@@ -172,9 +172,9 @@ static void channel_set_idle(struct socket_channel *ch)
 	wake_up(&ch->wait);
 }
 
-static bool response_get(struct sk_buff *skb, struct ioregionfd_resp *resp)
+static bool response_get(struct sock *sk, struct sk_buff *skb, struct ioregionfd_resp *resp)
 {
-	return skb->len == sizeof(*resp) && !UNIXCB(skb).fp &&
+	return skb->len == sizeof(*resp) && !message_has_files(sk, skb) &&
 	       !skb_copy_bits(skb, 0, resp, sizeof(*resp)) &&
 	       resp->status <= IOREGIONFD_STATUS_TO_VMM &&
 	       !memchr_inv(resp->pad, 0, sizeof(resp->pad));
@@ -209,7 +209,7 @@ static struct sk_buff *channel_receive(struct socket_channel *ch)
 
 	spin_lock_irq(&queue->lock);
 	skb = skb_peek(queue);
-	if (skb && ch->wire == WIRE_AWAITING && response_get(skb, &resp))
+	if (skb && ch->wire == WIRE_AWAITING && response_get(sk, skb, &resp))
 		__skb_unlink(skb, queue);
 	else
 		skb = NULL;

@@ -5,11 +5,11 @@
  * If there is nothing to fetch the command is parked in a wait queue, and completed by
  * whoever is woken for the next one.
  */
-#include <linux/io_uring/cmd.h>
 #include <linux/kernel.h>
 #include <linux/nospec.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "native.h"
 
 /**
@@ -39,7 +39,8 @@ static struct parked **uring_parked(struct io_uring_cmd *cmd)
 	return io_uring_cmd_to_pdu(cmd, struct parked *);
 }
 
-static void uring_run(struct io_uring_cmd *cmd, unsigned int issue_flags);
+static void uring_run(struct io_uring_cmd *cmd, unsigned int issue_flags, bool task_dead);
+URING_TASK_WORK(uring_task_work, uring_run)
 
 static int wake_uring(wait_queue_entry_t *entry, unsigned int mode, int flags,
 		      void *key)
@@ -48,7 +49,7 @@ static int wake_uring(wait_queue_entry_t *entry, unsigned int mode, int flags,
 
 	list_del_init(&entry->entry);
 	waiter_told(key);
-	io_uring_cmd_complete_in_task(p->cmd, uring_run);
+	io_uring_cmd_complete_in_task(p->cmd, uring_task_work);
 	return 1;
 }
 
@@ -87,14 +88,14 @@ static void uring_end(struct native_channel *ch, struct parked *p)
 }
 
 /* In the task that submitted it, unless that is about to end. */
-static void uring_run(struct io_uring_cmd *cmd, unsigned int issue_flags)
+static void uring_run(struct io_uring_cmd *cmd, unsigned int issue_flags, bool task_dead)
 {
 	struct parked *p = *uring_parked(cmd);
 	struct native_channel *ch = cmd->file->private_data;
 	struct ioregionfd_fetch arg;
 	int r;
 
-	if (issue_flags & IO_URING_F_TASK_DEAD) {
+	if (task_dead) {
 		r = -ECANCELED;
 	} else if (READ_ONCE(p->cancelled)) {
 		r = fetch_store_none(p->user, -ECANCELED);
@@ -113,7 +114,7 @@ static void uring_run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	/* What it was woken for may be for another. */
 	if (r)
 		wake_next_fetcher(ch);
-	io_uring_cmd_done(cmd, r, 0, issue_flags);
+	uring_done(cmd, r, issue_flags);
 }
 
 /*
@@ -133,7 +134,7 @@ static void uring_cancel(struct io_uring_cmd *cmd)
 	spin_unlock_irq(&queue->lock);
 
 	if (parked)
-		io_uring_cmd_complete_in_task(cmd, uring_run);
+		io_uring_cmd_complete_in_task(cmd, uring_task_work);
 }
 
 static struct parked *parked_new(struct native_channel *ch, struct io_uring_cmd *cmd,

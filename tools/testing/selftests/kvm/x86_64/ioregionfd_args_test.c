@@ -627,6 +627,23 @@ TEST_F(overlap, deassign_absent)
 	expect_ok(self->vm, &self->region);
 }
 
+/* What it asks for does not matter: only processors with TDX make such a VM. */
+TEST(tdx)
+{
+	struct kvm_ioregionfd args = {};
+	int kvm, vm;
+
+	if (!(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_TDX_VM)))
+		SKIP(return, "no TDX");
+	kvm = open_kvm_dev_path_or_exit();
+	vm = ioctl(kvm, KVM_CREATE_VM, KVM_X86_TDX_VM);
+	TEST_ASSERT(vm >= 0, "KVM_CREATE_VM: errno %d", errno);
+	TEST_ASSERT(ioctl(vm, KVM_SET_IOREGIONFD, &args) == -1 && errno == EOPNOTSUPP,
+		    "errno %d", errno);
+	close(vm);
+	close(kvm);
+}
+
 int main(int argc, char **argv)
 {
 	return ioregion_test_main(argc, argv);

@@ -26,6 +26,7 @@
 
 #include <linux/ioregionfd.h>
 
+#include "ioregionfd_compat.h"
 #include "kvm_util.h"
 #include "processor.h"
 #include "ucall_common.h"
