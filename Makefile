@@ -121,7 +121,7 @@ packages += $(call needed,hooks,quilt)
 packages += $(call needed,bench,jq valgrind)
 packages += $(call needed,peers-%,dpdk-dev $(dpdk-$(debian)))
 packages += $(call needed,peers-% profile,socat)
-packages += $(call needed,bench tools selftests% upstream% kselftest, \
+packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftests, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
 packages += $(call needed,run bench machine vmm%,e2fsprogs liburing-dev libseccomp-dev)

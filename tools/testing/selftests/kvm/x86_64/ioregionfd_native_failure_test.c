@@ -541,7 +541,7 @@ static void first_region(bool pio)
 	struct kvm_vcpu *vcpu;
 	struct kvm_vm *vm = ioregion_vm_create(1, guest_spin_main, &vcpu);
 	struct channel ch = channel_open_for(vm, TR_NATIVE);
-	uint64_t *hva = addr_gva2hva(vm, (vm_vaddr_t)&spins);
+	uint64_t *hva = addr_gva2hva(vm, (uintptr_t)&spins);
 
 	vcpu_args_set(vcpu, 1, (uint64_t)pio);
 	vcpu_thread_init(&thread, vcpu);

@@ -20,6 +20,10 @@
  */
 #define CROSS		(SYNC + 0x1000)
 
+/* In a page table entry, and what is taken away of it */
+#define PTE_PRESENT	BIT(0)
+#define PTE_WRITABLE	BIT(1)
+
 FIXTURE(refault)
 {
 	struct kvm_vm *vm;
@@ -67,7 +71,7 @@ static void prepare_refault(struct kvm_vm **vm, struct kvm_vcpu **vcpu, struct d
 	vm_install_exception_handler(*vm, PF_VECTOR, guest_fault);
 	device_start_for(dev, *vm, transport);
 	region_add(*vm, &dev->ch, SYNC, 0x4000, SYNC_DATA, 0);
-	*pte = vm_get_page_table_entry(*vm, CROSS);
+	*pte = vm_get_pte(*vm, CROSS);
 	/* The very first access of a vCPU may not be carried out in place. */
 	if (guest == guest_script_main)
 		op_read(*vcpu, 1, SYNC);
@@ -158,17 +162,17 @@ TEST_F_TIMEOUT(refault, name, 120)							\
 	}										\
 }
 
-TEST_REFAULT(read_of_2, OP_READ, 2, PTE_PRESENT_MASK)
-TEST_REFAULT(read_of_4, OP_READ, 4, PTE_PRESENT_MASK)
-TEST_REFAULT(read_of_8, OP_READ, 8, PTE_PRESENT_MASK)
-TEST_REFAULT(read_of_16, OP_LOAD16, 16, PTE_PRESENT_MASK)
-TEST_REFAULT(write_of_2, OP_WRITE, 2, PTE_PRESENT_MASK)
-TEST_REFAULT(write_of_4, OP_WRITE, 4, PTE_PRESENT_MASK)
-TEST_REFAULT(write_of_8, OP_WRITE, 8, PTE_PRESENT_MASK)
-TEST_REFAULT(write_of_16, OP_STORE16, 16, PTE_PRESENT_MASK)
-TEST_REFAULT(write_of_8_read_only, OP_WRITE, 8, PTE_WRITABLE_MASK)
-TEST_REFAULT(write_of_16_read_only, OP_STORE16, 16, PTE_WRITABLE_MASK)
-TEST_REFAULT(or_of_8, OP_OR, 8, PTE_PRESENT_MASK)
+TEST_REFAULT(read_of_2, OP_READ, 2, PTE_PRESENT)
+TEST_REFAULT(read_of_4, OP_READ, 4, PTE_PRESENT)
+TEST_REFAULT(read_of_8, OP_READ, 8, PTE_PRESENT)
+TEST_REFAULT(read_of_16, OP_LOAD16, 16, PTE_PRESENT)
+TEST_REFAULT(write_of_2, OP_WRITE, 2, PTE_PRESENT)
+TEST_REFAULT(write_of_4, OP_WRITE, 4, PTE_PRESENT)
+TEST_REFAULT(write_of_8, OP_WRITE, 8, PTE_PRESENT)
+TEST_REFAULT(write_of_16, OP_STORE16, 16, PTE_PRESENT)
+TEST_REFAULT(write_of_8_read_only, OP_WRITE, 8, PTE_WRITABLE)
+TEST_REFAULT(write_of_16_read_only, OP_STORE16, 16, PTE_WRITABLE)
+TEST_REFAULT(or_of_8, OP_OR, 8, PTE_PRESENT)
 
 /*
  * A region that ends at the page boundary: the rest of the access goes to the VMM, also
@@ -243,7 +247,7 @@ TEST_F_TIMEOUT(refault_far, read_of_10, 120)
 		memcpy(self->dev.mem + offset, &want, 8);
 		memset(self->dev.mem + offset + 8, 0, 2);
 		device_forget(&self->dev);
-		run_with_fault(self->vcpu, self->pte, PTE_PRESENT_MASK, "lfs");
+		run_with_fault(self->vcpu, self->pte, PTE_PRESENT, "lfs");
 		expect_bytes_once(&self->dev, false, offset, 10, "lfs");
 		TEST_ASSERT_EQ(op->val, want);
 	}

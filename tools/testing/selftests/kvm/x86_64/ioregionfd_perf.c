@@ -383,7 +383,7 @@ static pid_t task_start(const struct path *path, int fd)
 		return pid;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	kvm_pin_this_task_to_pcpu(path->device_cpu);
+	pin_self_to_cpu(path->device_cpu);
 	if (getppid() == vmm)
 		path->device(fd);
 	/* Only if something failed: the parent waits for our death by SIGKILL. */
@@ -505,7 +505,7 @@ static void *worker_main(void *arg)
 	struct worker *w = arg;
 	int i;
 
-	kvm_pin_this_task_to_pcpu(0);
+	pin_self_to_cpu(0);
 	run_job(w);
 	for (i = 0; i < ROUNDS; i++)
 		one_round(w, i);

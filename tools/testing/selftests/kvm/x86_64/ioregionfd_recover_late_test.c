@@ -252,7 +252,7 @@ static void *racer_main(void *arg)
 	struct racer *r = arg;
 	unsigned int n = 0;
 
-	kvm_pin_this_task_to_pcpu(1);
+	pin_self_to_cpu(1);
 	while (!__atomic_load_n(&r->end, __ATOMIC_ACQUIRE)) {
 		if (__atomic_load_n(&r->go, __ATOMIC_ACQUIRE) == n)
 			continue;
@@ -291,7 +291,7 @@ static unsigned int race(struct vcpu_thread *thread, struct mapping *map, struct
 	shaker_start(&shaker, 1);
 	set_cpu(thread->thread, 0);
 	set_policy(thread->thread, SCHED_IDLE, 0);
-	kvm_pin_this_task_to_pcpu(0);
+	pin_self_to_cpu(0);
 	set_policy(pthread_self(), SCHED_FIFO, 1);
 	r = pthread_create(&racer.thread, NULL, racer_main, &racer);
 	TEST_ASSERT(!r, "pthread_create() failed: %d", r);

@@ -36,7 +36,7 @@ TEST_F_TIMEOUT(recover, while_the_state_changes, 240)
 	/* With the vCPU outside KVM_RUN nobody is woken, and recovery does little else. */
 	begin_interrupted(&self->thread);
 	arg = fetch_command(&self->map);
-	kvm_pin_this_task_to_pcpu(0);
+	pin_self_to_cpu(0);
 	shaker_start(&flipper, 1);
 	while (shaker_nr(&flipper) < CHANCES) {
 		recover(self->fd);
@@ -71,7 +71,7 @@ TEST_F_TIMEOUT(recover, while_the_vcpu_goes_to_sleep, 240)
 
 	set_spin_ns(20000);
 	set_cpu(self->thread.thread, 1);
-	kvm_pin_this_task_to_pcpu(0);
+	pin_self_to_cpu(0);
 	shaker_start(&shaker, 0);
 	thread_start(&self->thread);
 	for (i = 0; shaker_nr(&shaker) < CHANCES; i++) {

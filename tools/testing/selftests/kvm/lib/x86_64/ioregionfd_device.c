@@ -78,7 +78,7 @@ static void *device_polling_main(void *arg)
 	struct ioregionfd_fetch fetch;
 	uint64_t val;
 
-	kvm_pin_this_task_to_pcpu(1);
+	pin_self_to_cpu(1);
 	WRITE_ONCE(map.control->polling, 1);
 	while (!READ_ONCE(map.control->vm_dead)) {
 		if (!mapping_fetch(&map, IOREGIONFD_ANY, &fetch)) {
@@ -104,7 +104,7 @@ void device_start_on(struct device *dev, struct channel ch)
 	dev->ch = ch;
 	if (ch.transport == TR_POLLED) {
 		main = device_polling_main;
-		kvm_pin_this_task_to_pcpu(0);
+		pin_self_to_cpu(0);
 	}
 	if (!dev->respond)
 		dev->respond = device_respond_mem;

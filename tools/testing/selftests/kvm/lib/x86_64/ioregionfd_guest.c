@@ -221,7 +221,7 @@ void guest_script_main(uint64_t id)
 
 struct guest_script *vcpu_script(struct kvm_vcpu *vcpu)
 {
-	return addr_gva2hva(vcpu->vm, (vm_vaddr_t)&guest_scripts[vcpu->id]);
+	return addr_gva2hva(vcpu->vm, (uintptr_t)&guest_scripts[vcpu->id]);
 }
 
 uint64_t vcpu_buf_gva(struct kvm_vcpu *vcpu)
