@@ -24,7 +24,7 @@ endif
 # As lib.sh says
 build := $(shell KERNEL=$(KERNEL); . $(vm)/lib.sh; echo $$build)
 ifneq ($(KERNEL),6.12)
-unported := $(filter-out help deps source hooks kernel tools kvm-selftests export clean distclean,$(MAKECMDGOALS))
+unported := $(filter-out help deps source hooks tools kvm-selftests export clean distclean,$(MAKECMDGOALS))
 ifneq ($(unported),)
 $(error KERNEL=$(KERNEL) has no "make $(unported)" yet)
 endif
@@ -63,7 +63,7 @@ help:
 	@echo 'make hooks    the hooks for quilt, in build/hooks'
 	@echo 'make deps     install the Debian packages that all this needs'
 	@echo 'make clean, make distclean: without, with what was downloaded'
-	@echo 'With KERNEL=7.3, source, kvm-selftests, hooks, kernel, tools and export do that for'
+	@echo 'With KERNEL=7.3, source, kvm-selftests, hooks, tools and export do that for'
 	@echo 'that kernel, in build/7.3.'
 	@echo 'HACKING.md says how to change and to test what.'
 
