@@ -32,6 +32,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <linux/vhost.h>
+#include <linux/virtio_features.h>
 #include "user_memory.h"
 
 #define CONFIG_64BIT 1
@@ -52,6 +53,7 @@
 #define swap(a, b) do { typeof(a) _a = (a); (a) = (b); (b) = _a; } while (0)
 #endif
 #define U16_MAX ((u16)~0U)
+#define U64_MAX ((u64)~0ULL)
 #define flex_array_size(p, member, n) ((n) * sizeof((p)->member[0]))
 #define array_index_nospec(i, n) (i)
 #define pr_debug(...) do { } while (0)
@@ -109,6 +111,11 @@ void fake_free(void *memory);
 #define kzalloc(size, gfp) fake_alloc(size, true)
 #define kvzalloc(size, gfp) fake_alloc(size, true)
 #define kmalloc_array(n, size, gfp) fake_alloc((n) * (size), false)
+#define kmalloc_obj(of, ...) ((typeof(of) *)fake_alloc(sizeof(of), false))
+#define kmalloc_objs(of, n, ...) ((typeof(of) *)fake_alloc((n) * sizeof(of), false))
+#define kzalloc_obj(of, ...) ((typeof(of) *)fake_alloc(sizeof(of), true))
+#define kvzalloc_flex(of, member, n, ...)						\
+	((typeof(of) *)fake_alloc(struct_size((typeof(of) *)NULL, member, n), true))
 #define kfree(p) fake_free(p)
 #define kvfree(p) fake_free(p)
 
@@ -147,8 +154,8 @@ void fake_free(void *memory);
 #define __copy_to_user(to, from, size) (user_write(to, from, size, USER_SAFE) ? (size) : 0)
 
 /* The arguments of ioctls are elsewhere. */
-#define get_user(x, ptr) ({ (x) = *(ptr); 0; })
-#define put_user(x, ptr) ({ *(ptr) = (x); 0; })
+#define get_user(x, ptr) (user_is_shared(ptr) ? __get_user(x, ptr) : ({ (x) = *(ptr); 0; }))
+#define put_user(x, ptr) (user_is_shared(ptr) ? __put_user(x, ptr) : ({ *(ptr) = (x); 0; }))
 #define copy_from_user(to, from, size) ({ memcpy(to, from, size); 0; })
 #define copy_to_user(to, from, size) ({ memcpy(to, from, size); 0; })
 
@@ -278,7 +285,12 @@ struct vhost_task *vhost_task_create(bool (*f)(void *), void (*killed)(void *), 
 void vhost_task_start(struct vhost_task *task);
 void vhost_task_stop(struct vhost_task *task);
 void vhost_task_wake(struct vhost_task *task);
-u64 kcov_common_handle(void);
+struct kcov_common_handle_id {
+	u64 val;
+};
+
+/* It was a number once */
+#define kcov_common_handle() ((typeof(((struct vhost_worker *)NULL)->kcov_handle)) { 0 })
 #define kcov_remote_start_common(h) ((void)(h))
 #define kcov_remote_stop() do { } while (0)
 struct mm_struct *get_task_mm(struct task_struct *task);

@@ -27,6 +27,11 @@ static size_t offset_of(const void *addr)
 	return (uintptr_t)addr - (uintptr_t)user.byte;
 }
 
+bool user_is_shared(const void *addr)
+{
+	return offset_of(addr) < sizeof(user.byte);
+}
+
 static const struct user_range *find_part(size_t at, size_t size)
 {
 	unsigned int i;

@@ -71,6 +71,8 @@ void user_watch(void);
 /* For fake_kernel.h. The functions that return int return 0 or -EFAULT. */
 enum user_how { USER_SAFE, USER_UNSAFE };
 
+/* Whether it is memory that vhost shares with a driver, if only for a ring that is not there */
+bool user_is_shared(const void *addr);
 bool user_access_ok(const void *addr, size_t size);
 bool user_access_begin(const void *addr, size_t size, bool write);
 void user_access_end(void);
