@@ -199,8 +199,8 @@ headers() {
 		dpkg-deb -x "$deb" "$dir"
 	done
 	ln -s "usr/src/linux-headers-$kver" "$dir/build"
-	# says include /usr/src/...
-	sed -i "s|^include /|include $PWD/$dir/|" "$dir/build/Makefile"
+	# says include /usr/src/..., and that of 7.3 KBUILD_OUTPUT=/usr/src/..., too
+	sed -i "s#^\(include \|KBUILD_OUTPUT=\)/#\1$PWD/$dir/#" "$dir/build/Makefile"
 }
 
 image() {
