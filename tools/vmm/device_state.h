@@ -18,6 +18,7 @@
 #define DEVICE_STATE_H
 
 #include <stdint.h>
+#include "example_device.h"
 #include "nvme_state.h"
 
 #define DEVICE_STATE_VERSION	2
@@ -143,6 +144,7 @@ struct device_state {
 	/* Pages of it that no device ever needed take no memory. */
 	struct virtqueue_request requests[DEVICE_MAX_QUEUES][VIRTQUEUE_MAX_SIZE];
 	struct nvme_state nvme;
+	struct example_state example;
 };
 
 #endif /* DEVICE_STATE_H */

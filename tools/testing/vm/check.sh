@@ -122,10 +122,10 @@ registered() {
 	return "$rc"
 }
 
-# The device task that README.md shows, and that ioregionfd_readme_test runs
-readme() {
-	diff <(awk '/^```c$/ { c = 1; next } /^```/ { c = 0 } c' README.md) \
-		<(tail -n +3 tools/testing/selftests/kvm/x86_64/readme_device.c)
+# shown DOCUMENT SOURCE...: the code that the document shows, from beginning to end, is that
+# of the sources below their first two lines
+shown() {
+	diff -B <(awk '/^```c$/ { c = 1; next } /^```/ { c = 0 } c' "$1") <(tail -qn +3 "${@:2}")
 }
 
 # A tree that sources Kconfig has all of our options
@@ -250,7 +250,10 @@ check 'source: functions and models name each other' tools/testing/vm/verify.sh 
 check 'models: traces that one does not allow' tools/verification/models/ioregionfd/replay_test.sh
 check 'tests: each in a Makefile and in HACKING.md' registered
 check 'tests: clauses of virtio, their cases, and the table' tools/testing/vm/conformance.py check
-check 'tests: the device task of README.md' readme
+check 'documents: the device task of README.md' shown README.md \
+	tools/testing/selftests/kvm/x86_64/readme_device.c
+check 'documents: the device process of WRITING.md' shown tools/vmm/WRITING.md \
+	tools/vmm/example_device.{h,c}
 check 'documents: figures' tools/testing/vm/figures.sh
 check 'ABI: numbers, sizes, offsets' abi
 check 'syzkaller: descriptions, as the headers are' tools/testing/syzkaller/descriptions.py check \

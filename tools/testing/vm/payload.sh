@@ -189,7 +189,8 @@ vmm() {
 	logged vmm-devices make -C $tools O="$PWD/$dir/vmm" KHDR="$headers" all devices
 	vmm_tests "$dir/tests" all
 	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} $tools/{waiting,tests/vm}.sh
-	install -D -t "$payload/tests" "$dir"/tests/{*_test,escape,rogue,virtio-blk,virtio-blk-kill,nvme,nvme-kill}
+	install -D -t "$payload/tests" "$dir"/tests/{*_test,escape,rogue} \
+		"$dir"/tests/{virtio-blk,nvme,example-device}{,-kill}
 	stripped "$payload"/* "$payload"/tests/*
 
 	with_libraries "$guest/tools" mkfs.ext4 fsck.ext4

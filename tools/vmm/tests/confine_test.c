@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "../example_device.h"
 #include "escape.h"
 #include "machine.h"
 
@@ -123,26 +124,15 @@ static unsigned int nr_entries(const char *format, pid_t pid)
 	return n;
 }
 
-TEST_F(confine, disk)
+/* A process that has answered, and so has confined itself: both of its threads */
+static void confined(struct __test_metadata *_metadata, const struct machine *m)
 {
 	static const char format[] = "/proc/%d/task";
-	struct machine *m = &self->m;
 	char path[300], *end;
 	struct dirent *e;
 	DIR *d;
 
-	machine_destroy(m);
-	machine_init(m, "virtio-blk", 4096);
-	machine_spawn(m);
-	/* It answers, so it is confined. */
-	ASSERT_EQ(machine_read(m, VIRTIO_MMIO_VERSION), 2);
 	EXPECT_EQ(nr_entries(format, m->pid), 2);
-	/*
-	 * stdin, stdout, log, channel, interrupt and image; an io_uring, and its eventfd; and
-	 * an eventfd of libioregionfd, which a native channel does not need.
-	 */
-	EXPECT_EQ(nr_entries("/proc/%d/fd", m->pid), 9);
-
 	snprintf(path, sizeof(path), format, m->pid);
 	end = path + strlen(path);
 	d = opendir(path);
@@ -161,6 +151,35 @@ TEST_F(confine, disk)
 		}
 	}
 	closedir(d);
+}
+
+TEST_F(confine, disk)
+{
+	struct machine *m = &self->m;
+
+	machine_destroy(m);
+	machine_init(m, "virtio-blk", 4096);
+	machine_spawn(m);
+	ASSERT_EQ(machine_read(m, VIRTIO_MMIO_VERSION), 2);
+	/*
+	 * stdin, stdout, log, channel, interrupt and image; an io_uring, and its eventfd; and
+	 * an eventfd of libioregionfd, which a native channel does not need.
+	 */
+	EXPECT_EQ(nr_entries("/proc/%d/fd", m->pid), 9);
+	confined(_metadata, m);
+}
+
+TEST_F(confine, example)
+{
+	struct machine *m = &self->m;
+
+	machine_destroy(m);
+	machine_init(m, "example-device", 0);
+	machine_spawn(m);
+	ASSERT_EQ(machine_access(m, false, EXAMPLE_ALARM, 8, 0, 0), 0);
+	/* As the disk, without an io_uring */
+	EXPECT_EQ(nr_entries("/proc/%d/fd", m->pid), 7);
+	confined(_metadata, m);
 }
 
 TEST_HARNESS_MAIN
