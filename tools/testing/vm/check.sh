@@ -259,7 +259,7 @@ check 'ABI: numbers, sizes, offsets' abi
 check 'syzkaller: descriptions, as the headers are' tools/testing/syzkaller/descriptions.py check \
 	build/linux/usr/include
 check 'option off: the same code as without the hooks' unchanged
-check 'scripts: shellcheck' shellcheck -x .ci/run tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
+check 'scripts: shellcheck' shellcheck -x .ci/{run,nightly,lib.sh} tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
 	tools/testing/mutate/*.sh \
 	tools/testing/selftests/{vhost,virtio}/*.sh tools/testing/selftests/*/*/*.sh \
 	tools/vmm/{demo.sh,demo-lib.sh,waiting.sh,machine.sh,machine-init,machine-initramfs,guest-init} \
