@@ -457,9 +457,10 @@ static void start(struct virtio_mmio *mmio, unsigned int n)
 	while ((request = virtqueue_next_fetched(&mmio->queues[n]))) {
 		if (!begin(blk, n, request)) {
 			virtio_mmio_needs_reset(mmio);
-			return;
+			break;
 		}
 	}
+	/* In any case, as what has begun is to be submitted: drain() waits for it. */
 	kick(mmio, n);
 }
 

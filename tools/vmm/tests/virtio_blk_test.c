@@ -481,6 +481,53 @@ TEST_F(blk, short_image)
 	EXPECT_EQ(run(d, VIRTIO_BLK_T_IN, 8, 512), VIRTIO_BLK_S_OK);
 }
 
+/*
+ * What a process has left behind that the guest had taken over, or that has died just after
+ * it fetched what it could not carry out.
+ */
+static void leave_request(struct disk *d, unsigned int i, uint64_t order, unsigned int nr_segments)
+{
+	struct virtqueue_request *r = &d->m.state->requests[0][i];
+
+	*r = (struct virtqueue_request) {
+		.order = order, .position = i, .nr_slots = 1,
+		.nr_readable = 1, .nr_segments = nr_segments,
+		.segments = {
+			{ .addr = d->reqs[0].header, .len = sizeof(struct virtio_blk_outhdr) },
+			{ .addr = d->reqs[0].status, .len = 1 },
+		},
+	};
+	r->state = VIRTQUEUE_FETCHED;
+}
+
+/* Does a successor find out that it cannot go on with this? The driver can begin anew. */
+static bool refused(struct disk *d)
+{
+	uint32_t status;
+
+	machine_kill(&d->m);
+	status = machine_read(&d->m, VIRTIO_MMIO_STATUS);
+	negotiate(d);
+	set_up_queue(d);
+	if (run(d, VIRTIO_BLK_T_IN, 0, 512) != VIRTIO_BLK_S_OK)
+		machine_fail("the device is of no use");
+	return status & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+/* A reset waits for the request that has begun before the bad one. */
+TEST_F(blk, bad_request_left_behind)
+{
+	struct virtio_blk_outhdr *header = machine_host(&self->d.m, self->d.reqs[0].header);
+
+	kill(self->d.m.pid, SIGSTOP);
+	header->type = VIRTIO_BLK_T_FLUSH;
+	leave_request(&self->d, 0, 0, 2);
+	leave_request(&self->d, 1, 1, 1);
+	self->d.m.state->queues[0].fetched = 2;
+	/* With VIRTIO_F_IN_ORDER, what is in the ring counts. */
+	EXPECT_EQ(refused(&self->d), !self->d.q.in_order);
+}
+
 /* Killed at any time, with several requests under way */
 TEST_F_TIMEOUT(blk, killed_at_any_time, 300)
 {
