@@ -289,6 +289,7 @@ void nvme_clear_cq(struct nvme *nvme, unsigned int n)
 static bool valid_sq(const struct nvme *nvme, unsigned int n)
 {
 	const struct nvme_sq_state *sq = &nvme->state->sqs[n];
+	const struct nvme_request *request;
 	unsigned int i;
 
 	if (!sq->live)
@@ -296,8 +297,14 @@ static bool valid_sq(const struct nvme *nvme, unsigned int n)
 	if (!nvme_valid_ring(nvme, sq->addr, sq->size, NVME_SQE_SHIFT) || sq->tail >= sq->size ||
 	    sq->cq > nvme->nr_io_queues || !nvme->state->cqs[sq->cq].live)
 		return false;
+	/* There is a number after that of each request, see repeat(). */
+	if (sq->fetched == UINT64_MAX)
+		return false;
 	for (i = 0; i < NVME_MAX_REQUESTS; i++) {
-		if (nvme->state->requests[n][i].state > NVME_POSTING)
+		request = &nvme->state->requests[n][i];
+		if (request->state == NVME_FREE)
+			continue;
+		if (request->state > NVME_POSTING || request->order > sq->fetched)
 			return false;
 	}
 	return true;

@@ -7,6 +7,9 @@
 #include "kill_point.h"
 #include "util.h"
 
+/* Not longer than 2^32 bytes (2.7.5.2); one less, so that a used length can say it. */
+#define MAX_LEN		UINT32_MAX
+
 static const struct virtqueue_ops *layout(uint64_t features)
 {
 	return features & BIT(VIRTIO_F_RING_PACKED) ? &virtqueue_packed_ops : &virtqueue_split_ops;
@@ -46,13 +49,23 @@ void virtqueue_init_state(struct virtqueue_state *state, uint64_t features)
 	state->fetched = 0;
 }
 
+static uint64_t total_len(const struct virtqueue_request *request)
+{
+	uint64_t len = 0;
+	unsigned int i;
+
+	for (i = 0; i < request->nr_segments; i++)
+		len += request->segments[i].len;
+	return len;
+}
+
 static bool valid_request(struct virtqueue *q, const struct virtqueue_request *request)
 {
 	unsigned int i;
 
 	if (!request->nr_segments || request->nr_segments > VIRTQUEUE_MAX_SIZE ||
 	    request->nr_readable > request->nr_segments || !request->nr_slots ||
-	    request->nr_slots > q->num)
+	    request->nr_slots > q->num || request->order > q->state->fetched)
 		return false;
 	for (i = 0; i < request->nr_segments; i++) {
 		if (!request->segments[i].len ||
@@ -60,7 +73,7 @@ static bool valid_request(struct virtqueue *q, const struct virtqueue_request *r
 				     request->segments[i].len))
 			return false;
 	}
-	return true;
+	return total_len(request) <= MAX_LEN;
 }
 
 /* In the state that was left behind, all positions and all requests make sense. */
@@ -72,6 +85,9 @@ static bool valid_state(struct virtqueue *q)
 	if (q->ops == &virtqueue_packed_ops &&
 	    ((s->avail & 0x7fff) >= q->num || (s->used & 0x7fff) >= q->num ||
 	     (s->used_next & 0x7fff) >= q->num))
+		return false;
+	/* There is a number after that of each request, see virtqueue_next_fetched(). */
+	if (s->fetched == UINT64_MAX)
 		return false;
 	for (i = 0; i < q->num; i++) {
 		if (q->requests[i].state == VIRTQUEUE_FREE)
@@ -257,18 +273,8 @@ uint32_t virtqueue_writable(const struct virtqueue_request *request)
 	uint32_t len = 0;
 	unsigned int i;
 
-	/* Cannot overflow, see total_len(). */
+	/* Cannot overflow, see MAX_LEN. */
 	for (i = request->nr_readable; i < request->nr_segments; i++)
-		len += request->segments[i].len;
-	return len;
-}
-
-static uint64_t total_len(const struct virtqueue_request *request)
-{
-	uint64_t len = 0;
-	unsigned int i;
-
-	for (i = 0; i < request->nr_segments; i++)
 		len += request->segments[i].len;
 	return len;
 }
@@ -294,8 +300,7 @@ int virtqueue_fetch(struct virtqueue *q, struct virtqueue_request **result)
 	ret = q->ops->fetch(q, request);
 	if (ret)
 		return ret;
-	/* Not longer than 2^32 bytes (2.7.5.2); one less, so that a used length can say it. */
-	if (total_len(request) > UINT32_MAX)
+	if (total_len(request) > MAX_LEN)
 		return -EINVAL;
 	/* Descriptors that are made available again before their buffer is used. */
 	if (request->nr_slots > q->num - q->nr_slots)

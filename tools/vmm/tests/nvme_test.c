@@ -1038,6 +1038,39 @@ TEST_F_TIMEOUT(nvme, nonsense_commands, 300)
 	EXPECT_EQ(nvme_run(d, 1, io_command(NVME_READ, 0, 1, self->page)), 0);
 }
 
+/* What a process has left behind that the guest had taken over: a command of queue 1 */
+static void leave_command(struct nvme_driver *d, uint64_t order, uint64_t fetched)
+{
+	struct nvme_request *request = &d->m.state->nvme.requests[1][0];
+
+	*request = (struct nvme_request) { .order = order, .command = flush_command(1) };
+	request->state = NVME_FETCHED;
+	d->m.state->nvme.sqs[1].fetched = fetched;
+}
+
+/* Nobody has fetched as many commands as can be counted, nor one that is not counted. */
+TEST_F(nvme, bad_order_left_behind)
+{
+	static const struct {
+		uint64_t order, fetched;
+	} bad[] = { { UINT64_MAX, UINT64_MAX }, { UINT64_MAX, 0 }, { 2, 1 } };
+	struct nvme_driver *d = &self->d;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		kill(d->m.pid, SIGSTOP);
+		leave_command(d, bad[i].order, bad[i].fetched);
+		machine_kill(&d->m);
+		EXPECT_EQ(machine_read(&d->m, NVME_CSTS), NVME_CSTS_RDY | NVME_CSTS_CFS) {
+			TH_LOG("case %zu", i);
+		}
+		nvme_disable(d);
+		nvme_enable(d, SIZE);
+		nvme_create_queues(d, 1, SIZE);
+		ASSERT_EQ(nvme_run(d, 1, io_command(NVME_READ, 0, 1, self->page)), 0);
+	}
+}
+
 TEST_F_TIMEOUT(nvme, corrupt_state, 300)
 {
 	struct nvme_driver *d = &self->d;

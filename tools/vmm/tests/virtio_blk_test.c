@@ -528,6 +528,44 @@ TEST_F(blk, bad_request_left_behind)
 	EXPECT_EQ(refused(&self->d), !self->d.q.in_order);
 }
 
+/* Nobody has fetched as many requests as can be counted, nor one that is not counted. */
+TEST_F(blk, bad_order_left_behind)
+{
+	static const uint64_t orders[] = { UINT64_MAX, 3 };
+	struct virtio_blk_outhdr *header = machine_host(&self->d.m, self->d.reqs[0].header);
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(orders); i++) {
+		kill(self->d.m.pid, SIGSTOP);
+		header->type = VIRTIO_BLK_T_FLUSH;
+		leave_request(&self->d, 0, orders[i], 2);
+		self->d.m.state->queues[0].fetched = i ? 2 : UINT64_MAX;
+		EXPECT_TRUE(refused(&self->d));
+	}
+}
+
+/* The length of all segments has to fit into a used element (2.7.5.2). */
+TEST_F(blk, long_request_left_behind)
+{
+	struct virtio_blk_outhdr *header = machine_host(&self->d.m, self->d.reqs[0].header);
+	struct virtqueue_request *r = &self->d.m.state->requests[0][0];
+	/* More memory than there is: nothing in it is touched. */
+	struct memory_region large = { HIGH_ADDR * 2, 4 * REGION_SIZE, 0 };
+	unsigned int i;
+
+	kill(self->d.m.pid, SIGSTOP);
+	self->d.m.args.regions[self->d.m.args.nr_regions++] = large;
+	header->type = ~0U;
+	leave_request(&self->d, 0, 0, VIRTQUEUE_MAX_SIZE);
+	r->segments[VIRTQUEUE_MAX_SIZE - 1] = r->segments[1];
+	for (i = 1; i < VIRTQUEUE_MAX_SIZE - 1; i++) {
+		r->segments[i].addr = large.guest_addr;
+		r->segments[i].len = large.size;
+	}
+	self->d.m.state->queues[0].fetched = 1;
+	EXPECT_TRUE(refused(&self->d));
+}
+
 /* Killed at any time, with several requests under way */
 TEST_F_TIMEOUT(blk, killed_at_any_time, 300)
 {
