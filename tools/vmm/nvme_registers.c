@@ -57,8 +57,7 @@ static void enable(struct nvme *nvme)
 	kill_point();
 }
 
-/* CC.EN is clear, and nothing is in flight. AQA, ASQ and ACQ stay (7.3.2). */
-static void reset(struct nvme *nvme)
+static void clear_queues(struct nvme *nvme)
 {
 	struct nvme_state *s = nvme->state;
 	unsigned int n;
@@ -70,6 +69,14 @@ static void reset(struct nvme *nvme)
 	memset(s->sqs, 0, sizeof(s->sqs));
 	memset(s->cqs, 0, sizeof(s->cqs));
 	kill_point();
+}
+
+/* CC.EN is clear, and nothing is in flight. AQA, ASQ and ACQ stay (7.3.2). */
+static void reset(struct nvme *nvme)
+{
+	struct nvme_state *s = nvme->state;
+
+	clear_queues(nvme);
 	nvme_reset_features(nvme);
 	nvme_clear_events(nvme);
 	kill_point();
@@ -246,6 +253,9 @@ void nvme_start(struct nvme *nvme)
 			nvme_take_up_queues(nvme);
 		else
 			nvme_fail(nvme);
+	} else {
+		/* It has no queues yet, or none any more, whatever was left behind. */
+		clear_queues(nvme);
 	}
 	nvme_advance(nvme);
 }

@@ -1071,6 +1071,25 @@ TEST_F(nvme, bad_order_left_behind)
 	}
 }
 
+/* While it is disabled there are no queues, whatever the state says. */
+TEST_F(nvme, queues_left_behind)
+{
+	struct nvme_driver *d = &self->d;
+	struct nvme_state *s = &d->m.state->nvme;
+
+	nvme_disable(d);
+	kill(d->m.pid, SIGSTOP);
+	s->sqs[1] = (struct nvme_sq_state) { .live = 1, .size = SIZE, .addr = 1ULL << 60 };
+	s->cqs[1] = (struct nvme_cq_state) { .live = 1, .vector = ~0U };
+	s->requests[1][0].state = NVME_DONE;
+	machine_kill(&d->m);
+	nvme_enable(d, SIZE);
+	machine_write(&d->m, NVME_DOORBELLS + 2 * 4, 1);
+	machine_write(&d->m, NVME_DOORBELLS + 3 * 4, 0);
+	nvme_create_queues(d, 1, SIZE);
+	EXPECT_EQ(nvme_run(d, 1, io_command(NVME_READ, 0, 1, self->page)), 0);
+}
+
 TEST_F_TIMEOUT(nvme, corrupt_state, 300)
 {
 	struct nvme_driver *d = &self->d;
