@@ -393,11 +393,14 @@ void nvme_take_up_queues(struct nvme *nvme)
 {
 	unsigned int n;
 
+	/* First, because it is not counted yet what waits for room. */
+	for (n = 0; n <= nvme->nr_io_queues; n++) {
+		if (!nvme->state->sqs[n].live)
+			nvme_clear_sq(nvme, n);
+	}
 	for (n = 0; n <= nvme->nr_io_queues; n++) {
 		if (nvme->state->sqs[n].live)
 			take_up_requests(nvme, n);
-		else
-			nvme_clear_sq(nvme, n);
 	}
 	for (n = 0; n <= nvme->nr_io_queues; n++) {
 		if (nvme->state->sqs[n].live)

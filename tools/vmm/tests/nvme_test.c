@@ -1090,6 +1090,42 @@ TEST_F(nvme, queues_left_behind)
 	EXPECT_EQ(nvme_run(d, 1, io_command(NVME_READ, 0, 1, self->page)), 0);
 }
 
+/*
+ * The process dies over deleting one of two submission queues, of which both have commands
+ * that wait for room in their completion queue: those of the other one still get it.
+ */
+TEST_F(nvme, half_deleted)
+{
+	struct nvme_driver *d = &self->d;
+	unsigned int i, n, taken;
+
+	nvme_alloc_ring(d, &d->cqs[2], 4);
+	nvme_alloc_ring(d, &d->sqs[2], 16);
+	nvme_alloc_ring(d, &d->sqs[3], 16);
+	ASSERT_EQ(create(d, NVME_CREATE_CQ, d->cqs[2].addr, 2, 4, 2 << 16 | 3), 0);
+	ASSERT_EQ(create(d, NVME_CREATE_SQ, d->sqs[2].addr, 2, 16, 2 << 16 | 1), 0);
+	ASSERT_EQ(create(d, NVME_CREATE_SQ, d->sqs[3].addr, 3, 16, 2 << 16 | 1), 0);
+	d->hold_heads = true;
+	for (i = 0; i < 8; i++)
+		nvme_submit(d, 2, io_command(0xff, i, 1, self->page));
+	nvme_ring_doorbell(d, 2);
+	EXPECT_EQ(nvme_poll(d), 3);
+	for (i = 0; i < 4; i++)
+		nvme_submit(d, 3, io_command(0xff, i, 1, self->page));
+	nvme_ring_doorbell(d, 3);
+	/* The first thing that becomes of a queue that is deleted */
+	kill(d->m.pid, SIGSTOP);
+	d->m.state->nvme.sqs[3].live = 0;
+	machine_kill(&d->m);
+	d->hold_heads = false;
+	machine_write(&d->m, NVME_DOORBELLS + 5 * 4, d->cqs[2].index);
+	for (n = 0, taken = 3; n < 1000 && taken < 8; n++) {
+		taken += nvme_poll(d);
+		usleep(1000);
+	}
+	EXPECT_EQ(taken, 8);
+}
+
 TEST_F_TIMEOUT(nvme, corrupt_state, 300)
 {
 	struct nvme_driver *d = &self->d;
