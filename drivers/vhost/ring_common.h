@@ -426,28 +426,37 @@ static int vhost_packed_init(struct vhost_virtqueue *vq);
 /*
  * Called by vhost_vq_init_access(): the virtqueue has got a backend, and features and size
  * cannot change while it has one. Returns 1 if the layout is packed, 0 if it is split, or
- * -EINVAL, -ENOMEM or -EFAULT.
+ * -EINVAL, -ENOMEM or -EFAULT. After -EINVAL and -ENOMEM, vq->ring may be for another size or
+ * layout, or the base outside of it. The virtqueue then loses its backend, because vhost-test
+ * would go on with it.
  */
 static int vhost_ring_init(struct vhost_virtqueue *vq)
 {
 	bool packed = vhost_has_feature(vq, VIRTIO_F_RING_PACKED);
 	bool in_order = vhost_has_feature(vq, VIRTIO_F_IN_ORDER);
 	struct vhost_ring *ring = NULL;
+	int ret = -EINVAL;
 
 	if (!packed && !is_power_of_2(vq->num))
-		return -EINVAL;
+		goto bad;
 	if (packed || in_order) {
 		/* Zeroed: nothing has been prefetched */
 		ring = kvzalloc(struct_size(ring, fetched, in_order ? vq->num : 0), GFP_KERNEL);
+		ret = -ENOMEM;
 		if (!ring)
-			return -ENOMEM;
+			goto bad;
 		ring->layout = !packed ? VHOST_SPLIT_IN_ORDER :
 				in_order ? VHOST_PACKED_IN_ORDER : VHOST_PACKED;
 		ring->resync = true;
 	}
 	vhost_ring_free(vq);
 	vq->ring = ring;
-	return packed ? vhost_packed_init(vq) ?: 1 : 0;
+	ret = packed ? vhost_packed_init(vq) ?: 1 : 0;
+	if (ret != -EINVAL)
+		return ret;
+bad:
+	vhost_vq_set_backend(vq, NULL);
+	return ret;
 }
 
 /* vhost_ring_check_features() for one virtqueue */

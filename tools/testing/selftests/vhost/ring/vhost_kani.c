@@ -531,6 +531,8 @@ static const char *check_bases(struct exploration e)
 			if ((vq_start() == 0) != ok)
 				return ok ? "a ring does not start from a position in it" :
 					    "a ring starts from a position that it does not have";
+			if (vq_has_backend() != ok)
+				return "a ring that does not start keeps its backend";
 			if (ok && vq_view().outstanding != (e.in_order ? 0 : distance))
 				return "another number of descriptors is outstanding";
 			if (ok && e.in_order && vq_view().last_avail != used)
@@ -584,6 +586,8 @@ static const char *check_start(struct exploration e)
 	vq_no_memory(true);
 	if (vq_start() != (e.packed || e.in_order ? -ENOMEM : 0))
 		return "a ring starts without memory";
+	if (vq_has_backend() == (e.packed || e.in_order))
+		return "a ring that has no memory keeps its backend";
 	vq_no_memory(false);
 	vq_stop();
 	if (vq_start())
@@ -681,7 +685,8 @@ static const char *check_sizes(struct exploration e)
 		user.part[USER_DEVICE].size = 200;
 		if (vq_start() != -EINVAL)
 			return "a split ring of 3 descriptors starts";
-		vq_stop();
+		if (vq_has_backend())
+			return "a split ring of 3 descriptors keeps its backend";
 	}
 	if (vq_setup(&config))
 		return "a ring cannot be set up";

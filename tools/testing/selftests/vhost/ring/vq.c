@@ -155,7 +155,8 @@ int vq_start(void)
 	}
 	ret = vhost_vq_init_access(&vq);
 	errors.signals = 0;
-	if (ret)
+	/* After other errors vhost has to do that, as not every backend does. */
+	if (ret == -EFAULT)
 		vq.private_data = NULL;
 	return ret;
 }
@@ -163,6 +164,11 @@ int vq_start(void)
 void vq_stop(void)
 {
 	vq.private_data = NULL;
+}
+
+bool vq_has_backend(void)
+{
+	return vq.private_data;
 }
 
 static long set_state(unsigned int ioctl, unsigned int num)

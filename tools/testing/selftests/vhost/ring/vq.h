@@ -105,6 +105,7 @@ int vq_setup(const struct vq_config *config);
 /* Give it a backend, or take it away. */
 int vq_start(void);
 void vq_stop(void);
+bool vq_has_backend(void);
 
 /* ioctls of VHOST_SET_VRING_* and VHOST_GET_VRING_BASE */
 long vq_set_num(unsigned int num);
