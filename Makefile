@@ -447,7 +447,8 @@ $(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
 
 # Slower, so all has more time, by a clock that does not run on while others have the CPU.
 # What the vCPUs did is held against a model: run-selftests -r.
-debug-tests = $(kvm-tests) libioregionfd/test
+# The fuzzer is for debug-tests=: it takes long there.
+debug-tests = $(filter-out %/ioregionfd_fuzz_test,$(kvm-tests)) libioregionfd/test
 kvm-command = cd /payload && ./run-selftests -t 1500 $(debug-tests)
 in-vm-selftests-debug in-vm-selftests-kcsan: $(build)/selftests/.built
 in-vm-selftests-debug: command = $(subst run-selftests,run-selftests -r,$(kvm-command))
