@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <linux/landlock.h>
+#include "sanitize.h"
 #include "util.h"
 
 /* All rights that Landlock knows, by the version of its ABI that brought them. */
@@ -77,6 +78,9 @@ static void limit(int resource, rlim_t value)
 
 void confine_rights(uint32_t id)
 {
+#ifdef SANITIZE
+	sanitize_prepare();
+#endif
 	drop_user(id);
 	/*
 	 * After a change of user, which would take it back. A VMM that has died before this
@@ -98,9 +102,9 @@ void confine_rights(uint32_t id)
 	limit(RLIMIT_NOFILE, STDERR_FILENO + 1);
 }
 
-static void allow(scmp_filter_ctx filter, int syscall)
+static void add_rule(scmp_filter_ctx filter, uint32_t action, int syscall)
 {
-	int ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, syscall, 0);
+	int ret = seccomp_rule_add(filter, action, syscall, 0);
 
 	if (ret)
 		errx(EXIT_FAILURE, "seccomp_rule_add: %s", strerror(-ret));
@@ -123,9 +127,15 @@ void confine_syscalls(const int *allowed, unsigned int nr, int ioctl_fd)
 	if (!filter)
 		errx(EXIT_FAILURE, "seccomp_init");
 	for (i = 0; i < ARRAY_SIZE(always); i++)
-		allow(filter, always[i]);
+		add_rule(filter, SCMP_ACT_ALLOW, always[i]);
 	for (i = 0; i < nr; i++)
-		allow(filter, allowed[i]);
+		add_rule(filter, SCMP_ACT_ALLOW, allowed[i]);
+#ifdef SANITIZE
+	for (i = 0; i < sanitize_nr_allowed; i++)
+		add_rule(filter, SCMP_ACT_ALLOW, sanitize_allowed[i]);
+	for (i = 0; i < sanitize_nr_refused; i++)
+		add_rule(filter, SCMP_ACT_ERRNO(EPERM), sanitize_refused[i]);
+#endif
 	/* Compared as 32 bits, as the kernel takes it. */
 	ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
 			       SCMP_A0_32(SCMP_CMP_EQ, ioctl_fd)) ?:

@@ -10,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "../example_device.h"
+#include "../sanitize.h"
 #include "escape.h"
 #include "machine.h"
 
@@ -60,6 +62,39 @@ TEST_F(confine, rights)
 	}
 }
 
+#ifdef SANITIZE
+/* A mistake is reported in spite of the filter. */
+TEST_F(confine, report)
+{
+	static const struct {
+		enum escape mistake;
+		const char *report;
+	} mistakes[] = {
+		{ ESCAPE_HEAP, "AddressSanitizer: heap-buffer-overflow" },
+		{ ESCAPE_STACK, "AddressSanitizer: stack-buffer-overflow" },
+		{ ESCAPE_NULL, "AddressSanitizer: SEGV" },
+		{ ESCAPE_SHIFT, "runtime error: shift exponent" },
+	};
+	char report[65536] = "";
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(mistakes); i++) {
+		self->m.log_fd = memfd_create("log", MFD_CLOEXEC);
+		machine_spawn(&self->m);
+		EXPECT_TRUE(machine_dies_of(&self->m, 0, mistakes[i].mistake));
+		EXPECT_EQ(WEXITSTATUS(self->m.status), SANITIZE_STATUS) {
+			TH_LOG("mistake %u: wait status %#x", i, self->m.status);
+		}
+		memset(report, 0, sizeof(report));
+		EXPECT_GT(pread(self->m.log_fd, report, sizeof(report) - 1, 0), 0);
+		EXPECT_NE(strstr(report, mistakes[i].report), NULL) {
+			TH_LOG("mistake %u: %s", i, report);
+		}
+		close(self->m.log_fd);
+	}
+}
+#else
+/* With sanitizers a few more system calls are allowed. */
 TEST_F(confine, filter)
 {
 	unsigned int i;
@@ -80,6 +115,7 @@ TEST_F(confine, filter)
 		EXPECT_EQ(WTERMSIG(self->m.status), SIGSYS);
 	}
 }
+#endif
 
 TEST_F(confine, root_needs_another_user)
 {

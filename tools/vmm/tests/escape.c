@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -63,6 +64,45 @@ static long ring_write(void)
 	return ret;
 }
 
+#ifdef SANITIZE
+/*
+ * The compiler does not know what @p is, and so does not say what it thinks of it. Negative,
+ * because the sign is looked at.
+ */
+static long load(const uint8_t *p, unsigned int i)
+{
+	__asm__("" : "+r"(p));
+	return -p[i];
+}
+
+static long make_mistake(unsigned int attempt)
+{
+	unsigned int shift = 32;
+	uint8_t stack[16] = { 0 };
+	void *heap;
+
+	__asm__("" : "+r"(shift));
+	switch (attempt) {
+	case ESCAPE_HEAP:
+		heap = calloc(1, shift);
+		return heap ? load(heap, shift) : 0;
+	case ESCAPE_STACK:
+		return load(stack, shift / 2);
+	case ESCAPE_NULL:
+		return load((uint8_t *)(uintptr_t)shift, 0);
+	case ESCAPE_SHIFT:
+		return 1 << shift;
+	}
+	return 0;
+}
+#else
+static long make_mistake(unsigned int attempt)
+{
+	(void)attempt;
+	return 0;
+}
+#endif
+
 static long try(unsigned int attempt)
 {
 	struct iovec iov = { &ring, 1 };
@@ -106,7 +146,7 @@ static long try(unsigned int attempt)
 	case ESCAPE_UNSHARE:
 		return unshare(CLONE_NEWUSER);
 	}
-	return 0;
+	return make_mistake(attempt);
 }
 
 static uint16_t command(void *opaque, const struct ioregionfd_cmd *cmd, uint64_t *value)

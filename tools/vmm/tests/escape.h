@@ -25,7 +25,13 @@ enum escape {
 	ESCAPE_IOCTL,
 	ESCAPE_PRCTL,
 	ESCAPE_UNSHARE,
-	ESCAPE_NR
+	ESCAPE_NR,
+	/* With SANITIZE=1: mistakes, which are to be reported */
+	ESCAPE_HEAP = ESCAPE_NR,
+	ESCAPE_STACK,
+	ESCAPE_NULL,
+	ESCAPE_SHIFT,
+	ESCAPE_NR_MISTAKES
 };
 
 #endif /* ESCAPE_H */

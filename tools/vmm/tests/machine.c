@@ -83,6 +83,7 @@ void machine_init(struct machine *m, const char *program, uint64_t image_size)
 	m->nr_bases = ARRAY_SIZE(virtio_bases);
 	m->next_addr = LOW_ADDR;
 	m->socket = -1;
+	m->log_fd = STDERR_FILENO;
 	m->args.version = DEVICE_STATE_VERSION;
 	m->args.features = ~0ULL;
 	m->args.id = 65534;
@@ -110,7 +111,7 @@ void machine_spawn(struct machine *m)
 		close(m->socket);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sock))
 		machine_fail("socketpair: %s", strerror(errno));
-	fds[DEVICE_LOG_FD] = STDERR_FILENO;
+	fds[DEVICE_LOG_FD] = m->log_fd;
 	fds[DEVICE_CHANNEL_FD] = sock[1];
 	fds[DEVICE_STATE_FD] = m->state_fd;
 	fds[DEVICE_MEMORY_FD] = m->memory_fd;

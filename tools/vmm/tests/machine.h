@@ -28,6 +28,7 @@ struct machine {
 	struct device_state *state;
 	uint8_t *memory;
 	int state_fd, memory_fd, image_fd, irq_fd, socket;
+	int log_fd;				/* stderr, unless changed before machine_spawn() */
 	int more_irq_fds[DEVICE_MAX_MORE_IRQS];	/* args.nr_more_irqs of them */
 	const unsigned int *bases;		/* where regions begin; the first is 0 */
 	unsigned int nr_bases;
