@@ -34,7 +34,8 @@ uint32_t nvme_wait_csts(struct nvme_driver *d, uint32_t mask, uint32_t value)
 void nvme_disable(struct nvme_driver *d)
 {
 	machine_write(&d->m, NVME_CC, 0);
-	nvme_wait_csts(d, ~0U, 0);
+	/* That it was shut down is told until it is enabled again. */
+	nvme_wait_csts(d, NVME_CSTS_RDY | NVME_CSTS_CFS, 0);
 	memset(d->commands, 0, sizeof(d->commands));
 	d->nr_outstanding = 0;
 }
