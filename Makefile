@@ -52,6 +52,8 @@ help:
 	@echo 'make conformance  which test checks which clause of the virtio specification, with'
 	@echo '              the results of the last make test'
 	@echo 'make mutants  which changes of our ring code do its tests in user space not notice?'
+	@echo 'make fuzz     look for inputs that break a device of the VMM, with libFuzzer; FUZZ_SECONDS='
+	@echo '              for each of its harnesses'
 	@echo 'make kernel   a small kernel of our own, with our virtqueue core: build/<kernel>-dev'
 	@echo 'make modules  kvm.ko, kvm-amd.ko, kvm-intel.ko for the running 6.12 kernel, in'
 	@echo '              build/<kernel>/modules. KVER=<kernel>: for another one;'
@@ -125,6 +127,7 @@ packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftes
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
 packages += $(call needed,run bench machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
+packages += $(call needed,fuzz,clang libclang-rt-dev liburing-dev libseccomp-dev)
 
 deps:
 	@$(vm)/debian.sh packages $(sort $(packages))
@@ -542,6 +545,10 @@ conformance: | deps
 	@$(vm)/conformance.py document
 	@$(vm)/conformance.py results $(wildcard $(patsubst %,build/vm/%/console,$(machines) ring))
 
+# What has been found is looked at again the next time
+fuzz: $(uapi)
+	+@$(MAKE) -C tools/vmm/fuzz O=$(CURDIR)/build/fuzz KHDR=$(CURDIR)/build/linux/usr/include fuzz
+
 # Hours; what has been run is not run again
 mutants: $(source) $(uapi)
 	@nice -n 19 tools/testing/mutate/mutate.sh vhost
@@ -568,4 +575,4 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules kvm-selftests vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
-	profile tools check litmus verify conformance mutants export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))
+	profile tools check litmus verify conformance fuzz mutants export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))
