@@ -380,9 +380,10 @@ build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs
 in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill: build/devices/.built
 in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill: vm-options = -i -g -c 2 -m 1500M -t 2400 -k $(modules) \
 	-p build/devices/payload
-in-vm-vmm: command = cd /payload && ./run-selftests -t 2000 $(addprefix tests/, \
-	confine_test supervise_test virtqueue_test virtio_mmio_test virtio_blk_test posted_test \
-	nvme_test nvme_kill_test pci_test vmm_nvme_test example_device_test)
+in-vm-vmm: command = cd /payload && export NONSENSE_ACCESSES=100000 && \
+	./run-selftests -t 2000 $(addprefix tests/, confine_test supervise_test virtqueue_test \
+	virtio_mmio_test virtio_blk_test posted_test nvme_test nvme_kill_test pci_test \
+	vmm_nvme_test example_device_test nonsense_test)
 in-vm-vmm-guests: command = cd /payload && ./run-selftests -t 2000 \
 	"vm.sh upgrade stopped crash_loop killed same nvme_upgrade nvme_stopped nvme_crash_loop"
 in-vm-vmm-kill: command = cd /payload && ./run-selftests -t 2000 \
