@@ -188,21 +188,24 @@ static void limit_waits(int sock)
 /* Returns the process's end of the channel, or a negative errno value. */
 static int connect_channel(struct vmm_device *dev)
 {
-	int fds[2];
+	int fds[2], ret;
 
 	if (dev->dispatch == VMM_DISPATCH_IOREGIONFD)
 		return dev->channel;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds))
 		return -errno;
-	/* Whoever still uses the old one learns that its other end is closed. */
-	if (dup3(fds[0], dev->channel, O_CLOEXEC) < 0) {
-		int saved = errno;
-
-		close(fds[0]);
-		close(fds[1]);
-		return -saved;
-	}
+	/*
+	 * Not between a command and its response: whoever has sent it to the old process would
+	 * wait for the new one. It does not wait long, as the old one's end is closed.
+	 */
+	pthread_mutex_lock(&dev->access_lock);
+	ret = dup3(fds[0], dev->channel, O_CLOEXEC) < 0 ? -errno : 0;
+	pthread_mutex_unlock(&dev->access_lock);
 	close(fds[0]);
+	if (ret) {
+		close(fds[1]);
+		return ret;
+	}
 	if (dev->detached)
 		limit_waits(dev->channel);
 	else
@@ -407,13 +410,17 @@ static bool forward(struct vmm_device *dev, const struct kvm_ioregionfd *region,
 	};
 	struct ioregionfd_resp resp;
 	unsigned int generation;
+	enum outcome outcome;
 
 	for (;;) {
 		if (access_failed(dev, region, access, &generation))
 			return true;
 		if (access->redelivered)
 			cmd.flags |= IOREGIONFD_CMD_F_REDELIVERED;
-		switch (exchange(dev->channel, &cmd, &resp)) {
+		pthread_mutex_lock(&dev->access_lock);
+		outcome = exchange(dev->channel, &cmd, &resp);
+		pthread_mutex_unlock(&dev->access_lock);
+		switch (outcome) {
 		case DONE:
 			if (resp.status == IOREGIONFD_STATUS_DONE)
 				access->data = resp.data;
@@ -434,7 +441,7 @@ bool vmm_device_access(struct vmm_device *dev, struct vmm_access *access)
 {
 	struct kvm_ioregionfd region;
 	uint64_t value = access->data;
-	bool detached, done;
+	bool detached;
 
 	/* Ready for what has no register. */
 	if (!access->is_write)
@@ -449,10 +456,7 @@ bool vmm_device_access(struct vmm_device *dev, struct vmm_access *access)
 	if (!detached)
 		return true;
 	access->data = access->is_write ? value : ~0ULL;
-	pthread_mutex_lock(&dev->access_lock);
-	done = forward(dev, &region, access);
-	pthread_mutex_unlock(&dev->access_lock);
-	return done;
+	return forward(dev, &region, access);
 }
 
 bool vmm_device_failure(struct vmm_device *dev, struct kvm_ioregionfd_exit *failure)
