@@ -470,6 +470,8 @@ FIXTURE_TEARDOWN(fuzz)
 	kill(self->bystander, SIGKILL);
 	waitpid(self->bystander, NULL, 0);
 	setting("/proc/sys/kernel/ftrace_dump_on_oops", "0");
+	/* The kernel's default: others trace more. */
+	setting("/sys/kernel/tracing/buffer_size_kb", "1408");
 }
 
 TEST_F(fuzz, all_at_once)
