@@ -74,8 +74,8 @@ help:
 #
 machines := machine demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
 	kselftest peers-dpdk peers-qemu vmm vmm-guests vmm-kill
-debug-machines := selftests-debug virtio-debug vhost-debug
-kcsan-machines := selftests-kcsan vhost-kcsan
+debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug
+kcsan-machines := selftests-kcsan selftests-hard-kcsan vhost-kcsan
 
 # T=MACHINE, or T=DIRECTORY/PATTERN: the kselftests of that directory whose names match
 ifneq ($(T),)
@@ -449,20 +449,28 @@ $(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
 	+@$(vm)/payload.sh vhost $(@D) $(own)-$*/vhost/modules build/virtio/payload
 	@touch $@
 
-# Slower, so all has more time, by a clock that does not run on while others have the CPU.
+# Slower, so all has more time, by a clock that does not run on while others have the CPU,
+# and there is less of what is random: KSELFTEST_SLOWNESS.
 # What the vCPUs did is held against a model: run-selftests -r.
 # The fuzzer is for debug-tests=: it takes long there.
 debug-tests = $(filter-out %/ioregionfd_fuzz_test,$(kvm-tests)) libioregionfd/test
-kvm-command = cd /payload && ./run-selftests -t 1500 $(debug-tests)
-in-vm-selftests-debug in-vm-selftests-kcsan: $(build)/selftests/.built
-in-vm-selftests-debug: command = $(subst run-selftests,run-selftests -r,$(kvm-command))
-in-vm-selftests-debug: vm-options = -i -c 2 -m 2G -t 7000 -p $(build)/selftests/payload
+# Those that debug-tests= names are all in the first machine
+hard-here = $(if $(filter file,$(origin debug-tests)),$(hard))
+in-vm-selftests-debug in-vm-selftests-kcsan: tests = $(filter-out $(hard-here),$(debug-tests))
+in-vm-selftests-hard-debug in-vm-selftests-hard-kcsan: tests = $(filter $(hard-here),$(debug-tests))
+slow-vhost-command = export KSELFTEST_SLOWNESS=10 && $(subst -t 900,-t 3000,$(vhost-command))
+in-vm-selftests-debug in-vm-selftests-hard-debug in-vm-selftests-kcsan in-vm-selftests-hard-kcsan: \
+	$(build)/selftests/.built
+in-vm-selftests-debug in-vm-selftests-hard-debug: command = \
+	cd /payload && ./run-selftests -r -t 1500 $(tests)
+in-vm-selftests-debug in-vm-selftests-hard-debug: vm-options = -i -c 2 -m 2G -t 7000 \
+	-p $(build)/selftests/payload
 in-vm-virtio-debug: build/virtio/.built
 in-vm-virtio-debug: vm-options = -i -m 2G -t 3000 -p build/virtio/payload
 in-vm-virtio-debug: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"
 in-vm-vhost-debug: build/vhost-debug/.built
 in-vm-vhost-debug: vm-options = -i -m 2G -t 10000 -p build/vhost-debug/payload
-in-vm-vhost-debug: command = $(subst -t 900,-t 3000,$(vhost-command))
+in-vm-vhost-debug: command = $(slow-vhost-command)
 
 $(addprefix in-vm-,$(debug-machines)): machine = $(debug)
 $(addprefix in-vm-,$(debug-machines)): $(debug)/initramfs.cpio
@@ -476,12 +484,13 @@ test-debug: $(debug)/initramfs.cpio
 
 # Where there are guests the CPUs take turns, see boot.sh. That shows KCSAN enough: while it
 # watches an access it waits, and a CPU that waits lets the next one run.
-in-vm-selftests-kcsan: vm-options = -i -c 2 -m 2G -t 10000 -p $(build)/selftests/payload
-in-vm-selftests-kcsan: command = export KSELFTEST_SLOWNESS=5 && $(subst -t 1500,-t 3000,$(kvm-command)) && \
-	cat /sys/kernel/debug/kcsan
+in-vm-selftests-kcsan in-vm-selftests-hard-kcsan: vm-options = -i -c 2 -m 2G -t 10000 \
+	-p $(build)/selftests/payload
+in-vm-selftests-kcsan in-vm-selftests-hard-kcsan: command = export KSELFTEST_SLOWNESS=5 && \
+	cd /payload && ./run-selftests -t 3000 $(tests) && cat /sys/kernel/debug/kcsan
 in-vm-vhost-kcsan: build/vhost-kcsan/.built
 in-vm-vhost-kcsan: vm-options = -j -m 2G -t 6000 -p build/vhost-kcsan/payload
-in-vm-vhost-kcsan: command = $(subst -t 900,-t 3000,$(vhost-command)) && cat /sys/kernel/debug/kcsan
+in-vm-vhost-kcsan: command = $(slow-vhost-command) && cat /sys/kernel/debug/kcsan
 
 $(addprefix in-vm-,$(kcsan-machines)): machine = $(kcsan)
 $(addprefix in-vm-,$(kcsan-machines)): $(kcsan)/initramfs.cpio
@@ -489,7 +498,8 @@ $(addprefix in-vm-,$(kcsan-machines)): $(kcsan)/initramfs.cpio
 test-kcsan: $(kcsan)/initramfs.cpio
 	@$(call not-booted,$(kcsan-machines))
 	@echo '==> boot Linux $(notdir $(kcsan)): $(kcsan-machines)'
-	+@for machine in $(kcsan-machines); do $(MAKE) in-vm-$$machine || true; done
+	+@$(MAKE) -k $(addprefix in-vm-,$(filter selftests%,$(kcsan-machines))) || true
+	+@$(MAKE) -k $(addprefix in-vm-,$(filter-out selftests%,$(kcsan-machines))) || true
 	@$(vm)/kcsan.sh $(kcsan) build/kcsan $(kcsan-machines)
 	@$(call counted,$(kcsan-machines))
 
