@@ -38,6 +38,7 @@ help:
 	@echo 'make test T=  some of them: a machine, or DIRECTORY/NAME, where a * stands for anything,'
 	@echo '              as in T=kvm/ioregionfd_signal_test, T='\''vhost/*'\''. The machines are'
 	@printf '              %s\n' '$(wordlist 1,6,$(machines))' '$(wordlist 7,99,$(machines) ring)'
+	@echo 'make soak     guests whose disks are killed $(KILLS) times; KILLS= for another number'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
 	@echo 'make test-kcsan  our tests on a kernel that looks for data races'
 	@echo 'make shell    a shell in the VM where the tests of KVM are; T= as above, for another one;'
@@ -74,6 +75,7 @@ help:
 #
 machines := machine demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
 	kselftest peers-dpdk peers-qemu vmm vmm-guests vmm-kill
+soak-machines := vmm-soak
 debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug
 kcsan-machines := selftests-kcsan selftests-hard-kcsan vhost-kcsan
 
@@ -99,6 +101,7 @@ shell-in := $(or $(lastword $(chosen)),selftests)
 goals := $(MAKECMDGOALS)
 booted := $(patsubst in-vm-%,%,$(filter in-vm-%,$(goals))) $(if $(filter test,$(goals)),$(tested)) \
 	$(if $(filter shell,$(goals)),$(shell-in)) \
+	$(if $(filter soak,$(goals)),$(soak-machines)) \
 	$(if $(filter test-debug,$(goals)),$(debug-machines)) \
 	$(if $(filter test-kcsan,$(goals)),$(kcsan-machines))
 
@@ -246,7 +249,7 @@ svm-exit := $(kdir)/svm_exit/svm_exit.ko
 $(svm-exit): $(wildcard $(vm)/svm_exit/*) $(kdir)/headers/.unpacked $(vm)/modules.sh
 	+@$(vm)/modules.sh svm_exit $(KVER) $(@D)
 
-$(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill peers-dpdk peers-qemu) run-demo run-machine: $(svm-exit)
+$(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-soak peers-dpdk peers-qemu) run-demo run-machine: $(svm-exit)
 
 demo: $(uapi) $(kdir)/image/.unpacked
 	+@. $(vm)/lib.sh && logged vmm $(MAKE) -C tools/vmm O=$(CURDIR)/build/vmm \
@@ -331,13 +334,14 @@ build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/payload.sh
 	+@$(vm)/payload.sh vhost $(@D) $(vhost) build/virtio/payload
 	@touch $@
 
-vhost-command = cd /payload && sh vhost.sh . $(vhost-parameters) && ./run-selftests -t 900 \
+vhost-command = cd /payload && sh vhost.sh . && ./run-selftests -t 900 \
 	$(call those,$(vhost-tests)) $(if $(only),,"upstream/upstream.sh upstream vhost")
 in-vm-vhost in-vm-vhost-zcopy: build/vhost/.built
 in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 2400 -p build/vhost/payload
-in-vm-vhost in-vm-vhost-zcopy: command = $(vhost-command)
-# Sent without a copy, unless the driver wants its buffers back in order
-in-vm-vhost-zcopy: vhost-parameters = experimental_zcopytx=1
+in-vm-vhost: command = $(vhost-command)
+# vhost-net, which sends without a copy here, unless the driver wants its buffers back in order
+in-vm-vhost-zcopy: command = cd /payload && sh vhost.sh . experimental_zcopytx=1 && \
+	./run-selftests -t 900 $(filter vhost_net% vhost_setup%,$(vhost-tests))
 
 # The kselftests as everybody has them who applies the exported series
 build/kselftest/.built: $(source) $(vm)/payload.sh $(vm)/export.sh
@@ -377,18 +381,29 @@ build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs
 	+@$(vm)/payload.sh vmm $(@D) $(kdir) $(dev)
 	@touch $@
 
-in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill: build/devices/.built
+in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill in-vm-vmm-soak: build/devices/.built
 in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill: vm-options = -i -g -c 2 -m 1500M -t 2400 -k $(modules) \
 	-p build/devices/payload
-in-vm-vmm: command = cd /payload && export NONSENSE_ACCESSES=100000 && \
+in-vm-vmm: command = cd /payload && export NONSENSE_ACCESSES=20000 && \
 	./run-selftests -t 2000 $(addprefix tests/, confine_test supervise_test virtqueue_test \
 	virtio_mmio_test virtio_blk_test posted_test nvme_test nvme_kill_test pci_test \
 	vmm_nvme_test example_device_test nonsense_test)
 in-vm-vmm-guests: command = cd /payload && ./run-selftests -t 2000 \
 	"vm.sh upgrade stopped crash_loop killed same nvme_upgrade nvme_stopped nvme_crash_loop"
-in-vm-vmm-kill: command = cd /payload && ./run-selftests -t 2000 \
-	"vm.sh split packed in_order packed_in_order forward socket nvme nvme_cpus nvme_sleep \
-	nvme_poll"
+in-vm-vmm-kill: command = cd /payload && export KILLS=10 && ./run-selftests -t 2000 \
+	"vm.sh split packed_in_order forward socket nvme_cpus nvme_poll"
+
+# In each layout, each way of dispatch and of waiting, with hardware virtualization where there is
+KILLS ?= 5000
+in-vm-vmm-soak: vm-options = -g -c 2 -m 1500M -t 86400 -k $(modules) -p build/devices/payload
+in-vm-vmm-soak: command = cd /payload && export KILLS=$(KILLS) && ./run-selftests -t 86400 \
+	"vm.sh split packed in_order packed_in_order forward socket nvme nvme_cpus nvme_sleep nvme_poll" \
+	tests/nonsense_test
+
+soak:
+	@$(call not-booted,$(soak-machines))
+	+@$(MAKE) -k $(addprefix in-vm-,$(soak-machines)) || true
+	@$(call counted,$(soak-machines))
 
 # And in user space, where it is quick: all states of small rings, upstream's tests
 in-user-space: build/virtio/.built
@@ -400,9 +415,9 @@ in-user-space: build/virtio/.built
 
 in-vm-ring: in-user-space
 
-$(addprefix in-vm-,$(machines)): machine ?= $(kdir)
-$(addprefix in-vm-,$(machines)): vm
-$(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
+$(addprefix in-vm-,$(machines) $(soak-machines)): machine ?= $(kdir)
+$(addprefix in-vm-,$(machines) $(soak-machines)): vm
+$(addprefix in-vm-,$(machines) $(soak-machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
 ifeq ($(interactive),)
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u 's/^/[$*] /'
@@ -585,5 +600,7 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules kvm-selftests vm demo run run-uart kernel test test-debug test-kcsan shell kunit bench \
-	profile tools check litmus verify conformance fuzz mutants export hooks clean distclean in-user-space in-vm-ring $(addprefix in-vm-,$(machines) $(debug-machines) $(kcsan-machines))
+.PHONY: FORCE help deps source modules kvm-selftests vm demo run run-uart kernel test soak test-debug \
+	test-kcsan shell kunit bench profile tools check litmus verify conformance fuzz mutants export \
+	hooks clean distclean in-user-space in-vm-ring \
+	$(addprefix in-vm-,$(machines) $(soak-machines) $(debug-machines) $(kcsan-machines))

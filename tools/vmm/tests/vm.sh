@@ -4,7 +4,8 @@
 # vm.sh [TEST]...: in a machine whose KVM has ioregionfd, boots guests whose disks are other
 # processes, and kills, stops and replaces these. The guests are Debian's kernel ("stock")
 # and ours ("dev", which has VIRTIO_F_IN_ORDER); guest-init is what they run. No wait here is
-# without a limit, which is meant for a machine that is busy with others.
+# without a limit, which is meant for a machine that is busy with others. KILLS in the
+# environment says how often a process is killed under load (30), for as long as that takes.
 
 cd "$(dirname "$0")" || exit 1
 # shellcheck source=tools/vmm/waiting.sh
@@ -15,7 +16,10 @@ trap 'end_vmm; rm -rf "$tmp"' EXIT
 
 # noxsave as in demo.sh
 cmdline='console=ttyS0 panic=-1 noxsave quiet'
-limit=600
+kills=${KILLS:-30}
+# There are about ten kills in a second
+load_seconds=$(((kills + 7) / 8))
+limit=$((600 + 10 * load_seconds))
 # One for each thing that stock Linux tries and KVM does not have
 echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs
 
@@ -110,19 +114,19 @@ pid_of() {
 	tell status | sed -n "s/^$1 .* pid \([0-9]*\) .*/\1/p"
 }
 
-# kill_often TIMES DEVICE: at random moments, each time the process that serves it by then
+# kill_often DEVICE: at random moments, each time the process that serves it by then
 kill_often() {
-	times=$1 killed=0 last=0
-	while [ "$killed" -lt "$times" ]; do
+	killed=0 last=0
+	while [ "$killed" -lt "$kills" ]; do
 		usleep "$RANDOM"
-		pid=$(pid_of "$2")
+		pid=$(pid_of "$1")
 		# The VMM may not know yet that the last one is dead
 		if [ "${pid:-0}" = 0 ] || [ "$pid" = "$last" ]; then
 			continue
 		fi
 		kill -9 "$pid" && killed=$((killed + 1)) last=$pid
 		! grep -q 'GUEST: load [of]' "$tmp/console" || {
-			fail "the load was over after $killed kills of $times"
+			fail "the load was over after $killed kills of $kills"
 			return
 		}
 	done
@@ -133,11 +137,11 @@ kill_often() {
 under_kills() {
 	kernel=$1 steps=$2 cpus=$3
 	shift 3
-	boot "$kernel" "$steps" 4 --cpus="$cpus" --crash-limit=1000/1 "$@"
-	wait_for 'GUEST: load begins' && kill_often 30 "${kind}0" || return
+	boot "$kernel" "$steps" "$load_seconds" --cpus="$cpus" --crash-limit=1000/1 "$@"
+	wait_for 'GUEST: load begins' && kill_often "${kind}0" || return
 	finish || return
 	deaths=$(grep -c "${kind}0: process killed by signal 9" "$tmp/log")
-	[ "$deaths" -ge 30 ] || fail "the VMM saw $deaths deaths" || return
+	[ "$deaths" -ge "$kills" ] || fail "the VMM saw $deaths deaths" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
 	[ "$exits" = 0 ] || fail "$exits accesses of the disks went to the VMM" || return
 	echo "# $cpus CPUs: $deaths deaths, $(grep requests "$tmp/console" | tr -d '\r')"
@@ -235,8 +239,8 @@ test_killed() {
 
 # dispatched PATH: kills when the accesses take this way
 dispatched() {
-	boot dev load 4 --dispatch="$1" --crash-limit=1000/1
-	wait_for 'GUEST: load begins' && kill_often 10 blk0 || return
+	boot dev load "$load_seconds" --dispatch="$1" --crash-limit=1000/1
+	wait_for 'GUEST: load begins' && kill_often blk0 || return
 	finish || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
 	[ "$exits" != 0 ] || fail 'no accesses of the disks went to the VMM'
@@ -309,12 +313,15 @@ nr=0
 for name; do
 	nr=$((nr + 1))
 	failed=''
+	began=$(date +%s)
 	use blk
 	if "test_$name" && [ -z "$failed" ]; then
-		echo "ok $nr $name"
+		result=ok
 	else
-		echo "not ok $nr $name"
+		result='not ok'
 	fi
 	end_vmm
+	echo "# $name: $(($(date +%s) - began)) s"
+	echo "$result $nr $name"
 done
 exit 0
