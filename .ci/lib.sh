@@ -25,6 +25,18 @@ part() {
 	fi
 }
 
+# part_within MINUTES ARGUMENT...: a part that is skipped if more have passed by now
+part_within() {
+	local minutes=$1
+	shift
+	if [ $((SECONDS / 60)) -gt "$minutes" ]; then
+		echo "make $1: skipped, $((SECONDS / 60)) minutes have passed on this machine"
+		skipped=$((skipped + 1))
+	else
+		part "$@"
+	fi
+}
+
 # The last line of all, and the exit status
 finish() {
 	echo "$passed passed, $failed failed, $skipped skipped"
