@@ -476,7 +476,7 @@ in-vm-selftests-hard-debug in-vm-selftests-hard-kcsan: tests = $(filter $(hard-h
 slow-vhost-command = export KSELFTEST_SLOWNESS=10 && $(subst -t 900,-t 3000,$(vhost-command))
 in-vm-selftests-debug in-vm-selftests-hard-debug in-vm-selftests-kcsan in-vm-selftests-hard-kcsan: \
 	$(build)/selftests/.built
-in-vm-selftests-debug in-vm-selftests-hard-debug: command = \
+in-vm-selftests-debug in-vm-selftests-hard-debug: command = export KSELFTEST_SLOWNESS=5 && \
 	cd /payload && ./run-selftests -r -t 1500 $(tests)
 in-vm-selftests-debug in-vm-selftests-hard-debug: vm-options = -i -c 2 -m 2G -t 7000 \
 	-p $(build)/selftests/payload
