@@ -166,6 +166,11 @@ int queue_backend(struct queue *queue, int fd)
 	return set_file(queue, VHOST_NET_SET_BACKEND, fd);
 }
 
+int queue_busyloop_timeout(struct queue *queue, unsigned int timeout)
+{
+	return set_state(queue, VHOST_SET_VRING_BUSYLOOP_TIMEOUT, timeout);
+}
+
 int queue_setup(struct queue *queue, uint32_t base)
 {
 	return queue_set_base(queue, base) || queue_setup_no_base(queue) ? -1 : 0;

@@ -53,6 +53,9 @@ int queue_log_address(struct queue *queue);
 /* VHOST_NET_SET_BACKEND */
 int queue_backend(struct queue *queue, int fd);
 
+/* VHOST_SET_VRING_BUSYLOOP_TIMEOUT, in microseconds */
+int queue_busyloop_timeout(struct queue *queue, unsigned int timeout);
+
 /* Set up a virtqueue completely, except for its backend. */
 int queue_setup(struct queue *queue, uint32_t base);
 

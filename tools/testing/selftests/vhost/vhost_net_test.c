@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include "../kselftest_harness.h"
 #include "net.h"
 
@@ -169,6 +170,41 @@ TEST_F(net, another_device)
 		ASSERT_LE(0, rx_take(net));
 		ASSERT_EQ(net->sent[RX], net->received[RX]);
 	}
+}
+
+/*
+ * While it polls for one virtqueue, the device looks at the other one, too; but not if that has
+ * no backend: nobody has checked its addresses, which are outside of the guest's memory here.
+ */
+TEST_F(net, polls_beside_one_without_backend)
+{
+	struct net *net = &self->net;
+	uint8_t *page, before[PAGE];
+
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, page);
+	memset(page, 0xa5, PAGE);
+	memcpy(before, page, PAGE);
+	for (int which = RX; which <= TX; which++) {
+		struct queue *queue = &net->queue[which], *other = &net->queue[!which];
+		uint64_t addr = (uintptr_t)page;
+
+		ASSERT_EQ(0, queue_backend(other, -1));
+		ASSERT_EQ(0, queue_address(other, addr, addr, addr));
+		ASSERT_EQ(0, queue_busyloop_timeout(queue, 1000));
+		queue_kick(queue);
+		ASSERT_EQ(0, device_drain(&net->device));
+		EXPECT_EQ(0, memcmp(before, page, PAGE)) {
+			TH_LOG("queue %d was written to", !which);
+		}
+		ASSERT_EQ(0, queue_busyloop_timeout(queue, 0));
+		ASSERT_EQ(0, net_start_queue(net, !which, queue_first_base(other)));
+	}
+	ASSERT_TRUE(tx_add(net));
+	ASSERT_EQ(0, tx_pass(net));
+	rx_fill(net);
+	EXPECT_EQ(0, rx_pass(net, 1));
+	munmap(page, PAGE);
 }
 
 /*
