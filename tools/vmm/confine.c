@@ -4,6 +4,7 @@
 #include <err.h>
 #include <errno.h>
 #include <grp.h>
+#include <pthread.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -148,13 +149,43 @@ void confine_syscalls(const int *allowed, unsigned int nr, int ioctl_fd)
 	seccomp_release(filter);
 }
 
-#define MAX_OPS	16
-
 static void check(int ret, const char *what)
 {
 	if (ret)
 		errx(EXIT_FAILURE, "%s: %s", what, strerror(-ret));
 }
+
+struct start {
+	pthread_barrier_t both_run;
+	void *(*function)(void *arg);
+	void *arg;
+};
+
+static void *run(void *arg)
+{
+	struct start *start = arg;
+
+	pthread_barrier_wait(&start->both_run);
+	return start->function(start->arg);
+}
+
+void confine_with_thread(uint32_t id, const int *allowed, unsigned int nr, int ioctl_fd,
+			 void *(*function)(void *arg), void *arg)
+{
+	static struct start start;
+	pthread_t thread;
+
+	start.function = function;
+	start.arg = arg;
+	confine_rights(id);
+	/* A thread inherits all this. What it takes to start one is forbidden afterwards. */
+	check(-pthread_barrier_init(&start.both_run, NULL, 2), "pthread_barrier_init");
+	check(-pthread_create(&thread, NULL, run, &start), "pthread_create");
+	pthread_barrier_wait(&start.both_run);
+	confine_syscalls(allowed, nr, ioctl_fd);
+}
+
+#define MAX_OPS	16
 
 void confine_ring(struct io_uring *ring, unsigned int entries, int file, int event_fd,
 		  const uint8_t *ops, unsigned int nr)

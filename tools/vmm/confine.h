@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * How a device process confines itself, before the guest's first access. Both functions
+ * How a device process confines itself, before the guest's first access. These functions
  * exit with a message if the kernel does not go along.
  */
 #ifndef CONFINE_H
@@ -24,6 +24,10 @@ void confine_rights(uint32_t id);
  * What an io_uring does is not subject to this: see confine_ring().
  */
 void confine_syscalls(const int *allowed, unsigned int nr, int ioctl_fd);
+
+/* Both, for a process that also has a thread, which runs @function. */
+void confine_with_thread(uint32_t id, const int *allowed, unsigned int nr, int ioctl_fd,
+			 void *(*function)(void *arg), void *arg);
 
 /*
  * Make an io_uring that can do nothing but the @nr operations in @ops, IORING_OP_*, on

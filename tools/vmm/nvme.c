@@ -31,7 +31,6 @@ static struct device this_device;
 static struct nvme this_nvme;
 static struct posted doorbells;
 static unsigned int delayed;	/* commands since submit_and_interrupt() */
-static pthread_barrier_t both_run;
 
 /* The io_uring */
 
@@ -102,7 +101,6 @@ static void *completion_thread(void *arg)
 {
 	struct nvme *nvme = arg;
 
-	pthread_barrier_wait(&both_run);
 	for (;;) {
 		ring_wait(&nvme->ring);
 		pthread_mutex_lock(&lock);
@@ -204,19 +202,14 @@ int main(void)
 		SCMP_SYS(poll), SCMP_SYS(recvfrom), SCMP_SYS(sendto),
 	};
 	struct nvme *nvme = &this_nvme;
-	pthread_t thread;
 
 	device_init(&this_device);
 	init_controller(nvme);
 	init_ring(nvme);
 	init_regions();
 
-	confine_rights(this_device.args.id);
-	/* A thread inherits all this. What it takes to start one is forbidden afterwards. */
-	check(-pthread_barrier_init(&both_run, NULL, 2), "pthread_barrier_init");
-	check(-pthread_create(&thread, NULL, completion_thread, nvme), "pthread_create");
-	pthread_barrier_wait(&both_run);
-	confine_syscalls(syscalls, ARRAY_SIZE(syscalls), DEVICE_CHANNEL_FD);
+	confine_with_thread(this_device.args.id, syscalls, ARRAY_SIZE(syscalls), DEVICE_CHANNEL_FD,
+			    completion_thread, nvme);
 
 	pthread_mutex_lock(&lock);
 	nvme_start(nvme);

@@ -67,7 +67,6 @@ struct blk {
 	struct virtio_mmio mmio;
 	struct virtio_blk_config config;
 	struct ring ring;
-	pthread_barrier_t both_run;
 	unsigned int in_flight[DEVICE_MAX_QUEUES];
 	bool look_again[DEVICE_MAX_QUEUES];
 	struct io ios[DEVICE_MAX_QUEUES][VIRTQUEUE_MAX_SIZE];
@@ -425,7 +424,6 @@ static void *completion_thread(void *arg)
 	struct blk *blk = arg;
 	unsigned int n;
 
-	pthread_barrier_wait(&blk->both_run);
 	for (;;) {
 		ring_wait(&blk->ring);
 		pthread_mutex_lock(&blk->lock);
@@ -478,7 +476,7 @@ static const struct virtio_device_ops blk_ops = {
 	.drain = drain,
 };
 
-static uint16_t command(uint64_t base, const struct ioregionfd_cmd *cmd, uint64_t *value)
+static uint16_t command(void *base, const struct ioregionfd_cmd *cmd, uint64_t *value)
 {
 	struct blk *blk = &this_blk;
 	uint16_t status;
@@ -486,24 +484,15 @@ static uint16_t command(uint64_t base, const struct ioregionfd_cmd *cmd, uint64_
 	pthread_mutex_lock(&blk->lock);
 	device_count(&blk->device, cmd);
 	kill_point();
-	status = virtio_mmio_command(&blk->mmio, base, cmd, value);
+	status = virtio_mmio_command(&blk->mmio, (uintptr_t)base, cmd, value);
 	kill_point();
 	pthread_mutex_unlock(&blk->lock);
 	return status;
 }
 
-static uint16_t region_command(void *opaque, const struct ioregionfd_cmd *cmd, uint64_t *value)
-{
-	return command((uintptr_t)opaque, cmd, value);
-}
+static const struct ioregionfd_ops region_ops = { .command = command };
 
 /* Start */
-
-static void check(int ret, const char *what)
-{
-	if (ret)
-		errx(EXIT_FAILURE, "%s: %s", what, strerror(-ret));
-}
 
 static uint64_t image_size(void)
 {
@@ -534,8 +523,7 @@ static void init_mmio(struct blk *blk)
 	blk->config.max_write_zeroes_seg = 1;
 	blk->config.write_zeroes_may_unmap = 1;
 
-	mmio->state = blk->device.state;
-	mmio->memory = &blk->device.memory;
+	virtio_mmio_init(mmio, &blk->device, &region_ops);
 	mmio->ops = &blk_ops;
 	mmio->device_id = VIRTIO_ID_BLOCK;
 	mmio->features = FEATURES & blk->device.args.features;
@@ -544,7 +532,6 @@ static void init_mmio(struct blk *blk)
 	mmio->nr_queues = 1;
 	mmio->config = &blk->config;
 	mmio->config_size = sizeof(blk->config);
-	mmio->irq_fd = DEVICE_IRQ_FD;
 }
 
 static void init_ring(struct blk *blk)
@@ -557,19 +544,6 @@ static void init_ring(struct blk *blk)
 		  sizeof(ops));
 }
 
-static void init_regions(struct blk *blk)
-{
-	static const struct ioregionfd_ops ops = { .command = region_command };
-	static const uint64_t bases[] = {
-		VIRTIO_MMIO_BEFORE_NOTIFY, VIRTIO_MMIO_NOTIFY, VIRTIO_MMIO_AFTER_NOTIFY,
-	};
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(bases); i++)
-		check(ioregionfd_register(blk->device.task, bases[i], &ops,
-					  (void *)(uintptr_t)bases[i]), "ioregionfd_register");
-}
-
 int main(void)
 {
 	static const int syscalls[] = {
@@ -578,19 +552,13 @@ int main(void)
 		SCMP_SYS(poll), SCMP_SYS(recvfrom), SCMP_SYS(sendto),
 	};
 	struct blk *blk = &this_blk;
-	pthread_t thread;
 
 	device_init(&blk->device);
 	init_mmio(blk);
 	init_ring(blk);
-	init_regions(blk);
 
-	confine_rights(blk->device.args.id);
-	/* A thread inherits all this. What it takes to start one is forbidden afterwards. */
-	check(-pthread_barrier_init(&blk->both_run, NULL, 2), "pthread_barrier_init");
-	check(-pthread_create(&thread, NULL, completion_thread, blk), "pthread_create");
-	pthread_barrier_wait(&blk->both_run);
-	confine_syscalls(syscalls, ARRAY_SIZE(syscalls), DEVICE_CHANNEL_FD);
+	confine_with_thread(blk->device.args.id, syscalls, ARRAY_SIZE(syscalls), DEVICE_CHANNEL_FD,
+			    completion_thread, blk);
 
 	pthread_mutex_lock(&blk->lock);
 	virtio_mmio_start(&blk->mmio);

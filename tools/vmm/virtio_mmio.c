@@ -7,6 +7,8 @@
  */
 #include "virtio_mmio.h"
 
+#include <err.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <linux/virtio_config.h>
@@ -416,6 +418,26 @@ static bool valid_state(const struct virtio_mmio *mmio)
 
 	return s->version == DEVICE_STATE_VERSION &&
 	       (!(s->status & VIRTIO_CONFIG_S_FEATURES_OK) || features_ok(mmio));
+}
+
+void virtio_mmio_init(struct virtio_mmio *mmio, struct device *device,
+		      const struct ioregionfd_ops *ops)
+{
+	static const uint64_t bases[] = {
+		VIRTIO_MMIO_BEFORE_NOTIFY, VIRTIO_MMIO_NOTIFY, VIRTIO_MMIO_AFTER_NOTIFY,
+	};
+	size_t i;
+	int ret;
+
+	mmio->state = device->state;
+	mmio->memory = &device->memory;
+	mmio->irq_fd = DEVICE_IRQ_FD;
+	for (i = 0; i < ARRAY_SIZE(bases); i++) {
+		ret = ioregionfd_register(device->task, bases[i], ops,
+					  (void *)(uintptr_t)bases[i]);
+		if (ret)
+			errx(EXIT_FAILURE, "ioregionfd_register: %s", strerror(-ret));
+	}
 }
 
 void virtio_mmio_start(struct virtio_mmio *mmio)

@@ -15,8 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <ioregionfd.h>
-#include "device_state.h"
-#include "guest_memory.h"
+#include "device.h"
 #include "virtqueue.h"
 
 #define VIRTIO_MMIO_SIZE	0x200
@@ -52,6 +51,13 @@ struct virtio_mmio {
 	int irq_fd;
 	struct virtqueue queues[DEVICE_MAX_QUEUES];
 };
+
+/*
+ * Set what comes from @device, and have @ops->command called for each access, with the base
+ * of its region as @opaque. Exits with a message if that is not possible.
+ */
+void virtio_mmio_init(struct virtio_mmio *mmio, struct device *device,
+		      const struct ioregionfd_ops *ops);
 
 /*
  * All members above irq_fd, and irq_fd, are set. Takes up what the former process has left

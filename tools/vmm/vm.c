@@ -34,20 +34,6 @@
 
 #define CPUID_ENTRIES		256
 
-/* An ioctl that does not fail on any machine that can run us. */
-static int must_ioctl(int fd, unsigned long request, void *arg,
-		      const char *name)
-{
-	int ret = ioctl(fd, request, arg);
-
-	if (ret < 0)
-		err(EXIT_FAILURE, "%s", name);
-	return ret;
-}
-
-#define MUST_IOCTL(fd, request, arg) \
-	must_ioctl(fd, request, (void *)(arg), #request)
-
 static void open_kvm(struct vm *vm)
 {
 	int version;

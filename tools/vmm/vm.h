@@ -7,8 +7,11 @@
 #ifndef VM_H
 #define VM_H
 
+#include <err.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <linux/kvm.h>
 
 /*
@@ -73,6 +76,19 @@ struct vm {
 	size_t ram_size;
 	struct msi_message msi[MAX_MSI];
 };
+
+/* An ioctl that does not fail on any machine that can run us. */
+static inline int must_ioctl(int fd, unsigned long request, void *arg, const char *name)
+{
+	int ret = ioctl(fd, request, arg);
+
+	if (ret < 0)
+		err(EXIT_FAILURE, "%s", name);
+	return ret;
+}
+
+#define MUST_IOCTL(fd, request, arg) \
+	must_ioctl(fd, request, (void *)(arg), #request)
 
 void vm_create(struct vm *vm, size_t ram_size, unsigned int nr_vcpus);
 void vm_destroy(struct vm *vm);

@@ -30,12 +30,10 @@
 #include "../run.h"
 #include "../supervise.h"
 #include "../vmm_virtio.h"
+#include "vmm.h"
 
 #include "kselftest_harness.h"
 
-#define WAIT_MS		20000
-#define LIMIT_S		120	/* of a test */
-#define MEMORY_SIZE	(8UL << 20)
 #define IMAGE_SIZE	0x100000UL
 
 static bool stop_requested;
@@ -65,17 +63,6 @@ FIXTURE(supervise) {
 	struct vmm vmm;
 };
 
-static void name_beside(char *path, const char *name)
-{
-	char self[PATH_MAX / 2];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	if (n < 0)
-		abort();
-	self[n] = '\0';
-	snprintf(path, PATH_MAX, "%s/%s", dirname(self), name);
-}
-
 static void create_file(const char *path, size_t size)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -94,8 +81,8 @@ FIXTURE_SETUP(supervise)
 	ASSERT_NE(NULL, mkdtemp(self->vmm.dir));
 	snprintf(self->vmm.socket, sizeof(self->vmm.socket), "%s/socket", self->vmm.dir);
 	snprintf(self->vmm.image, sizeof(self->vmm.image), "%s/image", self->vmm.dir);
-	name_beside(self->vmm.blk, "virtio-blk");
-	name_beside(self->vmm.rogue, "rogue");
+	vmm_name_beside(self->vmm.blk, "virtio-blk");
+	vmm_name_beside(self->vmm.rogue, "rogue");
 	self->vmm.vm.fd = -1;
 	self->vmm.vm.nr_vcpus = 1;
 	self->vmm.vm.ram_size = MEMORY_SIZE;
@@ -132,93 +119,20 @@ static void begin(struct vmm *vmm, unsigned int deaths)
 	vmm->supervisor = supervise(vmm->devs, 2, limit, vmm->socket);
 }
 
-static uint64_t access_register(struct vmm_device *dev, bool write, unsigned int offset,
-				uint64_t value)
-{
-	struct vmm_access access = {
-		.addr = dev->regions[0].guest_paddr + offset,
-		.size = 4,
-		.is_write = write,
-		.data = value,
-	};
-
-	/* "Stopped" is nothing that a register holds. */
-	if (!vmm_device_access(dev, &access))
-		return ~1ULL;
-	return access.data;
-}
-
-static uint32_t get(struct vmm_device *dev, unsigned int offset)
-{
-	return access_register(dev, false, offset, 0);
-}
-
-static void put(struct vmm_device *dev, unsigned int offset, uint32_t value)
-{
-	access_register(dev, true, offset, value);
-}
-
 /* As a driver does it, to DRIVER_OK */
 static void drive(struct vmm_device *dev)
 {
-	put(dev, VIRTIO_MMIO_STATUS, 0);
-	put(dev, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
-	put(dev, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-	put(dev, VIRTIO_MMIO_DRIVER_FEATURES, 1);	/* VIRTIO_F_VERSION_1 */
-	put(dev, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+	vmm_put(dev, VIRTIO_MMIO_STATUS, 0);
+	vmm_put(dev, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES, 1);	/* VIRTIO_F_VERSION_1 */
+	vmm_put(dev, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
 				     VIRTIO_CONFIG_S_FEATURES_OK);
-	put(dev, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+	vmm_put(dev, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
 				     VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
 #define DRIVEN	0xf
-
-static pid_t pid_of(struct vmm_device *dev)
-{
-	pid_t pid;
-
-	pthread_mutex_lock(&dev->lock);
-	pid = dev->pid;
-	pthread_mutex_unlock(&dev->lock);
-	return pid;
-}
-
-/* Kill its process, and wait for another one, or for none at all. */
-static bool kill_one(struct vmm_device *dev)
-{
-	pid_t pid = pid_of(dev);
-	unsigned int i;
-	bool failed;
-
-	/* 0 while it is being started */
-	if (pid > 0)
-		kill(pid, SIGKILL);
-	for (i = 0; i < WAIT_MS; i++) {
-		pthread_mutex_lock(&dev->lock);
-		failed = dev->has_failed;
-		pthread_mutex_unlock(&dev->lock);
-		if (failed || (pid_of(dev) > 0 && pid_of(dev) != pid))
-			return true;
-		usleep(1000);
-	}
-	return false;
-}
-
-static bool wait_failed(struct vmm_device *dev)
-{
-	unsigned int i;
-	bool failed;
-
-	for (i = 0; i < WAIT_MS; i++) {
-		pthread_mutex_lock(&dev->lock);
-		failed = dev->has_failed;
-		pthread_mutex_unlock(&dev->lock);
-		if (failed)
-			return true;
-		usleep(1000);
-	}
-	return false;
-}
 
 static int connect_control(struct vmm *vmm)
 {
@@ -273,13 +187,13 @@ TEST_F_TIMEOUT(supervise, restart, LIMIT_S)
 	begin(&self->vmm, 100);
 	drive(&self->vmm.devs[0]);
 	for (i = 0; i < 20; i++) {
-		ASSERT_TRUE(kill_one(&self->vmm.devs[0]));
-		ASSERT_EQ(DRIVEN, get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
+		ASSERT_TRUE(vmm_kill_one(&self->vmm.devs[0]));
+		ASSERT_EQ(DRIVEN, vmm_get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
 	}
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), "blk0 running"));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), "deaths 20 "));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), "killed by signal 9"));
-	EXPECT_EQ(0, get(&self->vmm.devs[1], VIRTIO_MMIO_STATUS));
+	EXPECT_EQ(0, vmm_get(&self->vmm.devs[1], VIRTIO_MMIO_STATUS));
 }
 
 struct accesses {
@@ -293,9 +207,9 @@ static void *keep_accessing(void *arg)
 	struct accesses *a = arg;
 
 	while (!__atomic_load_n(&a->stop, __ATOMIC_RELAXED)) {
-		put(a->dev, VIRTIO_MMIO_QUEUE_SEL, a->done & 0xff);
-		if (get(a->dev, VIRTIO_MMIO_STATUS) != DRIVEN ||
-		    get(a->dev, VIRTIO_MMIO_MAGIC_VALUE) != 0x74726976)
+		vmm_put(a->dev, VIRTIO_MMIO_QUEUE_SEL, a->done & 0xff);
+		if (vmm_get(a->dev, VIRTIO_MMIO_STATUS) != DRIVEN ||
+		    vmm_get(a->dev, VIRTIO_MMIO_MAGIC_VALUE) != 0x74726976)
 			a->wrong++;
 		__atomic_fetch_add(&a->done, 1, __ATOMIC_RELAXED);
 	}
@@ -314,7 +228,7 @@ TEST_F_TIMEOUT(supervise, restart_under_load, LIMIT_S)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, keep_accessing, &accesses));
 	for (i = 0; i < 100; i++) {
 		usleep(rand() % 3000);
-		ASSERT_TRUE(kill_one(&self->vmm.devs[0]));
+		ASSERT_TRUE(vmm_kill_one(&self->vmm.devs[0]));
 	}
 	__atomic_store_n(&accesses.stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
@@ -330,28 +244,28 @@ TEST_F_TIMEOUT(supervise, crash_loop, LIMIT_S)
 
 	begin(&self->vmm, 3);
 	drive(dev);
-	ASSERT_TRUE(kill_one(dev));
-	ASSERT_TRUE(kill_one(dev));
-	EXPECT_EQ(DRIVEN, get(dev, VIRTIO_MMIO_STATUS));
+	ASSERT_TRUE(vmm_kill_one(dev));
+	ASSERT_TRUE(vmm_kill_one(dev));
+	EXPECT_EQ(DRIVEN, vmm_get(dev, VIRTIO_MMIO_STATUS));
 	while (read(dev->irq_fd, &count, sizeof(count)) > 0)
 		;
-	ASSERT_TRUE(kill_one(dev));
+	ASSERT_TRUE(vmm_kill_one(dev));
 	EXPECT_TRUE(dev->has_failed);
 	EXPECT_EQ(sizeof(count), read(dev->irq_fd, &count, sizeof(count)));
-	EXPECT_EQ(DRIVEN | VIRTIO_CONFIG_S_NEEDS_RESET, get(dev, VIRTIO_MMIO_STATUS));
-	EXPECT_EQ(VIRTIO_MMIO_INT_CONFIG, get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
-	put(dev, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_CONFIG);
-	EXPECT_EQ(0, get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
-	EXPECT_EQ(VIRTIO_ID_BLOCK, get(dev, VIRTIO_MMIO_DEVICE_ID));
-	EXPECT_EQ(0, get(dev, VIRTIO_MMIO_CONFIG));
+	EXPECT_EQ(DRIVEN | VIRTIO_CONFIG_S_NEEDS_RESET, vmm_get(dev, VIRTIO_MMIO_STATUS));
+	EXPECT_EQ(VIRTIO_MMIO_INT_CONFIG, vmm_get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+	vmm_put(dev, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_CONFIG);
+	EXPECT_EQ(0, vmm_get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+	EXPECT_EQ(VIRTIO_ID_BLOCK, vmm_get(dev, VIRTIO_MMIO_DEVICE_ID));
+	EXPECT_EQ(0, vmm_get(dev, VIRTIO_MMIO_CONFIG));
 	drive(dev);
 	EXPECT_EQ(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER,
-		  get(dev, VIRTIO_MMIO_STATUS));
+		  vmm_get(dev, VIRTIO_MMIO_STATUS));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), "blk0 failed pid 0 deaths 3"));
 	EXPECT_NE(NULL, strstr(ask(&self->vmm, "kill\0blk0", 10), "error: blk0 has failed"));
 	EXPECT_NE(NULL, strstr(upgrade(&self->vmm, self->vmm.blk), "error: blk0 has failed"));
 	drive(&self->vmm.devs[1]);
-	EXPECT_EQ(DRIVEN, get(&self->vmm.devs[1], VIRTIO_MMIO_STATUS));
+	EXPECT_EQ(DRIVEN, vmm_get(&self->vmm.devs[1], VIRTIO_MMIO_STATUS));
 }
 
 /* Deaths that are further apart than the limit says are no crash loop. */
@@ -362,7 +276,7 @@ TEST_F_TIMEOUT(supervise, slow_crashes, LIMIT_S)
 
 	self->vmm.supervisor = supervise(self->vmm.devs, 2, limit, self->vmm.socket);
 	for (i = 0; i < 4; i++) {
-		ASSERT_TRUE(kill_one(&self->vmm.devs[0]));
+		ASSERT_TRUE(vmm_kill_one(&self->vmm.devs[0]));
 		ASSERT_FALSE(self->vmm.devs[0].has_failed);
 		usleep(1100000);
 	}
@@ -372,8 +286,8 @@ TEST_F_TIMEOUT(supervise, no_program, LIMIT_S)
 {
 	self->vmm.devs[0].program = "/nonexistent";
 	begin(&self->vmm, 3);
-	EXPECT_TRUE(wait_failed(&self->vmm.devs[0]));
-	EXPECT_EQ(VIRTIO_CONFIG_S_NEEDS_RESET, get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
+	EXPECT_TRUE(vmm_wait_failed(&self->vmm.devs[0]));
+	EXPECT_EQ(VIRTIO_CONFIG_S_NEEDS_RESET, vmm_get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), "it could not be executed"));
 }
 
@@ -391,9 +305,9 @@ TEST_F_TIMEOUT(supervise, rogues, LIMIT_S)
 		self->vmm.devs[1].program = self->vmm.blk;
 		self->vmm.devs[0].has_failed = false;
 		self->vmm.supervisor = supervise(self->vmm.devs, 2, limit, self->vmm.socket);
-		EXPECT_EQ(0x74726976, get(&self->vmm.devs[0], VIRTIO_MMIO_MAGIC_VALUE));
+		EXPECT_EQ(0x74726976, vmm_get(&self->vmm.devs[0], VIRTIO_MMIO_MAGIC_VALUE));
 		EXPECT_TRUE(self->vmm.devs[0].has_failed);
-		EXPECT_EQ(0x74726976, get(&self->vmm.devs[1], VIRTIO_MMIO_MAGIC_VALUE));
+		EXPECT_EQ(0x74726976, vmm_get(&self->vmm.devs[1], VIRTIO_MMIO_MAGIC_VALUE));
 		EXPECT_EQ(1, supervise_stop(self->vmm.supervisor));
 		self->vmm.supervisor = NULL;
 	}
@@ -411,10 +325,10 @@ TEST_F_TIMEOUT(supervise, after_a_liar, LIMIT_S)
 	memset(dev->state->queues, 0x5a, sizeof(dev->state->queues));
 	memset(dev->state->requests, 0xff, sizeof(dev->state->requests));
 	pthread_mutex_unlock(&dev->lock);
-	ASSERT_TRUE(kill_one(dev));
-	EXPECT_TRUE(get(dev, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	ASSERT_TRUE(vmm_kill_one(dev));
+	EXPECT_TRUE(vmm_get(dev, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
 	drive(dev);
-	EXPECT_EQ(DRIVEN, get(dev, VIRTIO_MMIO_STATUS));
+	EXPECT_EQ(DRIVEN, vmm_get(dev, VIRTIO_MMIO_STATUS));
 }
 
 TEST_F_TIMEOUT(supervise, upgrade, LIMIT_S)
@@ -427,7 +341,7 @@ TEST_F_TIMEOUT(supervise, upgrade, LIMIT_S)
 	snprintf(command, sizeof(command), "cp %s %s", self->vmm.blk, copy);
 	ASSERT_EQ(0, system(command));
 	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, copy), "ok", 2));
-	EXPECT_EQ(DRIVEN, get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
+	EXPECT_EQ(DRIVEN, vmm_get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), copy));
 	/* No program, or none that works: the former one goes on, and no death counts. */
 	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, "/nonexistent"), "error", 5));
@@ -435,7 +349,7 @@ TEST_F_TIMEOUT(supervise, upgrade, LIMIT_S)
 	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, self->vmm.dir), "error", 5));
 	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, "/bin/false"), "error", 5));
 	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, "/bin/false"), "error", 5));
-	EXPECT_EQ(DRIVEN, get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
+	EXPECT_EQ(DRIVEN, vmm_get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), "deaths 0 "));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), copy));
 }
@@ -503,7 +417,7 @@ static void *read_status(void *arg)
 {
 	struct accesses *a = arg;
 
-	if (get(a->dev, VIRTIO_MMIO_STATUS) != DRIVEN)
+	if (vmm_get(a->dev, VIRTIO_MMIO_STATUS) != DRIVEN)
 		a->wrong++;
 	__atomic_fetch_add(&a->done, 1, __ATOMIC_RELAXED);
 	return NULL;
@@ -518,14 +432,14 @@ TEST_F_TIMEOUT(supervise, stopped, LIMIT_S)
 
 	begin(&self->vmm, 2);
 	drive(&self->vmm.devs[0]);
-	ASSERT_EQ(0, kill(pid_of(&self->vmm.devs[0]), SIGSTOP));
+	ASSERT_EQ(0, kill(vmm_pid_of(&self->vmm.devs[0]), SIGSTOP));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, read_status, &accesses));
 	drive(&self->vmm.devs[1]);
 	for (i = 0; i < 100; i++)
-		ASSERT_EQ(DRIVEN, get(&self->vmm.devs[1], VIRTIO_MMIO_STATUS));
+		ASSERT_EQ(DRIVEN, vmm_get(&self->vmm.devs[1], VIRTIO_MMIO_STATUS));
 	EXPECT_EQ(0, strncmp(STATUS(&self->vmm), "ok", 2));
 	EXPECT_EQ(0, __atomic_load_n(&accesses.done, __ATOMIC_RELAXED));
-	ASSERT_EQ(0, kill(pid_of(&self->vmm.devs[0]), SIGCONT));
+	ASSERT_EQ(0, kill(vmm_pid_of(&self->vmm.devs[0]), SIGCONT));
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, accesses.wrong);
 }
@@ -538,7 +452,7 @@ TEST_F_TIMEOUT(supervise, stopped_at_the_end, LIMIT_S)
 
 	begin(&self->vmm, 2);
 	drive(&self->vmm.devs[0]);
-	ASSERT_EQ(0, kill(pid_of(&self->vmm.devs[0]), SIGSTOP));
+	ASSERT_EQ(0, kill(vmm_pid_of(&self->vmm.devs[0]), SIGSTOP));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, read_status, &accesses));
 	usleep(100000);
 	/* Without a signal: it may have come too early. */
@@ -564,7 +478,7 @@ TEST_F_TIMEOUT(supervise, vmm_killed, LIMIT_S)
 		drive(&self->vmm.devs[0]);
 		drive(&self->vmm.devs[1]);
 		for (i = 0; i < 2; i++)
-			pids[i] = pid_of(&self->vmm.devs[i]);
+			pids[i] = vmm_pid_of(&self->vmm.devs[i]);
 		kill(pids[1], SIGSTOP);
 		if (write(fds[1], pids, sizeof(pids)) != sizeof(pids))
 			_exit(1);

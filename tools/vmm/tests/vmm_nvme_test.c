@@ -22,12 +22,10 @@
 #include "../util.h"
 #include "../vmm_nvme.h"
 #include "../vmm_virtio.h"
+#include "vmm.h"
 
 #include "kselftest_harness.h"
 
-#define WAIT_MS		20000
-#define LIMIT_S		120	/* of a test */
-#define MEMORY_SIZE	(8UL << 20)
 #define IMAGE_SIZE	0x100000UL
 #define BAR		(PCI_WINDOW + 0x10000)
 #define TABLE		(BAR + 0x2000)
@@ -124,17 +122,6 @@ FIXTURE_VARIANT(vmm_nvme) {
 FIXTURE_VARIANT_ADD(vmm_nvme, forward) { VMM_DISPATCH_FORWARD };
 FIXTURE_VARIANT_ADD(vmm_nvme, socket) { VMM_DISPATCH_SOCKET };
 
-static void name_beside(char *path, const char *name)
-{
-	char self[PATH_MAX / 2];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	if (n < 0)
-		abort();
-	self[n] = '\0';
-	snprintf(path, PATH_MAX, "%s/%s", dirname(self), name);
-}
-
 FIXTURE_SETUP(vmm_nvme)
 {
 	struct crash_limit limit = { 3, 60 };
@@ -152,7 +139,7 @@ FIXTURE_SETUP(vmm_nvme)
 	ASSERT_NE(NULL, file);
 	ASSERT_EQ(ftruncate(fileno(file), IMAGE_SIZE), 0);
 	fclose(file);
-	name_beside(self->program, "nvme");
+	vmm_name_beside(self->program, "nvme");
 
 	self->vm.fd = -1;
 	self->vm.nr_vcpus = 2;

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "vmm.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+void vmm_name_beside(char *path, const char *name)
+{
+	char self[PATH_MAX / 2];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n < 0)
+		abort();
+	self[n] = '\0';
+	snprintf(path, PATH_MAX, "%s/%s", dirname(self), name);
+}
+
+uint64_t vmm_access_register(struct vmm_device *dev, bool write, unsigned int offset,
+			     unsigned int size, uint64_t value)
+{
+	struct vmm_access access = {
+		.addr = dev->regions[0].guest_paddr + offset,
+		.size = size,
+		.is_write = write,
+		.data = value,
+	};
+
+	/* "Stopped" is nothing that a register holds. */
+	if (!vmm_device_access(dev, &access))
+		return ~1ULL;
+	return access.data;
+}
+
+uint32_t vmm_get(struct vmm_device *dev, unsigned int offset)
+{
+	return vmm_access_register(dev, false, offset, 4, 0);
+}
+
+void vmm_put(struct vmm_device *dev, unsigned int offset, uint32_t value)
+{
+	vmm_access_register(dev, true, offset, 4, value);
+}
+
+pid_t vmm_pid_of(struct vmm_device *dev)
+{
+	pid_t pid;
+
+	pthread_mutex_lock(&dev->lock);
+	pid = dev->pid;
+	pthread_mutex_unlock(&dev->lock);
+	return pid;
+}
+
+static bool has_failed(struct vmm_device *dev)
+{
+	bool failed;
+
+	pthread_mutex_lock(&dev->lock);
+	failed = dev->has_failed;
+	pthread_mutex_unlock(&dev->lock);
+	return failed;
+}
+
+bool vmm_kill_one(struct vmm_device *dev)
+{
+	pid_t pid = vmm_pid_of(dev);
+	unsigned int i;
+
+	/* 0 while it is being started */
+	if (pid > 0)
+		kill(pid, SIGKILL);
+	for (i = 0; i < WAIT_MS; i++) {
+		if (has_failed(dev) || (vmm_pid_of(dev) > 0 && vmm_pid_of(dev) != pid))
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+bool vmm_wait_failed(struct vmm_device *dev)
+{
+	unsigned int i;
+
+	for (i = 0; i < WAIT_MS && !has_failed(dev); i++)
+		usleep(1000);
+	return has_failed(dev);
+}
