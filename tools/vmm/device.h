@@ -24,10 +24,10 @@ enum device_fd {
 	DEVICE_STATE_FD,	/* memfd of struct device_state; closed when it is mapped */
 	DEVICE_MEMORY_FD,	/* memfd of the guest's memory; closed when it is mapped */
 	DEVICE_IRQ_FD,		/* eventfd, an irqfd of KVM */
-	DEVICE_BACKEND_FD,	/* image, or vhost */
+	DEVICE_BACKEND_FD,	/* image, or a socket to the VMM (vhost.h) */
 	/*
 	 * If a device has several interrupts, device_args.nr_more_irqs further irqfds begin
-	 * here.
+	 * here. VHOST_ERROR_FD is in their place.
 	 */
 	DEVICE_NR_FDS
 };

@@ -21,7 +21,7 @@
 #include "example_device.h"
 #include "nvme_state.h"
 
-#define DEVICE_STATE_VERSION	2
+#define DEVICE_STATE_VERSION	3
 
 #define DEVICE_MAX_REGIONS	4	/* of guest memory */
 #define DEVICE_MAX_QUEUES	4
@@ -62,7 +62,10 @@ struct device_args {
 	uint32_t nr_more_irqs;		/* see DEVICE_NR_FDS */
 	uint32_t pad;
 	struct memory_region regions[DEVICE_MAX_REGIONS];
+	uint64_t cid;			/* of the guest: virtio-vsock */
 	char serial[20];		/* padded with 0 */
+	uint8_t mac[6];			/* virtio-net */
+	uint16_t mtu;			/* virtio-net; 0: it is not known */
 };
 
 /* What the driver sees as registers, see virtio_mmio.c. */

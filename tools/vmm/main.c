@@ -11,6 +11,7 @@
 #include "uart.h"
 #include "vm.h"
 #include "vmm_nvme.h"
+#include "vmm_vhost.h"
 #include "vmm_virtio.h"
 
 #include <err.h>
@@ -44,6 +45,9 @@ struct options {
 	unsigned int nr_blk;
 	const char *nvme[MAX_NVME];
 	unsigned int nr_nvme;
+	const char *net[MAX_VIRTIO_MMIO];
+	unsigned int nr_net;
+	uint32_t cid;		/* 0: no vsock */
 	uint64_t features;
 	uint32_t wait;		/* device_args.flags */
 	enum vmm_dispatch dispatch;
@@ -75,6 +79,11 @@ static const char usage[] =
 "                    devices are blk0, blk1, ... FILE,ro: the guest cannot write\n"
 "  --nvme=FILE       the same as an NVMe controller with a queue for each CPU, emulated\n"
 "                    by nvme: nvme0, nvme1, ...\n"
+"  --net=TAP[,MAC]   a network device that sends and receives through the tap device TAP,\n"
+"                    which is made if there is none. Its registers are emulated by\n"
+"                    virtio-net, its rings by the kernel (vhost): net0, net1, ...\n"
+"  --vsock=CID       the same for sockets of the family AF_VSOCK, by virtio-vsock: vsock0.\n"
+"                    The guest's address is CID\n"
 "  --features=LIST   what the rings of such devices can do besides: packed,\n"
 "                    in_order, or both with a comma between them\n"
 "  --dispatch=PATH   how accesses to such devices reach the processes: as --uart\n"
@@ -165,10 +174,20 @@ static uint32_t parse_wait(const char *text)
 	bad_usage("--wait must be sleep, poll or adaptive");
 }
 
+static unsigned int nr_virtio(const struct options *options)
+{
+	return options->nr_blk + options->nr_net + !!options->cid;
+}
+
+static void check_room(const struct options *options)
+{
+	if (nr_virtio(options) == MAX_VIRTIO_MMIO)
+		bad_usage("there are too many devices");
+}
+
 static void add_blk(struct options *options, const char *file)
 {
-	if (options->nr_blk == MAX_VIRTIO_MMIO)
-		bad_usage("there are too many devices");
+	check_room(options);
 	options->blk[options->nr_blk++] = file;
 }
 
@@ -177,6 +196,21 @@ static void add_nvme(struct options *options, const char *file)
 	if (options->nr_nvme == MAX_NVME)
 		bad_usage("there are too many devices");
 	options->nvme[options->nr_nvme++] = file;
+}
+
+static void add_net(struct options *options, const char *tap)
+{
+	check_room(options);
+	options->net[options->nr_net++] = tap;
+}
+
+static void add_vsock(struct options *options, const char *cid)
+{
+	if (options->cid)
+		bad_usage("a guest has one CID");
+	check_room(options);
+	/* The others are those of hosts, or have a meaning of their own. */
+	options->cid = parse_number(cid, 3, UINT32_MAX - 1, "--vsock");
 }
 
 /* The options of device processes. False: it is none of them. */
@@ -190,6 +224,12 @@ static bool parse_device_option(struct options *options, int c)
 		return true;
 	case 'N':
 		add_nvme(options, optarg);
+		return true;
+	case 'E':
+		add_net(options, optarg);
+		return true;
+	case 'V':
+		add_vsock(options, optarg);
 		return true;
 	case 'F':
 		unknown = vmm_virtio_features(optarg, &options->features);
@@ -227,6 +267,8 @@ static void parse_options(struct options *options, int argc, char **argv)
 		{ "uart-task", required_argument, NULL, 't' },
 		{ "blk", required_argument, NULL, 'B' },
 		{ "nvme", required_argument, NULL, 'N' },
+		{ "net", required_argument, NULL, 'E' },
+		{ "vsock", required_argument, NULL, 'V' },
 		{ "features", required_argument, NULL, 'F' },
 		{ "dispatch", required_argument, NULL, 'D' },
 		{ "wait", required_argument, NULL, 'W' },
@@ -372,17 +414,42 @@ static struct vmm_device *add_device(struct devices *devices, const char *kind, 
 	return dev;
 }
 
+static struct vmm_device *add_virtio(struct devices *devices, const struct options *options,
+				     const char *kind, unsigned int n, const char *program,
+				     uint32_t virtio_id)
+{
+	struct vmm_device *dev = add_device(devices, kind, n, program, options->wait);
+
+	vmm_virtio_init(dev, dev->number, virtio_id);
+	dev->args.features = options->features;
+	return dev;
+}
+
+static void create_vhost(struct vmm_device *dev, const struct options *options, struct vm *vm)
+{
+	vmm_device_create(dev, vm, options->dispatch);
+	vmm_vhost_create(dev, vm);
+}
+
 static void create_devices(struct devices *devices, const struct options *options, struct vm *vm)
 {
 	struct vmm_device *dev;
 	unsigned int i;
 
 	for (i = 0; i < options->nr_blk; i++) {
-		dev = add_device(devices, "blk", i, "virtio-blk", options->wait);
-		vmm_virtio_init(dev, i, VIRTIO_ID_BLOCK);
-		dev->args.features = options->features;
+		dev = add_virtio(devices, options, "blk", i, "virtio-blk", VIRTIO_ID_BLOCK);
 		vmm_blk_open(dev, options->blk[i]);
 		vmm_device_create(dev, vm, options->dispatch);
+	}
+	for (i = 0; i < options->nr_net; i++) {
+		dev = add_virtio(devices, options, "net", i, "virtio-net", VIRTIO_ID_NET);
+		vmm_net_open(dev, options->net[i]);
+		create_vhost(dev, options, vm);
+	}
+	if (options->cid) {
+		dev = add_virtio(devices, options, "vsock", 0, "virtio-vsock", VIRTIO_ID_VSOCK);
+		vmm_vsock_open(dev, options->cid);
+		create_vhost(dev, options, vm);
 	}
 	vmm_pci_init(&devices->pci, vm);
 	for (i = 0; i < options->nr_nvme; i++) {
@@ -418,7 +485,7 @@ static void load(struct vm *vm, const struct options *options)
 		bench_load(vm);
 	else
 		boot_linux(vm, options->kernel, options->initrd, options->cmdline,
-			   acpi_write_tables(vm, options->nr_blk, options->nr_nvme));
+			   acpi_write_tables(vm, nr_virtio(options), options->nr_nvme));
 }
 
 static void write_device(FILE *stats, const struct vmm_device *dev)

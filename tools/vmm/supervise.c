@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "control.h"
+#include "vmm_vhost.h"
 
 #define PROVEN_MS	1000	/* so long a program has to live after an upgrade */
 #define RETRY_MS	100	/* when a process could not be made */
@@ -273,23 +274,32 @@ static void look_after(struct supervisor *sv, struct supervised *s, bool has_die
 
 static void *supervisor_thread(void *arg)
 {
-	struct pollfd fds[1 + MAX_DEVICES + CONTROL_FDS];
+	struct pollfd fds[1 + 2 * MAX_DEVICES + CONTROL_FDS], *requests, *control;
 	struct supervisor *sv = arg;
 	unsigned int i;
 
+	requests = fds + 1 + sv->nr;
+	control = requests + sv->nr;
 	for (;;) {
 		fds[0] = (struct pollfd) { .fd = sv->stop_fd, .events = POLLIN };
-		for (i = 0; i < sv->nr; i++)
+		for (i = 0; i < sv->nr; i++) {
 			fds[1 + i] = (struct pollfd) { .fd = sv->devs[i].dev->pidfd,
 						       .events = POLLIN };
-		control_poll(&sv->control, fds + 1 + sv->nr);
-		if (poll(fds, 1 + sv->nr + CONTROL_FDS, timeout(sv)) < 0)
+			requests[i] = (struct pollfd) { .fd = sv->devs[i].dev->request_fd,
+							.events = POLLIN };
+		}
+		control_poll(&sv->control, control);
+		if (poll(fds, control + CONTROL_FDS - fds, timeout(sv)) < 0)
 			continue;	/* out of memory: the devices go on meanwhile */
 		if (fds[0].revents)
 			return NULL;
-		for (i = 0; i < sv->nr; i++)
+		for (i = 0; i < sv->nr; i++) {
+			/* What a process has not got a response to its successor asks again. */
+			if (requests[i].revents && !fds[1 + i].revents)
+				vmm_vhost_serve(sv->devs[i].dev);
 			look_after(sv, &sv->devs[i], fds[1 + i].revents);
-		control_serve(&sv->control, fds + 1 + sv->nr, request, sv);
+		}
+		control_serve(&sv->control, control, request, sv);
 	}
 }
 

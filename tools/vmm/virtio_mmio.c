@@ -327,6 +327,8 @@ static uint32_t read_register(const struct virtio_mmio *mmio, unsigned int offse
 	case VIRTIO_MMIO_QUEUE_READY:
 		return read_queue(mmio, offset);
 	case VIRTIO_MMIO_INTERRUPT_STATUS:
+		if (mmio->used_elsewhere && s->status & VIRTIO_CONFIG_S_DRIVER_OK)
+			return s->interrupt_status | VIRTIO_MMIO_INT_VRING;
 		return s->interrupt_status;
 	case VIRTIO_MMIO_STATUS:
 		return s->status & ~RESETTING;

@@ -48,6 +48,11 @@ struct virtio_mmio {
 	unsigned int nr_queues;
 	const void *config;		/* never changes */
 	unsigned int config_size;
+	/*
+	 * Someone else, such as vhost, uses the buffers and interrupts the driver. What the
+	 * interrupt was for is not known here, so the driver has to look.
+	 */
+	bool used_elsewhere;
 	int irq_fd;
 	struct virtqueue queues[DEVICE_MAX_QUEUES];
 };

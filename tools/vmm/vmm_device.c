@@ -171,6 +171,7 @@ void vmm_device_create(struct vmm_device *dev, const struct vm *vm, enum vmm_dis
 	pthread_cond_init(&dev->changed, &attr);
 	pthread_condattr_destroy(&attr);
 	dev->pidfd = -1;
+	dev->request_fd = -1;
 }
 
 /* Life and death */
@@ -213,9 +214,32 @@ static int connect_channel(struct vmm_device *dev)
 	return fds[1];
 }
 
+/*
+ * Returns what the process has as its DEVICE_BACKEND_FD, or a negative errno value. A socket
+ * is a new one for each process, so that none gets the response to another one's request.
+ */
+static int connect_backend(struct vmm_device *dev)
+{
+	int fds[2];
+
+	if (!dev->vhost)
+		return dev->backend_fd;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds))
+		return -errno;
+	dev->request_fd = fds[0];
+	return fds[1];
+}
+
+static void disconnect_backend(struct vmm_device *dev)
+{
+	if (dev->request_fd >= 0)
+		close(dev->request_fd);
+	dev->request_fd = -1;
+}
+
 int vmm_device_spawn(struct vmm_device *dev)
 {
-	int fds[DEVICE_MAX_FDS], theirs, pidfd, ret = 0;
+	int fds[DEVICE_MAX_FDS], theirs, backend, pidfd, ret = 0;
 	pid_t pid;
 
 	pthread_mutex_lock(&dev->lock);
@@ -224,20 +248,24 @@ int vmm_device_spawn(struct vmm_device *dev)
 		ret = theirs;
 		goto unlock;
 	}
+	backend = connect_backend(dev);
+	if (backend < 0) {
+		ret = backend;
+		goto close_theirs;
+	}
 	fds[DEVICE_LOG_FD] = STDERR_FILENO;
 	fds[DEVICE_CHANNEL_FD] = theirs;
 	fds[DEVICE_STATE_FD] = dev->state_fd;
 	fds[DEVICE_MEMORY_FD] = dev->memory_fd;
 	fds[DEVICE_IRQ_FD] = dev->irq_fd;
-	fds[DEVICE_BACKEND_FD] = dev->backend_fd;
+	fds[DEVICE_BACKEND_FD] = backend;
 	memcpy(fds + DEVICE_NR_FDS, dev->more_irq_fds, sizeof(dev->more_irq_fds));
 	pid = device_spawn(dev->program, fds, dev->state, &dev->args);
-	/* While we had it open nobody would notice that the process has died. */
-	if (theirs != dev->channel)
-		close(theirs);
+	if (backend != dev->backend_fd)
+		close(backend);
 	if (pid < 0) {
 		ret = pid;
-		goto unlock;
+		goto disconnect;
 	}
 	pidfd = pidfd_open(pid, 0);
 	if (pidfd < 0) {
@@ -245,12 +273,20 @@ int vmm_device_spawn(struct vmm_device *dev)
 		ret = -errno;
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		goto unlock;
+		goto disconnect;
 	}
 	dev->pid = pid;
 	dev->pidfd = pidfd;
 	dev->generation++;
 	pthread_cond_broadcast(&dev->changed);
+	goto close_theirs;
+
+disconnect:
+	disconnect_backend(dev);
+close_theirs:
+	/* While we had it open nobody would notice that the process has died. */
+	if (theirs != dev->channel)
+		close(theirs);
 unlock:
 	pthread_mutex_unlock(&dev->lock);
 	return ret;
@@ -265,6 +301,7 @@ int vmm_device_reap(struct vmm_device *dev)
 		;
 	close(dev->pidfd);
 	dev->pidfd = -1;
+	disconnect_backend(dev);
 	dev->pid = 0;
 	/* What is in the socket is lost, and what comes is for the VMM to send. */
 	if (dev->dispatch == VMM_DISPATCH_SOCKET)

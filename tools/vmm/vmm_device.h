@@ -54,7 +54,7 @@ struct vmm_device {
 	char name[16];
 	const char *program;
 	const struct vmm_device_ops *ops;
-	struct device_args args;	/* flags, features, nr_queues and serial */
+	struct device_args args;	/* but for what vmm_device_create() knows */
 	uint32_t virtio_id;
 	unsigned int gsi;		/* if there is only one interrupt, and it is no message */
 	unsigned int number;		/* among all devices */
@@ -65,6 +65,7 @@ struct vmm_device {
 	 */
 	bool writes_count;
 	int backend_fd;
+	struct vmm_vhost *vhost;	/* NULL: the process has the rings */
 	struct kvm_ioregionfd regions[DEVICE_MAX_REGIONS];	/* without descriptors */
 	unsigned int nr_regions;
 
@@ -85,6 +86,7 @@ struct vmm_device {
 	pthread_cond_t changed;		/* when generation or has_failed does */
 	pid_t pid;			/* 0: there is no process */
 	int pidfd;			/* -1: there is no process */
+	int request_fd;			/* from a process whose rings are vhost's, or -1 */
 	unsigned int generation;	/* how many processes there have been */
 	bool has_failed;
 	bool detached;			/* its regions are not, or no longer, kvm.ko's */

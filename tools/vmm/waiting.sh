@@ -7,7 +7,7 @@
 # in clock ticks, twice, so that one sees who is busy
 waiting() {
 	for n in 1 2; do
-		for pid in $(pidof vmm uart-task virtio-blk nvme); do
+		for pid in $(pidof vmm uart-task virtio-blk virtio-net virtio-vsock nvme); do
 			for task in /proc/"$pid"/task/*; do
 				echo "# $n: $(cat "$task/comm") ${task##*/}: $(sed 's/.*) //' "$task/stat" |
 					awk '{ print $1, $12 + $13, "ticks" }'), system call $(cat "$task/syscall")"

@@ -4,6 +4,7 @@
  *	exit	ends at once
  *	close	closes its channel, and stays
  *	junk	responds to nothing, but says something
+ *	hangup	closes its socket to the VMM, and stays
  *	lie	fills its state with random numbers, and ends
  */
 #include <stdint.h>
@@ -42,6 +43,9 @@ int main(void)
 		lie(state);
 	} else if (!strcmp(serial, "close")) {
 		close(DEVICE_CHANNEL_FD);
+		pause();
+	} else if (!strcmp(serial, "hangup")) {
+		close(DEVICE_BACKEND_FD);
 		pause();
 	} else if (!strcmp(serial, "junk")) {
 		send(DEVICE_CHANNEL_FD, "junk", 4, 0);

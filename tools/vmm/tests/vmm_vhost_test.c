@@ -1,0 +1,1122 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Devices whose rings are in vhost: their processes, and the VMM, which does what these ask
+ * for. The ioctls of KVM, of taps and of vhost are played, and accesses are forwarded to the
+ * process. vhost on its part looks whether the ioctls come in an order that the real one would
+ * take, and notes what it would do. Every wait has an end.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <linux/if_tun.h>
+#include <linux/vhost.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_vsock.h>
+#include "../run.h"
+#include "../supervise.h"
+#include "../util.h"
+#include "../vhost.h"
+#include "../vmm_vhost.h"
+#include "../vmm_virtio.h"
+#include "vmm.h"
+
+#include "kselftest_harness.h"
+
+#define MTU		1400
+#define CID		1234
+#define USED_CID	77
+#define NUM		64
+/* Where the areas of queue n are */
+#define DESC(n)		(0x10000u * ((n) + 1))
+#define DRIVER(n)	(DESC(n) + 0x4000)
+#define DEVICE(n)	(DESC(n) + 0x8000)
+
+#define DRIVER_BITS	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)
+#define FEATURES_OK	(DRIVER_BITS | VIRTIO_CONFIG_S_FEATURES_OK)
+#define DRIVER_OK	(FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK)
+#define NEEDS_RESET	VIRTIO_CONFIG_S_NEEDS_RESET
+
+/* As the kernel offers them: not all are for the driver. */
+#define OFFERED		(BIT(VHOST_F_LOG_ALL) | BIT(VIRTIO_F_NOTIFY_ON_EMPTY) | \
+			 BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) | \
+			 BIT(VIRTIO_F_ANY_LAYOUT) | BIT(VIRTIO_F_VERSION_1) | \
+			 BIT(VIRTIO_F_ACCESS_PLATFORM) | BIT(VIRTIO_F_RING_RESET) | \
+			 BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER))
+#define LAYOUT		(BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_IN_ORDER))
+
+struct vq {
+	uint32_t num, base;
+	struct vhost_vring_addr addr;
+	int kick, call, err;
+	bool set_num, set_base, set_addr;	/* since it was stopped */
+	bool running;
+	unsigned int starts;
+};
+
+/* What vhost was told */
+static struct {
+	pthread_mutex_t lock;
+	int fd, tap;
+	bool is_vsock, owned, has_memory;
+	uint64_t features;
+	struct vhost_memory_region memory;
+	struct vq vqs[2];
+	uint64_t cid;
+	unsigned int kicks;		/* ioeventfds, bit n: for queue n */
+	unsigned int calls;
+	unsigned long fail;		/* this ioctl, but not to stop a ring */
+	unsigned int fail_index;	/* for this queue, if it is of one */
+	bool fail_stop;
+	bool absent;
+	unsigned int wrong;
+} vhost = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* At which point of their own the first processes die; 0: they do not */
+static unsigned int kill_at[3];
+static unsigned int nr_spawned;
+
+bool run_stop_requested(void)
+{
+	return false;
+}
+
+pid_t __real_device_spawn(const char *program, const int *fds, struct device_state *state,
+			  const struct device_args *args);
+
+pid_t __wrap_device_spawn(const char *program, const int *fds, struct device_state *state,
+			  const struct device_args *args)
+{
+	struct device_args copy = *args;
+
+	if (nr_spawned < ARRAY_SIZE(kill_at))
+		copy.kill_after = kill_at[nr_spawned];
+	nr_spawned++;
+	return __real_device_spawn(program, fds, state, &copy);
+}
+
+int __real_open(const char *path, int flags, ...);
+
+int __wrap_open(const char *path, int flags, ...)
+{
+	bool is_vsock = !strcmp(path, "/dev/vhost-vsock");
+	mode_t mode = 0;
+	va_list args;
+
+	if (is_vsock || !strcmp(path, "/dev/vhost-net")) {
+		if (vhost.absent) {
+			errno = ENOENT;
+			return -1;
+		}
+		vhost.is_vsock = is_vsock;
+		vhost.fd = eventfd(0, EFD_CLOEXEC);
+		return vhost.fd;
+	}
+	if (!strcmp(path, "/dev/net/tun")) {
+		vhost.tap = eventfd(0, EFD_CLOEXEC);
+		return vhost.tap;
+	}
+	if (flags & O_CREAT) {
+		va_start(args, flags);
+		mode = va_arg(args, mode_t);
+		va_end(args);
+	}
+	return __real_open(path, flags, mode);
+}
+
+static int refuse(int error)
+{
+	errno = error;
+	return -1;
+}
+
+/* The VMM does what it should not. */
+static int wrong(const char *what)
+{
+	fprintf(stderr, "# vhost: %s\n", what);
+	vhost.wrong++;
+	return refuse(EINVAL);
+}
+
+static int start_vq(unsigned int n)
+{
+	struct vq *vq = &vhost.vqs[n];
+
+	if (vq->running)
+		return vhost.is_vsock ? 0 : wrong("a ring that is running is started");
+	/* Those of a vsock that were stopped with another one may go on. */
+	if (!vq->num || (!vq->starts && !(vq->set_num && vq->set_base && vq->set_addr)))
+		return wrong("a ring that is not set up is started");
+	if (!vhost.is_vsock && !(vq->set_num && vq->set_base && vq->set_addr))
+		return wrong("a ring is started where the last one was");
+	vq->set_num = false;
+	vq->set_base = false;
+	vq->set_addr = false;
+	vq->running = true;
+	vq->starts++;
+	return 0;
+}
+
+static int set_backend(const struct vhost_vring_file *file)
+{
+	if (vhost.is_vsock || file->index > 1)
+		return wrong("there is no such ring");
+	if (file->fd < 0) {
+		if (!vhost.vqs[file->index].running)
+			return wrong("a ring that is stopped is stopped");
+		vhost.vqs[file->index].running = false;
+		return 0;
+	}
+	return file->fd == vhost.tap ? start_vq(file->index) : wrong("this is not the tap");
+}
+
+static int set_running(int run)
+{
+	if (!vhost.is_vsock)
+		return wrong("this is not a vsock");
+	if (run)
+		return start_vq(0) ?: start_vq(1);
+	vhost.vqs[0].running = false;
+	vhost.vqs[1].running = false;
+	return 0;
+}
+
+static int set_features(uint64_t features)
+{
+	if (features & ~OFFERED & ~BIT(VIRTIO_NET_F_MRG_RXBUF) & ~BIT(VIRTIO_VSOCK_F_SEQPACKET))
+		return wrong("a feature that is not vhost's");
+	if ((vhost.vqs[0].running || vhost.vqs[1].running) && (vhost.features ^ features) & LAYOUT)
+		return wrong("the layout of a ring changes while it runs");
+	vhost.features = features;
+	return 0;
+}
+
+static int set_vring(unsigned long request, void *arg)
+{
+	const struct vhost_vring_state *state = arg;
+	const struct vhost_vring_file *file = arg;
+	const struct vhost_vring_addr *addr = arg;
+	struct vq *vq;
+
+	if (state->index > 1)
+		return wrong("there is no such ring");
+	vq = &vhost.vqs[state->index];
+	switch (request) {
+	case VHOST_SET_VRING_KICK:
+		vq->kick = file->fd;
+		return 0;
+	case VHOST_SET_VRING_CALL:
+		vq->call = file->fd;
+		return 0;
+	case VHOST_SET_VRING_ERR:
+		vq->err = file->fd;
+		return 0;
+	}
+	if (vq->running)
+		return wrong("a ring that is running is changed");
+	switch (request) {
+	case VHOST_SET_VRING_NUM:
+		vq->num = state->num;
+		vq->set_num = true;
+		break;
+	case VHOST_SET_VRING_BASE:
+		vq->base = state->num;
+		vq->set_base = true;
+		break;
+	case VHOST_SET_VRING_ADDR:
+		vq->addr = *addr;
+		vq->set_addr = true;
+		break;
+	}
+	return 0;
+}
+
+static bool stops(unsigned long request, const void *arg)
+{
+	const struct vhost_vring_file *file = arg;
+
+	return (request == VHOST_NET_SET_BACKEND && file->fd < 0) ||
+	       (request == VHOST_VSOCK_SET_RUNNING && !*(int *)arg);
+}
+
+static int vhost_ioctl(unsigned long request, void *arg)
+{
+	const struct {
+		struct vhost_memory memory;
+		struct vhost_memory_region region;
+	} *table = arg;
+	bool of_ring = request != VHOST_SET_FEATURES && request != VHOST_VSOCK_SET_RUNNING;
+
+	vhost.calls++;
+	if (request == vhost.fail && (!of_ring || *(unsigned int *)arg == vhost.fail_index) &&
+	    !stops(request, arg))
+		return refuse(ENOMEM);
+	if (vhost.fail_stop && stops(request, arg))
+		return refuse(EFAULT);
+	switch (request) {
+	case VHOST_SET_OWNER:
+		vhost.owned = true;
+		return 0;
+	case VHOST_GET_FEATURES:
+		*(uint64_t *)arg = OFFERED | (vhost.is_vsock ? BIT(VIRTIO_VSOCK_F_SEQPACKET) :
+					      BIT(VIRTIO_NET_F_MRG_RXBUF));
+		return 0;
+	case VHOST_SET_FEATURES:
+		return set_features(*(uint64_t *)arg);
+	case VHOST_VSOCK_SET_GUEST_CID:
+		vhost.cid = *(uint64_t *)arg;
+		return vhost.cid == USED_CID ? refuse(EADDRINUSE) : 0;
+	}
+	if (!vhost.owned)
+		return wrong("it has no owner");
+	switch (request) {
+	case VHOST_SET_MEM_TABLE:
+		vhost.has_memory = table->memory.nregions == 1;
+		vhost.memory = table->region;
+		return 0;
+	case VHOST_NET_SET_BACKEND:
+		return set_backend(arg);
+	case VHOST_VSOCK_SET_RUNNING:
+		return set_running(*(int *)arg);
+	case VHOST_SET_VRING_NUM:
+	case VHOST_SET_VRING_BASE:
+	case VHOST_SET_VRING_ADDR:
+	case VHOST_SET_VRING_KICK:
+	case VHOST_SET_VRING_CALL:
+	case VHOST_SET_VRING_ERR:
+		return set_vring(request, arg);
+	}
+	return wrong("an ioctl that is not needed");
+}
+
+static int tap_ioctl(unsigned long request, void *arg)
+{
+	struct ifreq *ifr = arg;
+
+	switch (request) {
+	case TUNSETIFF:
+		if (ifr->ifr_flags != (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+			return wrong("a tap is opened in another way");
+		return strcmp(ifr->ifr_name, "eth0") ? 0 : refuse(EINVAL);
+	case TUNSETVNETHDRSZ:
+		return *(int *)arg == 12 ? 0 : wrong("another header than virtio has");
+	case TUNSETOFFLOAD:
+		return arg ? wrong("the guest cannot take such packets") : 0;
+	}
+	return wrong("an ioctl that a tap does not know");
+}
+
+/* There is no KVM behind these descriptors. */
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+	const struct kvm_ioeventfd *kick = arg;
+	struct ifreq *ifr = arg;
+	int ret;
+
+	switch (request) {
+	case KVM_IRQFD:
+		return 0;
+	case KVM_IOEVENTFD:
+		if (kick->addr % 0x1000 != VIRTIO_MMIO_QUEUE_NOTIFY || kick->len != 4 ||
+		    kick->flags != KVM_IOEVENTFD_FLAG_DATAMATCH)
+			return wrong("an ioeventfd for something else than kicks");
+		vhost.kicks |= 1 << kick->datamatch;
+		return 0;
+	case SIOCGIFMTU:
+		ifr->ifr_mtu = MTU;
+		return 0;
+	}
+	if (fd == vhost.fd || fd == vhost.tap) {
+		pthread_mutex_lock(&vhost.lock);
+		ret = fd == vhost.fd ? vhost_ioctl(request, arg) : tap_ioctl(request, arg);
+		pthread_mutex_unlock(&vhost.lock);
+		return ret;
+	}
+	return syscall(SYS_ioctl, fd, request, arg);
+}
+
+/* Which rings are running, bit n: ring n */
+static unsigned int running(void)
+{
+	unsigned int bits;
+
+	pthread_mutex_lock(&vhost.lock);
+	bits = vhost.vqs[0].running | vhost.vqs[1].running << 1;
+	pthread_mutex_unlock(&vhost.lock);
+	return bits;
+}
+
+/* The VMM has closed it: nothing runs. */
+static bool ended(void)
+{
+	return fcntl(vhost.fd, F_GETFD) < 0;
+}
+
+static unsigned int calls(void)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&vhost.lock);
+	n = vhost.calls;
+	pthread_mutex_unlock(&vhost.lock);
+	return n;
+}
+
+static void set_failure(unsigned long request, unsigned int index)
+{
+	pthread_mutex_lock(&vhost.lock);
+	vhost.fail = request;
+	vhost.fail_index = index;
+	pthread_mutex_unlock(&vhost.lock);
+}
+
+struct vmm {
+	struct vm vm;
+	struct vmm_device dev;
+	struct supervisor *supervisor;
+	char program[PATH_MAX];
+	uint64_t features;		/* that the driver wants */
+	unsigned int nr_queues;
+};
+
+static void create(struct vmm *vmm, bool is_vsock, uint64_t layout, const char *suffix)
+{
+	struct vmm_device *dev = &vmm->dev;
+	char name[32];
+
+	memset(vmm, 0, sizeof(*vmm));
+	memset(&vhost.fd, 0, sizeof(vhost) - offsetof(typeof(vhost), fd));
+	vhost.fd = -1;
+	vhost.tap = -1;
+	memset(kill_at, 0, sizeof(kill_at));
+	nr_spawned = 0;
+	vmm->vm.fd = -1;
+	vmm->vm.nr_vcpus = 1;
+	vmm->vm.ram_size = MEMORY_SIZE;
+	vmm->vm.ram_fd = device_create_memory("guest", MEMORY_SIZE);
+	vmm->vm.ram = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   vmm->vm.ram_fd, 0);
+	if (vmm->vm.ram == MAP_FAILED)
+		abort();
+	vmm->features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) | layout;
+	vmm->nr_queues = is_vsock ? 3 : 2;
+
+	snprintf(name, sizeof(name), "virtio-%s%s", is_vsock ? "vsock" : "net", suffix);
+	vmm_name_beside(vmm->program, name);
+	dev->program = vmm->program;
+	snprintf(dev->name, sizeof(dev->name), is_vsock ? "vsock0" : "net0");
+	vmm_virtio_init(dev, 0, is_vsock ? VIRTIO_ID_VSOCK : VIRTIO_ID_NET);
+	dev->args.features = vmm_virtio_default_features | layout;
+	if (is_vsock)
+		vmm_vsock_open(dev, CID);
+	else
+		vmm_net_open(dev, "tap0,52:54:00:12:34:56");
+	vmm_device_create(dev, &vmm->vm, VMM_DISPATCH_FORWARD);
+	vmm_vhost_create(dev, &vmm->vm);
+}
+
+static void begin(struct vmm *vmm, unsigned int deaths)
+{
+	vmm->supervisor = supervise(&vmm->dev, 1, (struct crash_limit) { deaths, 60 }, NULL);
+}
+
+/* A VMM ends with its process, so it does not close these. Here there are hundreds. */
+static void destroy(struct vmm *vmm)
+{
+	struct vmm_device *dev = &vmm->dev;
+	unsigned int i;
+
+	if (vmm->supervisor)
+		supervise_stop(vmm->supervisor);
+	munmap(vmm->vm.ram, MEMORY_SIZE);
+	close(vmm->vm.ram_fd);
+	munmap(dev->state, sizeof(*dev->state));
+	close(dev->state_fd);
+	close(dev->channel);
+	close(dev->irq_fd);
+	for (i = 0; i < dev->args.nr_more_irqs; i++)
+		close(dev->more_irq_fds[i]);
+	for (i = 0; i < ARRAY_SIZE(vhost.vqs); i++)
+		close(vhost.vqs[i].kick);
+	if (!ended())
+		close(vhost.fd);
+	close(vhost.tap);
+}
+
+static void set_address(struct vmm_device *dev, unsigned int low, uint64_t addr)
+{
+	vmm_put(dev, low, addr);
+	vmm_put(dev, low + 4, addr >> 32);
+}
+
+static void set_queue(struct vmm_device *dev, unsigned int n, uint64_t desc)
+{
+	vmm_put(dev, VIRTIO_MMIO_QUEUE_SEL, n);
+	vmm_put(dev, VIRTIO_MMIO_QUEUE_NUM, NUM);
+	set_address(dev, VIRTIO_MMIO_QUEUE_DESC_LOW, desc);
+	set_address(dev, VIRTIO_MMIO_QUEUE_AVAIL_LOW, DRIVER(n));
+	set_address(dev, VIRTIO_MMIO_QUEUE_USED_LOW, DEVICE(n));
+	vmm_put(dev, VIRTIO_MMIO_QUEUE_READY, 1);
+}
+
+/* As a driver does it, to FEATURES_OK */
+static void agree(struct vmm *vmm)
+{
+	struct vmm_device *dev = &vmm->dev;
+
+	vmm_put(dev, VIRTIO_MMIO_STATUS, 0);
+	vmm_put(dev, VIRTIO_MMIO_STATUS, DRIVER_BITS);
+	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES, vmm->features);
+	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES, vmm->features >> 32);
+	vmm_put(dev, VIRTIO_MMIO_STATUS, FEATURES_OK);
+}
+
+/* And to DRIVER_OK */
+static void drive(struct vmm *vmm)
+{
+	unsigned int n;
+
+	agree(vmm);
+	for (n = 0; n < vmm->nr_queues; n++)
+		set_queue(&vmm->dev, n, DESC(n));
+	vmm_put(&vmm->dev, VIRTIO_MMIO_STATUS, DRIVER_OK);
+}
+
+static uint32_t status(struct vmm *vmm)
+{
+	return vmm_get(&vmm->dev, VIRTIO_MMIO_STATUS);
+}
+
+static bool wait_status(struct vmm *vmm, uint32_t wanted)
+{
+	unsigned int i;
+
+	for (i = 0; i < WAIT_MS && status(vmm) != wanted; i++)
+		usleep(1000);
+	if (status(vmm) != wanted)
+		fprintf(stderr, "# the status is %#x\n", status(vmm));
+	return status(vmm) == wanted;
+}
+
+static void signal_error(struct vmm *vmm)
+{
+	uint64_t one = 1;
+
+	if (write(vmm->dev.more_irq_fds[0], &one, sizeof(one)) != sizeof(one))
+		abort();
+}
+
+static bool interrupted(struct vmm *vmm)
+{
+	uint64_t count;
+
+	return read(vmm->dev.irq_fd, &count, sizeof(count)) > 0;
+}
+
+FIXTURE(vhost) {
+	struct vmm vmm;
+};
+
+FIXTURE_VARIANT(vhost) {
+	bool is_vsock;
+	uint64_t layout;
+};
+
+FIXTURE_VARIANT_ADD(vhost, net) { false, 0 };
+FIXTURE_VARIANT_ADD(vhost, net_packed) { false, BIT(VIRTIO_F_RING_PACKED) };
+FIXTURE_VARIANT_ADD(vhost, net_in_order) { false, BIT(VIRTIO_F_IN_ORDER) };
+FIXTURE_VARIANT_ADD(vhost, vsock) { true, 0 };
+FIXTURE_VARIANT_ADD(vhost, vsock_packed_in_order) { true, LAYOUT };
+
+FIXTURE_SETUP(vhost)
+{
+	create(&self->vmm, variant->is_vsock, variant->layout, "");
+}
+
+FIXTURE_TEARDOWN(vhost)
+{
+	destroy(&self->vmm);
+	EXPECT_EQ(0, vhost.wrong);
+}
+
+static uint64_t read_features(struct vmm_device *dev)
+{
+	uint64_t features;
+
+	vmm_put(dev, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
+	features = (uint64_t)vmm_get(dev, VIRTIO_MMIO_DEVICE_FEATURES) << 32;
+	vmm_put(dev, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
+	return features | vmm_get(dev, VIRTIO_MMIO_DEVICE_FEATURES);
+}
+
+/* What concerns the driver of what vhost offers, and what the device itself can do */
+TEST_F_TIMEOUT(vhost, features, LIMIT_S)
+{
+	uint64_t wanted = BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) |
+			  BIT(VIRTIO_F_VERSION_1) | variant->layout;
+
+	if (variant->is_vsock)
+		wanted |= BIT(VIRTIO_VSOCK_F_SEQPACKET);
+	else
+		wanted |= BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_MAC) |
+			  BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_MTU) |
+			  BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) |
+			  BIT(VIRTIO_NET_F_HOST_TSO6);
+	begin(&self->vmm, 1);
+	EXPECT_EQ(wanted, read_features(&self->vmm.dev));
+	/* vhost knows nothing of those that are the device's. */
+	self->vmm.features = wanted;
+	drive(&self->vmm);
+	EXPECT_EQ(DRIVER_OK, status(&self->vmm));
+	EXPECT_EQ(vhost.features, variant->is_vsock ? wanted :
+		  (wanted & OFFERED) | BIT(VIRTIO_NET_F_MRG_RXBUF));
+}
+
+/* A layout that is not asked for is not offered. */
+TEST_F_TIMEOUT(vhost, layout_not_offered, LIMIT_S)
+{
+	begin(&self->vmm, 1);
+	self->vmm.features |= LAYOUT;
+	agree(&self->vmm);
+	EXPECT_EQ(variant->layout == LAYOUT ? FEATURES_OK : DRIVER_BITS, status(&self->vmm));
+}
+
+TEST_F_TIMEOUT(vhost, config, LIMIT_S)
+{
+	static const uint8_t mac[6] = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 };
+	struct vmm_device *dev = &self->vmm.dev;
+	unsigned int i;
+
+	begin(&self->vmm, 1);
+	EXPECT_EQ(variant->is_vsock ? VIRTIO_ID_VSOCK : VIRTIO_ID_NET,
+		  vmm_get(dev, VIRTIO_MMIO_DEVICE_ID));
+	for (i = 0; i < 4; i++) {
+		vmm_put(dev, VIRTIO_MMIO_QUEUE_SEL, i);
+		EXPECT_EQ(i < self->vmm.nr_queues ? VIRTQUEUE_MAX_SIZE : 0,
+			  vmm_get(dev, VIRTIO_MMIO_QUEUE_NUM_MAX));
+	}
+	if (variant->is_vsock) {
+		EXPECT_EQ(CID, vmm_get(dev, VIRTIO_MMIO_CONFIG));
+		EXPECT_EQ(0, vmm_get(dev, VIRTIO_MMIO_CONFIG + 4));
+		EXPECT_EQ(CID, vhost.cid);
+		return;
+	}
+	for (i = 0; i < 6; i++)
+		EXPECT_EQ(mac[i], vmm_access_register(dev, false, VIRTIO_MMIO_CONFIG + i, 1, 0));
+	EXPECT_EQ(VIRTIO_NET_S_LINK_UP,
+		  vmm_access_register(dev, false, VIRTIO_MMIO_CONFIG + 6, 2, 0));
+	EXPECT_EQ(MTU, vmm_access_register(dev, false, VIRTIO_MMIO_CONFIG + 10, 2, 0));
+}
+
+static void expect_ring(struct __test_metadata *_metadata, struct vmm *vmm, unsigned int n,
+			uint64_t layout)
+{
+	struct vq *vq = &vhost.vqs[n];
+	uint64_t ram = (uintptr_t)vmm->vm.ram;
+
+	EXPECT_TRUE(vq->running);
+	EXPECT_EQ(NUM, vq->num);
+	EXPECT_EQ(layout & BIT(VIRTIO_F_RING_PACKED) ? 0x80008000 : 0, vq->base);
+	EXPECT_EQ(ram + DESC(n), vq->addr.desc_user_addr);
+	EXPECT_EQ(ram + DRIVER(n), vq->addr.avail_user_addr);
+	EXPECT_EQ(ram + DEVICE(n), vq->addr.used_user_addr);
+	EXPECT_EQ(0, vq->addr.flags);
+}
+
+/* Not before DRIVER_OK, and by then at once */
+TEST_F_TIMEOUT(vhost, start, LIMIT_S)
+{
+	struct vmm *vmm = &self->vmm;
+	unsigned int n;
+
+	EXPECT_TRUE(vhost.has_memory);
+	EXPECT_EQ(0, vhost.memory.guest_phys_addr);
+	EXPECT_EQ(MEMORY_SIZE, vhost.memory.memory_size);
+	EXPECT_EQ((uintptr_t)vmm->vm.ram, vhost.memory.userspace_addr);
+	EXPECT_EQ(3, vhost.kicks);
+	for (n = 0; n < 2; n++) {
+		EXPECT_EQ(vmm->dev.irq_fd, vhost.vqs[n].call);
+		EXPECT_EQ(vmm->dev.more_irq_fds[0], vhost.vqs[n].err);
+		EXPECT_LE(0, vhost.vqs[n].kick);
+	}
+	EXPECT_NE(vhost.vqs[0].kick, vhost.vqs[1].kick);
+
+	begin(vmm, 1);
+	agree(vmm);
+	for (n = 0; n < vmm->nr_queues; n++)
+		set_queue(&vmm->dev, n, DESC(n));
+	EXPECT_EQ(0, running());
+	vmm_put(&vmm->dev, VIRTIO_MMIO_STATUS, DRIVER_OK);
+	EXPECT_EQ(3, running());
+	EXPECT_EQ(DRIVER_OK, status(vmm));
+	for (n = 0; n < 2; n++)
+		expect_ring(_metadata, vmm, n, variant->layout);
+}
+
+/* Nothing uses the rings any more when the driver has its response, and they begin anew. */
+TEST_F_TIMEOUT(vhost, reset, LIMIT_S)
+{
+	struct vmm *vmm = &self->vmm;
+	unsigned int i, n;
+
+	begin(vmm, 1);
+	for (i = 1; i < 4; i++) {
+		drive(vmm);
+		EXPECT_EQ(3, running());
+		for (n = 0; n < 2; n++) {
+			expect_ring(_metadata, vmm, n, variant->layout);
+			EXPECT_EQ(i, vhost.vqs[n].starts);
+		}
+		vmm_put(&vmm->dev, VIRTIO_MMIO_STATUS, 0);
+		EXPECT_EQ(0, running());
+		EXPECT_EQ(0, status(vmm));
+	}
+	/* With other features */
+	vmm->features &= ~LAYOUT;
+	drive(vmm);
+	expect_ring(_metadata, vmm, 0, 0);
+	EXPECT_EQ(0, vhost.features & LAYOUT);
+}
+
+/* One queue alone is stopped, and is started again at the beginning. */
+TEST_F_TIMEOUT(vhost, one_queue, LIMIT_S)
+{
+	struct vmm_device *dev = &self->vmm.dev;
+	unsigned int n;
+
+	begin(&self->vmm, 1);
+	drive(&self->vmm);
+	for (n = 0; n < 2; n++) {
+		vmm_put(dev, VIRTIO_MMIO_QUEUE_SEL, n);
+		vmm_put(dev, VIRTIO_MMIO_QUEUE_READY, 0);
+		/* vhost-vsock runs both or none. */
+		EXPECT_EQ(variant->is_vsock ? 0 : 3 & ~BIT(n), running());
+		EXPECT_EQ(0, vmm_get(dev, VIRTIO_MMIO_QUEUE_READY));
+		vhost.vqs[n].base = 99;
+		vhost.vqs[!n].base = 99;
+		set_queue(dev, n, DESC(n));
+		EXPECT_EQ(3, running());
+		expect_ring(_metadata, &self->vmm, n, variant->layout);
+		/* The other one goes on where it was. */
+		EXPECT_EQ(99, vhost.vqs[!n].base);
+	}
+	/* That of a vsock's events is none of vhost's. */
+	n = calls();
+	vmm_put(dev, VIRTIO_MMIO_QUEUE_SEL, 2);
+	vmm_put(dev, VIRTIO_MMIO_QUEUE_READY, 0);
+	vmm_put(dev, VIRTIO_MMIO_QUEUE_NOTIFY, 2);
+	EXPECT_EQ(n, calls());
+	EXPECT_EQ(DRIVER_OK, status(&self->vmm));
+}
+
+/* The rings do not notice that a process dies. */
+TEST_F_TIMEOUT(vhost, deaths, LIMIT_S)
+{
+	unsigned int i, before;
+
+	begin(&self->vmm, 100);
+	drive(&self->vmm);
+	before = calls();
+	for (i = 0; i < 20; i++) {
+		ASSERT_TRUE(vmm_kill_one(&self->vmm.dev));
+		ASSERT_EQ(DRIVER_OK, status(&self->vmm));
+	}
+	EXPECT_EQ(before, calls());
+	EXPECT_EQ(3, running());
+	vmm_put(&self->vmm.dev, VIRTIO_MMIO_STATUS, 0);
+	EXPECT_EQ(0, running());
+	ASSERT_TRUE(vmm_kill_one(&self->vmm.dev));
+	drive(&self->vmm);
+	EXPECT_EQ(3, running());
+}
+
+/*
+ * vhost interrupts the driver without the process, and the driver asks what for. It may be a
+ * used buffer at any time.
+ */
+TEST_F_TIMEOUT(vhost, interrupt_status, LIMIT_S)
+{
+	struct vmm_device *dev = &self->vmm.dev;
+
+	begin(&self->vmm, 100);
+	EXPECT_EQ(0, vmm_get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+	agree(&self->vmm);
+	EXPECT_EQ(0, vmm_get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+	drive(&self->vmm);
+	EXPECT_FALSE(interrupted(&self->vmm));
+	EXPECT_EQ(VIRTIO_MMIO_INT_VRING, vmm_get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+	vmm_put(dev, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
+	EXPECT_EQ(VIRTIO_MMIO_INT_VRING, vmm_get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+	ASSERT_TRUE(vmm_kill_one(dev));
+	EXPECT_EQ(VIRTIO_MMIO_INT_VRING, vmm_get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+	vmm_put(dev, VIRTIO_MMIO_STATUS, 0);
+	EXPECT_EQ(0, vmm_get(dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+}
+
+/* The driver has broken a ring: it is told, and nothing runs until it resets the device. */
+TEST_F_TIMEOUT(vhost, error, LIMIT_S)
+{
+	struct vmm *vmm = &self->vmm;
+	unsigned int i;
+
+	begin(vmm, 100);
+	for (i = 0; i < 3; i++) {
+		drive(vmm);
+		EXPECT_EQ(3, running());
+		interrupted(vmm);
+		signal_error(vmm);
+		ASSERT_TRUE(wait_status(vmm, DRIVER_OK | NEEDS_RESET));
+		EXPECT_EQ(0, running());
+		EXPECT_TRUE(interrupted(vmm));
+		EXPECT_EQ(VIRTIO_MMIO_INT_CONFIG | VIRTIO_MMIO_INT_VRING,
+			  vmm_get(&vmm->dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+		vmm_put(&vmm->dev, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_CONFIG);
+		EXPECT_EQ(VIRTIO_MMIO_INT_VRING,
+			  vmm_get(&vmm->dev, VIRTIO_MMIO_INTERRUPT_STATUS));
+		/* So it is for a successor. */
+		ASSERT_TRUE(vmm_kill_one(&vmm->dev));
+		EXPECT_EQ(DRIVER_OK | NEEDS_RESET, status(vmm));
+		EXPECT_EQ(0, running());
+	}
+	drive(vmm);
+	usleep(50000);
+	EXPECT_EQ(DRIVER_OK, status(vmm));
+	EXPECT_EQ(3, running());
+}
+
+/* One that comes while there is no process is not lost. */
+TEST_F_TIMEOUT(vhost, error_without_process, LIMIT_S)
+{
+	struct vmm *vmm = &self->vmm;
+
+	begin(vmm, 100);
+	drive(vmm);
+	ASSERT_EQ(0, kill(vmm_pid_of(&vmm->dev), SIGSTOP));
+	signal_error(vmm);
+	ASSERT_TRUE(vmm_kill_one(&vmm->dev));
+	EXPECT_TRUE(wait_status(vmm, DRIVER_OK | NEEDS_RESET));
+	EXPECT_EQ(0, running());
+}
+
+/* vhost would take any memory of the VMM. */
+TEST_F_TIMEOUT(vhost, ring_outside_of_memory, LIMIT_S)
+{
+	static const uint64_t bad[] = {
+		MEMORY_SIZE, MEMORY_SIZE - 16, 1ULL << 32, ~0ULL << 4, 0x1008,
+	};
+	struct vmm *vmm = &self->vmm;
+	unsigned int i, before;
+
+	begin(vmm, 100);
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		agree(vmm);
+		before = calls();
+		set_queue(&vmm->dev, 0, bad[i]);
+		EXPECT_EQ(FEATURES_OK | NEEDS_RESET, status(vmm));
+		set_queue(&vmm->dev, 1, DESC(1));
+		vmm_put(&vmm->dev, VIRTIO_MMIO_STATUS, DRIVER_OK);
+		EXPECT_EQ(before, calls());
+	}
+	drive(vmm);
+	EXPECT_EQ(DRIVER_OK, status(vmm));
+	EXPECT_EQ(3, running());
+}
+
+/* What vhost refuses, the driver learns; and no ring is left running. */
+TEST_F_TIMEOUT(vhost, vhost_refuses, LIMIT_S)
+{
+	const unsigned long requests[] = {
+		VHOST_SET_FEATURES, VHOST_SET_VRING_NUM, VHOST_SET_VRING_BASE,
+		VHOST_SET_VRING_ADDR,
+		variant->is_vsock ? VHOST_VSOCK_SET_RUNNING : VHOST_NET_SET_BACKEND,
+	};
+	unsigned int i;
+
+	begin(&self->vmm, 100);
+	for (i = 0; i < ARRAY_SIZE(requests); i++) {
+		/* Of the second ring, so that the first is running */
+		set_failure(requests[i], 1);
+		drive(&self->vmm);
+		EXPECT_EQ(DRIVER_OK | NEEDS_RESET, status(&self->vmm)) {
+			TH_LOG("request %#lx", requests[i]);
+		}
+		EXPECT_EQ(0, running());
+		set_failure(0, 0);
+		drive(&self->vmm);
+		EXPECT_EQ(DRIVER_OK, status(&self->vmm));
+		EXPECT_EQ(3, running());
+	}
+}
+
+/* The driver must not take back its memory, so the reset does not end. */
+TEST_F_TIMEOUT(vhost, cannot_be_stopped, LIMIT_S)
+{
+	begin(&self->vmm, 3);
+	drive(&self->vmm);
+	pthread_mutex_lock(&vhost.lock);
+	vhost.fail_stop = true;
+	pthread_mutex_unlock(&vhost.lock);
+	vmm_put(&self->vmm.dev, VIRTIO_MMIO_STATUS, 0);
+	EXPECT_TRUE(vmm_wait_failed(&self->vmm.dev));
+	EXPECT_TRUE(ended());
+	EXPECT_EQ(0, status(&self->vmm));
+}
+
+TEST_F_TIMEOUT(vhost, crash_loop, LIMIT_S)
+{
+	unsigned int i;
+
+	begin(&self->vmm, 3);
+	drive(&self->vmm);
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(3, running());
+		ASSERT_TRUE(vmm_kill_one(&self->vmm.dev));
+	}
+	EXPECT_TRUE(vmm_wait_failed(&self->vmm.dev));
+	EXPECT_TRUE(ended());
+	EXPECT_TRUE(interrupted(&self->vmm));
+	EXPECT_EQ(DRIVER_OK | NEEDS_RESET, status(&self->vmm));
+	drive(&self->vmm);
+	EXPECT_EQ(DRIVER_BITS, status(&self->vmm));
+}
+
+/* The VMM serves what a process sends that the guest has taken over. */
+static int32_t response_to(struct vmm *vmm, int sock, const void *request, size_t size)
+{
+	int32_t response;
+
+	if (send(sock, request, size, 0) != (ssize_t)size)
+		abort();
+	vmm_vhost_serve(&vmm->dev);
+	if (recv(sock, &response, sizeof(response), MSG_DONTWAIT) != sizeof(response))
+		return 1;
+	return response;
+}
+
+TEST_F(vhost, rogue)
+{
+	struct {
+		struct vhost_request request;
+		char more;
+	} r = { .request.features = ~0ULL & ~LAYOUT, .request.running = ~0U };
+	struct virtqueue_state *q = r.request.queues;
+	struct vmm *vmm = &self->vmm;
+	int sock[2];
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sock));
+	vmm->dev.request_fd = sock[0];
+	/* Nothing to read is no request. */
+	vmm_vhost_serve(&vmm->dev);
+	EXPECT_GT(0, recv(sock[1], &r.more, 1, MSG_DONTWAIT));
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, sizeof(r.request) - 1));
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, sizeof(r.request) + 1));
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, 1));
+	/* No ring */
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	EXPECT_EQ(0, vhost.features);
+	for (q = r.request.queues; q < r.request.queues + 2; q++)
+		*q = (struct virtqueue_state) { .num = NUM, .desc = 0x1000, .driver = 0x2000,
+						.device = MEMORY_SIZE - 0x800 };
+	/* Its end alone is outside. */
+	q[-1].num = 256;
+	q[-1].device = MEMORY_SIZE - 0x800;
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	EXPECT_EQ(variant->is_vsock ? 0 : 1, running());
+	q[-1].num = NUM;
+	/* Positions and features that are none of its business */
+	q[-1].avail = 0x1234;
+	q[-1].used = 0x4321;
+	EXPECT_EQ(0, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	EXPECT_EQ(3, running());
+	EXPECT_EQ(0, vhost.vqs[1].base);
+	EXPECT_EQ(0, vhost.features & (LAYOUT | BIT(VHOST_F_LOG_ALL) |
+				       BIT(VIRTIO_F_ACCESS_PLATFORM)));
+	/* What runs goes on where it is. */
+	q[-1].desc = 0x7000;
+	EXPECT_EQ(0, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	EXPECT_EQ((uintptr_t)vmm->vm.ram + 0x1000, vhost.vqs[1].addr.desc_user_addr);
+	/* It does not take its responses. */
+	do {
+		send(sock[1], &r, sizeof(r.request), MSG_DONTWAIT);
+		vmm_vhost_serve(&vmm->dev);
+	} while (send(sock[0], &r, 1, MSG_DONTWAIT) > 0);
+	vmm_vhost_serve(&vmm->dev);
+	EXPECT_EQ(3, running());
+	close(sock[0]);
+	close(sock[1]);
+	vmm->dev.request_fd = -1;
+}
+
+/* One that closes its end, and lives: the VMM would look after it for ever. */
+TEST_F_TIMEOUT(vhost, hangs_up, LIMIT_S)
+{
+	struct vmm *vmm = &self->vmm;
+
+	vmm_name_beside(vmm->program, "rogue");
+	snprintf(vmm->dev.args.serial, sizeof(vmm->dev.args.serial), "hangup");
+	begin(vmm, 3);
+	EXPECT_TRUE(vmm_wait_failed(&vmm->dev));
+}
+
+/* Deaths at each point: the device ends up as if there had been none. */
+
+static void scenario(struct __test_metadata *_metadata, struct vmm *vmm, bool is_vsock)
+{
+	struct vmm_device *dev = &vmm->dev;
+
+	drive(vmm);
+	EXPECT_EQ(DRIVER_OK, status(vmm));
+	EXPECT_EQ(3, running());
+	EXPECT_EQ(1, vhost.vqs[0].starts);
+	EXPECT_EQ(1, vhost.vqs[1].starts);
+	vmm_put(dev, VIRTIO_MMIO_QUEUE_SEL, 1);
+	vmm_put(dev, VIRTIO_MMIO_QUEUE_READY, 0);
+	EXPECT_EQ(is_vsock ? 0 : 1, running());
+	set_queue(dev, 1, DESC(1));
+	EXPECT_EQ(3, running());
+	EXPECT_EQ(is_vsock ? 2 : 1, vhost.vqs[0].starts);
+	EXPECT_EQ(2, vhost.vqs[1].starts);
+	signal_error(vmm);
+	EXPECT_TRUE(wait_status(vmm, DRIVER_OK | NEEDS_RESET));
+	EXPECT_EQ(0, running());
+	drive(vmm);
+	EXPECT_EQ(DRIVER_OK, status(vmm));
+	EXPECT_EQ(3, running());
+	vmm_put(dev, VIRTIO_MMIO_STATUS, 0);
+	EXPECT_EQ(0, running());
+	EXPECT_EQ(0, status(vmm));
+	EXPECT_EQ(3, vhost.vqs[1].starts);
+}
+
+/* Die at point @first, and twice more at point @again, if that is not 0. Returns how many did. */
+static unsigned int die_at(struct __test_metadata *_metadata, bool is_vsock, uint64_t layout,
+			   unsigned int first, unsigned int again)
+{
+	unsigned int deaths;
+	struct vmm vmm;
+
+	create(&vmm, is_vsock, layout, "-kill");
+	kill_at[0] = first;
+	kill_at[1] = again;
+	kill_at[2] = again;
+	begin(&vmm, 100);
+	scenario(_metadata, &vmm, is_vsock);
+	deaths = vmm.dev.generation - 1;
+	destroy(&vmm);
+	EXPECT_EQ(0, vhost.wrong) {
+		TH_LOG("points %u, %u", first, again);
+	}
+	return deaths;
+}
+
+FIXTURE(die) {
+};
+
+FIXTURE_VARIANT(die) {
+	bool is_vsock;
+	uint64_t layout;
+};
+
+FIXTURE_VARIANT_ADD(die, net) { false, 0 };
+FIXTURE_VARIANT_ADD(die, vsock) { true, LAYOUT };
+
+FIXTURE_SETUP(die)
+{
+	(void)self;
+	(void)variant;
+}
+
+FIXTURE_TEARDOWN(die)
+{
+	(void)self;
+}
+
+TEST_F_TIMEOUT(die, at_every_point, 900)
+{
+	unsigned int point = 0;
+
+	do {
+		point++;
+	} while (die_at(_metadata, variant->is_vsock, variant->layout, point, 0));
+	TH_LOG("%u points", point - 1);
+	EXPECT_GT(point, 100);
+}
+
+/* The successors die over taking up what was left behind. */
+TEST_F_TIMEOUT(die, thrice, 900)
+{
+	unsigned int first, again;
+
+	for (first = 60; first < 280; first += 13) {
+		for (again = 1; again < 16; again += 5)
+			EXPECT_GT(die_at(_metadata, variant->is_vsock, variant->layout, first,
+					 again), 1);
+	}
+}
+
+/* Does the VMM refuse this, with exit status 1? */
+static bool refuses(const char *net, uint32_t cid)
+{
+	struct vmm_device dev = { .args.features = vmm_virtio_default_features };
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		if (net)
+			vmm_net_open(&dev, net);
+		else
+			vmm_vsock_open(&dev, cid);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 1;
+}
+
+TEST(options)
+{
+	struct vmm_device dev = { .args.features = vmm_virtio_default_features };
+
+	EXPECT_FALSE(refuses("tap0", 0));
+	EXPECT_FALSE(refuses("tap0,52:54:0:1:2:3", 0));
+	EXPECT_TRUE(refuses("", 0));
+	EXPECT_TRUE(refuses(",52:54:00:00:00:01", 0));
+	EXPECT_TRUE(refuses("a_name_of_16_chr", 0));
+	/* No tap */
+	EXPECT_TRUE(refuses("eth0", 0));
+	EXPECT_TRUE(refuses("tap0,", 0));
+	EXPECT_TRUE(refuses("tap0,52:54:00:00:00", 0));
+	EXPECT_TRUE(refuses("tap0,52:54:00:00:00:01:02", 0));
+	EXPECT_TRUE(refuses("tap0,52:54:00:00:00:0g", 0));
+	/* Of a group */
+	EXPECT_TRUE(refuses("tap0,53:54:00:00:00:01", 0));
+	EXPECT_FALSE(refuses(NULL, CID));
+	EXPECT_TRUE(refuses(NULL, USED_CID));
+	vhost.absent = true;
+	EXPECT_TRUE(refuses("tap0", 0));
+	EXPECT_TRUE(refuses(NULL, CID));
+	vhost.absent = false;
+	/* One of its own, for a single device, and administered locally */
+	vmm_net_open(&dev, "tap0");
+	EXPECT_EQ(2, dev.args.mac[0] & 3);
+}
+
+TEST_HARNESS_MAIN

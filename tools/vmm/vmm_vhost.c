@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "vmm_vhost.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <linux/if_tun.h>
+#include <linux/vhost.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_vsock.h>
+#include "util.h"
+#include "vhost.h"
+
+/* Receive and transmit, of both kinds of devices */
+#define NR_QUEUES	2
+#define ALL_QUEUES	(BIT(NR_QUEUES) - 1)
+
+/*
+ * Of what vhost offers, that which concerns the driver and nobody else: no log of what is
+ * written, no IOTLB.
+ */
+#define RING_FEATURES	(BIT(VIRTIO_RING_F_INDIRECT_DESC) | BIT(VIRTIO_RING_F_EVENT_IDX) | \
+			 BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED) | \
+			 BIT(VIRTIO_F_IN_ORDER))
+
+struct vmm_vhost {
+	int fd;
+	int tap_fd;			/* -1: it is vhost-vsock */
+	uint64_t features;		/* that a process may ask for */
+	uint32_t set_up;		/* bit n: queue n is to run */
+	struct guest_memory memory;	/* as vhost sees it, by addresses of this process */
+	int kick_fds[NR_QUEUES];
+};
+
+/* Requests */
+
+static int try_ioctl(const struct vmm_vhost *v, unsigned long request, void *arg)
+{
+	return ioctl(v->fd, request, arg) ? -errno : 0;
+}
+
+static int run_net(const struct vmm_vhost *v, unsigned int n, int fd)
+{
+	struct vhost_vring_file backend = { .index = n, .fd = fd };
+
+	return try_ioctl(v, VHOST_NET_SET_BACKEND, &backend);
+}
+
+static int run_vsock(const struct vmm_vhost *v, int run)
+{
+	return try_ioctl(v, VHOST_VSOCK_SET_RUNNING, &run);
+}
+
+static int stop(struct vmm_vhost *v, unsigned int n)
+{
+	/* vhost-vsock runs both or none. The other one keeps its position. */
+	int ret = v->tap_fd < 0 ? run_vsock(v, 0) : run_net(v, n, -1);
+
+	if (!ret)
+		v->set_up &= ~BIT(n);
+	return ret;
+}
+
+static void *host(const struct vmm_vhost *v, uint64_t addr)
+{
+	return guest_memory_at(&v->memory, addr, 1);
+}
+
+/*
+ * The areas have to be in the memory of the guest, with all that they hold: vhost would take
+ * any memory of this process.
+ */
+static int set_up(struct vmm_vhost *v, unsigned int n, struct virtqueue_state *q,
+		  uint64_t features)
+{
+	struct vhost_vring_state num = { .index = n, .num = q->num };
+	struct vhost_vring_state base = { .index = n };
+	struct vhost_vring_addr addr = { .index = n };
+	int ret;
+
+	if (!virtqueue_valid(q, &v->memory, features))
+		return -EINVAL;
+	addr.desc_user_addr = (uintptr_t)host(v, q->desc);
+	addr.avail_user_addr = (uintptr_t)host(v, q->driver);
+	addr.used_user_addr = (uintptr_t)host(v, q->device);
+	virtqueue_init_state(q, features);
+	base.num = q->avail;
+	if (features & BIT(VIRTIO_F_RING_PACKED))
+		base.num |= (uint32_t)q->used << 16;
+
+	ret = try_ioctl(v, VHOST_SET_FEATURES, &features) ?:
+	      try_ioctl(v, VHOST_SET_VRING_NUM, &num) ?:
+	      try_ioctl(v, VHOST_SET_VRING_BASE, &base) ?:
+	      try_ioctl(v, VHOST_SET_VRING_ADDR, &addr);
+	if (!ret && v->tap_fd >= 0)
+		ret = run_net(v, n, v->tap_fd);
+	if (ret)
+		return ret;
+	v->set_up |= BIT(n);
+	return v->tap_fd < 0 && v->set_up == ALL_QUEUES ? run_vsock(v, 1) : 0;
+}
+
+static int change(struct vmm_vhost *v, struct vhost_request *request)
+{
+	uint32_t changed = (request->running ^ v->set_up) & ALL_QUEUES;
+	unsigned int n;
+	int ret = 0;
+
+	for (n = 0; n < NR_QUEUES && !ret; n++) {
+		if (!(changed & BIT(n)))
+			continue;
+		if (v->set_up & BIT(n))
+			ret = stop(v, n);
+		else
+			ret = set_up(v, n, &request->queues[n], request->features & v->features);
+	}
+	return ret;
+}
+
+/* Believes nothing of what the process says: the guest may have taken it over. */
+void vmm_vhost_serve(struct vmm_device *dev)
+{
+	struct vhost_request request;
+	int32_t response = -EINVAL;
+	ssize_t n;
+
+	n = recv(dev->request_fd, &request, sizeof(request), MSG_DONTWAIT | MSG_TRUNC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	/* The end: the process has died. If it has not, it does not keep to the protocol. */
+	if (n <= 0) {
+		vmm_device_kill(dev);
+		return;
+	}
+	if (n == sizeof(request))
+		response = change(dev->vhost, &request);
+	send(dev->request_fd, &response, sizeof(response), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Unlike ioctls, this cannot fail: rings end with their file. */
+void vmm_vhost_end(struct vmm_device *dev)
+{
+	close(dev->vhost->fd);
+}
+
+/* Start */
+
+/* Opened before there are other threads. */
+static struct vmm_vhost *open_vhost(struct vmm_device *dev, const char *path, uint64_t mask)
+{
+	struct vmm_vhost *v = calloc(1, sizeof(*v));
+	uint64_t features;
+
+	if (!v)
+		err(EXIT_FAILURE, "calloc");
+	v->tap_fd = -1;
+	v->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (v->fd < 0)
+		err(EXIT_FAILURE, "cannot open %s", path);
+	MUST_IOCTL(v->fd, VHOST_SET_OWNER, NULL);
+	MUST_IOCTL(v->fd, VHOST_GET_FEATURES, &features);
+	v->features = features & mask & dev->args.features;
+	dev->args.features = v->features;
+	/* The eventfd of errors */
+	dev->args.nr_more_irqs = 1;
+	dev->vhost = v;
+	return v;
+}
+
+static void open_tap(struct vmm_vhost *v, const char *name)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	int size = sizeof(struct virtio_net_hdr_v1);
+
+	v->tap_fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (v->tap_fd < 0)
+		err(EXIT_FAILURE, "cannot open /dev/net/tun");
+	if (!*name || strlen(name) >= sizeof(ifr.ifr_name))
+		errx(EXIT_FAILURE, "'%s' cannot be the name of a network device", name);
+	memcpy(ifr.ifr_name, name, strlen(name));
+	if (ioctl(v->tap_fd, TUNSETIFF, &ifr))
+		err(EXIT_FAILURE, "cannot use %s as a tap", name);
+	MUST_IOCTL(v->tap_fd, TUNSETVNETHDRSZ, &size);
+	/* The guest gets no packets without checksums, and none that are longer than its MTU. */
+	MUST_IOCTL(v->tap_fd, TUNSETOFFLOAD, NULL);
+}
+
+static uint16_t mtu_of(const char *name)
+{
+	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = { 0 };
+
+	memcpy(ifr.ifr_name, name, strlen(name));
+	if (sock < 0 || ioctl(sock, SIOCGIFMTU, &ifr))
+		err(EXIT_FAILURE, "cannot get the MTU of %s", name);
+	close(sock);
+	return ifr.ifr_mtu;
+}
+
+/* One that is given has to be a MAC of one device: the lowest bit is for groups. */
+static void set_mac(uint8_t *mac, const char *text)
+{
+	char end;
+
+	if (!text) {
+		if (getrandom(mac, 6, 0) != 6)
+			err(EXIT_FAILURE, "getrandom");
+		/* administered locally, of one device */
+		mac[0] = (mac[0] & ~3) | 2;
+		return;
+	}
+	if (sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &mac[0], &mac[1], &mac[2],
+		   &mac[3], &mac[4], &mac[5], &end) != 6 || mac[0] & 1)
+		errx(EXIT_FAILURE, "%s is no MAC address of a device", text);
+}
+
+void vmm_net_open(struct vmm_device *dev, const char *option)
+{
+	const char *comma = strchrnul(option, ',');
+	char *name = strndup(option, comma - option);
+	struct vmm_vhost *v;
+
+	if (!name)
+		err(EXIT_FAILURE, "strndup");
+	set_mac(dev->args.mac, *comma ? comma + 1 : NULL);
+	v = open_vhost(dev, "/dev/vhost-net", RING_FEATURES | BIT(VIRTIO_NET_F_MRG_RXBUF));
+	open_tap(v, name);
+	dev->args.mtu = mtu_of(name);
+	free(name);
+}
+
+void vmm_vsock_open(struct vmm_device *dev, uint32_t cid)
+{
+	struct vmm_vhost *v = open_vhost(dev, "/dev/vhost-vsock",
+					 RING_FEATURES | BIT(VIRTIO_VSOCK_F_SEQPACKET));
+
+	dev->args.cid = cid;
+	if (ioctl(v->fd, VHOST_VSOCK_SET_GUEST_CID, &dev->args.cid))
+		err(EXIT_FAILURE, "the guest cannot have CID %u", cid);
+}
+
+static void set_memory(struct vmm_vhost *v, const struct vm *vm)
+{
+	struct {
+		struct vhost_memory memory;
+		struct vhost_memory_region region;
+	} table = {
+		.memory.nregions = 1,
+		.region.memory_size = vm->ram_size,
+		.region.userspace_addr = (uintptr_t)vm->ram,
+	};
+
+	v->memory.nr_regions = 1;
+	v->memory.regions[0].size = vm->ram_size;
+	v->memory.regions[0].host = vm->ram;
+	MUST_IOCTL(v->fd, VHOST_SET_MEM_TABLE, &table);
+}
+
+/*
+ * The driver's kicks do not leave the kernel: what is written to QueueNotify is taken by the
+ * ioeventfd, before the region there.
+ */
+static void set_events(struct vmm_device *dev, unsigned int n)
+{
+	struct vhost_vring_file file = { .index = n };
+	struct kvm_ioeventfd kick = {
+		.datamatch = n,
+		.addr = dev->regions[0].guest_paddr + VIRTIO_MMIO_QUEUE_NOTIFY,
+		.len = 4,
+		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+	};
+	struct vmm_vhost *v = dev->vhost;
+
+	v->kick_fds[n] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (v->kick_fds[n] < 0)
+		err(EXIT_FAILURE, "eventfd");
+	kick.fd = v->kick_fds[n];
+	MUST_IOCTL(dev->vm_fd, KVM_IOEVENTFD, &kick);
+	file.fd = v->kick_fds[n];
+	MUST_IOCTL(v->fd, VHOST_SET_VRING_KICK, &file);
+	file.fd = dev->irq_fd;
+	MUST_IOCTL(v->fd, VHOST_SET_VRING_CALL, &file);
+	file.fd = dev->more_irq_fds[0];
+	MUST_IOCTL(v->fd, VHOST_SET_VRING_ERR, &file);
+}
+
+void vmm_vhost_create(struct vmm_device *dev, const struct vm *vm)
+{
+	unsigned int n;
+
+	set_memory(dev->vhost, vm);
+	for (n = 0; n < NR_QUEUES; n++)
+		set_events(dev, n);
+}
