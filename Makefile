@@ -74,7 +74,7 @@ help:
 # Machines: what boots for the tests. Each is on one host CPU, so they run side by side.
 #
 machines := machine demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
-	kselftest peers-dpdk peers-qemu vmm vmm-guests vmm-kill
+	kselftest peers-dpdk peers-qemu vmm vmm-guests vmm-kill vmm-net
 soak-machines := vmm-soak
 debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug
 kcsan-machines := selftests-kcsan selftests-hard-kcsan vhost-kcsan
@@ -125,7 +125,7 @@ packages += $(call needed,verify,spin)
 packages += $(call needed,hooks,quilt)
 packages += $(call needed,bench,jq valgrind)
 packages += $(call needed,peers-%,dpdk-dev $(dpdk-$(debian)))
-packages += $(call needed,peers-% profile,socat)
+packages += $(call needed,peers-% profile vmm%,socat)
 packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftests, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
@@ -249,7 +249,8 @@ svm-exit := $(kdir)/svm_exit/svm_exit.ko
 $(svm-exit): $(wildcard $(vm)/svm_exit/*) $(kdir)/headers/.unpacked $(vm)/modules.sh
 	+@$(vm)/modules.sh svm_exit $(KVER) $(@D)
 
-$(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-soak peers-dpdk peers-qemu) run-demo run-machine: $(svm-exit)
+$(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-net vmm-soak peers-dpdk peers-qemu) \
+	run-demo run-machine: $(svm-exit)
 
 demo: $(uapi) $(kdir)/image/.unpacked
 	+@. $(vm)/lib.sh && logged vmm $(MAKE) -C tools/vmm O=$(CURDIR)/build/vmm \
@@ -374,31 +375,37 @@ in-vm-peers-dpdk: command = sh /payload/vhost.sh /payload/mod && cd /payload && 
 in-vm-peers-qemu: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
 	./run-selftests -t 800 qemu.sh
 
-# Our own VMM, with disks that are other processes: their tests without KVM, and guests
-build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs.cpio \
-		$(vm)/payload.sh $(vm)/run-selftests $(vm)/initramfs.sh $(wildcard tools/vmm/* tools/vmm/tests/*) \
+# Our own VMM, with devices that are other processes: their tests without KVM, and guests
+build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs.cpio $(vhost)/.built \
+		$(vm)/peers/bounce.c $(vm)/payload.sh $(vm)/run-selftests $(vm)/initramfs.sh $(wildcard tools/vmm/* tools/vmm/tests/*) \
 		$(wildcard tools/lib/ioregionfd/*)
-	+@$(vm)/payload.sh vmm $(@D) $(kdir) $(dev)
+	+@$(vm)/payload.sh vmm $(@D) $(kdir) $(dev) $(vhost)
 	@touch $@
 
-in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill in-vm-vmm-soak: build/devices/.built
-in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill: vm-options = -i -g -c 2 -m 1500M -t 2400 -k $(modules) \
+in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill in-vm-vmm-net in-vm-vmm-soak: build/devices/.built
+in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill in-vm-vmm-net: vm-options = -i -g -c 2 -m 1500M -t 2400 -k $(modules) \
 	-p build/devices/payload
 in-vm-vmm: command = cd /payload && export NONSENSE_ACCESSES=20000 && \
 	./run-selftests -t 2000 $(addprefix tests/, confine_test supervise_test virtqueue_test \
 	virtio_mmio_test virtio_blk_test posted_test nvme_test nvme_kill_test pci_test \
-	vmm_nvme_test example_device_test nonsense_test)
+	vmm_nvme_test vmm_vhost_test example_device_test nonsense_test)
 in-vm-vmm-guests: command = cd /payload && ./run-selftests -t 2000 \
 	"vm.sh upgrade stopped crash_loop killed same nvme_upgrade nvme_stopped nvme_crash_loop"
 in-vm-vmm-kill: command = cd /payload && export KILLS=10 && ./run-selftests -t 2000 \
 	"vm.sh split packed_in_order forward socket nvme_cpus nvme_poll"
 
+in-vm-vmm-net: command = sh /payload/vhost.sh /payload/mod && cd /payload && export KILLS=10 && \
+	./run-selftests -t 2000 "vm.sh net_split net_packed_in_order net_upgrade vsock_split \
+	vsock_packed_in_order vsock_crash_loop"
+
 # In each layout, each way of dispatch and of waiting, with hardware virtualization where there is
 KILLS ?= 5000
 in-vm-vmm-soak: vm-options = -g -c 2 -m 1500M -t 86400 -k $(modules) -p build/devices/payload
-in-vm-vmm-soak: command = cd /payload && export KILLS=$(KILLS) && ./run-selftests -t 86400 \
-	"vm.sh split packed in_order packed_in_order forward socket nvme nvme_cpus nvme_sleep nvme_poll" \
-	tests/nonsense_test
+in-vm-vmm-soak: command = sh /payload/vhost.sh /payload/mod && cd /payload && export KILLS=$(KILLS) && \
+	./run-selftests -t 86400 "vm.sh split packed in_order packed_in_order forward socket \
+	nvme nvme_cpus nvme_sleep nvme_poll net_split net_packed net_in_order net_packed_in_order \
+	net_forward net_upgrade net_crash_loop vsock_split vsock_packed vsock_in_order \
+	vsock_packed_in_order vsock_upgrade vsock_crash_loop" tests/nonsense_test
 
 soak:
 	@$(call not-booted,$(soak-machines))

@@ -14,8 +14,8 @@
 #                                the kernel of KDIR as its guest
 #   machine DIR KDIR             tools/vmm, with the kernel of KDIR as its guest, and a disk
 #                                for that to boot from
-#   vmm DIR KDIR DEV             tools/vmm and its tests, with the kernels of KDIR and DEV for
-#                                its guests
+#   vmm DIR KDIR DEV MODULES     tools/vmm and its tests, with the kernels of KDIR and DEV for
+#                                its guests, and these modules of vhost
 #   vmm-bench DIR KDIR           tools/vmm and what measures it, in a guest with the kernel of
 #                                KDIR
 #   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
@@ -182,23 +182,28 @@ guest() {
 }
 
 vmm() {
-	local dir=$1 kdir=$2 dev=$3 payload=$1/payload
+	local dir=$1 kdir=$2 dev=$3 modules=$4 payload=$1/payload
 	local tools=tools/vmm guest=$dir/guest
 	rm -rf "$payload" "$guest"
 	mkdir -p "$payload" "$guest/mnt"
 	logged vmm-devices make -C $tools O="$PWD/$dir/vmm" KHDR="$headers" all devices
 	vmm_tests "$dir/tests" all
-	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} $tools/{waiting,tests/vm}.sh
+	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-{blk,net,vsock},nvme} \
+		$tools/{waiting,tests/vm}.sh $selftests/vhost/vhost.sh
 	install -D -t "$payload/tests" "$dir"/tests/{*_test,escape,rogue} \
-		"$dir"/tests/{virtio-blk,nvme,example-device}{,-kill}
+		"$dir"/tests/{virtio-{blk,net,vsock},nvme,example-device}{,-kill}
 	stripped "$payload"/* "$payload"/tests/*
+	install -D -t "$payload/mod" "$modules"/*.ko
+	with_libraries "$payload/socat" socat
 
 	with_libraries "$guest/tools" mkfs.ext4 fsck.ext4
 	install -t "$guest/tools/bin" "$dir/tests/disk_load"
+	gcc -static -O2 -Wall -D_GNU_SOURCE -o "$guest/tools/bin/bounce" tools/testing/vm/peers/bounce.c
 	install $tools/tests/guest-init "$guest/init"
 	(cd "$guest" && find . | cpio -o -H newc --quiet) >"$dir/guest.cpio"
 	logged vmm-guest tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" \
-		"$dir/stock.cpio" virtio_mmio virtio_blk nvme ext4 crc32c_generic
+		"$dir/stock.cpio" virtio_mmio virtio_blk virtio_net vmw_vsock_virtio_transport nvme \
+		ext4 crc32c_generic
 	guest stock "$kdir" "$dir/stock.cpio"
 	guest dev "$dev" "$dev/initramfs.cpio"
 	say 'tools/vmm, its tests, and guests for it'

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=dash disable=SC2317,SC3028 # functions by their names; busybox has RANDOM
 # SPDX-License-Identifier: GPL-2.0-only
-# vm.sh [TEST]...: in a machine whose KVM has ioregionfd, boots guests whose disks are other
+# vm.sh [TEST]...: in a machine whose KVM has ioregionfd, boots guests whose devices are other
 # processes, and kills, stops and replaces these. The guests are Debian's kernel ("stock")
 # and ours ("dev", which has VIRTIO_F_IN_ORDER); guest-init is what they run. No wait here is
 # without a limit, which is meant for a machine that is busy with others. KILLS in the
@@ -11,8 +11,9 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=tools/vmm/waiting.sh
 . ./waiting.sh
 tmp=$(mktemp -d) || exit 1
+echoes=$(mktemp -d) || exit 1
 vmm=''
-trap 'end_vmm; rm -rf "$tmp"' EXIT
+trap 'end_vmm; end_echoes; rm -rf "$tmp"' EXIT
 
 # noxsave as in demo.sh
 cmdline='console=ttyS0 panic=-1 noxsave quiet'
@@ -24,7 +25,9 @@ limit=$((600 + 10 * load_seconds))
 echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs
 
 all='split packed in_order packed_in_order upgrade stopped crash_loop killed forward socket same
-	nvme nvme_cpus nvme_sleep nvme_poll nvme_upgrade nvme_stopped nvme_crash_loop'
+	nvme nvme_cpus nvme_sleep nvme_poll nvme_upgrade nvme_stopped nvme_crash_loop
+	net_split net_packed net_in_order net_packed_in_order net_forward net_upgrade net_crash_loop
+	vsock_split vsock_packed vsock_in_order vsock_packed_in_order vsock_upgrade vsock_crash_loop'
 # shellcheck disable=SC2086 # to be split into words
 [ $# != 0 ] || set -- $all
 
@@ -42,17 +45,50 @@ end_vmm() {
 	vmm=''
 }
 
-# use blk|nvme: which disks the next guests have, what they call them, and what the VMM does
+# use blk|nvme|net|vsock: which devices the next guests have, what they call them, what the VMM
+# does, and which of their steps uses the first one
 use() {
 	kind=$1
+	load=load
+	devices="--$kind=$tmp/disk0 --$kind=$tmp/disk1"
 	case $kind in
-	blk) disk=vda second=vdb bus='pci=off' ;;
-	nvme) disk=nvme0n1 second=nvme1n1 bus='' ;;
+	blk) names='disk=vda second=vdb pci=off' ;;
+	nvme) names='disk=nvme0n1 second=nvme1n1' ;;
+	net) names=pci=off load=net devices="--net=tap0,$mac" ;;
+	vsock) names=pci=off load=vsock devices=--vsock=3 ;;
 	esac
 }
 
-# boot KERNEL STEPS SECONDS [OPTION]...: start a VMM with two disks. Files of a former one
-# are removed.
+# Who sends back what comes: on the other side of the tap, and to guests that connect to their
+# host. Not children, for which end_vmm would wait.
+mac=52:54:00:12:34:56
+echo_to() {
+	[ -e "$echoes/$1" ] || (
+		sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$echoes/$1" \
+			socat/bin/socat "$2" EXEC:cat >/dev/null 2>&1 &
+	)
+}
+
+end_echoes() {
+	for file in "$echoes"/*; do
+		[ ! -e "$file" ] || kill "$(cat "$file")"
+	done
+	rm -rf "$echoes"
+}
+
+# The tap stays when a VMM ends.
+host() {
+	case $1 in
+	net)
+		[ -e /sys/class/net/tap0 ] || tunctl -t tap0 >/dev/null || return
+		ifconfig tap0 10.9.9.1 netmask 255.255.255.0 mtu 1400 up || return
+		echo_to net TCP-LISTEN:5000,fork,reuseaddr
+		;;
+	vsock) echo_to vsock VSOCK-LISTEN:5000,fork ;;
+	esac
+}
+
+# boot KERNEL STEPS SECONDS [OPTION]...: start a VMM. Files of a former one are removed.
 boot() {
 	kernel=$1 steps=$2 seconds=$3
 	shift 3
@@ -60,9 +96,11 @@ boot() {
 	dd if=/dev/zero of="$tmp/disk0" bs=1 count=0 seek=16M 2>/dev/null
 	dd if=/dev/zero of="$tmp/disk1" bs=1 count=0 seek=8M 2>/dev/null
 	touch "$tmp/console"
+	host "$kind" || fail "the host's side of $kind" || return
+	# shellcheck disable=SC2086 # to be split into words
 	./vmm --kernel="vmlinuz-$kernel" --initrd="guest-$kernel.cpio" \
-		--cmdline="$cmdline $bus steps=$steps seconds=$seconds disk=$disk second=$second" \
-		--memory=160 "--$kind=$tmp/disk0" "--$kind=$tmp/disk1" --control="$tmp/control" \
+		--cmdline="$cmdline $names kind=$kind steps=$steps seconds=$seconds" \
+		--memory=160 $devices --control="$tmp/control" \
 		--stats="$tmp/stats" "$@" </dev/null >"$tmp/console" 2>"$tmp/log" &
 	vmm=$!
 }
@@ -114,22 +152,40 @@ pid_of() {
 	tell status | sed -n "s/^$1 .* pid \([0-9]*\) .*/\1/p"
 }
 
-# kill_often DEVICE: at random moments, each time the process that serves it by then
+# kill_one DEVICE: at a random moment, the process that serves it by then
+kill_one() {
+	usleep "$RANDOM"
+	pid=$(pid_of "$1")
+	# The VMM may not know yet that the last one is dead
+	if [ "${pid:-0}" != 0 ] && [ "$pid" != "$last" ]; then
+		kill -9 "$pid" && killed=$((killed + 1)) last=$pid
+	fi
+}
+
+load_is_over() {
+	grep -q "GUEST: $load [of]" "$tmp/console"
+}
+
+# kill_often DEVICE
 kill_often() {
 	killed=0 last=0
 	while [ "$killed" -lt "$kills" ]; do
-		usleep "$RANDOM"
-		pid=$(pid_of "$1")
-		# The VMM may not know yet that the last one is dead
-		if [ "${pid:-0}" = 0 ] || [ "$pid" = "$last" ]; then
-			continue
-		fi
-		kill -9 "$pid" && killed=$((killed + 1)) last=$pid
-		! grep -q 'GUEST: load [of]' "$tmp/console" || {
+		kill_one "$1"
+		! load_is_over || {
 			fail "the load was over after $killed kills of $kills"
 			return
 		}
 	done
+}
+
+# kill_on DEVICE: as long as there is a load
+kill_on() {
+	within 'the load is over' killed_all "$1"
+}
+
+killed_all() {
+	kill_one "$1"
+	load_is_over
 }
 
 # under_kills KERNEL STEPS CPUS [OPTION]...: a file system and data that are verified, with
@@ -138,20 +194,24 @@ under_kills() {
 	kernel=$1 steps=$2 cpus=$3
 	shift 3
 	boot "$kernel" "$steps" "$load_seconds" --cpus="$cpus" --crash-limit=1000/1 "$@"
-	wait_for 'GUEST: load begins' && kill_often "${kind}0" || return
+	wait_for "GUEST: $load begins" && kill_often "${kind}0" || return
+	case $kind in
+	net | vsock) kill_on "${kind}0" || return ;;
+	esac
 	finish || return
 	deaths=$(grep -c "${kind}0: process killed by signal 9" "$tmp/log")
 	[ "$deaths" -ge "$kills" ] || fail "the VMM saw $deaths deaths" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
-	[ "$exits" = 0 ] || fail "$exits accesses of the disks went to the VMM" || return
-	echo "# $cpus CPUs: $deaths deaths, $(grep requests "$tmp/console" | tr -d '\r')"
+	[ "$exits" = 0 ] || fail "$exits accesses of the device went to the VMM" || return
+	echo "# $cpus CPUs: $deaths deaths, $(grep -E 'requests|megabytes' "$tmp/console" | tr -d '\r')"
 }
 
 # layout KERNEL CPUS BITS [OPTION]...: BITS is what the driver has agreed to: packed, in order
 layout() {
 	kernel=$1 cpus=$2 bits=$3
 	shift 3
-	under_kills "$kernel" features,ext4,load "$cpus" "$@" || return
+	[ "$kind" = blk ] && steps=features,ext4,load || steps=features,$load
+	under_kills "$kernel" "$steps" "$cpus" "$@" || return
 	grep -q "GUEST: features $bits" "$tmp/console" || fail "other features than $bits"
 }
 
@@ -174,8 +234,8 @@ test_packed_in_order() {
 # upgraded KERNEL PROGRAM
 upgraded() {
 	cp "$2" "$tmp.new" || return
-	boot "$1" load 4
-	wait_for 'GUEST: load begins' || return
+	boot "$1" "$load" 4
+	wait_for "GUEST: $load begins" || return
 	tell upgrade "${kind}0" "$tmp.new" || fail 'the upgrade failed' || return
 	! tell upgrade "${kind}0" /bin/busybox || fail 'an upgrade to busybox worked' || return
 	tell status
@@ -212,8 +272,9 @@ crash_loop() {
 		tell kill "${kind}0" >/dev/null || fail "cannot kill for the time $n" || return
 		usleep 300000
 	done
-	tell status | grep -q "^${kind}0 failed" || fail 'it is not failed' || return
-	finish
+	finish || return
+	# The guest may be gone before one can ask the VMM.
+	grep -q "${kind}0: 3 deaths within 1000 s: it has failed" "$tmp/log" || fail 'it has not failed'
 }
 
 test_crash_loop() {
@@ -239,11 +300,11 @@ test_killed() {
 
 # dispatched PATH: kills when the accesses take this way
 dispatched() {
-	boot dev load "$load_seconds" --dispatch="$1" --crash-limit=1000/1
-	wait_for 'GUEST: load begins' && kill_often blk0 || return
+	boot dev "$load" "$load_seconds" --dispatch="$1" --crash-limit=1000/1
+	wait_for "GUEST: $load begins" && kill_often "${kind}0" || return
 	finish || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
-	[ "$exits" != 0 ] || fail 'no accesses of the disks went to the VMM'
+	[ "$exits" != 0 ] || fail 'no accesses of the device went to the VMM'
 }
 
 test_forward() {
@@ -305,6 +366,74 @@ test_nvme_stopped() {
 test_nvme_crash_loop() {
 	use nvme
 	crash_loop stock nvme_failed
+}
+
+# As the disks, with data that go out and come back. Each of these also starts and stops the
+# device again and again, while its process is killed.
+test_net_split() {
+	use net
+	layout stock 1 00
+}
+
+test_net_packed() {
+	use net
+	layout stock 2 10 --features=packed,in_order
+}
+
+test_net_in_order() {
+	use net
+	layout dev 1 01 --features=in_order
+}
+
+test_net_packed_in_order() {
+	use net
+	layout dev 2 11 --features=packed,in_order
+}
+
+test_vsock_split() {
+	use vsock
+	layout stock 1 00
+}
+
+test_vsock_packed() {
+	use vsock
+	layout stock 2 10 --features=packed,in_order
+}
+
+test_vsock_in_order() {
+	use vsock
+	layout dev 1 01 --features=in_order
+}
+
+test_vsock_packed_in_order() {
+	use vsock
+	layout dev 2 11 --features=packed,in_order
+}
+
+# The registers that way, and kicks by ioeventfd all the same
+test_net_forward() {
+	use net
+	dispatched forward
+}
+
+test_net_upgrade() {
+	use net
+	upgraded stock virtio-net
+}
+
+test_vsock_upgrade() {
+	use vsock
+	upgraded stock virtio-vsock
+}
+
+test_net_crash_loop() {
+	use net
+	crash_loop stock failed
+}
+
+test_vsock_crash_loop() {
+	use vsock
+	crash_loop stock failed
 }
 
 echo 'TAP version 13'
