@@ -180,10 +180,10 @@ kill_often() {
 
 # kill_on DEVICE: as long as there is a load
 kill_on() {
-	within 'the load is over' killed_all "$1"
+	within 'the load is over' over_after_a_kill "$1"
 }
 
-killed_all() {
+over_after_a_kill() {
 	kill_one "$1"
 	load_is_over
 }
