@@ -38,6 +38,7 @@ struct vmm_vhost {
 	int fd;
 	int tap_fd;			/* -1: it is vhost-vsock */
 	uint64_t features;		/* that a process may ask for */
+	uint64_t agreed;		/* of queues that are set up */
 	uint32_t set_up;		/* bit n: queue n is to run */
 	struct guest_memory memory;	/* as vhost sees it, by addresses of this process */
 	int kick_fds[NR_QUEUES];
@@ -89,8 +90,12 @@ static int set_up(struct vmm_vhost *v, unsigned int n, struct virtqueue_state *q
 	struct vhost_vring_addr addr = { .index = n };
 	int ret;
 
+	/* The areas of the other queue were checked for its layout, and may be too small. */
+	if (v->set_up && features != v->agreed)
+		return -EINVAL;
 	if (!virtqueue_valid(q, &v->memory, features))
 		return -EINVAL;
+	v->agreed = features;
 	addr.desc_user_addr = (uintptr_t)host(v, q->desc);
 	addr.avail_user_addr = (uintptr_t)host(v, q->driver);
 	addr.used_user_addr = (uintptr_t)host(v, q->device);

@@ -965,6 +965,33 @@ TEST_F(vhost, rogue)
 	vmm->dev.request_fd = -1;
 }
 
+/* A queue whose areas are large enough for a packed ring is not used as a split one. */
+TEST_F(vhost, rogue_layout)
+{
+	struct vhost_request request = { .features = ~0ULL, .running = 1 };
+	struct vmm *vmm = &self->vmm;
+	int sock[2];
+
+	if (!(variant->layout & BIT(VIRTIO_F_RING_PACKED)))
+		SKIP(return, "no packed rings");
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sock));
+	vmm->dev.request_fd = sock[0];
+	request.queues[0] = (struct virtqueue_state) { .num = NUM, .desc = 0x1000,
+						       .driver = 0x2000,
+						       .device = MEMORY_SIZE - 4 };
+	request.queues[1] = (struct virtqueue_state) { .num = NUM, .desc = 0x1000,
+						       .driver = 0x2000, .device = 0x3000 };
+	EXPECT_EQ(0, response_to(vmm, sock[1], &request, sizeof(request)));
+	request.features = ~LAYOUT;
+	request.running = 3;
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &request, sizeof(request)));
+	EXPECT_EQ(variant->is_vsock ? 0 : 1, running());
+	EXPECT_NE(0, vhost.features & BIT(VIRTIO_F_RING_PACKED));
+	close(sock[0]);
+	close(sock[1]);
+	vmm->dev.request_fd = -1;
+}
+
 /* One that closes its end, and lives: the VMM would look after it for ever. */
 TEST_F_TIMEOUT(vhost, hangs_up, LIMIT_S)
 {
