@@ -20,7 +20,6 @@ static struct device device;
 static struct example_state *state;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;	/* protects *state */
 static pthread_cond_t alarm_set = PTHREAD_COND_INITIALIZER;
-static pthread_barrier_t both_run;
 
 static uint64_t now(void)
 {
@@ -67,7 +66,6 @@ static void *ring_alarms(void *arg)
 	uint64_t alarm;
 
 	(void)arg;
-	pthread_barrier_wait(&both_run);
 	pthread_mutex_lock(&lock);
 	for (;;) {
 		alarm = state->alarm;
@@ -101,21 +99,16 @@ int main(void)
 	static const struct ioregionfd_ops ops = { .command = command };
 	/* a socket as a channel */
 	static const int syscalls[] = { SCMP_SYS(poll), SCMP_SYS(recvfrom), SCMP_SYS(sendto) };
-	pthread_t thread;
 
 	device_init(&device);
 	state = &device.state->example;
 	if (ioregionfd_register(device.task, 0, &ops, NULL))
 		errx(EXIT_FAILURE, "cannot register the region");
 
-	confine_rights(device.args.id);
-	if (pthread_barrier_init(&both_run, NULL, 2) ||
-	    pthread_create(&thread, NULL, ring_alarms, NULL))
-		errx(EXIT_FAILURE, "cannot start a thread");
+	/* No alarm rings before the state has been looked at. */
 	pthread_mutex_lock(&lock);
-	pthread_barrier_wait(&both_run);
-	confine_syscalls(syscalls, ARRAY_SIZE(syscalls), DEVICE_CHANNEL_FD);
-
+	confine_with_thread(device.args.id, syscalls, ARRAY_SIZE(syscalls), DEVICE_CHANNEL_FD,
+			    ring_alarms, NULL);
 	take_up();
 	pthread_mutex_unlock(&lock);
 	device_serve(&device);
