@@ -145,7 +145,8 @@ void vhost_init(struct vhost_device *v)
 
 	this_vhost = v;
 	device_init(&v->device);
-	virtio_mmio_init(&v->mmio, &v->device, &ops);
+	virtio_mmio_init(&v->mmio, &v->device);
+	virtio_mmio_register(&v->device, &ops);
 	v->mmio.ops = &vhost_ops;
 	v->mmio.used_elsewhere = true;
 	v->running = NOT_KNOWN;

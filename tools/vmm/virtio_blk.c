@@ -523,7 +523,7 @@ static void init_mmio(struct blk *blk)
 	blk->config.max_write_zeroes_seg = 1;
 	blk->config.write_zeroes_may_unmap = 1;
 
-	virtio_mmio_init(mmio, &blk->device, &region_ops);
+	virtio_mmio_init(mmio, &blk->device);
 	mmio->ops = &blk_ops;
 	mmio->device_id = VIRTIO_ID_BLOCK;
 	mmio->features = FEATURES & blk->device.args.features;
@@ -555,6 +555,7 @@ int main(void)
 
 	device_init(&blk->device);
 	init_mmio(blk);
+	virtio_mmio_register(&blk->device, &region_ops);
 	init_ring(blk);
 
 	confine_with_thread(blk->device.args.id, syscalls, ARRAY_SIZE(syscalls), DEVICE_CHANNEL_FD,

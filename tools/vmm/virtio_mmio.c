@@ -422,8 +422,14 @@ static bool valid_state(const struct virtio_mmio *mmio)
 	       (!(s->status & VIRTIO_CONFIG_S_FEATURES_OK) || features_ok(mmio));
 }
 
-void virtio_mmio_init(struct virtio_mmio *mmio, struct device *device,
-		      const struct ioregionfd_ops *ops)
+void virtio_mmio_init(struct virtio_mmio *mmio, struct device *device)
+{
+	mmio->state = device->state;
+	mmio->memory = &device->memory;
+	mmio->irq_fd = DEVICE_IRQ_FD;
+}
+
+void virtio_mmio_register(struct device *device, const struct ioregionfd_ops *ops)
 {
 	static const uint64_t bases[] = {
 		VIRTIO_MMIO_BEFORE_NOTIFY, VIRTIO_MMIO_NOTIFY, VIRTIO_MMIO_AFTER_NOTIFY,
@@ -431,9 +437,6 @@ void virtio_mmio_init(struct virtio_mmio *mmio, struct device *device,
 	size_t i;
 	int ret;
 
-	mmio->state = device->state;
-	mmio->memory = &device->memory;
-	mmio->irq_fd = DEVICE_IRQ_FD;
 	for (i = 0; i < ARRAY_SIZE(bases); i++) {
 		ret = ioregionfd_register(device->task, bases[i], ops,
 					  (void *)(uintptr_t)bases[i]);

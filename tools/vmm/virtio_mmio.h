@@ -57,12 +57,14 @@ struct virtio_mmio {
 	struct virtqueue queues[DEVICE_MAX_QUEUES];
 };
 
+/* Set what comes from @device. */
+void virtio_mmio_init(struct virtio_mmio *mmio, struct device *device);
+
 /*
- * Set what comes from @device, and have @ops->command called for each access, with the base
- * of its region as @opaque. Exits with a message if that is not possible.
+ * Have @ops->command called for each access, with the base of its region as @opaque. Exits
+ * with a message if that is not possible.
  */
-void virtio_mmio_init(struct virtio_mmio *mmio, struct device *device,
-		      const struct ioregionfd_ops *ops);
+void virtio_mmio_register(struct device *device, const struct ioregionfd_ops *ops);
 
 /*
  * All members above irq_fd, and irq_fd, are set. Takes up what the former process has left
