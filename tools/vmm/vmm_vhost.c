@@ -153,10 +153,22 @@ void vmm_vhost_serve(struct vmm_device *dev)
 	send(dev->request_fd, &response, sizeof(response), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* Unlike ioctls, this cannot fail: rings end with their file. */
+/*
+ * Rings end with their file, but close() alone does not release that: the process of another
+ * device has it, too, from fork() until it closes what is not its own.
+ */
 void vmm_vhost_end(struct vmm_device *dev)
 {
-	close(dev->vhost->fd);
+	struct vmm_vhost *v = dev->vhost;
+	unsigned int n;
+
+	for (n = 0; n < NR_QUEUES; n++) {
+		if (v->set_up & BIT(n))
+			stop(v, n);
+	}
+	close(v->fd);
+	if (v->tap_fd >= 0)
+		close(v->tap_fd);
 }
 
 /* Start */

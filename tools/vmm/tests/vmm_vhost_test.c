@@ -362,10 +362,10 @@ static unsigned int running(void)
 	return bits;
 }
 
-/* The VMM has closed it: nothing runs. */
+/* The VMM has closed it, and the tap if there is one. */
 static bool ended(void)
 {
-	return fcntl(vhost.fd, F_GETFD) < 0;
+	return fcntl(vhost.fd, F_GETFD) < 0 && fcntl(vhost.tap, F_GETFD) < 0;
 }
 
 static unsigned int calls(void)
@@ -454,9 +454,10 @@ static void destroy(struct vmm *vmm)
 		close(dev->more_irq_fds[i]);
 	for (i = 0; i < ARRAY_SIZE(vhost.vqs); i++)
 		close(vhost.vqs[i].kick);
-	if (!ended())
+	if (!ended()) {
 		close(vhost.fd);
-	close(vhost.tap);
+		close(vhost.tap);
+	}
 }
 
 static void set_address(struct vmm_device *dev, unsigned int low, uint64_t addr)
@@ -891,6 +892,8 @@ TEST_F_TIMEOUT(vhost, crash_loop, LIMIT_S)
 		ASSERT_TRUE(vmm_kill_one(&self->vmm.dev));
 	}
 	EXPECT_TRUE(vmm_wait_failed(&self->vmm.dev));
+	/* Before the files are closed, which others may have open, too */
+	EXPECT_EQ(0, running());
 	EXPECT_TRUE(ended());
 	EXPECT_TRUE(interrupted(&self->vmm));
 	EXPECT_EQ(DRIVER_OK | NEEDS_RESET, status(&self->vmm));
