@@ -110,10 +110,12 @@ static int set_up(struct vmm_vhost *v, unsigned int n, struct virtqueue_state *q
 	      try_ioctl(v, VHOST_SET_VRING_ADDR, &addr);
 	if (!ret && v->tap_fd >= 0)
 		ret = run_net(v, n, v->tap_fd);
-	if (ret)
-		return ret;
-	v->set_up |= BIT(n);
-	return v->tap_fd < 0 && v->set_up == ALL_QUEUES ? run_vsock(v, 1) : 0;
+	else if (!ret && (v->set_up | BIT(n)) == ALL_QUEUES)
+		ret = run_vsock(v, 1);
+	/* Otherwise whoever asks for it once more would be told that it runs. */
+	if (!ret)
+		v->set_up |= BIT(n);
+	return ret;
 }
 
 static int change(struct vmm_vhost *v, struct vhost_request *request)

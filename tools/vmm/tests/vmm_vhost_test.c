@@ -83,6 +83,7 @@ static struct {
 	unsigned int calls;
 	unsigned long fail;		/* this ioctl, but not to stop a ring */
 	unsigned int fail_index;	/* for this queue, if it is of one */
+	pid_t kill;			/* when that fails, which it does once then */
 	bool fail_stop;
 	bool absent;
 	unsigned int wrong;
@@ -265,8 +266,13 @@ static int vhost_ioctl(unsigned long request, void *arg)
 
 	vhost.calls++;
 	if (request == vhost.fail && (!of_ring || *(unsigned int *)arg == vhost.fail_index) &&
-	    !stops(request, arg))
+	    !stops(request, arg)) {
+		if (vhost.kill) {
+			vhost.fail = 0;
+			kill(vhost.kill, SIGKILL);
+		}
 		return refuse(ENOMEM);
+	}
 	if (vhost.fail_stop && stops(request, arg))
 		return refuse(EFAULT);
 	switch (request) {
@@ -865,6 +871,18 @@ TEST_F_TIMEOUT(vhost, vhost_refuses, LIMIT_S)
 		EXPECT_EQ(DRIVER_OK, status(&self->vmm));
 		EXPECT_EQ(3, running());
 	}
+}
+
+/* The process dies before it learns that vhost has refused. So its successor asks again. */
+TEST_F_TIMEOUT(vhost, vhost_refuses_dead_process, LIMIT_S)
+{
+	begin(&self->vmm, 100);
+	set_failure(variant->is_vsock ? VHOST_VSOCK_SET_RUNNING : VHOST_NET_SET_BACKEND, 1);
+	vhost.kill = vmm_pid_of(&self->vmm.dev);
+	drive(&self->vmm);
+	EXPECT_EQ(DRIVER_OK, status(&self->vmm));
+	EXPECT_EQ(3, running());
+	EXPECT_EQ(2, self->vmm.dev.generation);
 }
 
 /* The driver must not take back its memory, so the reset does not end. */
