@@ -139,20 +139,22 @@ static int change(struct vmm_vhost *v, struct vhost_request *request)
 void vmm_vhost_serve(struct vmm_device *dev)
 {
 	struct vhost_request request;
-	int32_t response = -EINVAL;
+	int32_t response;
 	ssize_t n;
 
 	n = recv(dev->request_fd, &request, sizeof(request), MSG_DONTWAIT | MSG_TRUNC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	/* The end: the process has died. If it has not, it does not keep to the protocol. */
-	if (n <= 0) {
+	/* The end, as the process has died; or else it does not keep to the protocol. */
+	if (n != sizeof(request)) {
 		vmm_device_kill(dev);
 		return;
 	}
-	if (n == sizeof(request))
-		response = change(dev->vhost, &request);
-	send(dev->request_fd, &response, sizeof(response), MSG_DONTWAIT | MSG_NOSIGNAL);
+	response = change(dev->vhost, &request);
+	n = send(dev->request_fd, &response, sizeof(response), MSG_DONTWAIT | MSG_NOSIGNAL);
+	/* It would wait for ever. Its successor asks again. */
+	if (n != sizeof(response))
+		vmm_device_kill(dev);
 }
 
 /*

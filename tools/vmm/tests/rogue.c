@@ -5,6 +5,8 @@
  *	close	closes its channel, and stays
  *	junk	responds to nothing, but says something
  *	hangup	closes its socket to the VMM, and stays
+ *	short	sends the VMM what is no request, and stays
+ *	deaf	makes one request after the other, and takes no response
  *	lie	fills its state with random numbers, and ends
  */
 #include <stdint.h>
@@ -14,7 +16,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "../device.h"
+#include "../vhost.h"
 
 static void lie(struct device_state *state)
 {
@@ -29,6 +31,14 @@ static void lie(struct device_state *state)
 		at += n;
 		left -= n;
 	}
+}
+
+static void make_requests(void)
+{
+	const struct vhost_request request = { 0 };
+
+	while (send(DEVICE_BACKEND_FD, &request, sizeof(request), 0) > 0)
+		;
 }
 
 int main(void)
@@ -47,6 +57,11 @@ int main(void)
 	} else if (!strcmp(serial, "hangup")) {
 		close(DEVICE_BACKEND_FD);
 		pause();
+	} else if (!strcmp(serial, "short")) {
+		send(DEVICE_BACKEND_FD, "short", 5, 0);
+		pause();
+	} else if (!strcmp(serial, "deaf")) {
+		make_requests();
 	} else if (!strcmp(serial, "junk")) {
 		send(DEVICE_CHANNEL_FD, "junk", 4, 0);
 		pause();
