@@ -85,6 +85,7 @@ static void *error_thread(void *arg)
 {
 	struct pollfd p = { .fd = VHOST_ERROR_FD, .events = POLLIN };
 	struct vhost_device *v = arg;
+	bool warned = false;
 
 	for (;;) {
 		if (poll(&p, 1, -1) != 1)
@@ -92,6 +93,11 @@ static void *error_thread(void *arg)
 		pthread_mutex_lock(&v->lock);
 		/* Not if the driver has reset the device meanwhile. */
 		if (poll(&p, 1, 0) == 1) {
+			/* A guest may cause it again and again. */
+			if (!warned)
+				warnx("%.*s: vhost reports an error of a ring",
+				      (int)sizeof(v->device.args.serial), v->device.args.serial);
+			warned = true;
 			virtio_mmio_needs_reset(&v->mmio);
 			update(v);
 			forget_errors();

@@ -15,7 +15,10 @@
 #include "device.h"
 #include "virtio_mmio.h"
 
-/* The eventfd that vhost signals when the driver has broken a ring: the first of more irqfds. */
+/*
+ * The eventfd that vhost signals when the driver has broken a ring, and also for trouble of its
+ * own, such as a tap that is gone or no memory: the first of more irqfds.
+ */
 #define VHOST_ERROR_FD	DEVICE_NR_FDS
 
 /*

@@ -35,6 +35,7 @@
 			 BIT(VIRTIO_F_IN_ORDER))
 
 struct vmm_vhost {
+	const char *name;		/* of the device */
 	int fd;
 	int tap_fd;			/* -1: it is vhost-vsock */
 	uint64_t features;		/* that a process may ask for */
@@ -42,25 +43,36 @@ struct vmm_vhost {
 	uint32_t set_up;		/* bit n: queue n is to run */
 	struct guest_memory memory;	/* as vhost sees it, by addresses of this process */
 	int kick_fds[NR_QUEUES];
+	bool warned[1 << _IOC_NRBITS];	/* that an ioctl of this number has failed */
 };
 
 /* Requests */
 
-static int try_ioctl(const struct vmm_vhost *v, unsigned long request, void *arg)
+/* A guest may cause it again and again, by resets: once has to do. */
+static int try_ioctl(struct vmm_vhost *v, unsigned long request, void *arg, const char *name)
 {
-	return ioctl(v->fd, request, arg) ? -errno : 0;
+	int ret = ioctl(v->fd, request, arg) ? -errno : 0;
+	bool *warned = &v->warned[_IOC_NR(request)];
+
+	if (ret && !*warned) {
+		*warned = true;
+		warnx("%s: %s: %s", v->name, name, strerror(-ret));
+	}
+	return ret;
 }
 
-static int run_net(const struct vmm_vhost *v, unsigned int n, int fd)
+#define TRY_IOCTL(v, request, arg)	try_ioctl(v, request, arg, #request)
+
+static int run_net(struct vmm_vhost *v, unsigned int n, int fd)
 {
 	struct vhost_vring_file backend = { .index = n, .fd = fd };
 
-	return try_ioctl(v, VHOST_NET_SET_BACKEND, &backend);
+	return TRY_IOCTL(v, VHOST_NET_SET_BACKEND, &backend);
 }
 
-static int run_vsock(const struct vmm_vhost *v, int run)
+static int run_vsock(struct vmm_vhost *v, int run)
 {
-	return try_ioctl(v, VHOST_VSOCK_SET_RUNNING, &run);
+	return TRY_IOCTL(v, VHOST_VSOCK_SET_RUNNING, &run);
 }
 
 static int stop(struct vmm_vhost *v, unsigned int n)
@@ -104,10 +116,10 @@ static int set_up(struct vmm_vhost *v, unsigned int n, struct virtqueue_state *q
 	if (features & BIT(VIRTIO_F_RING_PACKED))
 		base.num |= (uint32_t)q->used << 16;
 
-	ret = try_ioctl(v, VHOST_SET_FEATURES, &features) ?:
-	      try_ioctl(v, VHOST_SET_VRING_NUM, &num) ?:
-	      try_ioctl(v, VHOST_SET_VRING_BASE, &base) ?:
-	      try_ioctl(v, VHOST_SET_VRING_ADDR, &addr);
+	ret = TRY_IOCTL(v, VHOST_SET_FEATURES, &features) ?:
+	      TRY_IOCTL(v, VHOST_SET_VRING_NUM, &num) ?:
+	      TRY_IOCTL(v, VHOST_SET_VRING_BASE, &base) ?:
+	      TRY_IOCTL(v, VHOST_SET_VRING_ADDR, &addr);
 	if (!ret && v->tap_fd >= 0)
 		ret = run_net(v, n, v->tap_fd);
 	else if (!ret && (v->set_up | BIT(n)) == ALL_QUEUES)
@@ -185,6 +197,7 @@ static struct vmm_vhost *open_vhost(struct vmm_device *dev, const char *path, ui
 
 	if (!v)
 		err(EXIT_FAILURE, "calloc");
+	v->name = dev->name;
 	v->tap_fd = -1;
 	v->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (v->fd < 0)

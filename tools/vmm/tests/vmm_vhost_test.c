@@ -531,6 +531,41 @@ static void signal_error(struct vmm *vmm)
 		abort();
 }
 
+/* What the VMM and its processes say from capture_log() to read_log() */
+static int log_fd, saved_stderr;
+
+static void capture_log(void)
+{
+	log_fd = memfd_create("log", MFD_CLOEXEC);
+	saved_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	if (log_fd < 0 || saved_stderr < 0 || dup2(log_fd, STDERR_FILENO) < 0)
+		abort();
+}
+
+static const char *read_log(void)
+{
+	static char text[8192];
+	ssize_t n = pread(log_fd, text, sizeof(text) - 1, 0);
+
+	if (n < 0 || dup2(saved_stderr, STDERR_FILENO) < 0)
+		abort();
+	text[n] = '\0';
+	close(log_fd);
+	close(saved_stderr);
+	return text;
+}
+
+static unsigned int count(const char *text, const char *what)
+{
+	unsigned int n = 0;
+
+	while ((text = strstr(text, what))) {
+		text += strlen(what);
+		n++;
+	}
+	return n;
+}
+
 static bool interrupted(struct vmm *vmm)
 {
 	uint64_t count;
@@ -809,6 +844,28 @@ TEST_F_TIMEOUT(vhost, error, LIMIT_S)
 	EXPECT_EQ(3, running());
 }
 
+/* Each process says so, but once: a guest may cause it as often as it likes. */
+TEST_F_TIMEOUT(vhost, error_is_said, LIMIT_S)
+{
+	struct vmm *vmm = &self->vmm;
+	const char *log;
+	unsigned int i;
+
+	memset(vmm->dev.args.serial, 'x', sizeof(vmm->dev.args.serial));
+	capture_log();
+	begin(vmm, 100);
+	for (i = 0; i < 4; i++) {
+		if (i == 3)
+			vmm_kill_one(&vmm->dev);
+		drive(vmm);
+		signal_error(vmm);
+		wait_status(vmm, DRIVER_OK | NEEDS_RESET);
+	}
+	log = read_log();
+	EXPECT_EQ(2, count(log, ": xxxxxxxxxxxxxxxxxxxx: vhost reports an error of a ring\n"));
+	EXPECT_EQ(2, count(log, "reports"));
+}
+
 /* One that comes while there is no process is not lost. */
 TEST_F_TIMEOUT(vhost, error_without_process, LIMIT_S)
 {
@@ -871,6 +928,29 @@ TEST_F_TIMEOUT(vhost, vhost_refuses, LIMIT_S)
 		EXPECT_EQ(DRIVER_OK, status(&self->vmm));
 		EXPECT_EQ(3, running());
 	}
+}
+
+/* The VMM says which ioctl has failed, but once: a guest may cause it as often as it likes. */
+TEST_F_TIMEOUT(vhost, refusal_is_said, LIMIT_S)
+{
+	const char *log;
+	char text[96];
+	unsigned int i;
+
+	capture_log();
+	begin(&self->vmm, 100);
+	for (i = 0; i < 3; i++) {
+		set_failure(VHOST_SET_VRING_ADDR, 1);
+		drive(&self->vmm);
+		set_failure(VHOST_SET_VRING_NUM, 0);
+		drive(&self->vmm);
+	}
+	log = read_log();
+	snprintf(text, sizeof(text), ": %s: VHOST_SET_VRING_ADDR: Cannot allocate memory\n",
+		 self->vmm.dev.name);
+	EXPECT_EQ(1, count(log, text));
+	EXPECT_EQ(1, count(log, ": VHOST_SET_VRING_NUM: "));
+	EXPECT_EQ(2, count(log, "VHOST"));
 }
 
 /* The process dies before it learns that vhost has refused. So its successor asks again. */
