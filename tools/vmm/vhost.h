@@ -24,7 +24,8 @@
 /*
  * One packet on DEVICE_BACKEND_FD, a socket of type SOCK_SEQPACKET of this process alone. The
  * response is an int32_t, which comes when it is done: 0 or a negative errno value. A ring that
- * is not to run is not used any more by then. One that runs already, and is to run, goes on.
+ * is not to run is not used any more by then. One that runs already, and is to run, goes on; but
+ * not with another size, other addresses or other features: that is refused, with -EINVAL.
  */
 struct vhost_request {
 	uint64_t features;		/* that the driver has agreed to */

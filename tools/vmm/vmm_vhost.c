@@ -39,8 +39,10 @@ struct vmm_vhost {
 	int fd;
 	int tap_fd;			/* -1: it is vhost-vsock */
 	uint64_t features;		/* that a process may ask for */
-	uint64_t agreed;		/* of queues that are set up */
 	uint32_t set_up;		/* bit n: queue n is to run */
+	/* Of queues that are set up */
+	uint64_t agreed;
+	struct virtqueue_state queues[NR_QUEUES];
 	struct guest_memory memory;	/* as vhost sees it, by addresses of this process */
 	int kick_fds[NR_QUEUES];
 	bool warned[1 << _IOC_NRBITS];	/* that an ioctl of this number has failed */
@@ -125,24 +127,42 @@ static int set_up(struct vmm_vhost *v, unsigned int n, struct virtqueue_state *q
 	else if (!ret && (v->set_up | BIT(n)) == ALL_QUEUES)
 		ret = run_vsock(v, 1);
 	/* Otherwise whoever asks for it once more would be told that it runs. */
-	if (!ret)
+	if (!ret) {
+		v->queues[n] = *q;
 		v->set_up |= BIT(n);
+	}
 	return ret;
+}
+
+static bool is_set_up_so(const struct vmm_vhost *v, unsigned int n,
+			 const struct virtqueue_state *q, uint64_t features)
+{
+	const struct virtqueue_state *mine = &v->queues[n];
+
+	return features == v->agreed && q->num == mine->num && q->desc == mine->desc &&
+	       q->driver == mine->driver && q->device == mine->device;
 }
 
 static int change(struct vmm_vhost *v, struct vhost_request *request)
 {
 	uint32_t changed = (request->running ^ v->set_up) & ALL_QUEUES;
+	uint64_t features = request->features & v->features;
 	unsigned int n;
 	int ret = 0;
 
+	/* If the guest had taken over a former process, that ran what the driver knows not of. */
+	for (n = 0; n < NR_QUEUES; n++) {
+		if (request->running & v->set_up & BIT(n) &&
+		    !is_set_up_so(v, n, &request->queues[n], features))
+			return -EINVAL;
+	}
 	for (n = 0; n < NR_QUEUES && !ret; n++) {
 		if (!(changed & BIT(n)))
 			continue;
 		if (v->set_up & BIT(n))
 			ret = stop(v, n);
 		else
-			ret = set_up(v, n, &request->queues[n], request->features & v->features);
+			ret = set_up(v, n, &request->queues[n], features);
 	}
 	return ret;
 }

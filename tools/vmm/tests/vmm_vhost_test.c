@@ -1022,6 +1022,8 @@ TEST_F(vhost, rogue)
 	} r = { .request.features = ~0ULL & ~LAYOUT, .request.running = ~0U };
 	struct virtqueue_state *q = r.request.queues;
 	struct vmm *vmm = &self->vmm;
+	struct vhost_request good;
+	unsigned int n;
 	int sock[2];
 
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sock));
@@ -1053,10 +1055,37 @@ TEST_F(vhost, rogue)
 	EXPECT_EQ(0, vhost.vqs[1].base);
 	EXPECT_EQ(0, vhost.features & (LAYOUT | BIT(VHOST_F_LOG_ALL) |
 				       BIT(VIRTIO_F_ACCESS_PLATFORM)));
-	/* What runs goes on where it is. */
+	/* What runs goes on as it is. */
+	good = r.request;
+	n = calls();
+	q[-1].num = NUM / 2;
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	r.request = good;
 	q[-1].desc = 0x7000;
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	r.request = good;
+	q[-2].driver = 0x7000;
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	r.request = good;
+	q[-2].device = 0x7000;
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	r.request = good;
+	r.request.features ^= BIT(VIRTIO_RING_F_EVENT_IDX);
+	EXPECT_EQ(-EINVAL, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	r.request = good;
+	/* That is not so for positions and features that are none of its business. */
+	q[-1].avail = 0x4321;
+	r.request.features ^= BIT(VIRTIO_F_ACCESS_PLATFORM);
 	EXPECT_EQ(0, response_to(vmm, sock[1], &r, sizeof(r.request)));
-	EXPECT_EQ((uintptr_t)vmm->vm.ram + 0x1000, vhost.vqs[1].addr.desc_user_addr);
+	EXPECT_EQ(n, calls());
+	EXPECT_EQ(3, running());
+	/* Of what is not to run it need not say anything. */
+	memset(&r, 0, sizeof(r));
+	EXPECT_EQ(0, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	EXPECT_EQ(0, running());
+	r.request = good;
+	EXPECT_EQ(0, response_to(vmm, sock[1], &r, sizeof(r.request)));
+	EXPECT_EQ(3, running());
 	/* It does not take its responses. */
 	do {
 		send(sock[1], &r, sizeof(r.request), MSG_DONTWAIT);
@@ -1094,6 +1123,42 @@ TEST_F(vhost, rogue_layout)
 	close(sock[0]);
 	close(sock[1]);
 	vmm->dev.request_fd = -1;
+}
+
+/*
+ * What a process had run before it lost its mind is not what the driver is told: it runs
+ * elsewhere, or otherwise, than the state says that the successor takes up.
+ */
+TEST_F_TIMEOUT(vhost, rogue_predecessor, LIMIT_S)
+{
+	struct device_state *state = self->vmm.dev.state;
+	unsigned int i;
+
+	begin(&self->vmm, 100);
+	for (i = 0; i < 4; i++) {
+		drive(&self->vmm);
+		EXPECT_EQ(3, running());
+		switch (i) {
+		case 0:
+			state->queues[0].desc += 0x1000;
+			break;
+		case 1:
+			state->queues[1].device += 0x1000;
+			break;
+		case 2:
+			state->queues[1].num /= 2;
+			break;
+		case 3:
+			state->mmio.driver_features ^= BIT(VIRTIO_RING_F_EVENT_IDX);
+			break;
+		}
+		ASSERT_TRUE(vmm_kill_one(&self->vmm.dev));
+		EXPECT_EQ(DRIVER_OK | NEEDS_RESET, status(&self->vmm));
+		EXPECT_EQ(0, running());
+	}
+	drive(&self->vmm);
+	EXPECT_EQ(DRIVER_OK, status(&self->vmm));
+	EXPECT_EQ(3, running());
 }
 
 /* It does not end by itself, so the VMM has to kill it. */
