@@ -232,39 +232,42 @@ static struct vmm_vhost *open_vhost(struct vmm_device *dev, const char *path, ui
 	return v;
 }
 
-static void open_tap(struct vmm_vhost *v, const char *name)
+/* Sets the name in @ifr: if there is a % in @name the kernel chooses. */
+static void open_tap(struct vmm_vhost *v, const char *name, struct ifreq *ifr)
 {
-	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
 	int size = sizeof(struct virtio_net_hdr_v1);
 
 	v->tap_fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (v->tap_fd < 0)
 		err(EXIT_FAILURE, "cannot open /dev/net/tun");
-	if (!*name || strlen(name) >= sizeof(ifr.ifr_name))
+	if (!*name || strlen(name) >= sizeof(ifr->ifr_name))
 		errx(EXIT_FAILURE, "'%s' cannot be the name of a network device", name);
-	memcpy(ifr.ifr_name, name, strlen(name));
-	if (ioctl(v->tap_fd, TUNSETIFF, &ifr))
+	memcpy(ifr->ifr_name, name, strlen(name));
+	ifr->ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+	if (ioctl(v->tap_fd, TUNSETIFF, ifr))
 		err(EXIT_FAILURE, "cannot use %s as a tap", name);
 	MUST_IOCTL(v->tap_fd, TUNSETVNETHDRSZ, &size);
 	/* The guest gets no packets without checksums, and none that are longer than its MTU. */
 	MUST_IOCTL(v->tap_fd, TUNSETOFFLOAD, NULL);
 }
 
-static uint16_t mtu_of(const char *name)
+static uint16_t mtu_of(struct ifreq *ifr)
 {
 	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq ifr = { 0 };
 
-	memcpy(ifr.ifr_name, name, strlen(name));
-	if (sock < 0 || ioctl(sock, SIOCGIFMTU, &ifr))
-		err(EXIT_FAILURE, "cannot get the MTU of %s", name);
+	if (sock < 0 || ioctl(sock, SIOCGIFMTU, ifr))
+		err(EXIT_FAILURE, "cannot get the MTU of %s", ifr->ifr_name);
 	close(sock);
-	return ifr.ifr_mtu;
+	return ifr->ifr_mtu;
 }
 
-/* One that is given has to be a MAC of one device: the lowest bit is for groups. */
+/*
+ * One that is given has to be a MAC of one device: the lowest bit is for groups, and zeroes are
+ * nobody's. sscanf() alone would take blanks and signs, too.
+ */
 static void set_mac(uint8_t *mac, const char *text)
 {
+	static const uint8_t nobody[6];
 	char end;
 
 	if (!text) {
@@ -274,8 +277,10 @@ static void set_mac(uint8_t *mac, const char *text)
 		mac[0] = (mac[0] & ~3) | 2;
 		return;
 	}
-	if (sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &mac[0], &mac[1], &mac[2],
-		   &mac[3], &mac[4], &mac[5], &end) != 6 || mac[0] & 1)
+	if (text[strspn(text, "0123456789abcdefABCDEF:")] ||
+	    sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &mac[0], &mac[1], &mac[2],
+		   &mac[3], &mac[4], &mac[5], &end) != 6 ||
+	    mac[0] & 1 || !memcmp(mac, nobody, sizeof(nobody)))
 		errx(EXIT_FAILURE, "%s is no MAC address of a device", text);
 }
 
@@ -283,14 +288,15 @@ void vmm_net_open(struct vmm_device *dev, const char *option)
 {
 	const char *comma = strchrnul(option, ',');
 	char *name = strndup(option, comma - option);
+	struct ifreq ifr = { 0 };
 	struct vmm_vhost *v;
 
 	if (!name)
 		err(EXIT_FAILURE, "strndup");
 	set_mac(dev->args.mac, *comma ? comma + 1 : NULL);
 	v = open_vhost(dev, "/dev/vhost-net", RING_FEATURES | BIT(VIRTIO_NET_F_MRG_RXBUF));
-	open_tap(v, name);
-	dev->args.mtu = mtu_of(name);
+	open_tap(v, name, &ifr);
+	dev->args.mtu = mtu_of(&ifr);
 	free(name);
 }
 

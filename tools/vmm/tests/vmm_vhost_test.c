@@ -319,7 +319,11 @@ static int tap_ioctl(unsigned long request, void *arg)
 	case TUNSETIFF:
 		if (ifr->ifr_flags != (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
 			return wrong("a tap is opened in another way");
-		return strcmp(ifr->ifr_name, "eth0") ? 0 : refuse(EINVAL);
+		if (!strcmp(ifr->ifr_name, "eth0"))
+			return refuse(EINVAL);
+		if (!strcmp(ifr->ifr_name, "tap%d"))
+			strcpy(ifr->ifr_name, "tap7");
+		return 0;
 	case TUNSETVNETHDRSZ:
 		return *(int *)arg == 12 ? 0 : wrong("another header than virtio has");
 	case TUNSETOFFLOAD:
@@ -345,6 +349,8 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 		vhost.kicks |= 1 << kick->datamatch;
 		return 0;
 	case SIOCGIFMTU:
+		if (strchr(ifr->ifr_name, '%'))
+			return refuse(ENODEV);
 		ifr->ifr_mtu = MTU;
 		return 0;
 	}
@@ -1308,6 +1314,9 @@ TEST(options)
 
 	EXPECT_FALSE(refuses("tap0", 0));
 	EXPECT_FALSE(refuses("tap0,52:54:0:1:2:3", 0));
+	EXPECT_FALSE(refuses("tap0,0A:bC:00:00:00:00", 0));
+	/* The kernel finds a number for it. */
+	EXPECT_FALSE(refuses("tap%d", 0));
 	EXPECT_TRUE(refuses("", 0));
 	EXPECT_TRUE(refuses(",52:54:00:00:00:01", 0));
 	EXPECT_TRUE(refuses("a_name_of_16_chr", 0));
@@ -1317,6 +1326,13 @@ TEST(options)
 	EXPECT_TRUE(refuses("tap0,52:54:00:00:00", 0));
 	EXPECT_TRUE(refuses("tap0,52:54:00:00:00:01:02", 0));
 	EXPECT_TRUE(refuses("tap0,52:54:00:00:00:0g", 0));
+	EXPECT_TRUE(refuses("tap0,52:54:00:00:00: 1", 0));
+	EXPECT_TRUE(refuses("tap0, 2:54:00:00:00:01", 0));
+	EXPECT_TRUE(refuses("tap0,52:54:00:00:00:+1", 0));
+	EXPECT_TRUE(refuses("tap0,52:54:00:00:00:-2", 0));
+	EXPECT_TRUE(refuses("tap0,52:54:00:00:00:01 ", 0));
+	/* Of nobody */
+	EXPECT_TRUE(refuses("tap0,0:00:00:00:00:00", 0));
 	/* Of a group */
 	EXPECT_TRUE(refuses("tap0,53:54:00:00:00:01", 0));
 	EXPECT_FALSE(refuses(NULL, CID));
