@@ -21,6 +21,7 @@
 #include <linux/virtio_vsock.h>
 #include "util.h"
 #include "vhost.h"
+#include "vmm_virtio.h"
 
 /* Receive and transmit, of both kinds of devices */
 #define NR_QUEUES	2
@@ -224,6 +225,7 @@ static struct vmm_vhost *open_vhost(struct vmm_device *dev, const char *path, ui
 		err(EXIT_FAILURE, "cannot open %s", path);
 	MUST_IOCTL(v->fd, VHOST_SET_OWNER, NULL);
 	MUST_IOCTL(v->fd, VHOST_GET_FEATURES, &features);
+	vmm_virtio_warn_missing(dev, dev->args.features & ~features);
 	v->features = features & mask & dev->args.features;
 	dev->args.features = v->features;
 	/* The eventfd of errors */

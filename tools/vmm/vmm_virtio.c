@@ -2,6 +2,7 @@
 /* Section numbers are those of VIRTIO 1.2. */
 #include "vmm_virtio.h"
 
+#include <err.h>
 #include <string.h>
 #include <unistd.h>
 #include <linux/virtio_config.h>
@@ -39,6 +40,17 @@ const char *vmm_virtio_features(const char *list, uint64_t *bits)
 		*bits |= BIT(features[i].bit);
 		if (!list[len])
 			return NULL;
+	}
+}
+
+void vmm_virtio_warn_missing(const struct vmm_device *dev, uint64_t missing)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(features); i++) {
+		if (missing & BIT(features[i].bit))
+			warnx("%s: --features=%s: this kernel's vhost does not offer it", dev->name,
+			      features[i].name);
 	}
 }
 

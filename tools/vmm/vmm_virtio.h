@@ -17,6 +17,9 @@ void vmm_virtio_init(struct vmm_device *dev, unsigned int n, uint32_t virtio_id)
  */
 const char *vmm_virtio_features(const char *list, uint64_t *features);
 
+/* Warn of those of @missing that have a name: the kernel's vhost does not offer them. */
+void vmm_virtio_warn_missing(const struct vmm_device *dev, uint64_t missing);
+
 /* What a device may offer if nothing is said. */
 extern const uint64_t vmm_virtio_default_features;
 

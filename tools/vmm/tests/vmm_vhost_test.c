@@ -86,6 +86,7 @@ static struct {
 	pid_t kill;			/* when that fails, which it does once then */
 	bool fail_stop;
 	bool absent;
+	uint64_t lacks;			/* of what it offers otherwise */
 	unsigned int wrong;
 } vhost = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -200,7 +201,8 @@ static int set_running(int run)
 
 static int set_features(uint64_t features)
 {
-	if (features & ~OFFERED & ~BIT(VIRTIO_NET_F_MRG_RXBUF) & ~BIT(VIRTIO_VSOCK_F_SEQPACKET))
+	if (features & vhost.lacks ||
+	    features & ~OFFERED & ~BIT(VIRTIO_NET_F_MRG_RXBUF) & ~BIT(VIRTIO_VSOCK_F_SEQPACKET))
 		return wrong("a feature that is not vhost's");
 	if ((vhost.vqs[0].running || vhost.vqs[1].running) && (vhost.features ^ features) & LAYOUT)
 		return wrong("the layout of a ring changes while it runs");
@@ -282,6 +284,7 @@ static int vhost_ioctl(unsigned long request, void *arg)
 	case VHOST_GET_FEATURES:
 		*(uint64_t *)arg = OFFERED | (vhost.is_vsock ? BIT(VIRTIO_VSOCK_F_SEQPACKET) :
 					      BIT(VIRTIO_NET_F_MRG_RXBUF));
+		*(uint64_t *)arg &= ~vhost.lacks;
 		return 0;
 	case VHOST_SET_FEATURES:
 		return set_features(*(uint64_t *)arg);
@@ -322,7 +325,7 @@ static int tap_ioctl(unsigned long request, void *arg)
 		if (!strcmp(ifr->ifr_name, "eth0"))
 			return refuse(EINVAL);
 		if (!strcmp(ifr->ifr_name, "tap%d"))
-			strcpy(ifr->ifr_name, "tap7");
+			snprintf(ifr->ifr_name, sizeof(ifr->ifr_name), "tap7");
 		return 0;
 	case TUNSETVNETHDRSZ:
 		return *(int *)arg == 12 ? 0 : wrong("another header than virtio has");
@@ -1344,6 +1347,45 @@ TEST(options)
 	/* One of its own, for a single device, and administered locally */
 	vmm_net_open(&dev, "tap0");
 	EXPECT_EQ(2, dev.args.mac[0] & 3);
+}
+
+/* What the kernel's vhost lacks is not offered; and if it was asked for, that is said. */
+static void expect_missing(struct __test_metadata *_metadata, bool is_vsock, uint64_t asked,
+			   uint64_t lacks)
+{
+	struct vmm_device dev = {
+		.name = "vhost0", .args.features = vmm_virtio_default_features | asked,
+	};
+	const char *log;
+
+	vhost.lacks = lacks | BIT(VIRTIO_RING_F_INDIRECT_DESC);
+	capture_log();
+	if (is_vsock)
+		vmm_vsock_open(&dev, CID);
+	else
+		vmm_net_open(&dev, "tap0");
+	log = read_log();
+	EXPECT_EQ(!!(asked & lacks & BIT(VIRTIO_F_RING_PACKED)),
+		  count(log, ": vhost0: --features=packed: "));
+	EXPECT_EQ(!!(asked & lacks & BIT(VIRTIO_F_IN_ORDER)),
+		  count(log, ": vhost0: --features=in_order: "));
+	EXPECT_EQ(__builtin_popcountll(asked & lacks), count(log, "\n"));
+	EXPECT_EQ(asked & ~lacks, dev.args.features & LAYOUT);
+	EXPECT_EQ(0, dev.args.features & BIT(VIRTIO_RING_F_INDIRECT_DESC));
+}
+
+TEST(missing_features)
+{
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		expect_missing(_metadata, i, 0, LAYOUT);
+		expect_missing(_metadata, i, LAYOUT, 0);
+		expect_missing(_metadata, i, LAYOUT, LAYOUT);
+		expect_missing(_metadata, i, LAYOUT, BIT(VIRTIO_F_RING_PACKED));
+		expect_missing(_metadata, i, BIT(VIRTIO_F_IN_ORDER), BIT(VIRTIO_F_IN_ORDER));
+	}
+	vhost.lacks = 0;
 }
 
 TEST_HARNESS_MAIN
