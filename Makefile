@@ -32,13 +32,13 @@ endif
 
 help:
 	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
-	@echo '              whose disks are processes, which are killed while it writes'
+	@echo '              whose devices are processes, which are killed while it uses them'
 	@echo 'make run-uart    the same with a small guest whose serial port is another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test T=  some of them: a machine, or DIRECTORY/NAME, where a * stands for anything,'
 	@echo '              as in T=kvm/ioregionfd_signal_test, T='\''vhost/*'\''. The machines are'
 	@printf '              %s\n' '$(wordlist 1,6,$(machines))' '$(wordlist 7,99,$(machines) ring)'
-	@echo 'make soak     guests whose disks are killed $(KILLS) times; KILLS= for another number'
+	@echo 'make soak     guests whose devices are killed $(KILLS) times; KILLS= for another number'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
 	@echo 'make test-kcsan  our tests on a kernel that looks for data races'
 	@echo 'make shell    a shell in the VM where the tests of KVM are; T= as above, for another one;'
@@ -125,7 +125,7 @@ packages += $(call needed,verify,spin)
 packages += $(call needed,hooks,quilt)
 packages += $(call needed,bench,jq valgrind)
 packages += $(call needed,peers-%,dpdk-dev $(dpdk-$(debian)))
-packages += $(call needed,peers-% profile vmm%,socat)
+packages += $(call needed,run machine peers-% profile vmm%,socat)
 packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftests, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
@@ -259,9 +259,10 @@ demo: $(uapi) $(kdir)/image/.unpacked
 	@ln -sf ../vmm/{vmm,uart-task,demo.sh,demo-lib.sh,waiting.sh,guest-initrd.cpio} build/demo/
 	@ln -sf ../$(KVER)/image/boot/vmlinuz-$(KVER) build/demo/vmlinuz
 
-build/machine/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vm)/payload.sh $(vm)/initramfs.sh \
-		$(wildcard tools/vmm/* tools/vmm/tests/*) $(wildcard tools/lib/ioregionfd/*)
-	+@$(vm)/payload.sh machine $(@D) $(kdir)
+build/machine/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vhost)/.built $(vm)/peers/bounce.c \
+		$(vm)/payload.sh $(vm)/initramfs.sh $(wildcard tools/vmm/* tools/vmm/tests/*) \
+		$(wildcard tools/lib/ioregionfd/*)
+	+@$(vm)/payload.sh machine $(@D) $(kdir) $(vhost)
 	@touch $@
 
 run-machine run-demo: run-%: vm
@@ -307,7 +308,7 @@ in-vm-demo run-demo: vm-options = -i -g -k $(modules) -p build/demo
 in-vm-demo run-demo: command = cd /payload && ./demo.sh
 in-vm-machine run-machine: build/machine/.built
 in-vm-machine run-machine: vm-options = -i -g -c 2 -t 900 -k $(modules) -p build/machine/payload
-in-vm-machine run-machine: command = cd /payload && ./machine.sh
+in-vm-machine run-machine: command = sh /payload/vhost.sh /payload/mod && cd /payload && ./machine.sh
 in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: $(build)/selftests/.built
 in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p $(build)/selftests/payload
 in-vm-selftests: command = cd /payload && ./run-selftests -t 600 $(call those, \

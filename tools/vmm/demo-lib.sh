@@ -14,7 +14,12 @@ limit=300
 
 tmp=$(mktemp -d) || exit 1
 vmm=
-trap '[ -z "$vmm" ] || kill "$vmm" 2>/dev/null; rm -rf "$tmp"' EXIT
+trap '[ -z "$vmm" ] || kill "$vmm" 2>/dev/null; end_echoes; rm -rf "$tmp"' EXIT
+
+# Those whose numbers machine.sh has noted
+end_echoes() {
+	[ ! -e "$tmp/echoes" ] || xargs kill <"$tmp/echoes" 2>/dev/null
+}
 
 # One for each thing that stock Linux tries and KVM does not have
 echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs

@@ -105,6 +105,7 @@ struct virtqueue_state {
 	uint16_t used_next;
 	uint16_t pad;
 	uint64_t fetched;		/* how many requests so far, stored before avail */
+	uint64_t used_elements;		/* for people, and not exact */
 };
 
 enum virtqueue_request_state {
@@ -134,9 +135,10 @@ struct virtqueue_request {
 	struct virtqueue_segment segments[VIRTQUEUE_MAX_SIZE];
 };
 
-/* Accesses that processes of this device have carried out: for people, and not exact. */
+/* What processes of this device have done so far: for people, and not exact. */
 struct device_counts {
-	uint64_t reads, writes;
+	uint64_t reads, writes;			/* accesses */
+	uint64_t requests, used_elements;	/* of virtqueues before their last reset */
 };
 
 struct device_state {

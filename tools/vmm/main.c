@@ -79,12 +79,13 @@ static const char usage[] =
 "                    devices are blk0, blk1, ... FILE,ro: the guest cannot write\n"
 "  --nvme=FILE       the same as an NVMe controller with a queue for each CPU, emulated\n"
 "                    by nvme: nvme0, nvme1, ...\n"
-"  --net=TAP[,MAC]   a network device that sends and receives through the tap device TAP,\n"
-"                    which is made if there is none. Its registers are emulated by\n"
-"                    virtio-net, its rings by the kernel (vhost): net0, net1, ...\n"
+"  --net=TAP[,MAC]   a network device that sends and receives through the tap device TAP.\n"
+"                    If there is none it is made, and is down and has no address. Without\n"
+"                    MAC the guest has another one each time. The registers are emulated by\n"
+"                    virtio-net, the rings by the kernel (vhost): net0, net1, ...\n"
 "  --vsock=CID       the same for sockets of the family AF_VSOCK, by virtio-vsock: vsock0.\n"
 "                    The guest's address is CID\n"
-"  --features=LIST   what the rings of such devices can do besides: packed,\n"
+"  --features=LIST   what the rings of virtio devices can do besides: packed,\n"
 "                    in_order, or both with a comma between them\n"
 "  --dispatch=PATH   how accesses to such devices reach the processes: as --uart\n"
 "  --wait=HOW        what such a process does until the next access: sleep, poll, which\n"
@@ -490,8 +491,19 @@ static void load(struct vm *vm, const struct options *options)
 
 static void write_device(FILE *stats, const struct vmm_device *dev)
 {
+	uint64_t requests = dev->state->counts.requests;
+	uint64_t used_elements = dev->state->counts.used_elements;
+	unsigned int n;
+
+	for (n = 0; n < DEVICE_MAX_QUEUES; n++) {
+		requests += dev->state->queues[n].fetched;
+		used_elements += dev->state->queues[n].used_elements;
+	}
 	fprintf(stats, "%s_reads=%lu\n", dev->name, dev->state->counts.reads);
 	fprintf(stats, "%s_writes=%lu\n", dev->name, dev->state->counts.writes);
+	/* Of virtqueues whose rings are not in the kernel */
+	fprintf(stats, "%s_requests=%lu\n", dev->name, requests);
+	fprintf(stats, "%s_used_elements=%lu\n", dev->name, used_elements);
 	/* How many there have been, one after the other */
 	fprintf(stats, "%s_processes=%u\n", dev->name, dev->generation);
 }

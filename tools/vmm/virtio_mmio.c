@@ -135,6 +135,8 @@ static void reset(struct virtio_mmio *mmio)
 	kill_point();
 	for (n = 0; n < mmio->nr_queues; n++) {
 		stop_queue(mmio, n);
+		state->counts.requests += state->queues[n].fetched;
+		state->counts.used_elements += state->queues[n].used_elements;
 		memset(&state->queues[n], 0, sizeof(state->queues[n]));
 		kill_point();
 	}

@@ -47,6 +47,7 @@ void virtqueue_init_state(struct virtqueue_state *state, uint64_t features)
 	state->used = start;
 	state->used_next = start;
 	state->fetched = 0;
+	state->used_elements = 0;
 }
 
 static uint64_t total_len(const struct virtqueue_request *request)
@@ -343,6 +344,7 @@ static void publish(struct virtqueue *q, struct virtqueue_request **requests, un
 	for (i = 0; i < n; i++)
 		set_free(q, requests[i]);
 	state_store(&s->used, s->used_next);
+	s->used_elements++;
 	q->unasked += slots;
 	kill_point();
 }

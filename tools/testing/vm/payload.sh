@@ -12,8 +12,8 @@
 #                                from the payload VIRTIO
 #   peers DIR MODULES KDIR       these modules and who else uses vhost: DPDK, and QEMU with
 #                                the kernel of KDIR as its guest
-#   machine DIR KDIR             tools/vmm, with the kernel of KDIR as its guest, and a disk
-#                                for that to boot from
+#   machine DIR KDIR MODULES     tools/vmm, with the kernel of KDIR as its guest, a disk for
+#                                that to boot from, and these modules of vhost
 #   vmm DIR KDIR DEV MODULES     tools/vmm and its tests, with the kernels of KDIR and DEV for
 #                                its guests, and these modules of vhost
 #   vmm-bench DIR KDIR           tools/vmm and what measures it, in a guest with the kernel of
@@ -69,6 +69,11 @@ with_libraries() {
 	done
 }
 
+# bounce FILE: the program that sends data to where it comes back from
+bounce() {
+	gcc -static -s -O2 -Wall -D_GNU_SOURCE -o "$1" tools/testing/vm/peers/bounce.c
+}
+
 kvm() {
 	local dir=$1 program
 	shift
@@ -120,7 +125,7 @@ peers() {
 	install -D -t "$payload/mod" "$modules"/*.ko
 	gcc -static -O2 -Wall -D_GNU_SOURCE -I $selftests/virtio/util -o "$payload/echo" \
 		$here/echo.c $selftests/virtio/util/frames.c
-	gcc -static -O2 -Wall -D_GNU_SOURCE -o "$payload/bounce" $here/bounce.c
+	bounce "$payload/bounce"
 
 	with_libraries "$payload/qemu" qemu-system-x86_64
 	install -D -t "$payload/qemu/firmware" /usr/share/seabios/bios-256k.bin \
@@ -146,15 +151,17 @@ vmm_tests() {
 }
 
 machine() {
-	local dir=$1 kdir=$2 payload=$1/payload root=$1/root applet
+	local dir=$1 kdir=$2 modules=$3 payload=$1/payload root=$1/root applet
 	rm -rf "$payload" "$root" "$dir/initramfs"
 	mkdir -p "$payload" "$root"/{bin,data,dev,mnt,proc,run,sys} "$dir/initramfs"
-	logged vmm-machine make -C tools/vmm O="$PWD/$dir/vmm" KHDR="$headers" all devices
+	logged "vmm-${dir##*/}" make -C tools/vmm O="$PWD/$dir/vmm" KHDR="$headers" all devices
 	vmm_tests "$dir/tests" "$PWD/$dir/tests/disk_load"
-	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-blk,nvme} tools/vmm/{machine,demo-lib,waiting}.sh
+	install -t "$payload" "$dir"/vmm/{vmm,uart-task,virtio-{blk,net,vsock},nvme} \
+		tools/vmm/{machine,demo-lib,waiting}.sh $selftests/vhost/vhost.sh
 	stripped "$payload"/*
 	cp "$kdir"/image/boot/vmlinuz-* "$payload/vmlinuz"
-	with_libraries "$payload/tools" fsck.ext4
+	install -D -t "$payload/mod" "$modules"/*.ko
+	with_libraries "$payload/tools" fsck.ext4 socat
 
 	install tools/vmm/machine-init "$root/init"
 	install -t "$root/bin" /bin/busybox
@@ -163,11 +170,12 @@ machine() {
 	done
 	with_libraries "$root/tools" mkfs.ext4 fsck.ext4
 	install -s -t "$root/tools/bin" "$dir/tests/disk_load"
+	bounce "$root/tools/bin/bounce"
 	truncate -s 32M "$payload/root.img"
 	mke2fs -q -t ext4 -d "$root" "$payload/root.img"
 
 	tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" "$dir/modules.cpio" \
-		nvme virtio_mmio virtio_blk ext4 crc32c_generic
+		nvme virtio_mmio virtio_blk virtio_net vmw_vsock_virtio_transport ext4 crc32c_generic
 	install tools/vmm/machine-initramfs "$dir/initramfs/init"
 	(cd "$dir/initramfs" && find . | cpio -o -H newc --quiet) |
 		cat "$dir/modules.cpio" - >"$payload/initrd.cpio"
@@ -198,7 +206,7 @@ vmm() {
 
 	with_libraries "$guest/tools" mkfs.ext4 fsck.ext4
 	install -t "$guest/tools/bin" "$dir/tests/disk_load"
-	gcc -static -O2 -Wall -D_GNU_SOURCE -o "$guest/tools/bin/bounce" tools/testing/vm/peers/bounce.c
+	bounce "$guest/tools/bin/bounce"
 	install $tools/tests/guest-init "$guest/init"
 	(cd "$guest" && find . | cpio -o -H newc --quiet) >"$dir/guest.cpio"
 	logged vmm-guest tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" \

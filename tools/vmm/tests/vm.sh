@@ -63,7 +63,7 @@ use() {
 # host. Not children, for which end_vmm would wait.
 mac=52:54:00:12:34:56
 echo_to() {
-	[ -e "$echoes/$1" ] || (
+	{ [ -e "$echoes/$1" ] && kill -0 "$(cat "$echoes/$1")" 2>/dev/null; } || (
 		sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$echoes/$1" \
 			socat/bin/socat "$2" EXEC:cat >/dev/null 2>&1 &
 	)
