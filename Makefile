@@ -61,6 +61,7 @@ help:
 	@echo '              IOREGIONFD=n: without the option, in .../modules-n'
 	@echo 'make tools    libioregionfd and ioregionstat, in build/tools'
 	@echo 'make export   the hooks and our files as a patch series, in build/export'
+	@echo 'make series   does each patch of it build by itself? (half an hour)'
 	@echo 'make source   the patched kernel source, in build/linux'
 	@echo 'make kvm-selftests   the tests of KVM, in build/selftests, without running them'
 	@echo 'make hooks    the hooks for quilt, in build/hooks'
@@ -116,9 +117,9 @@ packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 	qemu-system-x86 rsync xz-utils $(packages-$(debian))
 # needed GOAL... PACKAGES: those packages, if one of these goals is one, or of these machines
 needed = $(if $(filter $1,$(goals) $(booted)),$2)
-packages += $(call needed,check export kselftest,git)
+packages += $(call needed,check export kselftest series,git)
 packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck sparse)
-packages += $(call needed,kernel bench kunit virtio virtio-real kselftest peers-% vmm% %-debug %-kcsan, \
+packages += $(call needed,kernel bench kunit series virtio virtio-real kselftest peers-% vmm% %-debug %-kcsan, \
 	bc bison flex libelf-dev libssl-dev)
 packages += $(call needed,check conformance kunit,python3)
 packages += $(call needed,verify,spin)
@@ -591,6 +592,9 @@ mutants: $(source) $(uapi)
 export: $(source)
 	@$(vm)/export.sh
 
+series: export
+	+@$(vm)/series.sh
+
 # The files that the hooks change, with all hooks applied by quilt: what it refreshes there is
 # the patch in hooks/
 hooks: $(hooked)
@@ -609,6 +613,6 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules kvm-selftests vm demo run run-uart kernel test soak test-debug \
-	test-kcsan shell kunit bench profile tools check litmus verify conformance fuzz mutants export \
+	test-kcsan shell kunit bench profile tools check litmus verify conformance fuzz mutants export series \
 	hooks clean distclean in-user-space in-vm-ring \
 	$(addprefix in-vm-,$(machines) $(soak-machines) $(debug-machines) $(kcsan-machines))
