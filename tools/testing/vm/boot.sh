@@ -85,6 +85,7 @@ timeout --foreground -k 5 "$limit" qemu-system-x86_64 -nodefaults -no-user-confi
 	-append "console=ttyS0 loglevel=5 panic=-1 no_timer_check" -serial "file:$work/kernel" \
 	-chardev "$console" -serial chardev:console || rc=$?
 rm "$work/initrd"
+say "$name: $SECONDS s"
 
 # What was said before the begin is about the machine, unless nothing came after
 tr -d '\r' <"$work/kernel" >"$work/messages"
