@@ -33,6 +33,8 @@ endif
 help:
 	@echo 'make run      boot Debian'\''s kernel with our KVM modules in QEMU, and in it a guest'
 	@echo '              whose devices are processes, which are killed while it uses them'
+	@echo 'make run-dev     the same with our kernel, which is built first, as the guest: its rings'
+	@echo '              are packed and in order'
 	@echo 'make run-uart    the same with a small guest whose serial port is another process'
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test T=  some of them: a machine, or DIRECTORY/NAME, where a * stands for anything,'
@@ -119,18 +121,18 @@ packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 needed = $(if $(filter $1,$(goals) $(booted)),$2)
 packages += $(call needed,check export kselftest series,git)
 packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck sparse)
-packages += $(call needed,kernel bench kunit series virtio virtio-real kselftest peers-% vmm% %-debug %-kcsan, \
+packages += $(call needed,kernel run-dev bench kunit series virtio virtio-real kselftest peers-% vmm% %-debug %-kcsan, \
 	bc bison flex libelf-dev libssl-dev)
 packages += $(call needed,check conformance kunit,python3)
 packages += $(call needed,verify,spin)
 packages += $(call needed,hooks,quilt)
 packages += $(call needed,bench,jq valgrind)
 packages += $(call needed,peers-%,dpdk-dev $(dpdk-$(debian)))
-packages += $(call needed,run machine peers-% profile vmm%,socat)
+packages += $(call needed,run run-dev machine peers-% profile vmm%,socat)
 packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftests, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
-packages += $(call needed,run bench machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
+packages += $(call needed,run run-dev bench machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
 packages += $(call needed,fuzz,clang libclang-rt-dev liburing-dev libseccomp-dev)
 
 deps:
@@ -251,7 +253,7 @@ $(svm-exit): $(wildcard $(vm)/svm_exit/*) $(kdir)/headers/.unpacked $(vm)/module
 	+@$(vm)/modules.sh svm_exit $(KVER) $(@D)
 
 $(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-net vmm-soak peers-dpdk peers-qemu) \
-	run-demo run-machine: $(svm-exit)
+	run-demo run-machine run-machine-dev: $(svm-exit)
 
 demo: $(uapi) $(kdir)/image/.unpacked
 	+@. $(vm)/lib.sh && logged vmm $(MAKE) -C tools/vmm O=$(CURDIR)/build/vmm \
@@ -260,17 +262,23 @@ demo: $(uapi) $(kdir)/image/.unpacked
 	@ln -sf ../vmm/{vmm,uart-task,demo.sh,demo-lib.sh,waiting.sh,guest-initrd.cpio} build/demo/
 	@ln -sf ../$(KVER)/image/boot/vmlinuz-$(KVER) build/demo/vmlinuz
 
-build/machine/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vhost)/.built $(vm)/peers/bounce.c \
+# As its guests Debian's kernel and ours, which has VIRTIO_F_IN_ORDER
+build/machine/.built: guest-kernel = $(kdir)
+build/machine/.built: $(kdir)/image/.unpacked
+build/machine-dev/.built: guest-kernel = $(dev)
+build/machine-dev/.built: $(dev)/image/.built
+build/machine/.built build/machine-dev/.built: $(source) $(uapi) $(vhost)/.built $(vm)/peers/bounce.c \
 		$(vm)/payload.sh $(vm)/initramfs.sh $(wildcard tools/vmm/* tools/vmm/tests/*) \
 		$(wildcard tools/lib/ioregionfd/*)
-	+@$(vm)/payload.sh machine $(@D) $(kdir) $(vhost)
+	+@$(vm)/payload.sh machine $(@D) $(guest-kernel) $(vhost)
 	@touch $@
 
-run-machine run-demo: run-%: vm
+run-machine run-machine-dev run-demo: run-%: vm
 	@echo '==> boot Linux $(KVER) with our modules'
 	@$(vm)/boot.sh $(vm-options) $* $(kdir) '$(command)'
 
 run: run-machine
+run-dev: run-machine-dev
 run-uart: run-demo
 
 #
@@ -310,6 +318,10 @@ in-vm-demo run-demo: command = cd /payload && ./demo.sh
 in-vm-machine run-machine: build/machine/.built
 in-vm-machine run-machine: vm-options = -i -g -c 2 -t 900 -k $(modules) -p build/machine/payload
 in-vm-machine run-machine: command = sh /payload/vhost.sh /payload/mod && cd /payload && ./machine.sh
+run-machine-dev: build/machine-dev/.built
+run-machine-dev: vm-options = -i -g -c 2 -t 900 -k $(modules) -p build/machine-dev/payload
+run-machine-dev: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
+	./machine.sh --features=packed,in_order
 in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: $(build)/selftests/.built
 in-vm-selftests in-vm-selftests-hard: vm-options = -t 1500 -k $(modules) -p $(build)/selftests/payload
 in-vm-selftests: command = cd /payload && ./run-selftests -t 600 $(call those, \
@@ -612,7 +624,7 @@ clean:
 distclean:
 	@rm -rf build
 
-.PHONY: FORCE help deps source modules kvm-selftests vm demo run run-uart kernel test soak test-debug \
-	test-kcsan shell kunit bench profile tools check litmus verify conformance fuzz mutants export series \
+.PHONY: FORCE help deps source modules kvm-selftests vm demo run run-dev run-uart kernel test soak test-debug \
+	test-kcsan shell kunit bench profile tools check litmus verify conformance fuzz mutants export \
 	hooks clean distclean in-user-space in-vm-ring \
 	$(addprefix in-vm-,$(machines) $(soak-machines) $(debug-machines) $(kcsan-machines))
