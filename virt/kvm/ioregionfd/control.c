@@ -200,9 +200,10 @@ static int ioregionfd_assign(struct kvm *kvm, const struct kvm_ioregionfd *args)
 
 	mutex_lock(&kvm->slots_lock);
 	r = ioregionfd_insert(vm, region);
-	mutex_unlock(&kvm->slots_lock);
+	/* From the unlock on DEASSIGN may free the region, and its channel. */
 	if (region->channel->ops->assigned)
 		region->channel->ops->assigned(region->channel, !r);
+	mutex_unlock(&kvm->slots_lock);
 	if (r) {
 		region->channel->ops->deassign(region);
 		ioregionfd_region_put(region);

@@ -3,7 +3,7 @@
  * Native channels that are created before their VM is known, by an ioctl of /dev/kvm.
  */
 #include "ioregionfd_harness.h"
-#include "ioregionfd_native_util.h"
+#include "ioregionfd_trust_util.h"
 
 #define REGION	MMIO_GPA
 #define SIZE	0x1000
@@ -272,6 +272,50 @@ TEST_F_TIMEOUT(bind, race, 100)
 	 * belongs to another.
 	 */
 	TEST_ASSERT(total <= RACE_TURNS && total > 0, "%d bindings", total);
+}
+
+/*
+ * As soon as a region is there another thread may remove it, and with it the last
+ * reference to its channel. It preempts the one that adds the region.
+ */
+#define REMOVALS	2000
+
+struct remover {
+	struct kvm_vm *vm;
+	struct shaker shaker;
+	unsigned int nr;
+};
+
+static void remove_region(void *arg)
+{
+	struct remover *remover = arg;
+	struct kvm_ioregionfd args = {
+		.guest_paddr = REGION,
+		.memory_size = SIZE,
+		.flags = KVM_IOREGION_DEASSIGN,
+	};
+
+	if (!__vm_ioctl(remover->vm, KVM_SET_IOREGIONFD, &args))
+		__atomic_fetch_add(&remover->nr, 1, __ATOMIC_RELAXED);
+}
+
+TEST_F_TIMEOUT(bind, removed_at_once, 100)
+{
+	struct remover remover = { self->vms[0], { remove_region, &remover } };
+	struct channel ch;
+	unsigned int i;
+
+	pin_self_to_cpu(0);
+	shaker_start(&remover.shaker, 0);
+	for (i = 0; __atomic_load_n(&remover.nr, __ATOMIC_RELAXED) < REMOVALS; i++) {
+		ch = channel_open(TR_SEQPACKET);
+		TEST_ASSERT_EQ(set_region(self->vms[0], &ch, REGION, 0), 0);
+		channel_close_kvm(&ch);
+		channel_close_dev(&ch);
+		while (__atomic_load_n(&remover.nr, __ATOMIC_RELAXED) <= i)
+			sched_yield();
+	}
+	shaker_stop(&remover.shaker);
 }
 
 /* Closed before it is bound, and while it is being bound. */
