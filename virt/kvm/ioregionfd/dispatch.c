@@ -730,13 +730,20 @@ static int vcpu_run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 }
 
 /*
- * If KVM_RUN fails the VMM finds the reason that it knows, and not one that was caught
- * here: with immediate_exit it may not look at all.
+ * If KVM_RUN fails without a reason of its own, the VMM finds the one that it knows, and not
+ * one that was caught here: with immediate_exit it may not look at all. There are failures
+ * with a reason: KVM_EXIT_INTR, KVM_EXIT_MEMORY_FAULT.
  */
 static int run_result(struct kvm_vcpu *vcpu, u32 earlier, int r)
 {
-	if (r < 0 && READ_ONCE(vcpu->run->exit_reason) != KVM_EXIT_INTR)
+	if (r >= 0)
+		return r;
+	switch (READ_ONCE(vcpu->run->exit_reason)) {
+	case KVM_EXIT_UNKNOWN:
+	case KVM_EXIT_MMIO:
+	case KVM_EXIT_IO:
 		WRITE_ONCE(vcpu->run->exit_reason, earlier);
+	}
 	return r;
 }
 
