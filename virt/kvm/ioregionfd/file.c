@@ -511,7 +511,6 @@ static void recover_mailbox(struct mailbox *m)
 	struct ioregionfd_cmd cmd;
 
 	spin_lock(&m->lock);
-	WRITE_ONCE(m->shared->polling, 0);
 	if (mailbox_revoke(m) && READ_ONCE(m->sent)) {
 		WRITE_ONCE(m->number, m->number + 1);
 		WRITE_ONCE(m->redelivered, m->number);
@@ -582,7 +581,10 @@ static long file_recover(struct native_channel *ch)
 	ch->recovered = true;
 	spin_unlock(&ch->read_lock);
 
+	/* Also for vCPUs that have not accessed anything yet. */
 	WRITE_ONCE(ch->control->polling, 0);
+	for (i = 0; i < ch->nr_mailboxes; i++)
+		WRITE_ONCE(ch->mailboxes[i].shared->polling, 0);
 	for (i = 0; i < READ_ONCE(ch->used); i++)
 		recover_mailbox(&ch->mailboxes[i]);
 	recover_ring(ch);

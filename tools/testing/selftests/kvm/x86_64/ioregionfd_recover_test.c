@@ -53,6 +53,20 @@ TEST_F_TIMEOUT(recover, while_the_state_changes, 240)
 	end_interrupted(&self->thread, op, "the last one");
 }
 
+/* Also of vCPUs that have not accessed anything yet. */
+TEST_F(recover, nobody_polls)
+{
+	unsigned int i;
+
+	WRITE_ONCE(self->map.control->polling, 1);
+	for (i = 0; i < self->map.info.nr_mailboxes; i++)
+		WRITE_ONCE(self->map.mailboxes[i].polling, 1);
+	recover(self->fd);
+	TEST_ASSERT_EQ(READ_ONCE(self->map.control->polling), 0);
+	for (i = 0; i < self->map.info.nr_mailboxes; i++)
+		TEST_ASSERT(!READ_ONCE(self->map.mailboxes[i].polling), "mailbox %u", i);
+}
+
 /*
  * The vCPU itself, which spins for a while and then goes to sleep, for each command
  * once. Each is recovered at about that time.
