@@ -217,6 +217,28 @@ static void mailbox_announce_sleep(struct mailbox *m)
 }
 
 /*
+ * As kvm_vcpu_block(), whose other half is vcpu_sleep_end(). Here kvm_vcpu_kick() finds who
+ * sleeps. Both sides have a full barrier: it in rcuwait_wake_up(), mailbox_sleep() in
+ * set_current_state(). The architecture is told, because who is scheduled in meanwhile does
+ * not get back all that interrupts need.
+ */
+static void vcpu_sleep_begin(struct kvm_vcpu *vcpu)
+{
+	preempt_disable();
+	kvm_arch_vcpu_blocking(vcpu);
+	prepare_to_rcuwait(kvm_arch_vcpu_get_wait(vcpu));
+	preempt_enable();
+}
+
+static void vcpu_sleep_end(struct kvm_vcpu *vcpu)
+{
+	preempt_disable();
+	finish_rcuwait(kvm_arch_vcpu_get_wait(vcpu));
+	kvm_arch_vcpu_unblocking(vcpu);
+	preempt_enable();
+}
+
+/*
  * Sleeps until the mailbox is free for a command, or its command is complete; in the
  * middle of an exit also until the vCPU is wanted. Returns 1 if it is complete without
  * that, else 0 or -EINTR.
@@ -224,7 +246,6 @@ static void mailbox_announce_sleep(struct mailbox *m)
 static int mailbox_sleep(struct native_channel *ch, struct ioregionfd_region *region,
 			 struct mailbox *m, struct kvm_vcpu *vcpu, bool in_exit)
 {
-	struct rcuwait *kick = kvm_arch_vcpu_get_wait(vcpu);
 	int r;
 
 	/* First this: responses may come without a sleep, time after time. */
@@ -235,12 +256,8 @@ static int mailbox_sleep(struct native_channel *ch, struct ioregionfd_region *re
 
 	m->req.slept = true;
 	mailbox_announce_sleep(m);
-	/*
-	 * Here kvm_vcpu_kick() finds who sleeps. Both sides have a full barrier: it in
-	 * rcuwait_wake_up(), this in set_current_state() below.
-	 */
 	if (in_exit)
-		prepare_to_rcuwait(kick);
+		vcpu_sleep_begin(vcpu);
 	/* Likewise with who completes the command. Litmus: response-sleep. */
 	r = rcuwait_wait_event(&m->wait,
 			       mailbox_is_complete(m) ||
@@ -249,7 +266,7 @@ static int mailbox_sleep(struct native_channel *ch, struct ioregionfd_region *re
 			       (in_exit && vcpu_is_wanted(vcpu)),
 			       TASK_INTERRUPTIBLE);
 	if (in_exit)
-		finish_rcuwait(kick);
+		vcpu_sleep_end(vcpu);
 	return r;
 }
 
