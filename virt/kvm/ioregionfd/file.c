@@ -229,7 +229,8 @@ static void native_release(struct native_channel *ch)
 	struct ioregionfd_cmd *ring;
 
 	spin_lock(&ch->bind_lock);
-	WRITE_ONCE(ch->released, true);
+	/* Pairs with the acquire in mailbox_req_run(). Litmus: response-removal. */
+	smp_store_release(&ch->released, true);
 	if (ch->vm) {
 		spin_lock(&ch->vm->lock);
 		list_del_init(&ch->list);

@@ -354,19 +354,27 @@ static int mailbox_req_run(struct ioregionfd_region *region,
 {
 	struct mailbox *m = container_of(req, struct mailbox, req);
 	struct native_channel *ch = native_of(region);
+	bool removed, released;
 	int r;
 
 	for (;;) {
-		if (READ_ONCE(region->removed))
+		/*
+		 * Read before the look at the response: one that came before the removal,
+		 * or before the last descriptor went, counts. Pairs with the releases in
+		 * native_deassign() and native_release(). Litmus: response-removal.
+		 */
+		removed = smp_load_acquire(&region->removed);
+		/* Likewise */
+		released = smp_load_acquire(&ch->released);
+		if (m->sent && mailbox_is_complete(m))
+			break;
+		if (removed)
 			return -ECANCELED;
 		if (!m->sent && mailbox_req_start(region, req, vcpu))
 			return 0;
-		if (m->sent && (mailbox_is_complete(m) ||
-				(wait && mailbox_spin(m, vcpu, false)))) {
-			mailbox_done(m);
-			return 0;
-		}
-		if (READ_ONCE(ch->released))
+		if (m->sent && wait && mailbox_spin(m, vcpu, false))
+			break;
+		if (released)
 			return -EIO;
 		if (!wait)
 			return -EINTR;
@@ -381,6 +389,8 @@ static int mailbox_req_run(struct ioregionfd_region *region,
 		if (r < 0)
 			return -EINTR;
 	}
+	mailbox_done(m);
+	return 0;
 }
 
 static bool mailbox_req_done(struct ioregionfd_region *region,
@@ -450,7 +460,8 @@ static void native_deassign(struct ioregionfd_region *region)
 {
 	struct native_channel *ch = native_of(region);
 
-	WRITE_ONCE(region->removed, true);
+	/* Pairs with the acquire in mailbox_req_run(). Litmus: response-removal. */
+	smp_store_release(&region->removed, true);
 	/*
 	 * Whoever has not seen it is through with posting after this.
 	 * Litmus: leave-post, leave-sleep.

@@ -463,7 +463,8 @@ static void socket_deassign(struct ioregionfd_region *region)
 	WRITE_ONCE(region->removed, true);
 	ch->regions--;
 	wake_up(&ch->wait);
-	channel_unlock(ch, NULL);
+	/* A response that has come is not lost. */
+	channel_unlock(ch, channel_receive(ch));
 }
 
 /* At the VM's end no region has left. */

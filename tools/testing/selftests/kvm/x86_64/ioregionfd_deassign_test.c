@@ -192,6 +192,20 @@ TEST_F(deassign, while_interrupted)
 	TEST_ASSERT_EQ(op->val, 0x1234);
 }
 
+/* The device task has responded before the region goes. */
+TEST_F(deassign, interrupted_and_responded)
+{
+	struct guest_op *op = op_read(self->vcpus[0], 4, FIRST + 4);
+
+	thread_start(&self->threads[0]);
+	dev_recv(&self->ch);
+	thread_interrupt(&self->threads[0]);
+	dev_send(&self->ch, 0x1234);
+	region_del_in_time(self->vm, FIRST);
+	run_done(self->vcpus[0]);
+	TEST_ASSERT_EQ(op->val, 0x1234);
+}
+
 TEST_F(deassign, while_interrupted_and_queued)
 {
 	region_add(self->vm, &self->ch, SECOND, SIZE, SECOND_DATA, 0);
@@ -220,13 +234,13 @@ TEST_F(deassign, while_interrupted_and_added_again)
 	thread_interrupt(&self->threads[0]);
 	region_del(self->vm, FIRST, SIZE, 0);
 	region_add(self->vm, &ch, FIRST, SIZE, SECOND_DATA, 0);
-	dev_send_late(&self->ch, 0x11111111);
 	vcpu_run(self->vcpus[0]);
 	expect_failure(self->vcpus[0], exit_gone(ALL, FIRST, FIRST_DATA, 4, FIRST));
 	TEST_ASSERT(!dev_has_cmd(&ch), "the command was sent unasked");
 
 	thread_start(&self->threads[0]);
 	expect_cmd(dev_recv(&ch), cmd_read(4, SECOND_DATA, 0));
+	dev_send_late(&self->ch, 0x11111111);
 	dev_send(&ch, 0x22222222);
 	thread_join_done(&self->threads[0]);
 	TEST_ASSERT_EQ(op->val, 0x22222222);
@@ -341,9 +355,9 @@ TEST_F(deassign, of_all_with_a_command_on_the_wire)
 	region_del_in_time(self->vm, FIRST);
 	region_del_in_time(self->vm, SECOND);
 	region_added_again(self->vm, &self->ch);
-	dev_send_late(&self->ch, 0x11111111);
 	vcpu_run(self->vcpus[0]);
 	expect_failure(self->vcpus[0], exit_gone(ALL, FIRST, FIRST_DATA, 4, FIRST));
+	dev_send_late(&self->ch, 0x11111111);
 }
 
 /* Without a command on the wire the channel is as good as new. */

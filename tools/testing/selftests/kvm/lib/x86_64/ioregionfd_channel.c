@@ -181,7 +181,7 @@ void __dev_send_late(struct channel *ch, uint64_t data, int line)
 	ssize_t n;
 
 	if (ch->transport != TR_SEQPACKET) {
-		dev_send(ch, data);
+		__dev_send_abandoned(ch, data, line);
 		return;
 	}
 	n = send(ch->dev_wr, &resp, sizeof(resp), MSG_NOSIGNAL);
