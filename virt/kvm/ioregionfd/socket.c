@@ -245,7 +245,9 @@ static void channel_unlock(struct socket_channel *ch, struct sk_buff *skb)
 	if (ch->file && ch->wire != WIRE_SENDING &&
 	    (ch->failure.reason || !ch->regions)) {
 		remove_wait_queue(sk_sleep(channel_sk(ch)), &ch->wake);
-		swap(file, ch->file);
+		file = ch->file;
+		/* channel_find() looks without the lock. */
+		WRITE_ONCE(ch->file, NULL);
 	}
 	spin_unlock(&ch->lock);
 
@@ -532,6 +534,9 @@ static struct socket_channel *channel_find(struct kvm *kvm, struct file *file)
 	lockdep_assert_held(&channels_lock);
 
 	hash_for_each_possible(channels, ch, node, (unsigned long)file) {
+		/* The lock of another VM's channel may be held for long. */
+		if (READ_ONCE(ch->file) != file)
+			continue;
 		spin_lock(&ch->lock);
 		if (ch->file == file && ch->kvm != kvm) {
 			found = ERR_PTR(-EXDEV);
@@ -546,7 +551,7 @@ static struct socket_channel *channel_find(struct kvm *kvm, struct file *file)
 	return found;
 }
 
-static struct socket_channel *channel_new(struct kvm *kvm, struct file *file)
+static struct socket_channel *channel_new(struct kvm *kvm)
 {
 	struct socket_channel *ch = kzalloc(sizeof(*ch), GFP_KERNEL_ACCOUNT);
 
@@ -556,7 +561,6 @@ static struct socket_channel *channel_new(struct kvm *kvm, struct file *file)
 	refcount_set(&ch->refs, 1);
 	ch->kvm = kvm;
 	spin_lock_init(&ch->lock);
-	ch->file = file;
 	ch->regions = 1;
 	init_waitqueue_head(&ch->wait);
 	init_waitqueue_func_entry(&ch->wake, channel_wake);
@@ -586,13 +590,18 @@ struct ioregionfd_channel *ioregionfd_socket_get(struct kvm *kvm, int read_fd,
 	file = socket_fget(read_fd, write_fd);
 	if (IS_ERR(file))
 		return ERR_CAST(file);
-	new = channel_new(kvm, file);
+	new = channel_new(kvm);
 	if (!new) {
 		fput(file);
 		return ERR_PTR(-ENOMEM);
 	}
 
 	sk = sock_from_file(file)->sk;
+	/*
+	 * Not under channels_lock: a wake-up may hold the wait queue for long, if there are
+	 * many in it. As long as it has no file, the channel ignores what comes.
+	 */
+	add_wait_queue(sk_sleep(sk), &new->wake);
 	spin_lock(&channels_lock);
 	ch = channel_find(kvm, file);
 	if (!ch) {
@@ -600,19 +609,23 @@ struct ioregionfd_channel *ioregionfd_socket_get(struct kvm *kvm, int read_fd,
 		if (r) {
 			ch = ERR_PTR(r);
 		} else {
+			spin_lock(&new->lock);
+			WRITE_ONCE(new->file, file);
+			spin_unlock(&new->lock);
 			hash_add(channels, &new->node, (unsigned long)file);
-			add_wait_queue(sk_sleep(sk), &new->wake);
 			ch = new;
 		}
 	}
 	spin_unlock(&channels_lock);
 
 	if (ch != new) {
+		remove_wait_queue(sk_sleep(sk), &new->wake);
+		cancel_work_sync(&new->work);
 		kfree(new);
 		fput(file);
 		return IS_ERR(ch) ? ERR_CAST(ch) : &ch->channel;
 	}
-	/* What came after socket_check() and before add_wait_queue(). */
+	/* What came after socket_check() and before the channel had the file. */
 	channel_look(ch);
 	return &ch->channel;
 }
