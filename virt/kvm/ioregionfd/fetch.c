@@ -49,9 +49,12 @@ static bool fetch_mailbox(struct native_channel *ch, unsigned int i, struct iore
 	struct mailbox *m = &ch->mailboxes[i];
 	/* Acquires what mailbox_post() has stored. Litmus: command. */
 	u32 word = smp_load_acquire(&m->shared->state);
+	unsigned int n;
 
-	while ((word & ~IOREGIONFD_MAILBOX_WAITING) ==
-	       mailbox_word(m, IOREGIONFD_MAILBOX_PENDING)) {
+	for (n = 0; n < STATE_TRIES; n++) {
+		if ((word & ~IOREGIONFD_MAILBOX_WAITING) !=
+		    mailbox_word(m, IOREGIONFD_MAILBOX_PENDING))
+			return false;
 		if (mailbox_has_predecessors(ch, m))
 			return false;
 		if (!arg)
@@ -100,9 +103,10 @@ static bool fetch_posted(struct native_channel *ch, struct ioregionfd_fetch *arg
 {
 	u64 *tail = &ch->control->posted_tail;
 	u64 word = READ_ONCE(*tail);
+	unsigned int n;
 	u32 used;
 
-	do {
+	for (n = 0; n < STATE_TRIES; n++) {
 		used = ring_used(ch, word);
 		if ((word & POSTED_FETCHED) || !used || used > ch->nr_posted)
 			return false;
@@ -115,10 +119,12 @@ static bool fetch_posted(struct native_channel *ch, struct ioregionfd_fetch *arg
 		 */
 		arg->cmd = data_race(ch->ring[ioregionfd_posted_index(word) &
 					      (ch->nr_posted - 1)]);
-	} while (!try_cmpxchg(tail, &word, word | POSTED_FETCHED));
-
-	arg->id = ioregionfd_posted_id(word);
-	return true;
+		/* The ID is that of what has been copied. */
+		arg->id = ioregionfd_posted_id(word);
+		if (try_cmpxchg(tail, &word, word | POSTED_FETCHED))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -126,6 +132,29 @@ static bool fetch_posted(struct native_channel *ch, struct ioregionfd_fetch *arg
  * One that is not must not keep us here.
  */
 #define FETCH_TRIES	100
+
+/* As fetch(). -EAGAIN: look again, the ring has changed meanwhile. */
+static int fetch_once(struct native_channel *ch, u32 vcpu, struct ioregionfd_fetch *arg)
+{
+	u64 *tail = &ch->control->posted_tail;
+	u64 word = READ_ONCE(*tail);
+
+	if (fetch_mailboxes(ch, vcpu, arg) || (ring_used(ch, word) && fetch_posted(ch, arg)))
+		return 1;
+	/*
+	 * If there is something that comes after a posted write which somebody has
+	 * fetched, they must tell when they retire that.
+	 */
+	if (word & POSTED_FETCHED) {
+		WRITE_ONCE(ch->control->blocked, 1);
+		/*
+		 * Pairs with the barrier after a move of posted_tail.
+		 * Litmus: posted-space, posted-space-retire, unblock.
+		 */
+		smp_mb();
+	}
+	return READ_ONCE(*tail) == word ? 0 : -EAGAIN;
+}
 
 /**
  * fetch() - fetch what a task gets next
@@ -139,31 +168,12 @@ static bool fetch_posted(struct native_channel *ch, struct ioregionfd_fetch *arg
  */
 int fetch(struct native_channel *ch, u32 vcpu, struct ioregionfd_fetch *arg)
 {
-	u64 *tail = &ch->control->posted_tail;
 	unsigned int n;
-	u64 word;
+	int r = -EAGAIN;
 
-	for (n = 0; n < FETCH_TRIES; n++) {
-		word = READ_ONCE(*tail);
-		if (fetch_mailboxes(ch, vcpu, arg) ||
-		    (ring_used(ch, word) && fetch_posted(ch, arg)))
-			return 1;
-		/*
-		 * If there is something that comes after a posted write which somebody has
-		 * fetched, they must tell when they retire that.
-		 */
-		if (word & POSTED_FETCHED) {
-			WRITE_ONCE(ch->control->blocked, 1);
-			/*
-			 * Pairs with the barrier after a move of posted_tail.
-			 * Litmus: posted-space, posted-space-retire, unblock.
-			 */
-			smp_mb();
-		}
-		if (READ_ONCE(*tail) == word)
-			return 0;
-	}
-	return -EAGAIN;
+	for (n = 0; n < FETCH_TRIES && r == -EAGAIN; n++)
+		r = fetch_once(ch, vcpu, arg);
+	return r;
 }
 
 /* The command goes back to where it was fetched from, unless its vCPU has given it up. */
@@ -220,6 +230,8 @@ void fetch_requeue(struct native_channel *ch, const struct ioregionfd_fetch *arg
 		return;
 	}
 	requeue_mailbox(ch, &ch->mailboxes[vcpu], arg->id);
+	/* The task may have been woken for another command than the one that it fetched. */
+	wake_next_fetcher(ch);
 }
 
 /* Completing. */
@@ -540,19 +552,26 @@ void wake_next_fetcher(struct native_channel *ch)
 		wake_for_pending(ch);
 }
 
-/* For read(): one command at a time, as on a socket. */
+/*
+ * For read(): one command at a time, as on a socket. Under the lock it is looked once, since
+ * the device task can make each look a long one.
+ */
 static int fetch_to_read(struct native_channel *ch, struct ioregionfd_fetch *arg)
 {
-	int fetched = 0;
+	int fetched = -EAGAIN;
+	unsigned int n;
 
-	spin_lock(&ch->read_lock);
-	if (!READ_ONCE(ch->reading))
-		fetched = fetch(ch, arg->vcpu, arg);
-	if (fetched > 0 && (arg->cmd.flags & IOREGIONFD_CMD_F_RESP)) {
-		WRITE_ONCE(ch->reading, arg->id);
-		ch->reader = current;
+	for (n = 0; n < FETCH_TRIES && fetched == -EAGAIN; n++) {
+		fetched = 0;
+		spin_lock(&ch->read_lock);
+		if (!READ_ONCE(ch->reading))
+			fetched = fetch_once(ch, arg->vcpu, arg);
+		if (fetched > 0 && (arg->cmd.flags & IOREGIONFD_CMD_F_RESP)) {
+			WRITE_ONCE(ch->reading, arg->id);
+			ch->reader = current;
+		}
+		spin_unlock(&ch->read_lock);
 	}
-	spin_unlock(&ch->read_lock);
 	return fetched;
 }
 

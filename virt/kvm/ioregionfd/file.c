@@ -336,18 +336,34 @@ struct ioregionfd_channel *ioregionfd_native_get(struct kvm *kvm, int read_fd,
 	return IS_ERR_OR_NULL(ch) ? ERR_CAST(ch) : &ch->channel;
 }
 
+/* Takes a channel off the list of its VM. Returns it with a reference, or NULL. */
+static struct native_channel *native_pop(struct ioregionfd_vm *vm)
+{
+	struct native_channel *ch;
+
+	spin_lock(&vm->lock);
+	ch = list_first_entry_or_null(&vm->channels, struct native_channel, list);
+	if (ch) {
+		/* It leaves the list before its file lets it go. */
+		kref_get(&ch->refs);
+		list_del_init(&ch->list);
+	}
+	spin_unlock(&vm->lock);
+	return ch;
+}
+
 /**
  * ioregionfd_native_vm_destroy() - tell device tasks that their VM is gone
  * @vm: of the VM, which is being destroyed
  *
- * Context: process.
+ * Context: may sleep.
  */
 void ioregionfd_native_vm_destroy(struct ioregionfd_vm *vm)
 {
 	struct native_channel *ch;
 
-	spin_lock(&vm->lock);
-	list_for_each_entry(ch, &vm->channels, list) {
+	/* There may be many channels and waiters: one at a time, without the lock. */
+	while ((ch = native_pop(vm))) {
 		WRITE_ONCE(ch->vm_dead, true);
 		WRITE_ONCE(ch->control->vm_dead, 1);
 		/*
@@ -356,8 +372,9 @@ void ioregionfd_native_vm_destroy(struct ioregionfd_vm *vm)
 		 */
 		smp_mb();
 		wake_all_fetchers(ch);
+		native_put(ch);
+		cond_resched();
 	}
-	spin_unlock(&vm->lock);
 }
 
 /* The file's operations. */
