@@ -1012,6 +1012,9 @@ bool kvm_ioregionfd_vcpu_busy(struct kvm_vcpu *vcpu, unsigned int ioctl)
 	case KVM_SET_XSAVE:
 	case KVM_SET_VCPU_EVENTS:
 	case KVM_SET_NESTED_STATE:
+	/* The first one, too, may reset the vCPU, if an INIT is pending. */
+	case KVM_GET_MP_STATE:
+	case KVM_SET_MP_STATE:
 		return true;
 	default:
 		return false;
