@@ -77,6 +77,7 @@ struct ioregionfd_access {
  * @left_exit: vcpu->stat.exits + 1 of the exit in which an access was left to the emulator,
  *	which is to leave with it; else 0
  * @left_at: where in @access that one belongs
+ * @left_parts: of how many parts, vcpu->mmio_fragments, that one is
  * @more: an exit of an access has been served, and the next one of it is to come
  * @to_vmm: an access that is about to leave the emulator is for the VMM: a device task
  *	has said so, or it did not fit into the ring of a coalesced zone
@@ -113,6 +114,7 @@ struct ioregionfd_vcpu {
 	bool failed;
 	u64 left_exit;
 	unsigned int left_at;
+	unsigned int left_parts;
 	bool more;
 	bool to_vmm;
 	u64 to_vmm_addr;
@@ -580,6 +582,10 @@ static bool access_intercept(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, i
 {
 	struct ioregionfd_access a = {};
 
+	/* What was queued behind the access made KVM forget how many parts that has. */
+	if (v->nr && v->left_exit == vcpu->stat.exits + 1 && !vcpu->mmio_nr_fragments)
+		vcpu->mmio_nr_fragments = v->left_parts;
+
 	/* What waits belongs to this exit, or to one that came to nothing. */
 	if (r || !intercept_exit(vcpu, &a)) {
 		exit_abandon(vcpu, v);
@@ -964,6 +970,7 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 	else if (!vcpu->mmio_nr_fragments)
 		v->left_at = v->nr;
 	v->left_exit = vcpu->stat.exits + 1;
+	v->left_parts = vcpu->mmio_nr_fragments + 1;
 	return r;
 }
 

@@ -158,9 +158,9 @@ FIXTURE_TEARDOWN(pushes)
 	hand_close(&self->hand);
 }
 
-/* Prepares the guest to store @fill words at es:0 and then to push. */
+/* Prepares the guest to store @fill words at es:0 and then to push below @sp. */
 static void pushes_prepare(struct vcpu_thread *thread, const struct kvm_sregs *sregs,
-			   uint8_t *code, const struct pushes *p, uint32_t fill)
+			   uint8_t *code, const struct pushes *p, uint32_t sp, uint32_t fill)
 {
 	struct kvm_regs regs = {
 		.rax = RAX_VAL,
@@ -170,7 +170,7 @@ static void pushes_prepare(struct vcpu_thread *thread, const struct kvm_sregs *s
 		.rsi = RSI_VAL,
 		.rdi = RDI_VAL,
 		.rbp = RBP_VAL,
-		.rsp = STACK_SP,
+		.rsp = sp,
 		.rflags = 2,
 	};
 
@@ -240,7 +240,7 @@ static void run_pushes(struct vcpu_thread *thread, struct hand *hand,
 	uint32_t i;
 
 	for (p = all_pushes; p < all_pushes + ARRAY_SIZE(all_pushes); p++) {
-		pushes_prepare(thread, sregs, code, p, 0);
+		pushes_prepare(thread, sregs, code, p, STACK_SP, 0);
 		thread_start(thread);
 		for (i = 0; i < p->nr; i++) {
 			if (how == D_SIGNAL_BEFORE || how == D_IMMEDIATE)
@@ -267,6 +267,40 @@ TEST_PUSHES(signal_before_it_is_fetched, D_SIGNAL_BEFORE)
 TEST_PUSHES(signal_after_it_is_fetched, D_SIGNAL_AFTER)
 TEST_PUSHES(immediate_exit, D_IMMEDIATE)
 
+/* The first push is the one that crosses a page. No byte is lost. */
+TEST_F_TIMEOUT(pushes, across_a_page, 120)
+{
+	static uint8_t got[0x2000], want[0x2000];
+	const struct pushes *p;
+	uint32_t i, sp, val;
+
+	region_add(self->vm, &self->hand.ch, SYNC, 0x4000, SYNC_DATA, 0);
+	for (p = all_pushes; p < all_pushes + ARRAY_SIZE(all_pushes); p++) {
+		if (p->fep)
+			continue;
+		sp = 0x1000 + p->size / 2;
+		memset(got, 0x5a, sizeof(got));
+		memset(want, 0x5a, sizeof(want));
+		for (i = 0; i < p->nr; i++) {
+			val = p->vals[i] == STACK_SP ? sp : p->vals[i];
+			memcpy(want + sp - (i + 1) * p->size, &val, p->size);
+		}
+		pushes_prepare(&self->thread, &self->sregs, self->code, p, sp, 0);
+		thread_start(&self->thread);
+		while (!thread_wait_returned(&self->thread)) {
+			struct ioregionfd_cmd cmd = hand_fetch(&self->hand);
+
+			memcpy(got + cmd.offset, &cmd.data,
+			       1 << (cmd.flags & IOREGIONFD_CMD_SIZE_MASK));
+			hand_complete(&self->hand, 0);
+		}
+		thread_join_done(&self->thread);
+		for (i = 0; i < sizeof(want); i++)
+			TEST_ASSERT(got[i] == want[i], "%s: byte 0x%x is 0x%x, not 0x%x", p->name,
+				    i, got[i], want[i]);
+	}
+}
+
 /* Posted writes that find no room, from the first or a later one on. */
 static void run_posted_pushes(struct vcpu_thread *thread, struct hand *hand,
 			      const struct kvm_sregs *sregs, uint8_t *code,
@@ -275,7 +309,7 @@ static void run_posted_pushes(struct vcpu_thread *thread, struct hand *hand,
 	struct ioregionfd_cmd cmd;
 	uint32_t i;
 
-	pushes_prepare(thread, sregs, code, p, fill);
+	pushes_prepare(thread, sregs, code, p, STACK_SP, fill);
 	thread_start(thread);
 	/* The guest does what it can until it needs room. */
 	thread_wait_returned(thread);
@@ -320,7 +354,7 @@ TEST_F_TIMEOUT(pushes, region_removed, 120)
 
 	for (before = 0; before < p->nr; before++) {
 		region_add(self->vm, &self->hand.ch, SYNC, 0x4000, SYNC_DATA, 0);
-		pushes_prepare(&self->thread, &self->sregs, self->code, p, 0);
+		pushes_prepare(&self->thread, &self->sregs, self->code, p, STACK_SP, 0);
 		thread_start(&self->thread);
 		for (i = 0; i < before; i++) {
 			expect_push(hand_fetch(&self->hand), p, i, false);
@@ -358,7 +392,7 @@ TEST_F_TIMEOUT(pushes, canceled, 120)
 
 	region_add(self->vm, &self->hand.ch, SYNC, 0x4000, SYNC_DATA, 0);
 	for (p = all_pushes; p < all_pushes + ARRAY_SIZE(all_pushes); p++) {
-		pushes_prepare(&self->thread, &self->sregs, self->code, p, 0);
+		pushes_prepare(&self->thread, &self->sregs, self->code, p, STACK_SP, 0);
 		thread_start(&self->thread);
 		for (i = 0; i < p->nr; i++) {
 			gpa = SYNC + STACK_SP - (i + 1) * p->size;
