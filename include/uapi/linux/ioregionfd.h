@@ -193,8 +193,8 @@ struct ioregionfd_fetch {
 
 /*
  * Makes one ioctl IOREGIONFD_COMMIT_AND_FETCH that waits, or else the next one that would,
- * fail with ECANCELED. May be called from a signal handler. A command of io_uring is
- * cancelled by io_uring's own means.
+ * fail with ECANCELED. May be called from a signal handler. A command of io_uring that
+ * waits ends with its ring, or with the task that submitted it.
  */
 #define IOREGIONFD_INTERRUPT	_IO(IOREGIONFD_IOC_MAGIC, 0x03)
 

@@ -13,8 +13,8 @@
  *		io_uring_cqe_seen(&ring, cqe);
  *	} while (ret > 0);
  *
- * To end such a loop, cancel the request like any other io_uring request, wait for its
- * completion, and call ioregionfd_request_finish().
+ * IORING_OP_ASYNC_CANCEL does not find such a request. One that waits ends with its ring, or
+ * with the thread that submitted it.
  */
 #ifndef IOREGIONFD_URING_H
 #define IOREGIONFD_URING_H
