@@ -155,6 +155,26 @@ TEST_F_TIMEOUT(string, nmi, 120)
 	string_interrupted(self->vm, &self->thread, &self->hand, APIC_DM_NMI, ELEMENTS);
 }
 
+/*
+ * Interrupts of which KVM learns only when it enters the guest come in time, too: a vCPU that
+ * has slept for an element has a request pending, so the next one leaves the emulator.
+ */
+TEST_F_TIMEOUT(string, guest_is_entered, 120)
+{
+	uint64_t exits = vcpu_stat(self->vcpus[1], "exits");
+	unsigned int i;
+
+	thread_start(&self->thread);
+	for (i = 0; i < ELEMENTS; i++) {
+		hand_fetch(&self->hand);
+		thread_wait_asleep(&self->thread);
+		hand_complete(&self->hand, 0);
+	}
+	thread_join_done(&self->thread);
+	exits = vcpu_stat(self->vcpus[1], "exits") - exits;
+	TEST_ASSERT(exits >= ELEMENTS / 2, "%lu exits for %u elements", exits, ELEMENTS);
+}
+
 /* A vCPU that gets INIT waits for a startup IPI, and makes no more accesses. */
 TEST_F_TIMEOUT(string, init, 120)
 {
