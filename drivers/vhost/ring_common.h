@@ -464,7 +464,6 @@ static int vhost_ring_check_vq_features(struct vhost_virtqueue *vq, u64 features
 {
 	int ret = 0;
 
-	lockdep_assert_held(&vq->dev->mutex);
 	if (features & VHOST_RING_FEATURES && !(features & BIT_ULL(VIRTIO_F_VERSION_1)))
 		return -EINVAL;
 
@@ -475,6 +474,16 @@ static int vhost_ring_check_vq_features(struct vhost_virtqueue *vq, u64 features
 	else if (vq->private_data && (vq->acked_features ^ features) & VHOST_RING_FEATURES)
 		ret = -EBUSY;
 	mutex_unlock(&vq->mutex);
+	return ret;
+}
+
+static int __vhost_ring_check_features(struct vhost_dev *dev, u64 features)
+{
+	int i, ret = 0;
+
+	lockdep_assert_held(&dev->mutex);
+	for (i = 0; i < dev->nvqs && !ret; i++)
+		ret = vhost_ring_check_vq_features(dev->vqs[i], features);
 	return ret;
 }
 

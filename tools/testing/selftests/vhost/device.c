@@ -166,6 +166,11 @@ int queue_backend(struct queue *queue, int fd)
 	return set_file(queue, VHOST_NET_SET_BACKEND, fd);
 }
 
+int queue_set_call(struct queue *queue, int fd)
+{
+	return set_file(queue, VHOST_SET_VRING_CALL, fd);
+}
+
 int queue_busyloop_timeout(struct queue *queue, unsigned int timeout)
 {
 	return set_state(queue, VHOST_SET_VRING_BUSYLOOP_TIMEOUT, timeout);

@@ -53,6 +53,9 @@ int queue_log_address(struct queue *queue);
 /* VHOST_NET_SET_BACKEND */
 int queue_backend(struct queue *queue, int fd);
 
+/* VHOST_SET_VRING_CALL, if it is to be another eventfd than @queue's, or none: -1 */
+int queue_set_call(struct queue *queue, int fd);
+
 /* VHOST_SET_VRING_BUSYLOOP_TIMEOUT, in microseconds */
 int queue_busyloop_timeout(struct queue *queue, unsigned int timeout);
 

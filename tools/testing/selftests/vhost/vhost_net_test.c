@@ -250,6 +250,52 @@ TEST_F(net, too_little_room)
 	}
 }
 
+/* A frame that is shorter than its header, or has its checksum behind its end */
+static bool tx_add_malformed(struct net *net, struct virtio_net_hdr_v1 *header)
+{
+	struct segment segment = { memory_gpa(&net->memory, header), NET_HEADER + 60 };
+
+	header->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	header->csum_start = NET_HEADER + 60;
+	if (random() % 2)
+		segment.len = 1 + random() % (NET_HEADER - 1);
+	return net->ring[TX].count < SLOTS &&
+	       ring_add(&net->ring[TX], &segment, 1, net->sent[TX]);
+}
+
+/*
+ * A malformed frame is lost, but its buffer is not, and the frames behind it do not wait.
+ * Clause: 6.2b.
+ */
+TEST_F(net, malformed)
+{
+	struct net *net = &self->net;
+	void *header = memory_alloc(&net->memory, NET_HEADER + 60, 2);
+
+	ASSERT_NE(NULL, header);
+	for (int i = 0; i < 30; i++) {
+		unsigned int added = 4;
+		uint32_t token, len;
+		int ret;
+
+		for (unsigned int n = 0; n < 3; n++) {
+			for (unsigned int k = random() % 8; k && tx_add(net); k--)
+				added++;
+			ASSERT_TRUE(tx_add_malformed(net, header));
+		}
+		ASSERT_TRUE(tx_add(net));
+		net_kick_if_needed(net, TX);
+		ASSERT_EQ(0, device_drain(&net->device));
+		while ((ret = ring_get(&net->ring[TX], &token, &len)) > 0)
+			added--;
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(0, added) {
+			TH_LOG("round %d: %u frames did not come back", i, added);
+		}
+		ASSERT_EQ(0, tx_check(net));
+	}
+}
+
 /*
  * A buffer that cannot be read is not sent and not skipped: it is fetched again until it can
  * be read, with everything after it. With zero-copy transmission, it is skipped.

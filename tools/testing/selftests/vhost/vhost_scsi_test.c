@@ -13,6 +13,7 @@
 #include <scsi/scsi.h>
 #include "../kselftest_harness.h"
 #include "scsi.h"
+#include "uffd.h"
 
 #define ASC_INVALID_OPCODE	0x20
 #define ASC_OUT_OF_RANGE	0x21
@@ -235,6 +236,63 @@ TEST_F(scsi, stop_and_start)
 	ASSERT_EQ(0, scsi_traffic(guest, RING_SIZE));
 }
 
+/*
+ * A virtqueue ends where user memory does, if the driver has not asked for its event index. It
+ * may do that later, and the device can still be stopped: or it would not stop when its file
+ * is closed.
+ */
+TEST_F(scsi, event_idx_comes_later)
+{
+	struct scsi_guest *guest = &self->guest;
+	struct queue *queue = &guest->queue[EVENT];
+	uint64_t without = guest->features & ~BIT(VIRTIO_RING_F_EVENT_IDX);
+	uint64_t desc = (uintptr_t)queue->ring->desc, device = (uintptr_t)queue->ring->device;
+	uint64_t good = (uintptr_t)queue->ring->driver, bad = -4096ULL;
+	int ret;
+
+	ASSERT_EQ(0, device_features(&guest->device, without));
+	while (bad - good > 2) {
+		uint64_t middle = (good + (bad - good) / 2) & ~1ULL;
+
+		if (queue_address(queue, desc, middle, device))
+			bad = middle;
+		else
+			good = middle;
+	}
+	ASSERT_EQ(0, queue_address(queue, desc, good, device));
+	ASSERT_EQ(0, device_features(&guest->device, without | BIT(VIRTIO_RING_F_EVENT_IDX)));
+	ret = scsi_endpoint(guest, VHOST_SCSI_CLEAR_ENDPOINT);
+	ASSERT_EQ(0, device_features(&guest->device, guest->features));
+	ASSERT_EQ(0, ret) {
+		scsi_endpoint(guest, VHOST_SCSI_CLEAR_ENDPOINT);
+	}
+	ASSERT_EQ(0, queue_setup(queue, FIRST_INDEX));
+	ASSERT_EQ(0, scsi_endpoint(guest, VHOST_SCSI_SET_ENDPOINT));
+	ASSERT_EQ(0, scsi_traffic(guest, RING_SIZE));
+}
+
+/* A virtqueue that was not set up when the device was started does nothing. */
+TEST_F(scsi, set_up_too_late)
+{
+	struct scsi_guest *guest = &self->guest;
+	struct queue *queue = &guest->queue[REQUEST];
+
+	ASSERT_EQ(0, scsi_endpoint(guest, VHOST_SCSI_CLEAR_ENDPOINT));
+	ASSERT_EQ(0, queue_address(queue, 0, 0, 0));
+	ASSERT_EQ(0, scsi_endpoint(guest, VHOST_SCSI_SET_ENDPOINT));
+	ASSERT_EQ(0, queue_ring_address(queue));
+	ASSERT_TRUE(scsi_transfer(guest));
+	queue_kick(queue);
+	ASSERT_EQ(0, device_drain(&guest->device));
+	ASSERT_EQ(0, scsi_take(guest));
+
+	ASSERT_EQ(0, scsi_endpoint(guest, VHOST_SCSI_CLEAR_ENDPOINT));
+	ASSERT_EQ(0, scsi_endpoint(guest, VHOST_SCSI_SET_ENDPOINT));
+	queue_kick(queue);
+	ASSERT_EQ(0, scsi_pass(guest));
+	ASSERT_EQ(0, scsi_traffic(guest, RING_SIZE));
+}
+
 /* There is no room for a response: the request is dropped. */
 TEST_F(scsi, no_room_for_response)
 {
@@ -254,6 +312,72 @@ TEST_F(scsi, no_room_for_response)
 		ASSERT_TRUE(scsi_untouched(slot->in, RESPONSE - 1));
 	}
 	ASSERT_EQ(0, scsi_traffic(guest, 2 * RING_SIZE));
+}
+
+static void *remove_call(void *queue)
+{
+	return queue_set_call(queue, -1) ? queue : NULL;
+}
+
+struct removal {
+	struct queue *queue;
+	pthread_t thread;
+};
+
+/* Begin to remove the eventfd while the device waits for what the guest wants to be told of. */
+static void begin_removal(void *arg)
+{
+	struct removal *removal = arg;
+
+	pthread_create(&removal->thread, NULL, remove_call, removal->queue);
+	usleep(200000);
+}
+
+/* The eventfd that the device is about to signal is removed. */
+TEST(call_removed_meanwhile)
+{
+	static struct scsi_guest guest;
+	const struct ring_kind kind = { .event_idx = true };
+	struct queue *queue = &guest.queue[REQUEST];
+	struct ring *ring = &guest.ring[REQUEST];
+	struct removal removal = { .queue = queue };
+	void *event, *driver, *failed;
+	struct uffd uffd;
+
+	if (access(SCSI_DEVICE, F_OK))
+		SKIP(return, "there is no " SCSI_DEVICE);
+	ASSERT_EQ(0, scsi_target_create());
+	ASSERT_EQ(0, scsi_start(&guest, kind, false));
+	/* The used event, alone in its page */
+	event = memory_alloc(&guest.memory, 2 * MEMORY_PAGE, MEMORY_PAGE);
+	ASSERT_NE(NULL, event);
+	event += MEMORY_PAGE;
+	driver = event - sizeof(struct vring_avail) - RING_SIZE * sizeof(uint16_t);
+	ASSERT_EQ(0, scsi_endpoint(&guest, VHOST_SCSI_CLEAR_ENDPOINT));
+	memcpy(driver, ring->driver, event - driver);
+	ring->driver = driver;
+	ASSERT_EQ(0, queue_setup(queue, FIRST_INDEX));
+	ASSERT_EQ(0, scsi_endpoint(&guest, VHOST_SCSI_SET_ENDPOINT));
+	/* from the second time on, the device looks at the event */
+	ASSERT_EQ(0, scsi_ready(&guest));
+
+	ASSERT_EQ(0, uffd_begin(&uffd, event, MEMORY_PAGE, begin_removal, &removal));
+	memcpy(uffd.content, &ring->used, sizeof(ring->used));
+	ASSERT_TRUE(scsi_transfer(&guest));
+	queue_kick(queue);
+	for (int i = 0; i < 100 && !removal.thread; i++)
+		usleep(100000);
+	ASSERT_NE(0, removal.thread) {
+		TH_LOG("the device has not looked at the event within ten seconds");
+	}
+	ASSERT_EQ(0, pthread_join(removal.thread, &failed));
+	ASSERT_EQ(NULL, failed);
+	uffd_end(&uffd);
+	ASSERT_EQ(0, queue_set_call(queue, queue->call));
+	ASSERT_EQ(0, scsi_pass(&guest));
+	ASSERT_EQ(0, scsi_traffic(&guest, RING_SIZE));
+	scsi_end(&guest);
+	ASSERT_EQ(0, scsi_target_destroy());
 }
 
 FIXTURE(bad_request)
