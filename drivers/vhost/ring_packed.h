@@ -292,9 +292,15 @@ static __always_inline u64 vhost_packed_used_word(u16 off_wrap, u16 id, u32 len)
 	return vhost_desc_word(len, id, wrap | (len ? VRING_DESC_F_WRITE : 0));
 }
 
-/* Write at @off_wrap that the buffers up to @id have been used, @id with a length of @len. */
-static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 off_wrap, u16 id,
-					    u32 len)
+/* A descriptor that is not used yet: the bits differ (2.8.1). Its ID means nothing. */
+static __always_inline u64 vhost_packed_unused_word(u16 off_wrap)
+{
+	return vhost_desc_word(0, 0, off_wrap & VHOST_PACKED_WRAP ? VHOST_PACKED_AVAIL :
+								    VHOST_PACKED_USED);
+}
+
+/* Write @word, a used descriptor or one that is not used yet, at @off_wrap. */
+static noinline int vhost_packed_write_word(struct vhost_virtqueue *vq, u16 off_wrap, u64 word)
 {
 	struct vring_packed_desc __user *to = vhost_packed_ring(vq);
 	const size_t from = offsetof(struct vring_packed_desc, len);
@@ -303,7 +309,7 @@ static noinline int vhost_packed_write_used(struct vhost_virtqueue *vq, u16 off_
 			      VHOST_ADDR_DESC, VHOST_ACCESS_WO);
 	if (unlikely(!to) || !user_write_access_begin(to, sizeof(*to)))
 		goto bad;
-	if (!vhost_packed_put_word(to, vhost_packed_used_word(off_wrap, id, len)))
+	if (!vhost_packed_put_word(to, word))
 		goto fault;
 	user_write_access_end();
 
@@ -396,6 +402,14 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 	if (!vhost_packed_next_used(vq, heads, count, &i, vq->last_used_idx, layout, &first))
 		goto bad;
 	used = first;
+	/*
+	 * If the first one cannot be written, the others must not be: the next ones would be
+	 * written to the same place, but the driver would go on behind these. In order, all are
+	 * written anew.
+	 */
+	if (layout == VHOST_PACKED && i < count &&
+	    vhost_packed_write_word(vq, first.off_wrap, vhost_packed_unused_word(first.off_wrap)))
+		goto bad;
 	if (i < count && !vq->iotlb && !vq->log_used) {
 		/* Write all others in one user access section */
 		if (!user_write_access_begin(ring, vq->num * sizeof(*ring)))
@@ -412,7 +426,9 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 	}
 	while (i < count) {
 		if (!vhost_packed_next_used(vq, heads, count, &i, used.next, layout, &used) ||
-		    vhost_packed_write_used(vq, used.off_wrap, used.id, used.len))
+		    vhost_packed_write_word(vq, used.off_wrap,
+					    vhost_packed_used_word(used.off_wrap, used.id,
+								   used.len)))
 			goto bad;
 	}
 
@@ -421,7 +437,8 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 	 * Litmus: packed-used.
 	 */
 	smp_wmb();
-	if (vhost_packed_write_used(vq, first.off_wrap, first.id, first.len))
+	if (vhost_packed_write_word(vq, first.off_wrap,
+				    vhost_packed_used_word(first.off_wrap, first.id, first.len)))
 		goto bad;
 	vq->last_used_idx = used.next;
 	vq->ring->nr_used = min(vq->ring->nr_used + outstanding - vq->ring->nr_outstanding,
