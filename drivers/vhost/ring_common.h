@@ -451,6 +451,9 @@ static int vhost_ring_init(struct vhost_virtqueue *vq)
 	}
 	vhost_ring_free(vq);
 	vq->ring = ring;
+	/* What a split ring leaves is no base of a packed one. */
+	if (!packed)
+		vq->has_base = false;
 	ret = packed ? vhost_packed_init(vq) ?: 1 : 0;
 	if (ret != -EINVAL)
 		return ret;

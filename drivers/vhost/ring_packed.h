@@ -619,10 +619,13 @@ static void vhost_packed_set_base(struct vhost_virtqueue *vq)
 		vq->last_used_idx = vq->last_avail_idx;
 }
 
-/* VHOST_GET_VRING_BASE. In order, buffers that were not used will be fetched again. */
-static u32 vhost_packed_get_base(const struct vhost_virtqueue *vq)
+/*
+ * VHOST_GET_VRING_BASE. In order, buffers that were not used will be fetched again. The layout
+ * is that of the features: vq->ring is what the virtqueue was run with before.
+ */
+static u32 vhost_packed_get_base(struct vhost_virtqueue *vq)
 {
-	bool again = vq->ring && vq->ring->layout == VHOST_PACKED_IN_ORDER;
+	bool again = vq->dev->use_worker && vhost_has_feature(vq, VIRTIO_F_IN_ORDER);
 
 	return (u32)vq->last_used_idx << 16 | (again ? vq->last_used_idx : vq->last_avail_idx);
 }

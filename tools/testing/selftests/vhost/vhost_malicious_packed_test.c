@@ -132,6 +132,21 @@ TEST_F(wraps, bases)
 	}
 }
 
+/* What VHOST_GET_VRING_BASE says is for the layout of now, not for the one that ran before. */
+TEST_F(wraps, base_of_another_layout)
+{
+	struct ring_kind other = { .packed = true, .in_order = !variant->kind.in_order };
+	struct test *test = &self->test;
+	uint32_t base;
+
+	ASSERT_EQ(0, test_start(test, other, 8));
+	ASSERT_EQ(0, test_run(test, 0));
+	ASSERT_EQ(0, device_features(&test->device, kind_features(variant->kind)));
+	ASSERT_EQ(0, queue_set_base(&test->queue, 0x80038005));
+	ASSERT_EQ(0, queue_get_base(&test->queue, &base));
+	EXPECT_EQ(variant->kind.in_order ? 0x80038003 : 0x80038005, base);
+}
+
 /*
  * Outstanding buffers at start count when others are made available again before they have
  * been used. In order none are outstanding, and the device begins with these.

@@ -165,6 +165,32 @@ TEST_F(setup, no_base)
 	test_end(test);
 }
 
+/* A split ring in between, as of a firmware, leaves no base behind. */
+TEST_F(setup, no_base_after_split)
+{
+	struct test *test = &self->test;
+	uint64_t split;
+
+	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
+	split = test->features & ~LAYOUT_BITS;
+	ASSERT_EQ(0, queue_setup_no_base(&test->queue));
+	ASSERT_EQ(0, test_run(test, 1));
+	ASSERT_EQ(0, test_run(test, 0));
+	ASSERT_EQ(0, device_features(&test->device, split));
+	ASSERT_EQ(0, queue_set_base(&test->queue, 3));
+	ASSERT_EQ(0, test_run(test, 1));
+	ASSERT_EQ(0, test_run(test, 0));
+	ASSERT_EQ(0, device_features(&test->device, test->features));
+	if (!variant->kind.packed)
+		ASSERT_EQ(0, queue_set_base(&test->queue, 0));
+	ASSERT_EQ(0, test_run(test, 1)) {
+		TH_LOG("%s", strerror(errno));
+	}
+	ASSERT_TRUE(test_add(test, 3));
+	ASSERT_EQ(0, test_pass(test));
+	test_end(test);
+}
+
 /* Invalid bases */
 TEST_F(setup, base_outside)
 {
