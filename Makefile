@@ -43,6 +43,8 @@ help:
 	@echo 'make soak     guests whose devices are killed $(KILLS) times; KILLS= for another number'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
 	@echo 'make test-kcsan  our tests on a kernel that looks for data races'
+	@echo 'make test-upstream  all of upstream'\''s tests of KVM, tun, tap and vsock: do they give the'
+	@echo '              same results on our modules as on Debian'\''s? (hours)'
 	@echo 'make shell    a shell in the VM where the tests of KVM are; T= as above, for another one;'
 	@echo '              QEMU= for more arguments, such as QEMU=-s for gdb'
 	@echo 'make kunit    the KUnit tests of the virtqueue core, with kunit.py'
@@ -81,6 +83,8 @@ machines := machine demo selftests selftests-hard upstream-stock upstream virtio
 soak-machines := vmm-soak
 debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug
 kcsan-machines := selftests-kcsan selftests-hard-kcsan vhost-kcsan
+# These are compared by pairs
+upstream-machines := upstream-all-stock upstream-all upstream-vsock-stock upstream-vsock
 
 # T=MACHINE, or T=DIRECTORY/PATTERN: the kselftests of that directory whose names match
 ifneq ($(T),)
@@ -106,7 +110,8 @@ booted := $(patsubst in-vm-%,%,$(filter in-vm-%,$(goals))) $(if $(filter test,$(
 	$(if $(filter shell,$(goals)),$(shell-in)) \
 	$(if $(filter soak,$(goals)),$(soak-machines)) \
 	$(if $(filter test-debug,$(goals)),$(debug-machines)) \
-	$(if $(filter test-kcsan,$(goals)),$(kcsan-machines))
+	$(if $(filter test-kcsan,$(goals)),$(kcsan-machines)) \
+	$(if $(filter test-upstream,$(goals)),$(upstream-machines))
 
 # Some names say in which release of Debian they are; gcc-* is what its kernel was built with
 debian := $(shell . /etc/os-release && echo $$VERSION_ID)
@@ -121,14 +126,15 @@ packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 needed = $(if $(filter $1,$(goals) $(booted)),$2)
 packages += $(call needed,check export kselftest series,git)
 packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck sparse)
-packages += $(call needed,kernel run-dev bench kunit series virtio virtio-real kselftest peers-% vmm% %-debug %-kcsan, \
+packages += $(call needed,kernel run-dev bench kunit series virtio virtio-real kselftest peers-% upstream-vsock% \
+	vmm% %-debug %-kcsan, \
 	bc bison flex libelf-dev libssl-dev)
 packages += $(call needed,check conformance kunit,python3)
 packages += $(call needed,verify,spin)
 packages += $(call needed,hooks,quilt)
 packages += $(call needed,bench,jq valgrind)
-packages += $(call needed,peers-%,dpdk-dev $(dpdk-$(debian)))
-packages += $(call needed,run run-dev machine peers-% profile vmm%,socat)
+packages += $(call needed,peers-% upstream-vsock%,dpdk-dev $(dpdk-$(debian)) liburing-dev)
+packages += $(call needed,run run-dev machine peers-% upstream-vsock% profile vmm%,socat)
 packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftests, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
@@ -243,7 +249,7 @@ $(kdir)/image/.unpacked: $(vm)/debian.sh | deps
 # Which modules, is said here
 $(kdir)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(kdir)/image/.unpacked Makefile
 	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@ \
-		kvm_amd kvm_intel tun vhost_net vhost_scsi vhost_vsock virtio_blk
+		kvm_amd kvm_intel dummy macvtap tun vhost_net vhost_scsi vhost_vsock virtio_blk
 
 vm: $(kdir)/initramfs.cpio $(modules)/.built
 
@@ -252,7 +258,8 @@ svm-exit := $(kdir)/svm_exit/svm_exit.ko
 $(svm-exit): $(wildcard $(vm)/svm_exit/*) $(kdir)/headers/.unpacked $(vm)/modules.sh
 	+@$(vm)/modules.sh svm_exit $(KVER) $(@D)
 
-$(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-net vmm-soak peers-dpdk peers-qemu) \
+$(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-net vmm-soak peers-dpdk peers-qemu \
+		upstream-vsock-stock upstream-vsock) \
 	run-demo run-machine run-machine-dev: $(svm-exit)
 
 demo: $(uapi) $(kdir)/image/.unpacked
@@ -331,6 +338,31 @@ in-vm-upstream-stock: vm-options = -i -m 3G -t 900 -p $(build)/selftests/payload
 in-vm-upstream: vm-options = -i -m 3G -t 900 -k $(modules) -p $(build)/selftests/payload
 in-vm-upstream-stock in-vm-upstream: command = cd /payload && ./run-selftests $(upstream)
 
+# All of upstream's. Here are the options of those that want more memory or time by default
+# than an emulated machine has.
+upstream-all = $(filter-out $(kvm-tests),$(call kselftests,kvm,TEST_GEN_PROGS))
+small-access_tracking_perf_test := -b 16M
+small-demand_paging_test := -b 16M
+small-dirty_log_page_splitting_test := -b 16M
+small-dirty_log_perf_test := -b 16M
+small-dirty_log_test := -i 3
+small-kvm_page_table_test := -b 16M
+small-max_guest_memory_test := -m 1 -s 1
+small-memslot_perf_test := -l 1 -s 512
+
+build/upstream/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests
+	+@$(vm)/payload.sh kvm $(@D) $(upstream-all)
+	+@$(vm)/payload.sh net $(@D)
+	@touch $@
+
+in-vm-upstream-all-stock in-vm-upstream-all: build/upstream/.built
+in-vm-upstream-all-stock: vm-options = -i -c 2 -m 3G -t 20000 -p build/upstream/payload
+in-vm-upstream-all: vm-options = -i -c 2 -m 3G -t 20000 -k $(modules) -p build/upstream/payload
+# dirty_log_page_splitting_test wants huge pages
+in-vm-upstream-all-stock in-vm-upstream-all: command = modprobe -a dummy macvtap tun && \
+	echo 64 >/proc/sys/vm/nr_hugepages && cd /payload && ./run-selftests \
+	$(foreach t,$(upstream-all) net/tun net/tap,"$(strip $t $(small-$(notdir $t)))")
+
 # The virtqueue core, in a kernel of our own: alone, and with real drivers and devices
 build/virtio/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests
 	+@$(vm)/payload.sh virtio $(@D)
@@ -389,6 +421,15 @@ in-vm-peers-dpdk: command = sh /payload/vhost.sh /payload/mod && cd /payload && 
 in-vm-peers-qemu: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
 	./run-selftests -t 800 qemu.sh
 
+# Upstream's tests of vsock likewise, with vhost and a guest on each side
+in-vm-upstream-vsock-stock in-vm-upstream-vsock: build/peers/.built
+in-vm-upstream-vsock-stock: vm-options = -i -g -c 2 -m 1500M -t 3000 -p build/peers/payload
+in-vm-upstream-vsock: vm-options = -i -g -c 2 -m 1500M -t 3000 -k $(modules) -p build/peers/payload
+in-vm-upstream-vsock-stock: command = modprobe -a tun vhost_net vhost_vsock && cd /payload && \
+	./run-selftests -t 2500 "qemu.sh upstream"
+in-vm-upstream-vsock: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
+	./run-selftests -t 2500 "qemu.sh upstream"
+
 # Our own VMM, with devices that are other processes: their tests without KVM, and guests
 build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs.cpio $(vhost)/.built \
 		$(vm)/peers/bounce.c $(vm)/payload.sh $(vm)/run-selftests $(vm)/initramfs.sh $(wildcard tools/vmm/* tools/vmm/tests/*) \
@@ -436,9 +477,9 @@ in-user-space: build/virtio/.built
 
 in-vm-ring: in-user-space
 
-$(addprefix in-vm-,$(machines) $(soak-machines)): machine ?= $(kdir)
-$(addprefix in-vm-,$(machines) $(soak-machines)): vm
-$(addprefix in-vm-,$(machines) $(soak-machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
+$(addprefix in-vm-,$(machines) $(soak-machines) $(upstream-machines)): machine ?= $(kdir)
+$(addprefix in-vm-,$(machines) $(soak-machines) $(upstream-machines)): vm
+$(addprefix in-vm-,$(machines) $(soak-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
 ifeq ($(interactive),)
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u 's/^/[$*] /'
@@ -459,6 +500,13 @@ test: $(if $(T),,vm demo $(build)/selftests/.built $(addsuffix /.built,$(addpref
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(tested)) || true
 	@$(call counted,$(tested))
+
+# upstream-machines= for some of them only
+test-upstream: vm
+	@$(call not-booted,$(upstream-machines))
+	@echo '==> boot Linux $(KVER): $(upstream-machines)'
+	+@$(MAKE) -k $(addprefix in-vm-,$(upstream-machines)) || true
+	@$(call counted,$(upstream-machines))
 
 # A shell, where the tests would run
 shell:
@@ -625,6 +673,6 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules kvm-selftests vm demo run run-dev run-uart kernel test soak test-debug \
-	test-kcsan shell kunit bench profile tools check litmus verify conformance fuzz mutants export \
+	test-kcsan test-upstream shell kunit bench profile tools check litmus verify conformance fuzz mutants export \
 	hooks clean distclean in-user-space in-vm-ring \
-	$(addprefix in-vm-,$(machines) $(soak-machines) $(debug-machines) $(kcsan-machines))
+	$(addprefix in-vm-,$(machines) $(soak-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Sums up what the machines of "make test" had to say. Reads build/vm/*/console and
+# Sums up what the machines of "make test" and the like had to say. Reads build/vm/*/console and
 # .../verdict; writes the failures with what was said before each, the skips, and
 # "N passed, N failed, N skipped".
 #
 # A test case is: a subtest in a program's TAP, or the program itself if it has none;
 # that a machine came to its end without complaint; that an upstream program has the
-# same results with the stock modules and with ours.
+# same results in machine NAME-stock, with the stock modules, and in NAME, with ours.
 
 # why: lines that say more
 function count(result, name, reason, why) {
@@ -29,7 +29,31 @@ function result(is, name, reason) {
 	if (machine !~ /^upstream/)
 		count(is, program (name ? " " name : ""), reason, is == "failed" ? said(lines) : "")
 	else
-		results[machine, program] = results[machine, program] " " name " " is
+		results[machine, program] = results[machine, program] (name ? name : "the program") \
+			": " is "\n"
+}
+
+# The lines of @a that @b does not have, or not so often
+function missing(a, b, whose,	lines, n, i, left, text) {
+	n = split(b, lines, "\n")
+	for (i = 1; i < n; i++)
+		left[lines[i]]++
+	n = split(a, lines, "\n")
+	for (i = 1; i < n; i++)
+		if (--left[lines[i]] < 0)
+			text = text "  | only with " whose " modules: " lines[i] "\n"
+	return text
+}
+
+function compare(machine, program,	stock, ours) {
+	stock = results[machine "-stock", program]
+	ours = results[machine, program]
+	if (stock != ours)
+		count("failed", program, "not the same with the stock modules and with ours",
+		      missing(stock, ours, "the stock") missing(ours, stock, "our"))
+	else
+		count(ours ~ /passed\n|failed\n/ ? "passed" : "skipped", program,
+		      "with the stock modules too")
 }
 
 BEGIN {
@@ -75,8 +99,14 @@ machine == "demo" {
 		result("failed", "", substr($0, index($0, "#") + 2))
 	else if (!subtests)
 		result(/# SKIP/ ? "skipped" : "passed", "", skip)
-	if (machine == "upstream" && !seen[program]++)
-		programs[++n] = program
+	if (machine ~ /^upstream/) {
+		ours = machine
+		sub(/-stock$/, "", ours)
+		if (!seen[ours, program]++) {
+			machines[++n] = ours
+			programs[n] = program
+		}
+	}
 	lines = 0
 	next
 }
@@ -102,15 +132,8 @@ machine == "demo" {
 }
 
 END {
-	for (i = 1; i <= n; i++) {
-		stock = results["upstream-stock", programs[i]]
-		ours = results["upstream", programs[i]]
-		if (stock != ours)
-			count("failed", programs[i], "stock modules:" (stock ? stock : " none") ", ours:" ours)
-		else
-			count(ours ~ /passed|failed/ ? "passed" : "skipped", programs[i],
-			      "with the stock modules too")
-	}
+	for (i = 1; i <= n; i++)
+		compare(machines[i], programs[i])
 	printf "%s%s%d passed, %d failed, %d skipped\n", list["skipped"], list["failed"],
 		total["passed"], total["failed"], total["skipped"]
 	exit total["failed"] || !total["passed"]

@@ -3,6 +3,7 @@
 # payload.sh COMMAND...: build below DIR what a VM is to run, and put it in DIR/payload.
 # The kselftests are built by their own Makefiles, which alone know their names.
 #   kvm DIR PROGRAM...           these of KVM's selftests
+#   net DIR                      those of tun and tap, beside those
 #   lib DIR                      the test of libioregionfd, beside those, and what looks at
 #                                traces of them
 #   virtio DIR                   the tests of the virtqueue core, those of vhost.c in user
@@ -11,7 +12,8 @@
 #   vhost DIR MODULES VIRTIO     the tests of vhost, these modules, and tools/virtio's tests
 #                                from the payload VIRTIO
 #   peers DIR MODULES KDIR       these modules and who else uses vhost: DPDK, and QEMU with
-#                                the kernel of KDIR as its guest
+#                                the kernel of KDIR as its guest; and upstream's tests of
+#                                vsock, for both of its sides
 #   machine DIR KDIR MODULES     tools/vmm, with the kernel of KDIR as its guest, a disk for
 #                                that to boot from, and these modules of vhost
 #   vmm DIR KDIR DEV MODULES     tools/vmm and its tests, with the kernels of KDIR and DEV for
@@ -85,6 +87,13 @@ kvm() {
 	say "$# programs of KVM's selftests"
 }
 
+net() {
+	local dir=$1
+	mkdir -p "$dir/net"
+	logged kselftest-net kselftest net OUTPUT="$PWD/$dir/net" "$PWD/$dir"/net/{tun,tap}
+	install -s -D -t "$dir/payload/net" "$dir"/net/{tun,tap}
+}
+
 lib() {
 	local dir=$1
 	logged libioregionfd-test make -C tools/lib/ioregionfd O="$PWD/$dir/libioregionfd" \
@@ -117,6 +126,19 @@ vhost() {
 	say 'tests of vhost'
 }
 
+# vsock_tests OUT: built there, as they have no directory for what is built
+vsock_tests() {
+	local out=$1 source=$build/linux/tools/testing/vsock common
+	common=("$source"/{control,timeout,util,msg_zerocopy_common}.c)
+	# as in the Makefile there
+	set -- gcc -static -O2 -D_GNU_SOURCE -U_FORTIFY_SOURCE -fno-strict-overflow \
+		-fno-strict-aliasing -fno-common -I "$build/linux/tools/include" -isystem "$headers"
+	mkdir -p "$out"
+	"$@" -o "$out/vsock_test" "$source"/vsock_test{,_zerocopy}.c "${common[@]}" &&
+		"$@" -o "$out/vsock_uring_test" "$source/vsock_uring_test.c" "${common[@]}" -luring &&
+		stripped "$out"/*
+}
+
 peers() {
 	local dir=$1 modules=$2 kdir=$3 payload=$1/payload here=tools/testing/vm/peers driver so
 	rm -rf "$dir"
@@ -131,6 +153,8 @@ peers() {
 	install -D -t "$payload/qemu/firmware" /usr/share/seabios/bios-256k.bin \
 		/usr/share/qemu/{kvmvapic,linuxboot_dma}.bin
 	cp "$kdir"/image/boot/vmlinuz-* "$payload/qemu/vmlinuz"
+	logged vsock-tests vsock_tests "$dir/root/vsock"
+	cp -r "$dir/root/vsock" "$payload/"
 	with_libraries "$dir/root/socat" socat
 	cp $here/qemu-guest-init "$dir/root/init"
 	(cd "$dir/root" && find . | cpio -o -H newc --quiet) |
@@ -292,7 +316,7 @@ kselftest_series() {
 command=$1 dir=$2
 shift
 case $command in
-kvm | lib | virtio | vhost | peers | machine | vmm | vmm-bench | vhost-bench) "$command" "$@" ;;
+kvm | net | lib | virtio | vhost | peers | machine | vmm | vmm-bench | vhost-bench) "$command" "$@" ;;
 kselftest) kselftest_series "$@" ;;
 *) die "no command $command" ;;
 esac

@@ -1,10 +1,11 @@
 #!/bin/sh
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-only
-# qemu.sh [split | packed | vsock]...: in the VM, QEMU as the host of a KVM guest with
-# Linux, whose network is on vhost-net with such rings: it sends back what it gets, also
-# while it moves to another QEMU. Or whose vsock is on vhost-vsock. All three, if not told
-# otherwise. No wait here is without a limit.
+# qemu.sh [split | packed | vsock | upstream]...: in the VM, QEMU as the host of a KVM guest
+# with Linux, whose network is on vhost-net with such rings: it sends back what it gets, also
+# while it moves to another QEMU. Or whose vsock is on vhost-vsock, and with "upstream", on
+# which upstream's tests of vsock run. The first three, if not told otherwise. No wait here
+# is without a limit.
 
 set -u
 cd "$(dirname "$0")" || exit 1
@@ -168,18 +169,55 @@ vsock() {
 	quit third
 }
 
+# reported TEST STATUS: the cases of an upstream test, which ends with the first that fails
+reported() {
+	sed -nE 's/^[0-9]+ - (.*)\.\.\.(ok|skipped)$/\2 \1/p' /tmp/vsock-test >/tmp/vsock-cases
+	while read -r outcome name; do
+		n=$((n + 1))
+		[ "$outcome" = ok ] && skip='' || skip=' # SKIP the other side cannot'
+		echo "ok $n $1 $name$skip"
+	done </tmp/vsock-cases
+	[ "$2" = 0 ] || sed 's/^/# /' /tmp/vsock-test
+	result "$2" "$1: all of them"
+}
+
+# False if the guest's side does not listen yet
+# shellcheck disable=SC2317 # wait_for calls it
+client() {
+	timeout 600 "vsock/$1" --mode=client --control-host=10.9.9.2 --control-port=5001 \
+		--peer-cid=3 >/tmp/vsock-test 2>&1
+	status=$?
+	! grep -q 'Control socket initialization failed' /tmp/vsock-test
+}
+
+# Each side is the server once, and the guest's is first
+upstream() {
+	start fourth off -device vhost-vsock-pci,guest-cid=3,packed=off
+	wait_for 120 grep -qs "guest: vsock" /tmp/qemu/fourth.log
+	result $? "qemu upstream: the guest is there"
+	connect fourth
+	for test in vsock_test vsock_uring_test; do
+		timeout 600 "vsock/$test" --mode=server --control-port=5002 --peer-cid=3 \
+			>/tmp/vsock-server 2>&1 &
+		server=$!
+		wait_for 60 client "$test"
+		reported "$test client" "$status"
+		wait "$server"
+		status=$?
+		mv /tmp/vsock-server /tmp/vsock-test
+		reported "$test server" "$status"
+	done
+	quit fourth
+}
+
 [ $# != 0 ] || set -- split packed vsock
 echo 'TAP version 13'
-plan=0
 for part; do
-	[ "$part" = vsock ] && plan=$((plan + 2)) || plan=$((plan + 3))
+	case $part in
+	vsock) vsock ;;
+	upstream) upstream ;;
+	*) net "$part" ;;
+	esac
 done
-echo "1..$plan"
-for part; do
-	if [ "$part" = vsock ]; then
-		vsock
-	else
-		net "$part"
-	fi
-done
+echo "1..$n"
 exit $failed
