@@ -166,13 +166,23 @@ load_is_over() {
 	grep -q "GUEST: $load [of]" "$tmp/console"
 }
 
-# kill_often DEVICE
+# kill_often DEVICE. A try takes a fiftieth of a second or more.
 kill_often() {
-	killed=0 last=0
+	killed=0 last=0 tries=0
 	while [ "$killed" -lt "$kills" ]; do
 		kill_one "$1"
 		! load_is_over || {
 			fail "the load was over after $killed kills of $kills"
+			return
+		}
+		! ended || {
+			fail "the VMM ended after $killed kills of $kills"
+			return
+		}
+		tries=$((tries + 1))
+		[ "$tries" -lt $((limit * 50)) ] || {
+			waiting
+			fail "no more than $killed kills of $kills, in $tries tries"
 			return
 		}
 	done
@@ -193,12 +203,13 @@ over_after_a_kill() {
 under_kills() {
 	kernel=$1 steps=$2 cpus=$3
 	shift 3
-	boot "$kernel" "$steps" "$load_seconds" --cpus="$cpus" --crash-limit=1000/1 "$@"
+	boot "$kernel" "$steps" "$load_seconds" --cpus="$cpus" --crash-limit=1000/1 "$@" || return
 	wait_for "GUEST: $load begins" && kill_often "${kind}0" || return
 	case $kind in
 	net | vsock) kill_on "${kind}0" || return ;;
 	esac
 	finish || return
+	grep -q "GUEST: up on .* with $cpus CPUs" "$tmp/console" || fail "not $cpus CPUs" || return
 	deaths=$(grep -c "${kind}0: process killed by signal 9" "$tmp/log")
 	[ "$deaths" -ge "$kills" ] || fail "the VMM saw $deaths deaths" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
