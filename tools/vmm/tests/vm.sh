@@ -49,7 +49,7 @@ end_vmm() {
 # does, and which of their steps uses the first one
 use() {
 	kind=$1
-	load=load
+	load=load typed=''
 	devices="--$kind=$tmp/disk0 --$kind=$tmp/disk1"
 	case $kind in
 	blk) names='disk=vda second=vdb pci=off' ;;
@@ -97,11 +97,19 @@ boot() {
 	dd if=/dev/zero of="$tmp/disk1" bs=1 count=0 seek=8M 2>/dev/null
 	touch "$tmp/console"
 	host "$kind" || fail "the host's side of $kind" || return
+	input=/dev/null
+	if [ -n "$typed" ]; then
+		input=$tmp/keyboard
+		mkfifo "$input" || fail 'no keyboard' || return
+		# For both directions, as then neither side waits for the other one to open it
+		exec 3<>"$input"
+	fi
+	args="$names kind=$kind steps=$steps seconds=$seconds"
 	# shellcheck disable=SC2086 # to be split into words
 	./vmm --kernel="vmlinuz-$kernel" --initrd="guest-$kernel.cpio" \
-		--cmdline="$cmdline $names kind=$kind steps=$steps seconds=$seconds" \
+		--cmdline="$cmdline $args${typed:+ typed=$typed}" \
 		--memory=160 $devices --control="$tmp/control" \
-		--stats="$tmp/stats" "$@" </dev/null >"$tmp/console" 2>"$tmp/log" &
+		--stats="$tmp/stats" "$@" <"$input" 3>&- >"$tmp/console" 2>"$tmp/log" &
 	vmm=$!
 }
 
@@ -198,6 +206,11 @@ over_after_a_kill() {
 	load_is_over
 }
 
+# Tells the load that there were as many kills as there have to be, if it waits for that
+enough() {
+	[ -z "$typed" ] || echo enough >&3
+}
+
 # under_kills KERNEL STEPS CPUS [OPTION]...: a file system and data that are verified, with
 # kills
 under_kills() {
@@ -205,8 +218,11 @@ under_kills() {
 	shift 3
 	boot "$kernel" "$steps" "$load_seconds" --cpus="$cpus" --crash-limit=1000/1 "$@" || return
 	wait_for "GUEST: $load begins" && kill_often "${kind}0" || return
-	case $kind in
-	net | vsock) kill_on "${kind}0" || return ;;
+	enough
+	# What is checked at the end, too, is checked under kills.
+	case $kind$typed in
+	blk | nvme) ;;
+	*) kill_on "${kind}0" || return ;;
 	esac
 	finish || return
 	grep -q "GUEST: up on .* with $cpus CPUs" "$tmp/console" || fail "not $cpus CPUs" || return
@@ -214,7 +230,8 @@ under_kills() {
 	[ "$deaths" -ge "$kills" ] || fail "the VMM saw $deaths deaths" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
 	[ "$exits" = 0 ] || fail "$exits accesses of the device went to the VMM" || return
-	echo "# $cpus CPUs: $deaths deaths, $(grep -E 'requests|megabytes' "$tmp/console" | tr -d '\r')"
+	echo "# $cpus CPUs: $deaths deaths, $(grep -E 'requests|megabytes' \
+		"$tmp/console" | tail -n 4 | tr '\r\n' '; ')"
 }
 
 # layout KERNEL CPUS BITS [OPTION]...: BITS is what the driver has agreed to: packed, in order
