@@ -12,8 +12,10 @@ cd "$(dirname "$0")" || exit 1
 . ./waiting.sh
 tmp=$(mktemp -d) || exit 1
 echoes=$(mktemp -d) || exit 1
-vmm=''
-trap 'end_vmm; end_echoes; rm -rf "$tmp"' EXIT
+# Of a second VM
+other=$(mktemp -d) || exit 1
+vmm='' beside='' number=0
+trap 'end_vmm; end_echoes; rm -rf "$tmp" "$other"' EXIT
 
 # noxsave as in demo.sh
 cmdline='console=ttyS0 panic=-1 noxsave quiet'
@@ -27,7 +29,8 @@ echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs
 all='split packed in_order packed_in_order upgrade stopped crash_loop killed forward socket same
 	nvme nvme_cpus nvme_sleep nvme_poll nvme_upgrade nvme_stopped nvme_crash_loop
 	net_split net_packed net_in_order net_packed_in_order net_forward net_upgrade net_crash_loop
-	vsock_split vsock_packed vsock_in_order vsock_packed_in_order vsock_upgrade vsock_crash_loop'
+	vsock_split vsock_packed vsock_in_order vsock_packed_in_order vsock_upgrade vsock_crash_loop
+	two two_net two_killed'
 # shellcheck disable=SC2086 # to be split into words
 [ $# != 0 ] || set -- $all
 
@@ -46,22 +49,24 @@ end_vmm() {
 }
 
 # use blk|nvme|net|vsock: which devices the next guests have, what they call them, what the VMM
-# does, and which of their steps uses the first one
+# does, and which of their steps uses the first one. VM number 1 is one beside the first.
 use() {
 	kind=$1
 	load=load typed=''
+	tap=tap$number subnet=10.9.$((9 + number)) cid=$((3 + number))
 	devices="--$kind=$tmp/disk0 --$kind=$tmp/disk1"
 	case $kind in
 	blk) names='disk=vda second=vdb pci=off' ;;
 	nvme) names='disk=nvme0n1 second=nvme1n1' ;;
-	net) names=pci=off load=net devices="--net=tap0,$mac" ;;
-	vsock) names=pci=off load=vsock devices=--vsock=3 ;;
+	net) names=pci=off load=net devices="--net=$tap,$mac" ;;
+	vsock) names=pci=off load=vsock devices=--vsock=$cid ;;
 	esac
 }
 
+mac=52:54:00:12:34:56
+
 # Who sends back what comes: on the other side of the tap, and to guests that connect to their
 # host. Not children, for which end_vmm would wait.
-mac=52:54:00:12:34:56
 echo_to() {
 	{ [ -e "$echoes/$1" ] && kill -0 "$(cat "$echoes/$1")" 2>/dev/null; } || (
 		sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$echoes/$1" \
@@ -77,13 +82,15 @@ end_echoes() {
 }
 
 # The tap stays when a VMM ends.
+tap_up() {
+	[ -e "/sys/class/net/$tap" ] || tunctl -t "$tap" >/dev/null || return
+	ifconfig "$tap" "$subnet.1" netmask 255.255.255.0 mtu 1400 up
+}
+
+# host KIND
 host() {
 	case $1 in
-	net)
-		[ -e /sys/class/net/tap0 ] || tunctl -t tap0 >/dev/null || return
-		ifconfig tap0 10.9.9.1 netmask 255.255.255.0 mtu 1400 up || return
-		echo_to net TCP-LISTEN:5000,fork,reuseaddr
-		;;
+	net) tap_up && echo_to net TCP-LISTEN:5000,fork,reuseaddr ;;
 	vsock) echo_to vsock VSOCK-LISTEN:5000,fork ;;
 	esac
 }
@@ -104,7 +111,7 @@ boot() {
 		# For both directions, as then neither side waits for the other one to open it
 		exec 3<>"$input"
 	fi
-	args="$names kind=$kind steps=$steps seconds=$seconds"
+	args="$names kind=$kind steps=$steps seconds=$seconds subnet=$subnet"
 	# shellcheck disable=SC2086 # to be split into words
 	./vmm --kernel="vmlinuz-$kernel" --initrd="guest-$kernel.cpio" \
 		--cmdline="$cmdline $args${typed:+ typed=$typed}" \
@@ -206,6 +213,16 @@ over_after_a_kill() {
 	load_is_over
 }
 
+# kill_beside DEVICE: as long as there is another VM
+kill_beside() {
+	[ -z "$beside" ] || within 'the other VM ends' alone_after_a_kill "$1"
+}
+
+alone_after_a_kill() {
+	kill_one "$1"
+	! kill -0 "$beside" 2>/dev/null
+}
+
 # Tells the load that there were as many kills as there have to be, if it waits for that
 enough() {
 	[ -z "$typed" ] || echo enough >&3
@@ -217,7 +234,7 @@ under_kills() {
 	kernel=$1 steps=$2 cpus=$3
 	shift 3
 	boot "$kernel" "$steps" "$load_seconds" --cpus="$cpus" --crash-limit=1000/1 "$@" || return
-	wait_for "GUEST: $load begins" && kill_often "${kind}0" || return
+	wait_for "GUEST: $load begins" && kill_often "${kind}0" && kill_beside "${kind}0" || return
 	enough
 	# What is checked at the end, too, is checked under kills.
 	case $kind$typed in
@@ -462,6 +479,73 @@ test_net_crash_loop() {
 test_vsock_crash_loop() {
 	use vsock
 	crash_loop stock failed
+}
+
+# second KIND COMMAND...: in the background, what COMMAND does with a VM of its own. Whoever
+# starts it waits for $beside.
+second() {
+	number=1 tmp=$other/vm vmm='' beside=''
+	mkdir -p "$tmp"
+	use "$1"
+	typed=y
+	shift
+	"$@" && [ -z "$failed" ]
+	status=$?
+	end_vmm
+	return "$status"
+}
+
+# besides KIND COMMAND... -- COMMAND...: the former with a second VM, and the latter with the
+# first one. It goes on longer than the second one, and neither must notice the other.
+besides() {
+	theirs=''
+	while [ "$1" != -- ]; do
+		theirs="$theirs $1"
+		shift
+	done
+	shift
+	# shellcheck disable=SC2086 # to be split into words
+	second $theirs >"$other/said" 2>&1 &
+	beside=$!
+	typed=y
+	"$@"
+	mine=$?
+	wait "$beside"
+	theirs=$?
+	beside=''
+	sed 's/^/# the other VM: /' "$other/said"
+	[ "$theirs" = 0 ] || fail "the other VM's test failed"
+	return "$mine"
+}
+
+test_two() {
+	besides nvme under_kills stock load 1 -- under_kills stock load 1
+}
+
+# Each with a tap of its own
+test_two_net() {
+	use net
+	# Or both would start who sends back what comes
+	host net || return
+	besides net layout dev 1 11 --features=packed,in_order -- layout stock 1 00
+}
+
+# killed_under_load TIMES: a VMM, with all that it has
+killed_under_load() {
+	n_killed=0
+	while [ "$n_killed" -lt "$1" ]; do
+		boot stock load 1 || return
+		wait_for 'GUEST: load begins' || return
+		usleep 500000
+		kill -9 "$vmm"
+		wait "$vmm"
+		vmm=''
+		n_killed=$((n_killed + 1))
+	done
+}
+
+test_two_killed() {
+	besides nvme killed_under_load 3 -- under_kills stock load 1
 }
 
 echo 'TAP version 13'
