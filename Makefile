@@ -40,6 +40,7 @@ help:
 	@echo 'make test T=  some of them: a machine, or DIRECTORY/NAME, where a * stands for anything,'
 	@echo '              as in T=kvm/ioregionfd_signal_test, T='\''vhost/*'\''. The machines are'
 	@printf '              %s\n' '$(wordlist 1,6,$(machines))' '$(wordlist 7,99,$(machines) ring)'
+	@echo '              and, with programs of others in guests of our VMM: $(tools-machines)'
 	@echo 'make soak     guests whose devices are killed $(KILLS) times; KILLS= for another number'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
 	@echo 'make test-kcsan  our tests on a kernel that looks for data races'
@@ -81,6 +82,8 @@ help:
 machines := machine demo selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy \
 	kselftest peers-dpdk peers-qemu vmm vmm-guests vmm-kill vmm-net
 soak-machines := vmm-soak
+# Not in "make test", which has no time for it, but in "make soak", and by T=
+tools-machines := vmm-tools
 debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug
 kcsan-machines := selftests-kcsan selftests-hard-kcsan vhost-kcsan
 # These are compared by pairs
@@ -93,7 +96,7 @@ machine-virtio := virtio-real
 machine-vhost := vhost
 only := $(if $(findstring /,$(T)),$(subst *,%,$(notdir $(T))))
 chosen := $(if $(only),$(machine-$(patsubst %/,%,$(dir $(T)))),$(T))
-ifeq ($(filter $(machines) $(debug-machines) $(kcsan-machines) ring,$(chosen)),)
+ifeq ($(filter $(machines) $(tools-machines) $(debug-machines) $(kcsan-machines) ring,$(chosen)),)
 $(error T=$(T) is neither a machine nor a test: see make help)
 endif
 # these two are compared
@@ -108,7 +111,7 @@ shell-in := $(or $(lastword $(chosen)),selftests)
 goals := $(MAKECMDGOALS)
 booted := $(patsubst in-vm-%,%,$(filter in-vm-%,$(goals))) $(if $(filter test,$(goals)),$(tested)) \
 	$(if $(filter shell,$(goals)),$(shell-in)) \
-	$(if $(filter soak,$(goals)),$(soak-machines)) \
+	$(if $(filter soak,$(goals)),$(soak-machines) $(tools-machines)) \
 	$(if $(filter test-debug,$(goals)),$(debug-machines)) \
 	$(if $(filter test-kcsan,$(goals)),$(kcsan-machines)) \
 	$(if $(filter test-upstream,$(goals)),$(upstream-machines))
@@ -138,6 +141,7 @@ packages += $(call needed,run run-dev machine peers-% upstream-vsock% profile vm
 packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftests, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
+packages += $(call needed,vmm-tools,fio)
 packages += $(call needed,run run-dev bench machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
 packages += $(call needed,fuzz,clang libclang-rt-dev liburing-dev libseccomp-dev)
 
@@ -258,7 +262,7 @@ svm-exit := $(kdir)/svm_exit/svm_exit.ko
 $(svm-exit): $(wildcard $(vm)/svm_exit/*) $(kdir)/headers/.unpacked $(vm)/modules.sh
 	+@$(vm)/modules.sh svm_exit $(KVER) $(@D)
 
-$(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-net vmm-soak peers-dpdk peers-qemu \
+$(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-net vmm-soak vmm-tools peers-dpdk peers-qemu \
 		upstream-vsock-stock upstream-vsock) \
 	run-demo run-machine run-machine-dev: $(svm-exit)
 
@@ -462,10 +466,25 @@ in-vm-vmm-soak: command = sh /payload/vhost.sh /payload/mod && cd /payload && ex
 	net_forward net_upgrade net_crash_loop vsock_split vsock_packed vsock_in_order \
 	vsock_packed_in_order vsock_upgrade vsock_crash_loop" tests/nonsense_test
 
+# With programs of others; and several CPUs, and several VMs. tools-cases= for some of them only
+tools-cases = two two_net two_killed fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme
+build/vmm-tools/.built: build/devices/.built
+	+@$(vm)/payload.sh vmm-tools $(@D) build/devices
+	@touch $@
+
+# As often as in "make test", if not told otherwise
+told = $(if $(findstring command line,$(origin KILLS)),$1,$2)
+in-vm-vmm-tools: build/vmm-tools/.built
+in-vm-vmm-tools: vm-options = -i -g -c 2 -m 1500M -t $(call told,86400,14400) -k $(modules) \
+	-p build/vmm-tools/payload
+in-vm-vmm-tools: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
+	export KILLS=$(call told,$(KILLS),10) && \
+	./run-selftests -t $(call told,80000,10000) "vm.sh $(tools-cases)"
+
 soak:
-	@$(call not-booted,$(soak-machines))
-	+@$(MAKE) -k $(addprefix in-vm-,$(soak-machines)) || true
-	@$(call counted,$(soak-machines))
+	@$(call not-booted,$(soak-machines) $(tools-machines))
+	+@$(MAKE) -k KILLS=$(KILLS) $(addprefix in-vm-,$(soak-machines) $(tools-machines)) || true
+	@$(call counted,$(soak-machines) $(tools-machines))
 
 # And in user space, where it is quick: all states of small rings, upstream's tests
 in-user-space: build/virtio/.built
@@ -477,9 +496,9 @@ in-user-space: build/virtio/.built
 
 in-vm-ring: in-user-space
 
-$(addprefix in-vm-,$(machines) $(soak-machines) $(upstream-machines)): machine ?= $(kdir)
-$(addprefix in-vm-,$(machines) $(soak-machines) $(upstream-machines)): vm
-$(addprefix in-vm-,$(machines) $(soak-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
+$(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): machine ?= $(kdir)
+$(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): vm
+$(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
 ifeq ($(interactive),)
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u 's/^/[$*] /'
@@ -675,4 +694,4 @@ distclean:
 .PHONY: FORCE help deps source modules kvm-selftests vm demo run run-dev run-uart kernel test soak test-debug \
 	test-kcsan test-upstream shell kunit bench profile tools check litmus verify conformance fuzz mutants export \
 	hooks clean distclean in-user-space in-vm-ring \
-	$(addprefix in-vm-,$(machines) $(soak-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines))
+	$(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines))

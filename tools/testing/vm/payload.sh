@@ -18,6 +18,7 @@
 #                                that to boot from, and these modules of vhost
 #   vmm DIR KDIR DEV MODULES     tools/vmm and its tests, with the kernels of KDIR and DEV for
 #                                its guests, and these modules of vhost
+#   vmm-tools DIR VMM            the payload of vmm in VMM, and for its guests fio
 #   vmm-bench DIR KDIR           tools/vmm and what measures it, in a guest with the kernel of
 #                                KDIR
 #   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
@@ -241,6 +242,27 @@ vmm() {
 	say 'tools/vmm, its tests, and guests for it'
 }
 
+# What vm.sh lays over the initramfs of a guest is what is in $dir/NAME
+for_guest() {
+	(cd "$dir/$1" && find . | cpio -o -H newc --quiet) >"$payload/tools-$1.cpio"
+}
+
+vmm-tools() {
+	local dir=$1 vmm=$2 payload=$1/payload file
+	rm -rf "$payload" "$dir/fio"
+	mkdir -p "$payload"
+	for file in "$PWD/$vmm"/payload/*; do
+		case ${file##*/} in
+		# those that need no guest
+		tests | run-selftests) ;;
+		*) ln -s -t "$payload" "$file" ;;
+		esac
+	done
+	with_libraries "$dir/fio/tools" fio
+	for_guest fio
+	say 'programs of others, for guests of tools/vmm'
+}
+
 vmm-bench() {
 	local dir=$1 kdir=$2 payload=$1/payload guest=$1/guest
 	rm -rf "$payload" "$guest"
@@ -316,7 +338,7 @@ kselftest_series() {
 command=$1 dir=$2
 shift
 case $command in
-kvm | net | lib | virtio | vhost | peers | machine | vmm | vmm-bench | vhost-bench) "$command" "$@" ;;
+kvm | net | lib | virtio | vhost | peers | machine | vmm | vmm-tools | vmm-bench | vhost-bench) "$command" "$@" ;;
 kselftest) kselftest_series "$@" ;;
 *) die "no command $command" ;;
 esac

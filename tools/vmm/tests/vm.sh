@@ -6,6 +6,7 @@
 # and ours ("dev", which has VIRTIO_F_IN_ORDER); guest-init is what they run. No wait here is
 # without a limit, which is meant for a machine that is busy with others. KILLS in the
 # environment says how often a process is killed under load (30), for as long as that takes.
+# Some tests need what is in the payload of the machine vmm-tools alone: programs of others.
 
 cd "$(dirname "$0")" || exit 1
 # shellcheck source=tools/vmm/waiting.sh
@@ -31,6 +32,9 @@ all='split packed in_order packed_in_order upgrade stopped crash_loop killed for
 	net_split net_packed net_in_order net_packed_in_order net_forward net_upgrade net_crash_loop
 	vsock_split vsock_packed vsock_in_order vsock_packed_in_order vsock_upgrade vsock_crash_loop
 	two two_net two_killed'
+# And with programs of others
+with_tools='fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme'
+[ ! -e tools-fio.cpio ] || all="$all $with_tools"
 # shellcheck disable=SC2086 # to be split into words
 [ $# != 0 ] || set -- $all
 
@@ -52,7 +56,7 @@ end_vmm() {
 # does, and which of their steps uses the first one. VM number 1 is one beside the first.
 use() {
 	kind=$1
-	load=load typed=''
+	load=load tools='' typed='' memory=160
 	tap=tap$number subnet=10.9.$((9 + number)) cid=$((3 + number))
 	devices="--$kind=$tmp/disk0 --$kind=$tmp/disk1"
 	case $kind in
@@ -61,6 +65,13 @@ use() {
 	net) names=pci=off load=net devices="--net=$tap,$mac" ;;
 	vsock) names=pci=off load=vsock devices=--vsock=$cid ;;
 	esac
+}
+
+# with TOOLS LOAD [MB]: programs of others are laid over the guest's initramfs. Its root file
+# system takes half of the memory that the initramfs leaves. The load goes on until a line is
+# typed, as it is not known how long the kills take.
+with() {
+	tools=$1 load=$2 typed=y memory=${3:-256}
 }
 
 mac=52:54:00:12:34:56
@@ -104,6 +115,11 @@ boot() {
 	dd if=/dev/zero of="$tmp/disk1" bs=1 count=0 seek=8M 2>/dev/null
 	touch "$tmp/console"
 	host "$kind" || fail "the host's side of $kind" || return
+	initrd=guest-$kernel.cpio
+	if [ -n "$tools" ]; then
+		cat "$initrd" "tools-$tools.cpio" >"$tmp/initrd" || fail "no $tools" || return
+		initrd=$tmp/initrd
+	fi
 	input=/dev/null
 	if [ -n "$typed" ]; then
 		input=$tmp/keyboard
@@ -113,9 +129,9 @@ boot() {
 	fi
 	args="$names kind=$kind steps=$steps seconds=$seconds subnet=$subnet"
 	# shellcheck disable=SC2086 # to be split into words
-	./vmm --kernel="vmlinuz-$kernel" --initrd="guest-$kernel.cpio" \
+	./vmm --kernel="vmlinuz-$kernel" --initrd="$initrd" \
 		--cmdline="$cmdline $args${typed:+ typed=$typed}" \
-		--memory=160 $devices --control="$tmp/control" \
+		--memory="$memory" $devices --control="$tmp/control" \
 		--stats="$tmp/stats" "$@" <"$input" 3>&- >"$tmp/console" 2>"$tmp/log" &
 	vmm=$!
 }
@@ -247,7 +263,7 @@ under_kills() {
 	[ "$deaths" -ge "$kills" ] || fail "the VMM saw $deaths deaths" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
 	[ "$exits" = 0 ] || fail "$exits accesses of the device went to the VMM" || return
-	echo "# $cpus CPUs: $deaths deaths, $(grep -E 'requests|megabytes' \
+	echo "# $cpus CPUs: $deaths deaths, $(grep -E '[0-9] (requests|megabytes|passes)' \
 		"$tmp/console" | tail -n 4 | tr '\r\n' '; ')"
 }
 
@@ -255,7 +271,7 @@ under_kills() {
 layout() {
 	kernel=$1 cpus=$2 bits=$3
 	shift 3
-	[ "$kind" = blk ] && steps=features,ext4,load || steps=features,$load
+	[ "$load" = load ] && steps=features,ext4,load || steps=features,$load
 	under_kills "$kernel" "$steps" "$cpus" "$@" || return
 	grep -q "GUEST: features $bits" "$tmp/console" || fail "other features than $bits"
 }
@@ -546,6 +562,41 @@ killed_under_load() {
 
 test_two_killed() {
 	besides nvme killed_under_load 3 -- under_kills stock load 1
+}
+
+# Raw, without a file system: what is written and read back is fio's business.
+fio() {
+	with fio fio_verify 448
+	layout "$@"
+}
+
+test_fio_split() {
+	fio stock 1 00
+}
+
+test_fio_packed() {
+	fio stock 2 10 --features=packed,in_order
+}
+
+test_fio_in_order() {
+	fio dev 2 01 --features=in_order
+}
+
+test_fio_packed_in_order() {
+	fio dev 4 11 --features=packed,in_order
+}
+
+# One controller, so that it is nvme0 for all sides: drivers probe when they like to.
+one_nvme() {
+	use nvme
+	devices="--nvme=$tmp/disk0" names=disk=nvme0n1
+}
+
+# With four queues
+test_fio_nvme() {
+	one_nvme
+	with fio fio_verify 448
+	under_kills stock fio_verify 4
 }
 
 echo 'TAP version 13'
