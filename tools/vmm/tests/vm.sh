@@ -33,7 +33,7 @@ all='split packed in_order packed_in_order upgrade stopped crash_loop killed for
 	vsock_split vsock_packed vsock_in_order vsock_packed_in_order vsock_upgrade vsock_crash_loop
 	two two_net two_killed'
 # And with programs of others
-with_tools='fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme'
+with_tools='fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme nvme_cli nvme_cli_kills'
 [ ! -e tools-fio.cpio ] || all="$all $with_tools"
 # shellcheck disable=SC2086 # to be split into words
 [ $# != 0 ] || set -- $all
@@ -263,7 +263,7 @@ under_kills() {
 	[ "$deaths" -ge "$kills" ] || fail "the VMM saw $deaths deaths" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
 	[ "$exits" = 0 ] || fail "$exits accesses of the device went to the VMM" || return
-	echo "# $cpus CPUs: $deaths deaths, $(grep -E '[0-9] (requests|megabytes|passes)' \
+	echo "# $cpus CPUs: $deaths deaths, $(grep -E '[0-9] (requests|megabytes|passes|resets)' \
 		"$tmp/console" | tail -n 4 | tr '\r\n' '; ')"
 }
 
@@ -597,6 +597,22 @@ test_fio_nvme() {
 	one_nvme
 	with fio fio_verify 448
 	under_kills stock fio_verify 4
+}
+
+# What nvme-cli prints
+test_nvme_cli() {
+	one_nvme
+	with nvme nvme_resets
+	typed=''
+	boot stock nvme_cli,nvme_resets 5 || return
+	finish || return
+	grep -E '^GUEST: ([0-9]* resets|refused)' "$tmp/console" | tr -d '\r' | sed 's/^/# /'
+}
+
+test_nvme_cli_kills() {
+	one_nvme
+	with nvme nvme_resets
+	under_kills stock nvme_cli,nvme_resets 2
 }
 
 echo 'TAP version 13'
