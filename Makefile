@@ -141,7 +141,7 @@ packages += $(call needed,run run-dev machine peers-% upstream-vsock% profile vm
 packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftests, \
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
-packages += $(call needed,vmm-tools,fio nvme-cli)
+packages += $(call needed,vmm-tools,fio iperf3 nvme-cli)
 packages += $(call needed,run run-dev bench machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
 packages += $(call needed,fuzz,clang libclang-rt-dev liburing-dev libseccomp-dev)
 
@@ -468,7 +468,7 @@ in-vm-vmm-soak: command = sh /payload/vhost.sh /payload/mod && cd /payload && ex
 
 # With programs of others; and several CPUs, and several VMs. tools-cases= for some of them only
 tools-cases = two two_net two_killed fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme \
-	nvme_cli nvme_cli_kills
+	nvme_cli nvme_cli_kills iperf iperf_packed_in_order
 build/vmm-tools/.built: build/devices/.built
 	+@$(vm)/payload.sh vmm-tools $(@D) build/devices
 	@touch $@

@@ -18,8 +18,9 @@
 #                                that to boot from, and these modules of vhost
 #   vmm DIR KDIR DEV MODULES     tools/vmm and its tests, with the kernels of KDIR and DEV for
 #                                its guests, and these modules of vhost
-#   vmm-tools DIR VMM            the payload of vmm in VMM, and for its guests programs of
-#                                others that use their devices: fio and nvme-cli
+#   vmm-tools DIR VMM            the payload of vmm in VMM, and for its guests, or beside them,
+#                                programs of others that use their devices: fio, nvme-cli,
+#                                and iperf3
 #   vmm-bench DIR KDIR           tools/vmm and what measures it, in a guest with the kernel of
 #                                KDIR
 #   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
@@ -250,7 +251,7 @@ for_guest() {
 
 vmm-tools() {
 	local dir=$1 vmm=$2 payload=$1/payload file
-	rm -rf "$payload" "$dir"/{fio,nvme}
+	rm -rf "$payload" "$dir"/{fio,nvme,iperf3}
 	mkdir -p "$payload"
 	for file in "$PWD/$vmm"/payload/*; do
 		case ${file##*/} in
@@ -259,9 +260,11 @@ vmm-tools() {
 		*) ln -s -t "$payload" "$file" ;;
 		esac
 	done
+	with_libraries "$payload/tools" iperf3
+	with_libraries "$dir/iperf3/tools" iperf3 socat
 	with_libraries "$dir/nvme/tools" nvme
 	with_libraries "$dir/fio/tools" fio
-	for file in fio nvme; do
+	for file in fio nvme iperf3; do
 		for_guest "$file"
 	done
 	say 'programs of others, for guests of tools/vmm'

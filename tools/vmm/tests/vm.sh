@@ -12,11 +12,11 @@ cd "$(dirname "$0")" || exit 1
 # shellcheck source=tools/vmm/waiting.sh
 . ./waiting.sh
 tmp=$(mktemp -d) || exit 1
-echoes=$(mktemp -d) || exit 1
+services=$(mktemp -d) || exit 1
 # Of a second VM
 other=$(mktemp -d) || exit 1
 vmm='' beside='' number=0
-trap 'end_vmm; end_echoes; rm -rf "$tmp" "$other"' EXIT
+trap 'end_vmm; end_services; rm -rf "$tmp" "$other"' EXIT
 
 # noxsave as in demo.sh
 cmdline='console=ttyS0 panic=-1 noxsave quiet'
@@ -33,7 +33,8 @@ all='split packed in_order packed_in_order upgrade stopped crash_loop killed for
 	vsock_split vsock_packed vsock_in_order vsock_packed_in_order vsock_upgrade vsock_crash_loop
 	two two_net two_killed'
 # And with programs of others
-with_tools='fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme nvme_cli nvme_cli_kills'
+with_tools='fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme nvme_cli nvme_cli_kills
+	iperf iperf_packed_in_order'
 [ ! -e tools-fio.cpio ] || all="$all $with_tools"
 # shellcheck disable=SC2086 # to be split into words
 [ $# != 0 ] || set -- $all
@@ -56,7 +57,7 @@ end_vmm() {
 # does, and which of their steps uses the first one. VM number 1 is one beside the first.
 use() {
 	kind=$1
-	load=load tools='' typed='' memory=160
+	load=load tools='' typed='' sum='' memory=160
 	tap=tap$number subnet=10.9.$((9 + number)) cid=$((3 + number))
 	devices="--$kind=$tmp/disk0 --$kind=$tmp/disk1"
 	case $kind in
@@ -76,20 +77,22 @@ with() {
 
 mac=52:54:00:12:34:56
 
-# Who sends back what comes: on the other side of the tap, and to guests that connect to their
-# host. Not children, for which end_vmm would wait.
-echo_to() {
-	{ [ -e "$echoes/$1" ] && kill -0 "$(cat "$echoes/$1")" 2>/dev/null; } || (
-		sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$echoes/$1" \
-			socat/bin/socat "$2" EXEC:cat >/dev/null 2>&1 &
+# serve NAME COMMAND...: somebody whom guests find on the other side of the tap, or at their
+# host. Not a child, for which end_vmm would wait.
+serve() {
+	file=$services/$1.pid
+	shift
+	{ [ -e "$file" ] && kill -0 "$(cat "$file")" 2>/dev/null; } || (
+		"$@" >/dev/null 2>&1 &
+		echo $! >"$file"
 	)
 }
 
-end_echoes() {
-	for file in "$echoes"/*; do
+end_services() {
+	for file in "$services"/*.pid; do
 		[ ! -e "$file" ] || kill "$(cat "$file")"
 	done
-	rm -rf "$echoes"
+	rm -rf "$services"
 }
 
 # The tap stays when a VMM ends.
@@ -98,11 +101,21 @@ tap_up() {
 	ifconfig "$tap" "$subnet.1" netmask 255.255.255.0 mtu 1400 up
 }
 
-# host KIND
+# Who says what sum has what is sent there, and who sends something that has $sum
+serve_sums() {
+	[ -e "$services/data" ] ||
+		dd if=/dev/urandom of="$services/data" bs=64k count=256 2>/dev/null || return
+	sum=$(sha256sum <"$services/data" | cut -d ' ' -f 1)
+	serve sums socat/bin/socat -t 60 TCP-LISTEN:5001,fork,reuseaddr EXEC:sha256sum
+	serve data socat/bin/socat -U TCP-LISTEN:5002,fork,reuseaddr "FILE:$services/data"
+}
+
+# What the load needs of the guest's host
 host() {
-	case $1 in
-	net) tap_up && echo_to net TCP-LISTEN:5000,fork,reuseaddr ;;
-	vsock) echo_to vsock VSOCK-LISTEN:5000,fork ;;
+	case $load in
+	net) tap_up && serve net socat/bin/socat TCP-LISTEN:5000,fork,reuseaddr EXEC:cat ;;
+	vsock) serve vsock socat/bin/socat VSOCK-LISTEN:5000,fork EXEC:cat ;;
+	iperf) tap_up && serve iperf tools/bin/iperf3 -4 -s && serve_sums ;;
 	esac
 }
 
@@ -114,7 +127,7 @@ boot() {
 	dd if=/dev/zero of="$tmp/disk0" bs=1 count=0 seek=16M 2>/dev/null
 	dd if=/dev/zero of="$tmp/disk1" bs=1 count=0 seek=8M 2>/dev/null
 	touch "$tmp/console"
-	host "$kind" || fail "the host's side of $kind" || return
+	host || fail "the host's side of $kind" || return
 	initrd=guest-$kernel.cpio
 	if [ -n "$tools" ]; then
 		cat "$initrd" "tools-$tools.cpio" >"$tmp/initrd" || fail "no $tools" || return
@@ -130,7 +143,7 @@ boot() {
 	args="$names kind=$kind steps=$steps seconds=$seconds subnet=$subnet"
 	# shellcheck disable=SC2086 # to be split into words
 	./vmm --kernel="vmlinuz-$kernel" --initrd="$initrd" \
-		--cmdline="$cmdline $args${typed:+ typed=$typed}" \
+		--cmdline="$cmdline $args${typed:+ typed=$typed}${sum:+ sum=$sum}" \
 		--memory="$memory" $devices --control="$tmp/control" \
 		--stats="$tmp/stats" "$@" <"$input" 3>&- >"$tmp/console" 2>"$tmp/log" &
 	vmm=$!
@@ -263,7 +276,7 @@ under_kills() {
 	[ "$deaths" -ge "$kills" ] || fail "the VMM saw $deaths deaths" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
 	[ "$exits" = 0 ] || fail "$exits accesses of the device went to the VMM" || return
-	echo "# $cpus CPUs: $deaths deaths, $(grep -E '[0-9] (requests|megabytes|passes|resets)' \
+	echo "# $cpus CPUs: $deaths deaths, $(grep -E '[0-9] (requests|megabytes|passes|resets)|iperf3' \
 		"$tmp/console" | tail -n 4 | tr '\r\n' '; ')"
 }
 
@@ -542,7 +555,7 @@ test_two() {
 test_two_net() {
 	use net
 	# Or both would start who sends back what comes
-	host net || return
+	host || return
 	besides net layout dev 1 11 --features=packed,in_order -- layout stock 1 00
 }
 
@@ -613,6 +626,18 @@ test_nvme_cli_kills() {
 	one_nvme
 	with nvme nvme_resets
 	under_kills stock nvme_cli,nvme_resets 2
+}
+
+test_iperf() {
+	use net
+	with iperf3 iperf
+	layout stock 1 00
+}
+
+test_iperf_packed_in_order() {
+	use net
+	with iperf3 iperf
+	layout dev 2 11 --features=packed,in_order
 }
 
 echo 'TAP version 13'
