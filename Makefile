@@ -468,7 +468,7 @@ in-vm-vmm-soak: command = sh /payload/vhost.sh /payload/mod && cd /payload && ex
 
 # With programs of others; and several CPUs, and several VMs. tools-cases= for some of them only
 tools-cases = two two_net two_killed fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme \
-	nvme_cli nvme_cli_kills iperf iperf_packed_in_order
+	nvme_cli nvme_cli_kills iperf iperf_packed_in_order vsock_upstream vsock_upstream_kills
 build/vmm-tools/.built: build/devices/.built
 	+@$(vm)/payload.sh vmm-tools $(@D) build/devices
 	@touch $@

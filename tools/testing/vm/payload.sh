@@ -20,7 +20,7 @@
 #                                its guests, and these modules of vhost
 #   vmm-tools DIR VMM            the payload of vmm in VMM, and for its guests, or beside them,
 #                                programs of others that use their devices: fio, nvme-cli,
-#                                and iperf3
+#                                iperf3, and upstream's vsock_test
 #   vmm-bench DIR KDIR           tools/vmm and what measures it, in a guest with the kernel of
 #                                KDIR
 #   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
@@ -251,8 +251,9 @@ for_guest() {
 
 vmm-tools() {
 	local dir=$1 vmm=$2 payload=$1/payload file
-	rm -rf "$payload" "$dir"/{fio,nvme,iperf3}
-	mkdir -p "$payload"
+	local linux=$PWD/$build/linux source=$PWD/$build/linux/tools/testing/vsock
+	rm -rf "$payload" "$dir"/{fio,nvme,iperf3,vsock}
+	mkdir -p "$payload" "$dir"/{vsock/tools/bin,vsock-test}
 	for file in "$PWD/$vmm"/payload/*; do
 		case ${file##*/} in
 		# those that need no guest
@@ -260,11 +261,17 @@ vmm-tools() {
 		*) ln -s -t "$payload" "$file" ;;
 		esac
 	done
+	# Not in the kernel's tree, and static; the flags are those of its Makefile
+	logged vsock-test make -C "$dir/vsock-test" -f "$source/Makefile" VPATH="$source" LDFLAGS=-static \
+		CFLAGS="-O2 -Wall -Wno-pointer-sign -fno-strict-overflow -fno-strict-aliasing -fno-common \
+		-U_FORTIFY_SOURCE -D_GNU_SOURCE -I$source -I$linux/tools/include -I$linux/usr/include" vsock_test
 	with_libraries "$payload/tools" iperf3
+	install -s -t "$payload/tools/bin" "$dir/vsock-test/vsock_test"
+	install -s -t "$dir/vsock/tools/bin" "$dir/vsock-test/vsock_test"
 	with_libraries "$dir/iperf3/tools" iperf3 socat
 	with_libraries "$dir/nvme/tools" nvme
 	with_libraries "$dir/fio/tools" fio
-	for file in fio nvme iperf3; do
+	for file in fio nvme iperf3 vsock; do
 		for_guest "$file"
 	done
 	say 'programs of others, for guests of tools/vmm'

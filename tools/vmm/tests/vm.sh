@@ -34,7 +34,7 @@ all='split packed in_order packed_in_order upgrade stopped crash_loop killed for
 	two two_net two_killed'
 # And with programs of others
 with_tools='fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme nvme_cli nvme_cli_kills
-	iperf iperf_packed_in_order'
+	iperf iperf_packed_in_order vsock_upstream vsock_upstream_kills'
 [ ! -e tools-fio.cpio ] || all="$all $with_tools"
 # shellcheck disable=SC2086 # to be split into words
 [ $# != 0 ] || set -- $all
@@ -116,6 +116,7 @@ host() {
 	net) tap_up && serve net socat/bin/socat TCP-LISTEN:5000,fork,reuseaddr EXEC:cat ;;
 	vsock) serve vsock socat/bin/socat VSOCK-LISTEN:5000,fork EXEC:cat ;;
 	iperf) tap_up && serve iperf tools/bin/iperf3 -4 -s && serve_sums ;;
+	upstream_vsock) tap_up ;;
 	esac
 }
 
@@ -638,6 +639,65 @@ test_iperf_packed_in_order() {
 	use net
 	with iperf3 iperf
 	layout dev 2 11 --features=packed,in_order
+}
+
+# The host's side of vsock_test, with these options: first the server, then the client. Which
+# test both are at they tell each other by TCP.
+vsock_peer() {
+	timeout "$limit" tools/bin/vsock_test --mode=server --control-port=1234 \
+		--peer-cid="$cid" "$@" || return
+	wait_for 'Control socket listening' || return
+	timeout "$limit" tools/bin/vsock_test --mode=client --control-host="$subnet.2" \
+		--control-port=1234 --peer-cid="$cid" "$@"
+}
+
+# vsock_upstream KERNEL CPUS BITS KILLED|'' [OPTION]...: upstream's vsock_test, on both sides; if
+# KILLED, the device is killed all the time
+vsock_upstream() {
+	kernel=$1 cpus=$2 bits=$3 kills_too=$4 skip=''
+	shift 4
+	use vsock
+	with vsock upstream_vsock
+	typed=''
+	names="$names also=net" devices="--net=$tap,$mac $devices"
+	boot "$kernel" features,net_up,upstream_vsock 1 --cpus="$cpus" --crash-limit=1000/1 "$@" ||
+		return
+	if [ -n "$kills_too" ]; then
+		# These fail if vsock takes 100 ms, or longer than TCP beside it.
+		skip=$(tools/bin/vsock_test --list | grep -E '(MSG_ZEROCOPY|SHUT_RD)$' |
+			sed 's/^\([0-9]*\).*/--skip=\1/')
+	fi
+	# shellcheck disable=SC2086 # to be split into words
+	vsock_peer $skip >"$tmp/peer" 2>&1 &
+	peer=$!
+	wait_for 'GUEST: upstream_vsock begins' || return
+	if [ -n "$kills_too" ]; then
+		killed=0 last=0
+		kill_on vsock0 || return
+	fi
+	within 'the host is done with vsock_test' peer_ended || return
+	wait "$peer" || {
+		sed 's/^/# host: /' "$tmp/peer" | tail -n 20
+		fail "the host's side of vsock_test"
+		return
+	}
+	finish || return
+	grep -q "GUEST: features $bits" "$tmp/console" || fail "other features than $bits" || return
+	[ -z "$kills_too" ] || [ "$killed" -gt 2 ] || fail "no more than $killed kills" || return
+	echo "# $(grep -c '^[0-9]* - .*\.\.\.ok' "$tmp/peer") tests of vsock_test," \
+		"$(grep -c 'process killed' "$tmp/log") deaths"
+}
+
+peer_ended() {
+	! kill -0 "$peer" 2>/dev/null
+}
+
+test_vsock_upstream() {
+	vsock_upstream stock 1 00 ''
+}
+
+test_vsock_upstream_kills() {
+	vsock_upstream dev 1 11 killed --features=packed,in_order
 }
 
 echo 'TAP version 13'
