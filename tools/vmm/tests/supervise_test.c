@@ -20,7 +20,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/virtio_config.h>
@@ -134,50 +133,7 @@ static void drive(struct vmm_device *dev)
 
 #define DRIVEN	0xf
 
-static int connect_control(struct vmm *vmm)
-{
-	const struct timeval timeout = { .tv_sec = WAIT_MS / 1000 };
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-	memcpy(addr.sun_path, vmm->socket, sizeof(vmm->socket));
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
-		abort();
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	return fd;
-}
-
-static const char *receive(int fd)
-{
-	static char text[CONTROL_MAX_MESSAGE + 1];
-	ssize_t n = recv(fd, text, CONTROL_MAX_MESSAGE, 0);
-
-	text[n < 0 ? 0 : n] = '\0';
-	return text;
-}
-
-/* The response to @nr bytes of words */
-static const char *ask(struct vmm *vmm, const char *words, size_t nr)
-{
-	int fd = connect_control(vmm);
-	const char *text;
-
-	send(fd, words, nr, 0);
-	text = receive(fd);
-	close(fd);
-	return text;
-}
-
-static const char *upgrade(struct vmm *vmm, const char *program)
-{
-	char words[PATH_MAX + 32];
-	int n = snprintf(words, sizeof(words), "%s%cblk0%c%s", "upgrade", 0, 0, program);
-
-	return ask(vmm, words, n + 1);
-}
-
-#define STATUS(vmm)	ask(vmm, "status", sizeof("status"))
+#define STATUS(vmm)	vmm_ask((vmm)->socket, "status", sizeof("status"))
 
 /* What the registers hold outlives any number of processes. */
 TEST_F_TIMEOUT(supervise, restart, LIMIT_S)
@@ -262,8 +218,10 @@ TEST_F_TIMEOUT(supervise, crash_loop, LIMIT_S)
 	EXPECT_EQ(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER,
 		  vmm_get(dev, VIRTIO_MMIO_STATUS));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), "blk0 failed pid 0 deaths 3"));
-	EXPECT_NE(NULL, strstr(ask(&self->vmm, "kill\0blk0", 10), "error: blk0 has failed"));
-	EXPECT_NE(NULL, strstr(upgrade(&self->vmm, self->vmm.blk), "error: blk0 has failed"));
+	EXPECT_NE(NULL, strstr(vmm_ask(self->vmm.socket, "kill\0blk0", 10),
+			       "error: blk0 has failed"));
+	EXPECT_NE(NULL, strstr(vmm_upgrade(self->vmm.socket, "blk0", self->vmm.blk),
+			       "error: blk0 has failed"));
 	drive(&self->vmm.devs[1]);
 	EXPECT_EQ(DRIVEN, vmm_get(&self->vmm.devs[1], VIRTIO_MMIO_STATUS));
 }
@@ -340,15 +298,15 @@ TEST_F_TIMEOUT(supervise, upgrade, LIMIT_S)
 	snprintf(copy, sizeof(copy), "%s/new-blk", self->vmm.dir);
 	snprintf(command, sizeof(command), "cp %s %s", self->vmm.blk, copy);
 	ASSERT_EQ(0, system(command));
-	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, copy), "ok", 2));
+	EXPECT_EQ(0, strncmp(vmm_upgrade(self->vmm.socket, "blk0", copy), "ok", 2));
 	EXPECT_EQ(DRIVEN, vmm_get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), copy));
 	/* No program, or none that works: the former one goes on, and no death counts. */
-	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, "/nonexistent"), "error", 5));
-	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, "virtio-blk"), "error", 5));
-	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, self->vmm.dir), "error", 5));
-	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, "/bin/false"), "error", 5));
-	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, "/bin/false"), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_upgrade(self->vmm.socket, "blk0", "/nonexistent"), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_upgrade(self->vmm.socket, "blk0", "virtio-blk"), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_upgrade(self->vmm.socket, "blk0", self->vmm.dir), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_upgrade(self->vmm.socket, "blk0", "/bin/false"), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_upgrade(self->vmm.socket, "blk0", "/bin/false"), "error", 5));
 	EXPECT_EQ(DRIVEN, vmm_get(&self->vmm.devs[0], VIRTIO_MMIO_STATUS));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), "deaths 0 "));
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), copy));
@@ -361,16 +319,16 @@ TEST_F_TIMEOUT(supervise, upgrades_at_once, LIMIT_S)
 
 	begin(&self->vmm, 2);
 	n = snprintf(words, sizeof(words), "upgrade%cblk0%c%s", 0, 0, self->vmm.blk) + 1;
-	first = connect_control(&self->vmm);
+	first = vmm_connect(self->vmm.socket);
 	ASSERT_EQ(n, send(first, words, n, 0));
 	/* Requests are taken one after the other, and the first takes a second. */
-	EXPECT_NE(NULL, strstr(ask(&self->vmm, words, n), "under way"));
-	EXPECT_EQ(0, strncmp(receive(first), "ok", 2));
+	EXPECT_NE(NULL, strstr(vmm_ask(self->vmm.socket, words, n), "under way"));
+	EXPECT_EQ(0, strncmp(vmm_receive(first), "ok", 2));
 	/* Nobody is there any more to be told. */
 	ASSERT_EQ(n, send(first, words, n, 0));
 	close(first);
 	usleep(1200000);
-	EXPECT_EQ(0, strncmp(upgrade(&self->vmm, self->vmm.blk), "ok", 2));
+	EXPECT_EQ(0, strncmp(vmm_upgrade(self->vmm.socket, "blk0", self->vmm.blk), "ok", 2));
 }
 
 /* Peers that say nothing, do not listen, or make no sense */
@@ -383,14 +341,14 @@ TEST_F_TIMEOUT(supervise, control_nonsense, LIMIT_S)
 
 	begin(&self->vmm, 2);
 	memset(junk, 'x', sizeof(junk));
-	EXPECT_EQ(0, strncmp(ask(&self->vmm, "status", 6), "error", 5));
-	EXPECT_EQ(0, strncmp(ask(&self->vmm, "", 1), "error", 5));
-	EXPECT_EQ(0, strncmp(ask(&self->vmm, many, sizeof(many)), "error", 5));
-	EXPECT_EQ(0, strncmp(ask(&self->vmm, junk, sizeof(junk)), "error", 5));
-	EXPECT_EQ(0, strncmp(ask(&self->vmm, "kill\0blk7", 10), "error: no device", 16));
-	EXPECT_EQ(0, strncmp(ask(&self->vmm, "kill", 5), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_ask(self->vmm.socket, "status", 6), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_ask(self->vmm.socket, "", 1), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_ask(self->vmm.socket, many, sizeof(many)), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_ask(self->vmm.socket, junk, sizeof(junk)), "error", 5));
+	EXPECT_EQ(0, strncmp(vmm_ask(self->vmm.socket, "kill\0blk7", 10), "error: no device", 16));
+	EXPECT_EQ(0, strncmp(vmm_ask(self->vmm.socket, "kill", 5), "error", 5));
 	for (i = 0; i < 3 * CONTROL_PEERS; i++)
-		peers[i] = connect_control(&self->vmm);
+		peers[i] = vmm_connect(self->vmm.socket);
 	EXPECT_EQ(0, strncmp(STATUS(&self->vmm), "ok", 2));
 	/* Does not take its responses; may be cut off */
 	i = 3 * CONTROL_PEERS - 1;

@@ -6,7 +6,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
+#include "../control.h"
 
 void vmm_name_beside(char *path, const char *name)
 {
@@ -88,4 +93,46 @@ bool vmm_wait_failed(struct vmm_device *dev)
 	for (i = 0; i < WAIT_MS && !has_failed(dev); i++)
 		usleep(1000);
 	return has_failed(dev);
+}
+
+int vmm_connect(const char *path)
+{
+	const struct timeval timeout = { .tv_sec = WAIT_MS / 1000 };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		abort();
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	return fd;
+}
+
+const char *vmm_receive(int fd)
+{
+	static char text[CONTROL_MAX_MESSAGE + 1];
+	ssize_t n = recv(fd, text, CONTROL_MAX_MESSAGE, 0);
+
+	text[n < 0 ? 0 : n] = '\0';
+	return text;
+}
+
+const char *vmm_ask(const char *path, const char *words, size_t size)
+{
+	int fd = vmm_connect(path);
+	const char *text;
+
+	send(fd, words, size, 0);
+	text = vmm_receive(fd);
+	close(fd);
+	return text;
+}
+
+const char *vmm_upgrade(const char *path, const char *name, const char *program)
+{
+	char words[PATH_MAX + 32];
+	int n = snprintf(words, sizeof(words), "upgrade%c%s%c%s", 0, name, 0, program);
+
+	return vmm_ask(path, words, n + 1);
 }

@@ -28,4 +28,12 @@ bool vmm_kill_one(struct vmm_device *dev);
 
 bool vmm_wait_failed(struct vmm_device *dev);
 
+/* The control socket: connect to it, and take a response, which is "" if none comes. */
+int vmm_connect(const char *path);
+const char *vmm_receive(int fd);
+
+/* The response to @size bytes of words */
+const char *vmm_ask(const char *path, const char *words, size_t size);
+const char *vmm_upgrade(const char *path, const char *name, const char *program);
+
 #endif /* TESTS_VMM_H */
