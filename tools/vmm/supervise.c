@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include "control.h"
+#include "util.h"
 #include "vmm_vhost.h"
 
 #define PROVEN_MS	1000	/* so long a program has to live after an upgrade */
@@ -49,14 +49,6 @@ struct supervisor {
 	int stop_fd;
 	pthread_t thread;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
 
 static void describe(char *text, size_t size, int status)
 {
