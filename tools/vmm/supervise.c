@@ -19,6 +19,7 @@
 
 #define PROVEN_MS	1000	/* so long a program has to live after an upgrade */
 #define RETRY_MS	100	/* when a process could not be made */
+#define END_MS		1000	/* so long the end of the VM waits for vhost */
 #define NEVER		INT64_MAX
 
 #define UPGRADE_PENDING	"an upgrade of %s is under way"
@@ -78,7 +79,10 @@ static void fail(struct supervised *s, const struct crash_limit *limit)
 	      s->dev->name, limit->deaths, limit->seconds);
 	s->failed = true;
 	s->start_at = NEVER;
-	vmm_device_fail(s->dev);
+	if (s->dev->vhost)
+		vmm_vhost_fail(s->dev);
+	else
+		vmm_device_fail(s->dev);
 }
 
 /* Upgrades */
@@ -266,19 +270,19 @@ static void look_after(struct supervisor *sv, struct supervised *s, bool has_die
 
 static void *supervisor_thread(void *arg)
 {
-	struct pollfd fds[1 + 2 * MAX_DEVICES + CONTROL_FDS], *requests, *control;
+	struct pollfd fds[1 + 2 * MAX_DEVICES + CONTROL_FDS], *vhosts, *control;
 	struct supervisor *sv = arg;
 	unsigned int i;
 
-	requests = fds + 1 + sv->nr;
-	control = requests + sv->nr;
+	vhosts = fds + 1 + sv->nr;
+	control = vhosts + sv->nr;
 	for (;;) {
 		fds[0] = (struct pollfd) { .fd = sv->stop_fd, .events = POLLIN };
 		for (i = 0; i < sv->nr; i++) {
 			fds[1 + i] = (struct pollfd) { .fd = sv->devs[i].dev->pidfd,
 						       .events = POLLIN };
-			requests[i] = (struct pollfd) { .fd = sv->devs[i].dev->request_fd,
-							.events = POLLIN };
+			vhosts[i] = (struct pollfd) { .fd = vmm_vhost_fd(sv->devs[i].dev),
+						      .events = POLLIN };
 		}
 		control_poll(&sv->control, control);
 		if (poll(fds, control + CONTROL_FDS - fds, timeout(sv)) < 0)
@@ -287,7 +291,7 @@ static void *supervisor_thread(void *arg)
 			return NULL;
 		for (i = 0; i < sv->nr; i++) {
 			/* What a process has not got a response to its successor asks again. */
-			if (requests[i].revents && !fds[1 + i].revents)
+			if (vhosts[i].revents && !fds[1 + i].revents)
 				vmm_vhost_serve(sv->devs[i].dev);
 			look_after(sv, &sv->devs[i], fds[1 + i].revents);
 		}
@@ -350,7 +354,7 @@ struct supervisor *supervise(struct vmm_device *devs, unsigned int nr, struct cr
 	return sv;
 }
 
-/* Nobody else touches the devices by then. */
+/* Nobody else touches the devices by then, but for what the thread of a vhost is at. */
 static void end_device(struct supervised *s)
 {
 	if (s->former)
@@ -367,6 +371,7 @@ unsigned int supervise_stop(struct supervisor *sv)
 {
 	unsigned int i, failed = 0;
 	uint64_t one = 1;
+	int64_t until;
 
 	if (write(sv->stop_fd, &one, sizeof(one)) != sizeof(one))
 		err(EXIT_FAILURE, "cannot stop the supervisor");
@@ -375,6 +380,10 @@ unsigned int supervise_stop(struct supervisor *sv)
 		failed += sv->devs[i].failed;
 		end_device(&sv->devs[i]);
 	}
+	/* All together, and when there is no process that could ask for more. */
+	until = now_ms() + END_MS;
+	for (i = 0; i < sv->nr; i++)
+		vmm_vhost_stop(sv->devs[i].dev, until);
 	control_close(&sv->control);
 	close(sv->stop_fd);
 	free(sv->devs);

@@ -25,7 +25,10 @@ struct supervisor;
 struct supervisor *supervise(struct vmm_device *devs, unsigned int nr, struct crash_limit limit,
 			     const char *control_path);
 
-/* End all processes. Returns how many devices have failed. */
+/*
+ * End all processes. Returns how many devices have failed. A vhost that is busy may go on after
+ * that, see vmm_vhost_stop().
+ */
 unsigned int supervise_stop(struct supervisor *supervisor);
 
 #endif /* SUPERVISE_H */

@@ -119,7 +119,10 @@ void vmm_device_kill(struct vmm_device *dev);
  */
 int vmm_device_move(struct vmm_device *dev, uint64_t addr);
 
-/* There will be no process any more; the VM goes on without. There must be none. */
+/*
+ * There will be no process any more; the VM goes on without. There must be none, and no vhost
+ * that still uses the guest's memory: the driver may take it back.
+ */
 void vmm_device_fail(struct vmm_device *dev);
 
 /*

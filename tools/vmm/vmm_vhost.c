@@ -5,6 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,21 +39,54 @@
 			 BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED) | \
 			 BIT(VIRTIO_F_IN_ORDER))
 
+/* What the device's thread is to do */
+enum job {
+	JOB_REQUEST,			/* change(), and nothing else gets a response */
+	JOB_END,			/* stop all, and let go of vhost */
+	JOB_QUIT,			/* the thread ends, without a word */
+};
+
+/*
+ * A driver can keep vhost busy with a ring for minutes, as by a long chain of descriptors. All
+ * ioctls that concern the ring wait for that, and nothing but its end ends the wait. So each
+ * device has a thread that makes its ioctls, and the supervisor waits for none. It gives the
+ * thread one job at a time. What a process asks for meanwhile stays in its socket, so all is
+ * done in the order in which it was asked for.
+ */
 struct vmm_vhost {
+	/* Left alone once there is the thread */
 	const char *name;		/* of the device */
-	int fd;
+	int fd;				/* JOB_END closes it, and the tap */
 	int tap_fd;			/* -1: it is vhost-vsock */
 	uint64_t features;		/* that a process may ask for */
+	struct guest_memory memory;	/* as vhost sees it, by addresses of this process */
+	int kick_fds[NR_QUEUES];
+	pthread_t thread;
+	sem_t given;			/* there is a job for the thread */
+	int done_fd;			/* eventfd: it is done */
+
+	/*
+	 * The thread's from when the supervisor posts @given until the thread writes @done_fd,
+	 * otherwise the supervisor's. Both calls order what comes before them.
+	 */
+	enum job job;
+	struct vhost_request request;
+	int32_t response;
+
+	/* The thread's */
 	uint32_t set_up;		/* bit n: queue n is to run */
 	/* Of queues that are set up */
 	uint64_t agreed;
 	struct virtqueue_state queues[NR_QUEUES];
-	struct guest_memory memory;	/* as vhost sees it, by addresses of this process */
-	int kick_fds[NR_QUEUES];
 	bool warned[1 << _IOC_NRBITS];	/* that an ioctl of this number has failed */
+
+	/* The supervisor's; after its end that of who has ended it */
+	bool busy;			/* the thread has a job */
+	bool failing;			/* JOB_END is the next one, or is under way */
+	unsigned int generation;	/* of the process that has asked for JOB_REQUEST */
 };
 
-/* Requests */
+/* Requests, in the device's thread */
 
 /* A guest may cause it again and again, by resets: once has to do. */
 static int try_ioctl(struct vmm_vhost *v, unsigned long request, void *arg, const char *name)
@@ -168,35 +205,12 @@ static int change(struct vmm_vhost *v, struct vhost_request *request)
 	return ret;
 }
 
-/* Believes nothing of what the process says: the guest may have taken it over. */
-void vmm_vhost_serve(struct vmm_device *dev)
-{
-	struct vhost_request request;
-	int32_t response;
-	ssize_t n;
-
-	n = recv(dev->request_fd, &request, sizeof(request), MSG_DONTWAIT | MSG_TRUNC);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	/* The end, as the process has died; or else it does not keep to the protocol. */
-	if (n != sizeof(request)) {
-		vmm_device_kill(dev);
-		return;
-	}
-	response = change(dev->vhost, &request);
-	n = send(dev->request_fd, &response, sizeof(response), MSG_DONTWAIT | MSG_NOSIGNAL);
-	/* It would wait for ever. Its successor asks again. */
-	if (n != sizeof(response))
-		vmm_device_kill(dev);
-}
-
 /*
  * Rings end with their file, but close() alone does not release that: the process of another
  * device has it, too, from fork() until it closes what is not its own.
  */
-void vmm_vhost_end(struct vmm_device *dev)
+static void end(struct vmm_vhost *v)
 {
-	struct vmm_vhost *v = dev->vhost;
 	unsigned int n;
 
 	for (n = 0; n < NR_QUEUES; n++) {
@@ -208,9 +222,136 @@ void vmm_vhost_end(struct vmm_device *dev)
 		close(v->tap_fd);
 }
 
+static void *vhost_thread(void *arg)
+{
+	struct vmm_vhost *v = arg;
+	uint64_t one = 1;
+	ssize_t n;
+
+	for (;;) {
+		while (sem_wait(&v->given))
+			;
+		if (v->job == JOB_QUIT)
+			return NULL;
+		if (v->job == JOB_END)
+			end(v);
+		else
+			v->response = change(v, &v->request);
+		/* Cannot fail: the counter is 0. */
+		n = write(v->done_fd, &one, sizeof(one));
+		(void)n;
+	}
+}
+
+/* Requests, in the supervisor's thread */
+
+static void give(struct vmm_vhost *v, enum job job)
+{
+	v->job = job;
+	v->busy = true;
+	sem_post(&v->given);
+}
+
+/* Believes nothing of what the process says: the guest may have taken it over. */
+static void take_request(struct vmm_device *dev)
+{
+	struct vmm_vhost *v = dev->vhost;
+	ssize_t n;
+
+	n = recv(dev->request_fd, &v->request, sizeof(v->request), MSG_DONTWAIT | MSG_TRUNC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	/* The end, as the process has died; or else it does not keep to the protocol. */
+	if (n != sizeof(v->request)) {
+		vmm_device_kill(dev);
+		return;
+	}
+	v->generation = dev->generation;
+	give(v, JOB_REQUEST);
+}
+
+static void respond(struct vmm_device *dev)
+{
+	struct vmm_vhost *v = dev->vhost;
+	ssize_t n;
+
+	/* Who has asked is dead. The successor asks again, and this is no response to that. */
+	if (dev->request_fd < 0 || dev->generation != v->generation)
+		return;
+	n = send(dev->request_fd, &v->response, sizeof(v->response), MSG_DONTWAIT | MSG_NOSIGNAL);
+	/* It would wait for ever. Its successor asks again. */
+	if (n != sizeof(v->response))
+		vmm_device_kill(dev);
+}
+
+static bool take_result(struct vmm_vhost *v)
+{
+	uint64_t count;
+
+	if (read(v->done_fd, &count, sizeof(count)) != sizeof(count))
+		return false;
+	v->busy = false;
+	return true;
+}
+
+void vmm_vhost_serve(struct vmm_device *dev)
+{
+	struct vmm_vhost *v = dev->vhost;
+
+	if (!v->busy) {
+		take_request(dev);
+		return;
+	}
+	if (!take_result(v))
+		return;
+	if (v->job == JOB_END)
+		vmm_device_fail(dev);
+	else if (v->failing)
+		give(v, JOB_END);
+	else
+		respond(dev);
+}
+
+void vmm_vhost_fail(struct vmm_device *dev)
+{
+	struct vmm_vhost *v = dev->vhost;
+
+	v->failing = true;
+	if (!v->busy)
+		give(v, JOB_END);
+}
+
+int vmm_vhost_fd(const struct vmm_device *dev)
+{
+	return dev->vhost && dev->vhost->busy ? dev->vhost->done_fd : dev->request_fd;
+}
+
+void vmm_vhost_stop(struct vmm_device *dev, int64_t until)
+{
+	struct vmm_vhost *v = dev->vhost;
+	struct pollfd p = { .events = POLLIN };
+	int64_t left;
+
+	if (!v || v->done_fd < 0)
+		return;
+	p.fd = v->done_fd;
+	while (v->busy && !take_result(v)) {
+		left = until - now_ms();
+		if (left <= 0) {
+			warnx("%s: vhost is busy: the VM ends, but the kernel keeps its process",
+			      dev->name);
+			return;
+		}
+		poll(&p, 1, left);
+	}
+	give(v, JOB_QUIT);
+	pthread_join(v->thread, NULL);
+	close(v->done_fd);
+	v->done_fd = -1;
+}
+
 /* Start */
 
-/* Opened before there are other threads. */
 static struct vmm_vhost *open_vhost(struct vmm_device *dev, const char *path, uint64_t mask)
 {
 	struct vmm_vhost *v = calloc(1, sizeof(*v));
@@ -357,6 +498,23 @@ static void set_events(struct vmm_device *dev, unsigned int n)
 	MUST_IOCTL(v->fd, VHOST_SET_VRING_ERR, &file);
 }
 
+static void start_thread(struct vmm_vhost *v)
+{
+	sigset_t all, saved;
+	int ret;
+
+	v->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (v->done_fd < 0 || sem_init(&v->given, 0, 0))
+		err(EXIT_FAILURE, "%s: cannot start a thread", v->name);
+	/* Signals are for those who run vCPUs. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &saved);
+	ret = pthread_create(&v->thread, NULL, vhost_thread, v);
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	if (ret)
+		errx(EXIT_FAILURE, "%s: cannot start a thread: %s", v->name, strerror(ret));
+}
+
 void vmm_vhost_create(struct vmm_device *dev, const struct vm *vm)
 {
 	unsigned int n;
@@ -364,4 +522,5 @@ void vmm_vhost_create(struct vmm_device *dev, const struct vm *vm)
 	set_memory(dev->vhost, vm);
 	for (n = 0; n < NR_QUEUES; n++)
 		set_events(dev, n);
+	start_thread(dev->vhost);
 }

@@ -16,13 +16,36 @@
 void vmm_net_open(struct vmm_device *dev, const char *option);
 void vmm_vsock_open(struct vmm_device *dev, uint32_t cid);
 
-/* After vmm_device_create(): give vhost the memory of @vm, and its kicks and interrupts. */
+/*
+ * After vmm_device_create(): give vhost the memory of @vm, and its kicks and interrupts. Starts
+ * the thread that makes the ioctls from then on.
+ */
 void vmm_vhost_create(struct vmm_device *dev, const struct vm *vm);
 
-/* There is something to read from @dev->request_fd. */
+/*
+ * The rest is for the supervisor, which must not wait for vhost: a driver can keep it busy with
+ * a ring for minutes. First what can be asked of any device:
+ */
+
+/* What to wait for: a request of the process, or the end of one that is under way. -1: nothing */
+int vmm_vhost_fd(const struct vmm_device *dev);
+
+/*
+ * At the end of the VM, when there is no process: end the thread. If it still waits for vhost at
+ * @until, as of now_ms(), say so, and leave it alone; what it uses must not be freed then. The
+ * process can exit all the same, but the kernel keeps it until vhost has let go of the thread.
+ */
+void vmm_vhost_stop(struct vmm_device *dev, int64_t until);
+
+/* And what is for one with vhost: */
+
+/* There is something to read from vmm_vhost_fd(). */
 void vmm_vhost_serve(struct vmm_device *dev);
 
-/* The device has failed, and there is no process: vhost uses the guest's memory no more. */
-void vmm_vhost_end(struct vmm_device *dev);
+/*
+ * There will be no process any more. vmm_device_fail() follows when vhost uses the guest's memory
+ * no more, and not before: the driver may take it back then.
+ */
+void vmm_vhost_fail(struct vmm_device *dev);
 
 #endif /* VMM_VHOST_H */

@@ -9,7 +9,6 @@
 #include <linux/virtio_mmio.h>
 #include "util.h"
 #include "virtio_mmio.h"
-#include "vmm_vhost.h"
 
 #define MAGIC	0x74726976
 
@@ -67,8 +66,6 @@ static void interrupt(struct vmm_device *dev)
 /* The driver is told by a change of the configuration (2.1.2), if there is a driver. */
 static void failed(struct vmm_device *dev)
 {
-	if (dev->vhost)
-		vmm_vhost_end(dev);
 	dev->failed_status = (dev->state->mmio.status & 0xff) | VIRTIO_CONFIG_S_NEEDS_RESET;
 	dev->failed_interrupt = VIRTIO_MMIO_INT_CONFIG;
 	if (dev->failed_status & VIRTIO_CONFIG_S_DRIVER_OK)

@@ -60,7 +60,7 @@ pid_t vmm_pid_of(struct vmm_device *dev)
 	return pid;
 }
 
-static bool has_failed(struct vmm_device *dev)
+bool vmm_has_failed(struct vmm_device *dev)
 {
 	bool failed;
 
@@ -79,7 +79,7 @@ bool vmm_kill_one(struct vmm_device *dev)
 	if (pid > 0)
 		kill(pid, SIGKILL);
 	for (i = 0; i < WAIT_MS; i++) {
-		if (has_failed(dev) || (vmm_pid_of(dev) > 0 && vmm_pid_of(dev) != pid))
+		if (vmm_has_failed(dev) || (vmm_pid_of(dev) > 0 && vmm_pid_of(dev) != pid))
 			return true;
 		usleep(1000);
 	}
@@ -90,9 +90,9 @@ bool vmm_wait_failed(struct vmm_device *dev)
 {
 	unsigned int i;
 
-	for (i = 0; i < WAIT_MS && !has_failed(dev); i++)
+	for (i = 0; i < WAIT_MS && !vmm_has_failed(dev); i++)
 		usleep(1000);
-	return has_failed(dev);
+	return vmm_has_failed(dev);
 }
 
 int vmm_connect(const char *path)

@@ -26,6 +26,7 @@ pid_t vmm_pid_of(struct vmm_device *dev);
 /* Kill its process, and wait for another one, or for none at all. */
 bool vmm_kill_one(struct vmm_device *dev);
 
+bool vmm_has_failed(struct vmm_device *dev);
 bool vmm_wait_failed(struct vmm_device *dev);
 
 /* The control socket: connect to it, and take a response, which is "" if none comes. */

@@ -3,7 +3,8 @@
  * Devices whose rings are in vhost: their processes, and the VMM, which does what these ask
  * for. The ioctls of KVM, of taps and of vhost are played, and accesses are forwarded to the
  * process. vhost on its part looks whether the ioctls come in an order that the real one would
- * take, and notes what it would do. Every wait has an end.
+ * take, and notes what it would do. It can also keep an ioctl waiting, as the real one does
+ * while a driver keeps it busy with the ring. Every wait has an end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -43,6 +44,7 @@
 #define CID		1234
 #define USED_CID	77
 #define NUM		64
+#define BLOCK_MS	30000	/* then an ioctl that waits gives up */
 /* Where the areas of queue n are */
 #define DESC(n)		(0x10000u * ((n) + 1))
 #define DRIVER(n)	(DESC(n) + 0x4000)
@@ -73,6 +75,7 @@ struct vq {
 /* What vhost was told */
 static struct {
 	pthread_mutex_t lock;
+	pthread_cond_t changed;		/* when block does */
 	int fd, tap;
 	bool is_vsock, owned, has_memory;
 	uint64_t features;
@@ -85,18 +88,35 @@ static struct {
 	unsigned int fail_index;	/* for this queue, if it is of one */
 	pid_t kill;			/* when that fails, which it does once then */
 	bool fail_stop;
+	unsigned long block;		/* this ioctl waits; if it can stop a ring, only then */
+	unsigned int nr_waiting;	/* in such an ioctl */
 	bool absent;
 	uint64_t lacks;			/* of what it offers otherwise */
 	unsigned int wrong;
-} vhost = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	/* Another one, a vsock that does all it is told to */
+	bool next_is_other;		/* is the next to be opened */
+	int other_fd, other_runs;
+} vhost = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
 /* At which point of their own the first processes die; 0: they do not */
 static unsigned int kill_at[3];
 static unsigned int nr_spawned;
 
+static bool no_threads;
+static bool stop_requested;
+
 bool run_stop_requested(void)
 {
-	return false;
+	return __atomic_load_n(&stop_requested, __ATOMIC_RELAXED);
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+			  void *arg);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+			  void *arg)
+{
+	return no_threads ? EAGAIN : __real_pthread_create(thread, attr, start, arg);
 }
 
 pid_t __real_device_spawn(const char *program, const int *fds, struct device_state *state,
@@ -125,6 +145,11 @@ int __wrap_open(const char *path, int flags, ...)
 		if (vhost.absent) {
 			errno = ENOENT;
 			return -1;
+		}
+		if (vhost.next_is_other) {
+			vhost.next_is_other = false;
+			vhost.other_fd = eventfd(0, EFD_CLOEXEC);
+			return vhost.other_fd;
 		}
 		vhost.is_vsock = is_vsock;
 		vhost.fd = eventfd(0, EFD_CLOEXEC);
@@ -258,6 +283,43 @@ static bool stops(unsigned long request, const void *arg)
 	       (request == VHOST_VSOCK_SET_RUNNING && !*(int *)arg);
 }
 
+static bool blocks(unsigned long request, const void *arg)
+{
+	bool can_stop = request == VHOST_NET_SET_BACKEND || request == VHOST_VSOCK_SET_RUNNING;
+
+	return request == vhost.block && (!can_stop || stops(request, arg));
+}
+
+/* As for a worker that is busy with the ring. The lock is released meanwhile. */
+static void wait_for_worker(unsigned long request, const void *arg)
+{
+	struct timespec until;
+
+	if (!blocks(request, arg))
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += BLOCK_MS / 1000;
+	vhost.nr_waiting++;
+	while (blocks(request, arg)) {
+		if (pthread_cond_clockwait(&vhost.changed, &vhost.lock, CLOCK_MONOTONIC,
+					   &until) != ETIMEDOUT)
+			continue;
+		fprintf(stderr, "# vhost: an ioctl has waited for %d ms, and goes on\n", BLOCK_MS);
+		vhost.wrong++;
+		vhost.block = 0;
+	}
+	vhost.nr_waiting--;
+}
+
+static int other_ioctl(unsigned long request, void *arg)
+{
+	if (request == VHOST_GET_FEATURES)
+		*(uint64_t *)arg = OFFERED;
+	if (request == VHOST_VSOCK_SET_RUNNING)
+		vhost.other_runs = *(int *)arg;
+	return 0;
+}
+
 static int vhost_ioctl(unsigned long request, void *arg)
 {
 	const struct {
@@ -266,6 +328,7 @@ static int vhost_ioctl(unsigned long request, void *arg)
 	} *table = arg;
 	bool of_ring = request != VHOST_SET_FEATURES && request != VHOST_VSOCK_SET_RUNNING;
 
+	wait_for_worker(request, arg);
 	vhost.calls++;
 	if (request == vhost.fail && (!of_ring || *(unsigned int *)arg == vhost.fail_index) &&
 	    !stops(request, arg)) {
@@ -357,9 +420,10 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 		ifr->ifr_mtu = MTU;
 		return 0;
 	}
-	if (fd == vhost.fd || fd == vhost.tap) {
+	if (fd == vhost.fd || fd == vhost.tap || fd == vhost.other_fd) {
 		pthread_mutex_lock(&vhost.lock);
-		ret = fd == vhost.fd ? vhost_ioctl(request, arg) : tap_ioctl(request, arg);
+		ret = fd == vhost.fd ? vhost_ioctl(request, arg) :
+		      fd == vhost.tap ? tap_ioctl(request, arg) : other_ioctl(request, arg);
 		pthread_mutex_unlock(&vhost.lock);
 		return ret;
 	}
@@ -383,6 +447,16 @@ static bool ended(void)
 	return fcntl(vhost.fd, F_GETFD) < 0 && fcntl(vhost.tap, F_GETFD) < 0;
 }
 
+static int does_other_run(void)
+{
+	int runs;
+
+	pthread_mutex_lock(&vhost.lock);
+	runs = vhost.other_runs;
+	pthread_mutex_unlock(&vhost.lock);
+	return runs;
+}
+
 static unsigned int calls(void)
 {
 	unsigned int n;
@@ -401,11 +475,37 @@ static void set_failure(unsigned long request, unsigned int index)
 	pthread_mutex_unlock(&vhost.lock);
 }
 
+/* From now on this ioctl waits, or if it is 0, none does any more. */
+static void block(unsigned long request)
+{
+	pthread_mutex_lock(&vhost.lock);
+	vhost.block = request;
+	pthread_cond_broadcast(&vhost.changed);
+	pthread_mutex_unlock(&vhost.lock);
+}
+
+static bool is_waiting(void)
+{
+	bool waiting;
+
+	pthread_mutex_lock(&vhost.lock);
+	waiting = vhost.nr_waiting;
+	pthread_mutex_unlock(&vhost.lock);
+	return waiting;
+}
+
+#define STATUS(vmm)	vmm_ask((vmm)->socket, "status", sizeof("status"))
+
 struct vmm {
 	struct vm vm;
-	struct vmm_device dev;
+	union {
+		struct vmm_device dev;
+		struct vmm_device devs[2];
+	};
+	unsigned int nr_devs;
 	struct supervisor *supervisor;
 	char program[PATH_MAX];
+	char dir[32], socket[64];	/* of the control socket, or "" */
 	uint64_t features;		/* that the driver wants */
 	unsigned int nr_queues;
 };
@@ -419,6 +519,8 @@ static void create(struct vmm *vmm, bool is_vsock, uint64_t layout, const char *
 	memset(&vhost.fd, 0, sizeof(vhost) - offsetof(typeof(vhost), fd));
 	vhost.fd = -1;
 	vhost.tap = -1;
+	vhost.other_fd = -1;
+	stop_requested = false;
 	memset(kill_at, 0, sizeof(kill_at));
 	nr_spawned = 0;
 	vmm->vm.fd = -1;
@@ -431,6 +533,7 @@ static void create(struct vmm *vmm, bool is_vsock, uint64_t layout, const char *
 		abort();
 	vmm->features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_EVENT_IDX) | layout;
 	vmm->nr_queues = is_vsock ? 3 : 2;
+	vmm->nr_devs = 1;
 
 	snprintf(name, sizeof(name), "virtio-%s%s", is_vsock ? "vsock" : "net", suffix);
 	vmm_name_beside(vmm->program, name);
@@ -448,7 +551,19 @@ static void create(struct vmm *vmm, bool is_vsock, uint64_t layout, const char *
 
 static void begin(struct vmm *vmm, unsigned int deaths)
 {
-	vmm->supervisor = supervise(&vmm->dev, 1, (struct crash_limit) { deaths, 60 }, NULL);
+	vmm->supervisor = supervise(vmm->devs, vmm->nr_devs, (struct crash_limit) { deaths, 60 },
+				    vmm->socket[0] ? vmm->socket : NULL);
+}
+
+static void end(struct vmm *vmm)
+{
+	unsigned int i;
+
+	if (vmm->supervisor)
+		supervise_stop(vmm->supervisor);
+	/* Those of which there was no supervisor, or which it has left alone */
+	for (i = 0; i < vmm->nr_devs; i++)
+		vmm_vhost_stop(&vmm->devs[i], now_ms() + WAIT_MS);
 }
 
 /* A VMM ends with its process, so it does not close these. Here there are hundreds. */
@@ -457,8 +572,7 @@ static void destroy(struct vmm *vmm)
 	struct vmm_device *dev = &vmm->dev;
 	unsigned int i;
 
-	if (vmm->supervisor)
-		supervise_stop(vmm->supervisor);
+	end(vmm);
 	munmap(vmm->vm.ram, MEMORY_SIZE);
 	close(vmm->vm.ram_fd);
 	munmap(dev->state, sizeof(*dev->state));
@@ -492,28 +606,36 @@ static void set_queue(struct vmm_device *dev, unsigned int n, uint64_t desc)
 }
 
 /* As a driver does it, to FEATURES_OK */
-static void agree(struct vmm *vmm)
+static void agree_on(struct vmm_device *dev, uint64_t features)
 {
-	struct vmm_device *dev = &vmm->dev;
-
 	vmm_put(dev, VIRTIO_MMIO_STATUS, 0);
 	vmm_put(dev, VIRTIO_MMIO_STATUS, DRIVER_BITS);
 	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
-	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES, vmm->features);
+	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES, features);
 	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES, vmm->features >> 32);
+	vmm_put(dev, VIRTIO_MMIO_DRIVER_FEATURES, features >> 32);
 	vmm_put(dev, VIRTIO_MMIO_STATUS, FEATURES_OK);
 }
 
+static void agree(struct vmm *vmm)
+{
+	agree_on(&vmm->dev, vmm->features);
+}
+
 /* And to DRIVER_OK */
-static void drive(struct vmm *vmm)
+static void drive_device(struct vmm_device *dev, uint64_t features, unsigned int nr_queues)
 {
 	unsigned int n;
 
-	agree(vmm);
-	for (n = 0; n < vmm->nr_queues; n++)
-		set_queue(&vmm->dev, n, DESC(n));
-	vmm_put(&vmm->dev, VIRTIO_MMIO_STATUS, DRIVER_OK);
+	agree_on(dev, features);
+	for (n = 0; n < nr_queues; n++)
+		set_queue(dev, n, DESC(n));
+	vmm_put(dev, VIRTIO_MMIO_STATUS, DRIVER_OK);
+}
+
+static void drive(struct vmm *vmm)
+{
+	drive_device(&vmm->dev, vmm->features, vmm->nr_queues);
 }
 
 static uint32_t status(struct vmm *vmm)
@@ -1010,6 +1132,22 @@ TEST_F_TIMEOUT(vhost, crash_loop, LIMIT_S)
 
 #define NONE	1	/* is no response of the VMM */
 
+/* As the supervisor does it, until there is a result */
+static void serve(struct vmm_device *dev)
+{
+	struct pollfd p = { .events = POLLIN };
+
+	vmm_vhost_serve(dev);
+	while (vmm_vhost_fd(dev) != dev->request_fd) {
+		p.fd = vmm_vhost_fd(dev);
+		if (poll(&p, 1, WAIT_MS) != 1) {
+			fprintf(stderr, "# the thread has not done within %d ms\n", WAIT_MS);
+			abort();
+		}
+		vmm_vhost_serve(dev);
+	}
+}
+
 /* The VMM serves what a process sends that the guest has taken over. */
 static int32_t response_to(struct vmm *vmm, int sock, const void *request, size_t size)
 {
@@ -1017,7 +1155,7 @@ static int32_t response_to(struct vmm *vmm, int sock, const void *request, size_
 
 	if (send(sock, request, size, 0) != (ssize_t)size)
 		abort();
-	vmm_vhost_serve(&vmm->dev);
+	serve(&vmm->dev);
 	if (recv(sock, &response, sizeof(response), MSG_DONTWAIT) != sizeof(response))
 		return NONE;
 	return response;
@@ -1038,7 +1176,7 @@ TEST_F(vhost, rogue)
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sock));
 	vmm->dev.request_fd = sock[0];
 	/* Nothing to read is no request. */
-	vmm_vhost_serve(&vmm->dev);
+	serve(&vmm->dev);
 	EXPECT_GT(0, recv(sock[1], &r.more, 1, MSG_DONTWAIT));
 	/* What is no request gets no response. */
 	EXPECT_EQ(NONE, response_to(vmm, sock[1], &r, sizeof(r.request) - 1));
@@ -1098,9 +1236,9 @@ TEST_F(vhost, rogue)
 	/* It does not take its responses. */
 	do {
 		send(sock[1], &r, sizeof(r.request), MSG_DONTWAIT);
-		vmm_vhost_serve(&vmm->dev);
+		serve(&vmm->dev);
 	} while (send(sock[0], &r, 1, MSG_DONTWAIT) > 0);
-	vmm_vhost_serve(&vmm->dev);
+	serve(&vmm->dev);
 	EXPECT_EQ(3, running());
 	close(sock[0]);
 	close(sock[1]);
@@ -1194,6 +1332,398 @@ TEST_F_TIMEOUT(vhost, no_request, LIMIT_S)
 TEST_F_TIMEOUT(vhost, takes_no_response, LIMIT_S)
 {
 	EXPECT_TRUE(is_killed(&self->vmm, "deaf"));
+}
+
+/*
+ * A driver keeps vhost busy with a ring, and an ioctl of vhost's waits for that. Meanwhile the
+ * other device, that of a second vhost, is served as if nothing were the matter.
+ */
+
+FIXTURE(busy) {
+	struct vmm vmm;
+	struct vmm_device *dev, *other;
+	unsigned long stop;	/* the ioctl that stops a ring */
+	struct vcpu_thread {
+		pthread_t thread;
+		struct vmm_device *dev;
+		uint32_t value;
+		bool done;
+	} vcpu;
+};
+
+FIXTURE_VARIANT(busy) {
+	bool is_vsock;
+};
+
+FIXTURE_VARIANT_ADD(busy, net) { false };
+FIXTURE_VARIANT_ADD(busy, vsock) { true };
+
+#define OTHER_FEATURES	BIT(VIRTIO_F_VERSION_1)
+
+static void create_other(struct vmm *vmm)
+{
+	struct vmm_device *dev = &vmm->devs[1];
+	static char program[PATH_MAX];
+
+	vmm_name_beside(program, "virtio-vsock");
+	dev->program = program;
+	dev->number = 1;
+	snprintf(dev->name, sizeof(dev->name), "other");
+	vmm_virtio_init(dev, 1, VIRTIO_ID_VSOCK);
+	dev->args.features = vmm_virtio_default_features;
+	vhost.next_is_other = true;
+	vmm_vsock_open(dev, CID + 1);
+	vmm_device_create(dev, &vmm->vm, VMM_DISPATCH_FORWARD);
+	vmm_vhost_create(dev, &vmm->vm);
+	vmm->nr_devs = 2;
+}
+
+FIXTURE_SETUP(busy)
+{
+	struct vmm *vmm = &self->vmm;
+
+	create(vmm, variant->is_vsock, 0, "");
+	create_other(vmm);
+	snprintf(vmm->dir, sizeof(vmm->dir), "/tmp/vmm_vhost.XXXXXX");
+	ASSERT_NE(NULL, mkdtemp(vmm->dir));
+	snprintf(vmm->socket, sizeof(vmm->socket), "%s/socket", vmm->dir);
+	self->dev = &vmm->devs[0];
+	self->other = &vmm->devs[1];
+	self->stop = variant->is_vsock ? VHOST_VSOCK_SET_RUNNING : VHOST_NET_SET_BACKEND;
+}
+
+FIXTURE_TEARDOWN(busy)
+{
+	block(0);
+	destroy(&self->vmm);
+	EXPECT_EQ(0, rmdir(self->vmm.dir));
+	EXPECT_EQ(0, vhost.wrong);
+}
+
+static void *write_status(void *arg)
+{
+	struct vcpu_thread *vcpu = arg;
+
+	vmm_put(vcpu->dev, VIRTIO_MMIO_STATUS, vcpu->value);
+	__atomic_store_n(&vcpu->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static bool is_done(struct vcpu_thread *vcpu)
+{
+	return __atomic_load_n(&vcpu->done, __ATOMIC_ACQUIRE);
+}
+
+/* A driver writes the status. Is an ioctl waiting within WAIT_MS? */
+static bool begin_write(struct vcpu_thread *vcpu, struct vmm_device *dev, uint32_t value)
+{
+	unsigned int i;
+
+	*vcpu = (struct vcpu_thread) { .dev = dev, .value = value };
+	if (pthread_create(&vcpu->thread, NULL, write_status, vcpu))
+		abort();
+	for (i = 0; i < WAIT_MS && !is_waiting(); i++)
+		usleep(1000);
+	return is_waiting() && !is_done(vcpu);
+}
+
+/* Has the driver got its response within WAIT_MS? */
+static bool end_write(struct vcpu_thread *vcpu)
+{
+	unsigned int i;
+
+	for (i = 0; i < WAIT_MS && !is_done(vcpu); i++)
+		usleep(1000);
+	if (!is_done(vcpu))
+		return false;
+	pthread_join(vcpu->thread, NULL);
+	return true;
+}
+
+static unsigned int generation_of(struct vmm_device *dev)
+{
+	unsigned int generation;
+
+	pthread_mutex_lock(&dev->lock);
+	generation = dev->generation;
+	pthread_mutex_unlock(&dev->lock);
+	return generation;
+}
+
+/* All that the supervisor does for a device it does for this one, while the ioctl waits. */
+static void expect_served(struct __test_metadata *_metadata, struct vmm *vmm,
+			  struct vmm_device *dev)
+{
+	unsigned int generation = generation_of(dev);
+
+	drive_device(dev, OTHER_FEATURES, 3);
+	EXPECT_EQ(DRIVER_OK, vmm_get(dev, VIRTIO_MMIO_STATUS));
+	EXPECT_EQ(1, does_other_run());
+	EXPECT_TRUE(vmm_kill_one(dev));
+	EXPECT_EQ(DRIVER_OK, vmm_get(dev, VIRTIO_MMIO_STATUS));
+	EXPECT_LT(generation, generation_of(dev));
+	vmm_put(dev, VIRTIO_MMIO_STATUS, 0);
+	EXPECT_EQ(0, does_other_run());
+	EXPECT_NE(NULL, strstr(STATUS(vmm), "other running"));
+	EXPECT_TRUE(is_waiting());
+}
+
+TEST_F_TIMEOUT(busy, stop, LIMIT_S)
+{
+	begin(&self->vmm, 100);
+	drive(&self->vmm);
+	block(self->stop);
+	ASSERT_TRUE(begin_write(&self->vcpu, self->dev, 0));
+	expect_served(_metadata, &self->vmm, self->other);
+	/* The driver must not take back its memory. */
+	EXPECT_FALSE(is_done(&self->vcpu));
+	EXPECT_EQ(3, running());
+	block(0);
+	ASSERT_TRUE(end_write(&self->vcpu));
+	EXPECT_EQ(0, status(&self->vmm));
+	EXPECT_EQ(0, running());
+	drive(&self->vmm);
+	EXPECT_EQ(DRIVER_OK, status(&self->vmm));
+	EXPECT_EQ(3, running());
+}
+
+TEST_F_TIMEOUT(busy, start, LIMIT_S)
+{
+	const unsigned long requests[] = {
+		VHOST_SET_FEATURES, VHOST_SET_VRING_NUM, VHOST_SET_VRING_BASE,
+		VHOST_SET_VRING_ADDR,
+	};
+	unsigned int i, n;
+
+	begin(&self->vmm, 100);
+	for (i = 0; i < ARRAY_SIZE(requests); i++) {
+		agree(&self->vmm);
+		for (n = 0; n < self->vmm.nr_queues; n++)
+			set_queue(self->dev, n, DESC(n));
+		block(requests[i]);
+		ASSERT_TRUE(begin_write(&self->vcpu, self->dev, DRIVER_OK));
+		expect_served(_metadata, &self->vmm, self->other);
+		ASSERT_FALSE(is_done(&self->vcpu));
+		block(0);
+		ASSERT_TRUE(end_write(&self->vcpu));
+		EXPECT_EQ(DRIVER_OK, status(&self->vmm));
+		EXPECT_EQ(3, running());
+	}
+}
+
+/*
+ * Processes that die while they wait for their response: none of them gets that to what another
+ * one has asked for.
+ */
+TEST_F_TIMEOUT(busy, deaths, LIMIT_S)
+{
+	unsigned int i;
+
+	begin(&self->vmm, 100);
+	drive(&self->vmm);
+	block(self->stop);
+	ASSERT_TRUE(begin_write(&self->vcpu, self->dev, 0));
+	for (i = 0; i < 5; i++) {
+		ASSERT_TRUE(vmm_kill_one(self->dev));
+		EXPECT_FALSE(is_done(&self->vcpu));
+	}
+	expect_served(_metadata, &self->vmm, self->other);
+	block(0);
+	ASSERT_TRUE(end_write(&self->vcpu));
+	EXPECT_EQ(0, status(&self->vmm));
+	EXPECT_EQ(0, running());
+	/* A response that is left over would be taken for that to this. */
+	set_failure(VHOST_SET_VRING_ADDR, 1);
+	drive(&self->vmm);
+	EXPECT_EQ(DRIVER_OK | NEEDS_RESET, status(&self->vmm));
+	EXPECT_EQ(0, running());
+	set_failure(0, 0);
+	drive(&self->vmm);
+	EXPECT_EQ(DRIVER_OK, status(&self->vmm));
+	EXPECT_EQ(3, running());
+}
+
+/* The new program waits, too, and what it waits for is not its fault. */
+TEST_F_TIMEOUT(busy, upgrade, LIMIT_S)
+{
+	unsigned int generation;
+
+	begin(&self->vmm, 100);
+	drive(&self->vmm);
+	block(self->stop);
+	ASSERT_TRUE(begin_write(&self->vcpu, self->dev, 0));
+	generation = generation_of(self->dev);
+	EXPECT_EQ(0, strncmp(vmm_upgrade(self->vmm.socket, self->dev->name, self->vmm.program),
+			     "ok", 2));
+	EXPECT_EQ(generation + 1, generation_of(self->dev));
+	/* One that is no good is taken back. */
+	EXPECT_EQ(0, strncmp(vmm_upgrade(self->vmm.socket, self->dev->name, "/bin/false"),
+			     "error", 5));
+	EXPECT_FALSE(is_done(&self->vcpu));
+	expect_served(_metadata, &self->vmm, self->other);
+	block(0);
+	ASSERT_TRUE(end_write(&self->vcpu));
+	EXPECT_EQ(0, status(&self->vmm));
+	EXPECT_EQ(0, running());
+}
+
+/* Lets the device fail while an ioctl waits. */
+static bool crash(struct vmm *vmm)
+{
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		if (!vmm_kill_one(&vmm->dev))
+			return false;
+	}
+	vmm_device_kill(&vmm->dev);
+	for (i = 0; i < WAIT_MS; i++) {
+		if (strstr(STATUS(vmm), "0 failed"))
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+/* The driver learns of it when its memory is not used any more. */
+TEST_F_TIMEOUT(busy, crash_loop, LIMIT_S)
+{
+	begin(&self->vmm, 3);
+	drive(&self->vmm);
+	block(self->stop);
+	ASSERT_TRUE(begin_write(&self->vcpu, self->dev, 0));
+	ASSERT_TRUE(crash(&self->vmm));
+	expect_served(_metadata, &self->vmm, self->other);
+	EXPECT_FALSE(is_done(&self->vcpu));
+	EXPECT_FALSE(vmm_has_failed(self->dev));
+	EXPECT_FALSE(ended());
+	block(0);
+	ASSERT_TRUE(end_write(&self->vcpu));
+	EXPECT_TRUE(vmm_has_failed(self->dev));
+	EXPECT_EQ(0, running());
+	EXPECT_TRUE(ended());
+	EXPECT_EQ(0, status(&self->vmm));
+}
+
+/* The ioctl that waits is one of the end itself. */
+TEST_F_TIMEOUT(busy, failure, LIMIT_S)
+{
+	begin(&self->vmm, 3);
+	drive(&self->vmm);
+	block(self->stop);
+	ASSERT_TRUE(crash(&self->vmm));
+	/* That of a successor */
+	interrupted(&self->vmm);
+	ASSERT_TRUE(begin_write(&self->vcpu, self->dev, 0));
+	expect_served(_metadata, &self->vmm, self->other);
+	EXPECT_FALSE(is_done(&self->vcpu));
+	EXPECT_FALSE(vmm_has_failed(self->dev));
+	EXPECT_FALSE(interrupted(&self->vmm));
+	block(0);
+	ASSERT_TRUE(end_write(&self->vcpu));
+	EXPECT_TRUE(vmm_has_failed(self->dev));
+	EXPECT_TRUE(interrupted(&self->vmm));
+	EXPECT_EQ(0, running());
+	EXPECT_TRUE(ended());
+}
+
+/* As at the end of a VM. Returns how many devices have failed, and in @log what was said. */
+static unsigned int end_vm(struct vmm *vmm, const char **log)
+{
+	unsigned int failed;
+
+	__atomic_store_n(&stop_requested, true, __ATOMIC_RELAXED);
+	capture_log();
+	failed = supervise_stop(vmm->supervisor);
+	vmm->supervisor = NULL;
+	*log = read_log();
+	return failed;
+}
+
+/* The thread that was left behind has done what it was told to, within WAIT_MS. */
+static bool goes_on(struct vmm *vmm)
+{
+	block(0);
+	vmm_vhost_stop(&vmm->dev, now_ms() + WAIT_MS);
+	/* The processes are dead, so this is all that there was to wait for. */
+	return vmm_vhost_fd(&vmm->dev) < 0 && !(running() & 1);
+}
+
+TEST_F_TIMEOUT(busy, vm_ends, LIMIT_S)
+{
+	const char *log;
+
+	begin(&self->vmm, 100);
+	drive(&self->vmm);
+	block(self->stop);
+	ASSERT_TRUE(begin_write(&self->vcpu, self->dev, 0));
+	EXPECT_EQ(0, end_vm(&self->vmm, &log));
+	EXPECT_TRUE(is_waiting());
+	EXPECT_TRUE(end_write(&self->vcpu));
+	EXPECT_EQ(1, count(log, "0: vhost is busy: the VM ends, "));
+	EXPECT_EQ(0, count(log, "other: vhost"));
+	EXPECT_TRUE(goes_on(&self->vmm));
+}
+
+/* Before its failure is complete */
+TEST_F_TIMEOUT(busy, vm_ends_with_failure, LIMIT_S)
+{
+	const char *log;
+
+	begin(&self->vmm, 3);
+	drive(&self->vmm);
+	block(self->stop);
+	ASSERT_TRUE(begin_write(&self->vcpu, self->dev, 0));
+	ASSERT_TRUE(crash(&self->vmm));
+	EXPECT_EQ(1, end_vm(&self->vmm, &log));
+	EXPECT_TRUE(is_waiting());
+	EXPECT_TRUE(end_write(&self->vcpu));
+	EXPECT_EQ(1, count(log, ": the VM ends"));
+	EXPECT_TRUE(goes_on(&self->vmm));
+}
+
+static void *unblock_soon(void *arg)
+{
+	usleep(200000);
+	block(0);
+	return arg;
+}
+
+/* An ioctl that is done soon enough is nothing to speak of. */
+TEST_F_TIMEOUT(busy, vm_ends_in_time, LIMIT_S)
+{
+	pthread_t thread;
+	const char *log;
+
+	begin(&self->vmm, 100);
+	drive(&self->vmm);
+	block(self->stop);
+	ASSERT_TRUE(begin_write(&self->vcpu, self->dev, 0));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, unblock_soon, NULL));
+	EXPECT_EQ(0, end_vm(&self->vmm, &log));
+	EXPECT_FALSE(is_waiting());
+	EXPECT_EQ(0, running() & 1);
+	EXPECT_TRUE(end_write(&self->vcpu));
+	EXPECT_EQ(0, count(log, ": vhost "));
+	pthread_join(thread, NULL);
+}
+
+/* A VMM that could only wait for vhost itself does not begin. */
+TEST(no_thread)
+{
+	struct vmm vmm;
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		no_threads = true;
+		create(&vmm, false, 0, "");
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(1, WEXITSTATUS(status));
 }
 
 /* Deaths at each point: the device ends up as if there had been none. */
