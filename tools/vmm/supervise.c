@@ -162,10 +162,12 @@ static void respond_status(const struct supervisor *sv, int peer)
 	for (i = 0; i < sv->nr && len < sizeof(text); i++) {
 		s = &sv->devs[i];
 		len += snprintf(text + len, sizeof(text) - len,
-				"%s %s pid %d deaths %lu program %s%s%s\n", s->dev->name,
+				"%s %s pid %d deaths %lu program %s%s%s%s\n", s->dev->name,
 				s->failed ? "failed" : s->former ? "upgrading" :
 				s->dev->pid ? "running" : "starting", s->dev->pid, s->deaths,
-				s->dev->program, s->last[0] ? " last " : "", s->last);
+				s->dev->program,
+				vmm_vhost_is_late(s->dev) ? " waits for vhost" : "",
+				s->last[0] ? " last " : "", s->last);
 	}
 	control_respond(peer, "ok\n%s", text);
 }
@@ -244,10 +246,13 @@ static void request(void *opaque, int peer, char **words, unsigned int nr)
 
 static int timeout(const struct supervisor *sv)
 {
-	int64_t next = NEVER, now = now_ms();
+	int64_t next = NEVER, now = now_ms(), late_at;
 	unsigned int i;
 
 	for (i = 0; i < sv->nr; i++) {
+		late_at = vmm_vhost_late_at(sv->devs[i].dev);
+		if (late_at < next)
+			next = late_at;
 		if (sv->devs[i].start_at < next)
 			next = sv->devs[i].start_at;
 		if (sv->devs[i].proven_at < next)
@@ -264,6 +269,8 @@ static void look_after(struct supervisor *sv, struct supervised *s, bool has_die
 		died(sv, s);
 	if (s->start_at <= now_ms())
 		start_process(s);
+	if (vmm_vhost_late_at(s->dev) <= now_ms())
+		vmm_vhost_warn_late(s->dev);
 	if (s->proven_at <= now_ms())
 		end_upgrade(s, "ok: %s is %s now", s->dev->name, s->dev->program);
 }

@@ -31,6 +31,8 @@
 #define NR_QUEUES	2
 #define ALL_QUEUES	(BIT(NR_QUEUES) - 1)
 
+#define LATE_S		5	/* so long a job may take until there is a message */
+
 /*
  * Of what vhost offers, that which concerns the driver and nobody else: no log of what is
  * written, no IOTLB.
@@ -84,6 +86,8 @@ struct vmm_vhost {
 	bool busy;			/* the thread has a job */
 	bool failing;			/* JOB_END is the next one, or is under way */
 	unsigned int generation;	/* of the process that has asked for JOB_REQUEST */
+	int64_t late_at;		/* if it is still busy by then */
+	bool warned_late;
 };
 
 /* Requests, in the device's thread */
@@ -249,6 +253,7 @@ static void give(struct vmm_vhost *v, enum job job)
 {
 	v->job = job;
 	v->busy = true;
+	v->late_at = now_ms() + LATE_S * 1000;
 	sem_post(&v->given);
 }
 
@@ -324,6 +329,28 @@ void vmm_vhost_fail(struct vmm_device *dev)
 int vmm_vhost_fd(const struct vmm_device *dev)
 {
 	return dev->vhost && dev->vhost->busy ? dev->vhost->done_fd : dev->request_fd;
+}
+
+int64_t vmm_vhost_late_at(const struct vmm_device *dev)
+{
+	return dev->vhost && dev->vhost->busy ? dev->vhost->late_at : INT64_MAX;
+}
+
+bool vmm_vhost_is_late(const struct vmm_device *dev)
+{
+	return dev->vhost && dev->vhost->busy && dev->vhost->late_at == INT64_MAX;
+}
+
+void vmm_vhost_warn_late(struct vmm_device *dev)
+{
+	struct vmm_vhost *v = dev->vhost;
+
+	v->late_at = INT64_MAX;
+	/* A guest may cause it again and again. */
+	if (!v->warned_late)
+		warnx("%s: vhost has been busy for %u s: the device waits for it, the VM goes on",
+		      dev->name, LATE_S);
+	v->warned_late = true;
 }
 
 void vmm_vhost_stop(struct vmm_device *dev, int64_t until)

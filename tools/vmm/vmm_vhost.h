@@ -30,6 +30,12 @@ void vmm_vhost_create(struct vmm_device *dev, const struct vm *vm);
 /* What to wait for: a request of the process, or the end of one that is under way. -1: nothing */
 int vmm_vhost_fd(const struct vmm_device *dev);
 
+/* When what is under way will have taken too long. INT64_MAX: never */
+int64_t vmm_vhost_late_at(const struct vmm_device *dev);
+
+/* Has vmm_vhost_warn_late() been called for what is under way? */
+bool vmm_vhost_is_late(const struct vmm_device *dev);
+
 /*
  * At the end of the VM, when there is no process: end the thread. If it still waits for vhost at
  * @until, as of now_ms(), say so, and leave it alone; what it uses must not be freed then. The
@@ -41,6 +47,9 @@ void vmm_vhost_stop(struct vmm_device *dev, int64_t until);
 
 /* There is something to read from vmm_vhost_fd(). */
 void vmm_vhost_serve(struct vmm_device *dev);
+
+/* It is vmm_vhost_late_at() now. */
+void vmm_vhost_warn_late(struct vmm_device *dev);
 
 /*
  * There will be no process any more. vmm_device_fail() follows when vhost uses the guest's memory

@@ -1708,6 +1708,43 @@ TEST_F_TIMEOUT(busy, vm_ends_in_time, LIMIT_S)
 	pthread_join(thread, NULL);
 }
 
+static bool wait_late(struct vmm *vmm)
+{
+	unsigned int i;
+
+	for (i = 0; i < WAIT_MS && !strstr(STATUS(vmm), " waits for vhost"); i += 10)
+		usleep(10000);
+	return strstr(STATUS(vmm), "0 running") && strstr(STATUS(vmm), " waits for vhost");
+}
+
+/* It is said once, as a guest can cause it as often as it likes. The status has it always. */
+TEST_F_TIMEOUT(busy, late, LIMIT_S)
+{
+	bool late[2], waited[2];
+	const char *log;
+	unsigned int i;
+
+	capture_log();
+	begin(&self->vmm, 100);
+	for (i = 0; i < 2; i++) {
+		drive(&self->vmm);
+		block(self->stop);
+		begin_write(&self->vcpu, self->dev, 0);
+		late[i] = !strstr(STATUS(&self->vmm), " waits for vhost") && wait_late(&self->vmm);
+		waited[i] = is_waiting();
+		block(0);
+		if (!end_write(&self->vcpu) || strstr(STATUS(&self->vmm), " waits for vhost"))
+			late[i] = false;
+	}
+	log = read_log();
+	for (i = 0; i < 2; i++) {
+		EXPECT_TRUE(late[i]);
+		EXPECT_TRUE(waited[i]);
+	}
+	EXPECT_EQ(1, count(log, "0: vhost has been busy for 5 s: "));
+	EXPECT_EQ(1, count(log, ": vhost "));
+}
+
 /* A VMM that could only wait for vhost itself does not begin. */
 TEST(no_thread)
 {
