@@ -508,6 +508,20 @@ static void write_device(FILE *stats, const struct vmm_device *dev)
 	fprintf(stats, "%s_processes=%u\n", dev->name, dev->generation);
 }
 
+/*
+ * The kernel may keep this process for as long as vhost is busy (vmm_vhost.h), but not the
+ * disks: another VMM can have them.
+ */
+static void close_disks(struct devices *devices)
+{
+	unsigned int i;
+
+	for (i = 0; i < devices->nr; i++) {
+		if (!devices->devs[i].vhost)
+			close(devices->devs[i].backend_fd);
+	}
+}
+
 static void write_stats(FILE *stats, const char *name, const struct uart *uart,
 			const struct devices *devices, const struct run_counters *counters)
 {
@@ -565,6 +579,7 @@ int main(int argc, char **argv)
 
 	status = exit_status(end);
 	supervise_stop(supervisor);
+	close_disks(&devices);
 	if (!uart_stop(&uart, &vm, stats) && !status)
 		status = EXIT_FAILURE;
 	vm_destroy(&vm);
