@@ -90,7 +90,7 @@ enum wire { WIRE_IDLE, WIRE_SENDING, WIRE_AWAITING };
  * @wait: where vCPUs wait for the wire or a response
  * @blocked: there was no room to send; cleared when there may be, by
  *	channel_wake() too
- * @wake: in the socket's wait queue as long as there is @file
+ * @wake: in the socket's wait queue from before there is @file until after that
  * @work: takes what comes when no vCPU waits
  */
 struct socket_channel {
@@ -244,7 +244,6 @@ static void channel_unlock(struct socket_channel *ch, struct sk_buff *skb)
 
 	if (ch->file && ch->wire != WIRE_SENDING &&
 	    (ch->failure.reason || !ch->regions)) {
-		remove_wait_queue(sk_sleep(channel_sk(ch)), &ch->wake);
 		file = ch->file;
 		/* channel_find() looks without the lock. */
 		WRITE_ONCE(ch->file, NULL);
@@ -254,6 +253,8 @@ static void channel_unlock(struct socket_channel *ch, struct sk_buff *skb)
 	consume_skb(skb);
 	if (!file)
 		return;
+	/* A wake-up may hold the wait queue for long: not under our lock. */
+	remove_wait_queue(sk_sleep(sock_from_file(file)->sk), &ch->wake);
 	if (broken)
 		kernel_sock_shutdown(sock_from_file(file), SHUT_RDWR);
 	spin_lock(&channels_lock);
