@@ -379,6 +379,14 @@ void ioregionfd_native_vm_destroy(struct ioregionfd_vm *vm)
 
 /* The file's operations. */
 
+/* Since ->reading has changed, poll() may find something. */
+static void wake_pollers(struct native_channel *ch)
+{
+	/* After the barrier in wake_next_fetcher(), which pairs with file_poll() */
+	if (waitqueue_active(&ch->poll_wq) && fetch(ch, IOREGIONFD_ANY, NULL))
+		wake_up_poll(&ch->poll_wq, EPOLLIN | EPOLLRDNORM);
+}
+
 static ssize_t file_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	struct native_channel *ch = iocb->ki_filp->private_data;
@@ -403,6 +411,7 @@ static ssize_t file_read_iter(struct kiocb *iocb, struct iov_iter *to)
 			WRITE_ONCE(ch->reading, 0);
 		spin_unlock(&ch->read_lock);
 		fetch_requeue(ch, &arg);
+		wake_pollers(ch);
 		return -EFAULT;
 	}
 	if (!wants_response(&arg.cmd))
@@ -449,9 +458,7 @@ static ssize_t file_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	r = complete_cmd(ch, id, resp.data, resp.status);
 	/* Another task may have waited in read() for this. */
 	wake_next_fetcher(ch);
-	/* After the barrier in wake_next_fetcher(), which pairs with file_poll() */
-	if (waitqueue_active(&ch->poll_wq) && fetch(ch, IOREGIONFD_ANY, NULL))
-		wake_up_poll(&ch->poll_wq, EPOLLIN | EPOLLRDNORM);
+	wake_pollers(ch);
 	return r ?: sizeof(resp);
 }
 
