@@ -582,8 +582,8 @@ static bool access_intercept(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, i
 {
 	struct ioregionfd_access a = {};
 
-	/* What was queued behind the access made KVM forget how many parts that has. */
-	if (v->nr && v->left_exit == vcpu->stat.exits + 1 && !vcpu->mmio_nr_fragments)
+	/* What came behind the access, and did not leave, made KVM forget how many parts it has. */
+	if (v->left_exit == vcpu->stat.exits + 1 && !vcpu->mmio_nr_fragments)
 		vcpu->mmio_nr_fragments = v->left_parts;
 
 	/* What waits belongs to this exit, or to one that came to nothing. */
@@ -811,7 +811,7 @@ int kvm_ioregionfd_vcpu_run_resume(struct kvm_vcpu *vcpu)
 	if (!v || !access_intercept(vcpu, v, 0))
 		return 0;
 	r = access_serve(vcpu, v);
-	return r <= 0 ? r : kvm_ioregionfd_vcpu_run(vcpu);
+	return r <= 0 ? run_result(vcpu, KVM_EXIT_UNKNOWN, r) : kvm_ioregionfd_vcpu_run(vcpu);
 }
 
 /*
