@@ -131,8 +131,8 @@ struct ioregionfd_failure {
  *	sent is taken back; for the rest, the response is dropped when it comes. May
  *	sleep. Returns KVM_IOREGIONFD_SENT_*: what the device task may have seen.
  * @failure: why the channel has failed; the reason is 0 if it has not.
- * @assigned: KVM_SET_IOREGIONFD has come to its end, with a region or without. May
- *	sleep. NULL: it does not matter.
+ * @assigned: KVM_SET_IOREGIONFD has come to its end, with a region or without. Under
+ *	kvm->slots_lock: may only take spin locks. NULL: it does not matter.
  * @deassign: a region is removed, and cannot be found any more: starts no command for
  *	it, and no vCPU goes on waiting for one. Sets region->removed. May sleep; holds
  *	no lock that anybody else has a use for.
