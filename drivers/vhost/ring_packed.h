@@ -386,6 +386,26 @@ vhost_packed_next_used(struct vhost_virtqueue *vq, const struct vring_used_elem 
 }
 
 /*
+ * Take back what was written for @heads[1] to @heads[@n - 1]. The first descriptor was not, so
+ * the driver has not seen it; but it would when it gets there, while the next buffers are
+ * returned in the first's place.
+ */
+static noinline void vhost_packed_unuse(struct vhost_virtqueue *vq,
+					const struct vring_used_elem *heads, unsigned int n)
+{
+	u16 off_wrap = vq->last_used_idx;
+	unsigned int i;
+
+	for (i = 1; i < n; i++) {
+		u32 handle = vhost32_to_cpu(vq, heads[i - 1].id);
+
+		off_wrap = vhost_packed_advance(vq, off_wrap, vhost_handle_descs(handle));
+		if (vhost_packed_write_word(vq, off_wrap, vhost_packed_unused_word(off_wrap)))
+			break;
+	}
+}
+
+/*
  * vhost_add_used_n(). The first descriptor is written last, because it is the one that the
  * driver looks at: it sees a packet that is in several buffers completely, or not at all
  * (2.8.9).
@@ -402,14 +422,6 @@ static __always_inline int __vhost_packed_add_used(struct vhost_virtqueue *vq,
 	if (!vhost_packed_next_used(vq, heads, count, &i, vq->last_used_idx, layout, &first))
 		goto bad;
 	used = first;
-	/*
-	 * If the first one cannot be written, the others must not be: the next ones would be
-	 * written to the same place, but the driver would go on behind these. In order, all are
-	 * written anew.
-	 */
-	if (layout == VHOST_PACKED && i < count &&
-	    vhost_packed_write_word(vq, first.off_wrap, vhost_packed_unused_word(first.off_wrap)))
-		goto bad;
 	if (i < count && !vq->iotlb && !vq->log_used) {
 		/* Write all others in one user access section */
 		if (!user_write_access_begin(ring, vq->num * sizeof(*ring)))
@@ -451,6 +463,8 @@ fault:
 	user_write_access_end();
 bad:
 	/* In order, these buffers are returned with the next ones that are used. */
+	if (layout == VHOST_PACKED)
+		vhost_packed_unuse(vq, heads, i);
 	vq->ring->nr_outstanding = outstanding;
 	vq_err(vq, "Failed to write used descriptors\n");
 	return -EFAULT;

@@ -214,13 +214,14 @@ FIXTURE_TEARDOWN(packed)
 #define TWO_PAGES	(2 * PAGE / sizeof(struct vring_packed_desc))
 
 /*
- * A ring of two pages, and a frame for which vhost uses the last descriptor of the first page
- * and the first ones of the second. One of the pages cannot be written then. Returns the ring,
- * or NULL.
+ * A ring of two pages, and a frame for which vhost uses the last descriptors of the first page,
+ * @nr of them, and the first ones of the second, three in all. One of the pages cannot be
+ * written then. Returns the first of these descriptors, or NULL.
  */
 static struct vring_packed_desc *receive_over_pages(struct net *net, struct ring_kind kind,
-						    unsigned int unwritable)
+						    unsigned int nr, unsigned int unwritable)
 {
+	const unsigned int start = TWO_PAGES / 2 - nr;
 	struct vring_packed_desc *desc, *page;
 
 	if (net_prepare(net, kind, true, TWO_PAGES) || net_start(net))
@@ -229,12 +230,12 @@ static struct vring_packed_desc *receive_over_pages(struct net *net, struct ring
 	page = desc + unwritable * (TWO_PAGES / 2);
 	net->least = 64;
 	net->most = 64;
-	for (unsigned int i = 0; i < TWO_PAGES / 2 + 2; i++) {
+	for (unsigned int i = 0; i < start + 3; i++) {
 		struct segment segment = { memory_gpa(&net->memory, net_slot(net, RX, i)),
 					   1000, true };
 
-		/* all before the last descriptor of the first page are used at once */
-		if (i == TWO_PAGES / 2 - 1 && rx_pass(net, i))
+		/* all before these are used at once */
+		if (i == start && rx_pass(net, i))
 			return NULL;
 		if (!ring_add(&net->ring[RX], &segment, 1, net->buffers[RX]++))
 			return NULL;
@@ -247,7 +248,7 @@ static struct vring_packed_desc *receive_over_pages(struct net *net, struct ring
 	if (rx_send(net) || device_drain(&net->device) ||
 	    mprotect(page, PAGE, PROT_READ | PROT_WRITE) || !queue_errors(&net->queue[RX]))
 		return NULL;
-	return desc;
+	return desc + start;
 }
 
 /*
@@ -257,24 +258,32 @@ static struct vring_packed_desc *receive_over_pages(struct net *net, struct ring
  */
 TEST_F(packed, first_buffer_last)
 {
-	struct vring_packed_desc *desc = receive_over_pages(&self->net, variant->kind, 1);
+	struct vring_packed_desc *desc = receive_over_pages(&self->net, variant->kind, 1, 1);
 
 	ASSERT_NE(NULL, desc);
-	EXPECT_EQ(RING_AVAIL, desc[TWO_PAGES / 2 - 1].flags & (RING_AVAIL | RING_USED));
+	EXPECT_EQ(RING_AVAIL, desc[0].flags & (RING_AVAIL | RING_USED));
 }
 
 /*
- * The other way round: if the first one cannot be written, the driver must not find others
- * when it has come to them. In order, they are written anew before that.
+ * If the first one, or the last one, cannot be written, the driver must not find others when
+ * it has come to them. In order, they are written anew before that.
  */
-TEST_F(packed, no_buffer_without_the_first)
+TEST_F(packed, all_buffers_or_none)
 {
-	struct vring_packed_desc *desc = receive_over_pages(&self->net, variant->kind, 0);
+	for (unsigned int nr = 1; nr <= 2; nr++) {
+		struct vring_packed_desc *desc = receive_over_pages(&self->net, variant->kind,
+								    nr, nr - 1);
 
-	ASSERT_NE(NULL, desc);
-	EXPECT_EQ(RING_AVAIL, desc[TWO_PAGES / 2 - 1].flags & (RING_AVAIL | RING_USED));
-	for (unsigned int i = 0; i < 2 && !variant->kind.in_order; i++)
-		EXPECT_EQ(RING_AVAIL, desc[TWO_PAGES / 2 + i].flags & (RING_AVAIL | RING_USED));
+		ASSERT_NE(NULL, desc);
+		EXPECT_EQ(RING_AVAIL, desc[0].flags & (RING_AVAIL | RING_USED));
+		for (unsigned int i = 1; i < 3 && !variant->kind.in_order; i++) {
+			EXPECT_EQ(RING_AVAIL, desc[i].flags & (RING_AVAIL | RING_USED)) {
+				TH_LOG("%u in the first page: descriptor %u", nr, i);
+			}
+		}
+		if (nr == 1)
+			net_end(&self->net);
+	}
 }
 
 TEST_HARNESS_MAIN
