@@ -373,6 +373,7 @@ TEST(call_removed_meanwhile)
 
 	ASSERT_EQ(0, uffd_begin(&uffd, event, MEMORY_PAGE, begin_removal, &removal));
 	memcpy(uffd.content, &ring->used, sizeof(ring->used));
+	queue_calls(queue);
 	ASSERT_TRUE(scsi_transfer(&guest));
 	queue_kick(queue);
 	for (int i = 0; i < 100 && !removal.thread; i++)
@@ -382,6 +383,9 @@ TEST(call_removed_meanwhile)
 	}
 	ASSERT_EQ(0, pthread_join(removal.thread, &failed));
 	ASSERT_EQ(NULL, failed);
+	/* not before the page has come: the device is about to signal only then */
+	ASSERT_EQ(0, device_drain(&guest.device));
+	ASSERT_EQ(1, queue_calls(queue));
 	uffd_end(&uffd);
 	ASSERT_EQ(0, queue_set_call(queue, queue->call));
 	ASSERT_EQ(0, scsi_pass(&guest));
