@@ -449,13 +449,12 @@ in-vm-vmm: command = cd /payload && export NONSENSE_ACCESSES=20000 && \
 	virtio_mmio_test virtio_blk_test posted_test nvme_test nvme_kill_test pci_test \
 	vmm_nvme_test vmm_vhost_test example_device_test nonsense_test)
 in-vm-vmm-guests: command = cd /payload && ./run-selftests -t 2000 \
-	"vm.sh upgrade stopped crash_loop killed same nvme_upgrade nvme_stopped nvme_crash_loop"
+	"vm.sh upgrade crash_loop killed nvme_stopped nvme_crash_loop"
 in-vm-vmm-kill: command = cd /payload && export KILLS=10 && ./run-selftests -t 2000 \
-	"vm.sh split packed_in_order forward socket nvme_cpus nvme_poll"
+	"vm.sh split packed_in_order socket nvme_cpus"
 
 in-vm-vmm-net: command = sh /payload/vhost.sh /payload/mod && cd /payload && export KILLS=10 && \
-	./run-selftests -t 2000 "vm.sh net_split net_packed_in_order net_upgrade vsock_split \
-	vsock_packed_in_order vsock_crash_loop"
+	./run-selftests -t 2000 "vm.sh net_packed_in_order net_upgrade vsock_split vsock_crash_loop"
 
 # In each layout, each way of dispatch and of waiting, with hardware virtualization where there is
 KILLS ?= 5000
@@ -464,7 +463,8 @@ in-vm-vmm-soak: command = sh /payload/vhost.sh /payload/mod && cd /payload && ex
 	./run-selftests -t 86400 "vm.sh split packed in_order packed_in_order forward socket \
 	nvme nvme_cpus nvme_sleep nvme_poll net_split net_packed net_in_order net_packed_in_order \
 	net_forward net_upgrade net_crash_loop vsock_split vsock_packed vsock_in_order \
-	vsock_packed_in_order vsock_upgrade vsock_crash_loop" tests/nonsense_test
+	vsock_packed_in_order vsock_upgrade vsock_crash_loop upgrade stopped crash_loop killed same \
+	nvme_upgrade nvme_stopped nvme_crash_loop" tests/nonsense_test
 
 # With programs of others; and several CPUs, and several VMs. tools-cases= for some of them only
 tools-cases = two two_net two_killed fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme \
