@@ -693,6 +693,6 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules kvm-selftests vm demo run run-dev run-uart kernel test soak test-debug \
-	test-kcsan test-upstream shell kunit bench profile tools check litmus verify conformance fuzz mutants export \
+	test-kcsan test-upstream shell kunit bench profile tools check litmus verify conformance fuzz mutants export series \
 	hooks clean distclean in-user-space in-vm-ring \
 	$(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines))
