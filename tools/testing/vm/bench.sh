@@ -55,7 +55,7 @@ ring() {
 
 # These features would have "rep stosb" and "rep movsb" counted by the byte, where the kernel
 # clears or copies a page
-no_bytes='-cpu max,erms=off,fsrm=off'
+no_bytes="-cpu $emulated_cpu,erms=off,fsrm=off"
 
 vhost() {
 	boot vhost "$stock" $work/vhost/payload 'sh /payload/vhost_perf.sh' -q "$no_bytes"

@@ -66,7 +66,7 @@ rm -r "$work/root"
 
 nested() { grep -qs '^[Y1]' /sys/module/kvm_{intel,amd}/parameters/nested; }
 if [ -n "$icount" ]; then
-	accel=(-accel 'tcg,thread=single' -cpu max -icount 'shift=0,sleep=off'
+	accel=(-accel 'tcg,thread=single' -cpu "$emulated_cpu" -icount 'shift=0,sleep=off'
 		-rtc 'base=2026-01-01,clock=vm' -seed "$seed")
 	cpus=${cpus:-1}
 elif grep -qwE 'vmx|svm' /proc/cpuinfo && nested; then
@@ -75,7 +75,7 @@ else
 	# Several threads would be quicker, but in QEMU's emulation kernel code that
 	# patches itself (static keys, at the start of every VM) crashes now and then, and
 	# CPUs and guests that have several vCPUs hang
-	accel=(-accel "tcg,thread=$threads" -cpu max)
+	accel=(-accel "tcg,thread=$threads" -cpu "$emulated_cpu")
 fi
 
 rc=0

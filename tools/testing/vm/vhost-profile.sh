@@ -46,7 +46,7 @@ profile() {
 	rm -rf $vm
 	say "boot Linux $(basename "$kdir"): $path"
 	tools/testing/vm/boot.sh -i -p "$payload" -t 300 -q \
-		"-cpu max,erms=off -D $vm/trace -monitor unix:$vm/monitor,server=on,wait=off" profile "$kdir" \
+		"-cpu $emulated_cpu,erms=off -D $vm/trace -monitor unix:$vm/monitor,server=on,wait=off" profile "$kdir" \
 		"cd /payload; $load; echo 1 >/proc/sys/net/core/bpf_jit_kallsyms
 		./vhost_perf -l '*/net-tx/$layout/b64' & sleep 1
 		grep -i ' [tw] ' /proc/kallsyms; echo 'profile: begin'; wait" \
