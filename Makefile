@@ -39,7 +39,7 @@ help:
 	@echo 'make test     that, our tests, and a comparison with the stock modules'
 	@echo 'make test T=  some of them: a machine, or DIRECTORY/NAME, where a * stands for anything,'
 	@echo '              as in T=kvm/ioregionfd_signal_test, T='\''vhost/*'\''. The machines are'
-	@printf '              %s\n' '$(wordlist 1,6,$(machines))' '$(wordlist 7,99,$(machines) ring)'
+	@printf '              %s\n' '$(wordlist 1,6,$(machines))' '$(wordlist 7,99,$(machines) $(user-machines))'
 	@echo '              and, with programs of others in guests of our VMM: $(tools-machines)'
 	@echo 'make soak     guests whose devices are killed $(KILLS) times; KILLS= for another number'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
@@ -84,6 +84,8 @@ machines := machine demo selftests selftests-hard upstream-stock upstream virtio
 soak-machines := vmm-soak
 # Not in "make test", which has no time for it, but in "make soak", and by T=
 tools-machines := vmm-tools
+# No machines, but in user space of this one, where it is quick
+user-machines := ring sanitize
 debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug
 kcsan-machines := selftests-kcsan selftests-hard-kcsan vhost-kcsan
 # These are compared by pairs
@@ -96,7 +98,7 @@ machine-virtio := virtio-real
 machine-vhost := vhost
 only := $(if $(findstring /,$(T)),$(subst *,%,$(notdir $(T))))
 chosen := $(if $(only),$(machine-$(patsubst %/,%,$(dir $(T)))),$(T))
-ifeq ($(filter $(machines) $(tools-machines) $(debug-machines) $(kcsan-machines) ring,$(chosen)),)
+ifeq ($(filter $(machines) $(tools-machines) $(debug-machines) $(kcsan-machines) $(user-machines),$(chosen)),)
 $(error T=$(T) is neither a machine nor a test: see make help)
 endif
 # these two are compared
@@ -104,7 +106,7 @@ ifneq ($(filter upstream%,$(chosen)),)
 chosen := upstream-stock upstream
 endif
 endif
-tested := $(or $(chosen),$(machines) ring)
+tested := $(or $(chosen),$(machines) $(user-machines))
 shell-in := $(or $(lastword $(chosen)),selftests)
 
 # All that will boot
@@ -142,8 +144,8 @@ packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftes
 	bpftool clang libbpf-dev libelf-dev libjson-c-dev liburing-dev zlib1g-dev)
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
 packages += $(call needed,vmm-tools,fio iperf3 nvme-cli)
-packages += $(call needed,run run-dev bench machine vmm%,e2fsprogs liburing-dev libseccomp-dev)
-packages += $(call needed,fuzz,clang libclang-rt-dev liburing-dev libseccomp-dev)
+packages += $(call needed,run run-dev bench machine vmm% sanitize,e2fsprogs liburing-dev libseccomp-dev)
+packages += $(call needed,fuzz sanitize,clang libclang-rt-dev liburing-dev libseccomp-dev)
 
 deps:
 	@$(vm)/debian.sh packages $(sort $(packages))
@@ -487,15 +489,29 @@ soak:
 	+@$(MAKE) -k KILLS=$(KILLS) $(addprefix in-vm-,$(soak-machines) $(tools-machines)) || true
 	@$(call counted,$(soak-machines) $(tools-machines))
 
-# And in user space, where it is quick: all states of small rings, upstream's tests
-in-user-space: build/virtio/.built
-	@mkdir -p build/vm/ring
-	@(cd build/virtio/payload && ./run-selftests -t 600 ring/ring_enum ring/ring_kani \
-		ring/vhost_enum ring/vhost_kani 'ring/upstream.sh ring vringh') 2>&1 </dev/null | \
-		tee build/vm/ring/console | sed -u 's/^/[ring] /'
-	@echo ok >build/vm/ring/verdict
+# All states of small rings, and upstream's tests
+in-vm-ring: build/virtio/.built
+in-vm-ring: payload = build/virtio/payload
+in-vm-ring: programs = ring/ring_enum ring/ring_kani ring/vhost_enum ring/vhost_kani 'ring/upstream.sh ring vringh'
 
-in-vm-ring: in-user-space
+# The VMM's devices built with sanitizers: a million accesses, if the kernel has what they confine
+# themselves with, and the inputs that their harnesses have kept
+build/fuzz/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests \
+		$(wildcard tools/vmm/* tools/vmm/tests/* tools/vmm/fuzz/* tools/vmm/fuzz/corpus/*/*) \
+		$(wildcard tools/lib/ioregionfd/*)
+	+@$(vm)/payload.sh fuzz $(@D)
+	@touch $@
+
+in-vm-sanitize: build/fuzz/.built
+in-vm-sanitize: payload = build/fuzz/payload
+in-vm-sanitize: programs = tests/confine_test tests/nonsense_test \
+	$(foreach harness,$(notdir $(wildcard tools/vmm/fuzz/corpus/*)),'$(harness)_fuzz corpus/$(harness)/*')
+
+$(addprefix in-vm-,$(user-machines)): in-vm-%:
+	@mkdir -p build/vm/$*
+	@(cd $(payload) && ./run-selftests -t 600 $(programs)) 2>&1 </dev/null | \
+		tee build/vm/$*/console | sed -u 's/^/[$*] /'
+	@echo ok >build/vm/$*/verdict
 
 $(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): machine ?= $(kdir)
 $(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): vm
@@ -514,7 +530,7 @@ not-booted = for m in $1; do rm -rf build/vm/$$m; mkdir -p build/vm/$$m; touch b
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
 
-test: $(if $(T),,vm demo $(build)/selftests/.built $(addsuffix /.built,$(addprefix build/,machine virtio vhost peers kselftest devices)) \
+test: $(if $(T),,vm demo $(build)/selftests/.built $(addsuffix /.built,$(addprefix build/,machine virtio vhost peers kselftest devices fuzz)) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
 	@$(call not-booted,$(tested))
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
@@ -658,7 +674,7 @@ verify: deps
 
 conformance: | deps
 	@$(vm)/conformance.py document
-	@$(vm)/conformance.py results $(wildcard $(patsubst %,build/vm/%/console,$(machines) ring))
+	@$(vm)/conformance.py results $(wildcard $(patsubst %,build/vm/%/console,$(machines) $(user-machines)))
 
 # What has been found is looked at again the next time
 fuzz: $(uapi)
@@ -694,5 +710,5 @@ distclean:
 
 .PHONY: FORCE help deps source modules kvm-selftests vm demo run run-dev run-uart kernel test soak test-debug \
 	test-kcsan test-upstream shell kunit bench profile tools check litmus verify conformance fuzz mutants export series \
-	hooks clean distclean in-user-space in-vm-ring \
-	$(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines))
+	hooks clean distclean \
+	$(addprefix in-vm-,$(machines) $(user-machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines))

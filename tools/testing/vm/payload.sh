@@ -21,6 +21,8 @@
 #   vmm-tools DIR VMM            the payload of vmm in VMM, and for its guests, or beside them,
 #                                programs of others that use their devices: fio, nvme-cli,
 #                                iperf3, and upstream's vsock_test
+#   fuzz DIR                     devices of tools/vmm with sanitizers, and the harnesses of
+#                                libFuzzer with their inputs, for user space
 #   vmm-bench DIR KDIR           tools/vmm and what measures it, in a guest with the kernel of
 #                                KDIR
 #   vhost-bench DIR MODULES KVER what measures vhost, these modules, and the vhost_test that
@@ -277,6 +279,17 @@ vmm-tools() {
 	say 'programs of others, for guests of tools/vmm'
 }
 
+fuzz() {
+	local dir=$1 tests=(confine_test nonsense_test escape virtio-blk nvme example-device)
+	logged vmm-fuzz make -C tools/vmm/fuzz O="$PWD/$dir" KHDR="$headers" all
+	vmm_tests "$dir/sanitize" SANITIZE=1 "${tests[@]/#/$PWD/$dir/sanitize/}"
+	rm -rf "$dir/payload"
+	install -D -t "$dir/payload" "$dir"/*_fuzz
+	install -D -t "$dir/payload/tests" "${tests[@]/#/$dir/sanitize/}"
+	cp -r tools/vmm/fuzz/corpus "$dir/payload/"
+	say 'devices with sanitizers, and harnesses of libFuzzer'
+}
+
 vmm-bench() {
 	local dir=$1 kdir=$2 payload=$1/payload guest=$1/guest
 	rm -rf "$payload" "$guest"
@@ -352,7 +365,7 @@ kselftest_series() {
 command=$1 dir=$2
 shift
 case $command in
-kvm | net | lib | virtio | vhost | peers | machine | vmm | vmm-tools | vmm-bench | vhost-bench) "$command" "$@" ;;
+kvm | net | lib | virtio | vhost | peers | machine | vmm | vmm-tools | fuzz | vmm-bench | vhost-bench) "$command" "$@" ;;
 kselftest) kselftest_series "$@" ;;
 *) die "no command $command" ;;
 esac
