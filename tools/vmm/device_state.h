@@ -12,7 +12,7 @@
  *
  * The VMM believes nothing in here, and a process believes only struct device_args, which
  * the VMM writes anew before each start. All else may have been left behind by a process
- * that the guest had taken over, so whoever takes it up checks it first.
+ * that the guest controlled, so whoever takes it up checks it first.
  */
 #ifndef DEVICE_STATE_H
 #define DEVICE_STATE_H

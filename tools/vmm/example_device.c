@@ -86,7 +86,7 @@ static void *ring_alarms(void *arg)
 
 static void take_up(void)
 {
-	/* Only a process that the guest had taken over has rung an alarm before its time. */
+	/* Only a process that the guest controlled has rung an alarm before its time. */
 	if (state->rang > now())
 		state_store(&state->rang, 0);
 	/* The former process may have died before it raised the interrupt. */

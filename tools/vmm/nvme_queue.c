@@ -23,7 +23,7 @@ static struct nvme_completion *cq_entry(struct nvme *nvme, unsigned int n, uint6
 			       sizeof(struct nvme_completion));
 }
 
-/* The phase tag is 1 in the first lap (4.6). */
+/* The phase tag is 1 until the queue wraps (4.6). */
 static uint16_t status_field(const struct nvme_cq_state *cq, const struct nvme_request *request)
 {
 	return request->status << 1 | !(request->posted / cq->size % 2);

@@ -134,7 +134,7 @@ static void finish_publishing(struct virtqueue *q)
 /*
  * The process died between making a request VIRTQUEUE_FETCHED and moving @avail. Only the
  * latest one can be that: an older one, which takes long, may have had the same position
- * some laps ago.
+ * some wraps ago.
  */
 static void finish_fetching(struct virtqueue *q)
 {

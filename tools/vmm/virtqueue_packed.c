@@ -131,7 +131,7 @@ static uint16_t advance(const struct virtqueue *q, uint16_t position, unsigned i
 	unsigned int offset = offset_of(position) + slots, wrap = position & WRAP;
 
 	(void)buffers;
-	/* @slots is the whole ring at most: one lap. */
+	/* @slots is the whole ring at most: it wraps once. */
 	if (offset >= q->num) {
 		offset -= q->num;
 		wrap ^= WRAP;
@@ -158,7 +158,7 @@ static void publish(struct virtqueue *q, uint16_t id, uint32_t len, bool writabl
 
 /*
  * USED tells, whatever has come since: before, it is not the wrap counter; then it is; and
- * it still is when the driver makes the descriptor available again, one lap later.
+ * it still is when the driver makes the descriptor available again, one wrap later.
  */
 static bool published(const struct virtqueue *q)
 {
@@ -179,11 +179,11 @@ static bool wants_interrupt(const struct virtqueue *q)
 		return false;
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !q->event_idx)
 		return true;
-	/* Positions cannot tell one lap from the next: any may be the event. */
+	/* Positions cannot tell one wrap from the next: any may be the event. */
 	if (q->unasked >= q->num)
 		return true;
 	event = __atomic_load_n(&q->driver_event->off_wrap, __ATOMIC_RELAXED);
-	/* Both as seen from the lap in which we are now, as if the ring went on. */
+	/* Both as seen since our last wrap, as if the ring went on. */
 	if ((event & WRAP) != (q->state->used & WRAP))
 		event = offset_of(event) - q->num;
 	else

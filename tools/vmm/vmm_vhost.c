@@ -192,7 +192,7 @@ static int change(struct vmm_vhost *v, struct vhost_request *request)
 	unsigned int n;
 	int ret = 0;
 
-	/* If the guest had taken over a former process, that ran what the driver knows not of. */
+	/* If the guest controlled a former process, that ran what the driver knows not of. */
 	for (n = 0; n < NR_QUEUES; n++) {
 		if (request->running & v->set_up & BIT(n) &&
 		    !is_set_up_so(v, n, &request->queues[n], features))

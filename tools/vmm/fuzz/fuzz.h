@@ -56,7 +56,7 @@ const struct guest_memory *fuzz_memory(void);
 void *fuzz_host(uint64_t addr);
 /* Write some bytes of the input to guest memory. */
 void fuzz_write_memory(struct fuzz_input *in);
-/* What a process may leave behind that the guest had taken over: bytes in @size at @state */
+/* What a process may leave behind that the guest controls: bytes in @size at @state */
 void fuzz_write_state(struct fuzz_input *in, void *state, size_t size);
 /* An access to a region at @base, with width, direction and value from the input */
 struct ioregionfd_cmd fuzz_access(struct fuzz_input *in, uint64_t offset);

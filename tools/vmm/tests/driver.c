@@ -198,7 +198,7 @@ bool driver_add(struct driver_queue *q, const struct driver_segment *segments,
 	return true;
 }
 
-/* Packed positions as if the ring went on, from the lap before that of @new. */
+/* Packed positions as if the ring did not wrap, counted from the wrap before @new. */
 static unsigned int unwrapped(const struct driver_queue *q, uint16_t position, uint16_t new)
 {
 	return (position & 0x7fff) + ((position ^ new) & 0x8000 ? 0 : q->num);
@@ -222,7 +222,7 @@ bool driver_needs_kick(struct driver_queue *q)
 	if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != VRING_PACKED_EVENT_FLAG_DESC)
 		return e->flags != VRING_PACKED_EVENT_FLAG_DISABLE;
 	event = e->off_wrap;
-	/* An event in [old, new) has been passed; all on one line of two laps. */
+	/* An event in [old, new) has been passed; all on one line of two rings. */
 	n = unwrapped(q, new, new);
 	o = unwrapped(q, old, new);
 	v = unwrapped(q, event, new);

@@ -711,8 +711,8 @@ TEST_F(nvme, short_image)
 	EXPECT_EQ(nvme_run(d, 1, io_command(NVME_READ, 8, 1, self->page)), 0);
 }
 
-/* More than the rings hold, several at a time, for many laps */
-TEST_F(nvme, laps)
+/* More than the rings hold, several at a time, through many wraps */
+TEST_F(nvme, wraps)
 {
 	struct nvme_driver *d = &self->d;
 	struct buffer b[5];
@@ -966,7 +966,7 @@ TEST_F(nvme, delete_with_commands)
 	}
 }
 
-/* Malicious drivers, and what a process that one had taken over may leave behind */
+/* Malicious drivers, and what a process that one controlled may leave behind */
 
 TEST_F_TIMEOUT(nvme, nonsense, 300)
 {
@@ -1038,7 +1038,7 @@ TEST_F_TIMEOUT(nvme, nonsense_commands, 300)
 	EXPECT_EQ(nvme_run(d, 1, io_command(NVME_READ, 0, 1, self->page)), 0);
 }
 
-/* What a process has left behind that the guest had taken over: a command of queue 1 */
+/* What a process has left behind that the guest controlled: a command of queue 1 */
 static void leave_command(struct nvme_driver *d, uint64_t order, uint64_t fetched)
 {
 	struct nvme_request *request = &d->m.state->nvme.requests[1][0];

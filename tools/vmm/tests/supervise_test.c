@@ -249,7 +249,7 @@ TEST_F_TIMEOUT(supervise, no_program, LIMIT_S)
 	EXPECT_NE(NULL, strstr(STATUS(&self->vmm), "it could not be executed"));
 }
 
-/* What a device process does that the guest has taken over ends in a failed device. */
+/* What a device process does that the guest controls ends in a failed device. */
 TEST_F_TIMEOUT(supervise, rogues, LIMIT_S)
 {
 	static const char *const rogues[] = { "exit", "close", "junk", "lie" };

@@ -358,8 +358,8 @@ TEST_F(blk, refuses)
 	EXPECT_EQ(run(d, VIRTIO_BLK_T_IN, SECTORS - 1, 512), VIRTIO_BLK_S_OK);
 }
 
-/* More than the ring holds, several at a time, for several laps. */
-TEST_F(blk, laps)
+/* More than the ring holds, several at a time, through several wraps. */
+TEST_F(blk, wraps)
 {
 	struct disk *d = &self->d;
 	unsigned int round, i;
@@ -482,7 +482,7 @@ TEST_F(blk, short_image)
 }
 
 /*
- * What a process has left behind that the guest had taken over, or that has died just after
+ * What a process has left behind that the guest controlled, or that has died just after
  * it fetched what it could not carry out.
  */
 static void leave_request(struct disk *d, unsigned int i, uint64_t order, unsigned int nr_segments)

@@ -338,7 +338,7 @@ TEST_F(mmio, redelivered_ack)
 	EXPECT_EQ(machine_read(m, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
 }
 
-/* What a process that the guest had taken over may leave behind */
+/* What a process that the guest controlled may leave behind */
 TEST_F(mmio, corrupt_state)
 {
 	struct machine *m = &self->m;

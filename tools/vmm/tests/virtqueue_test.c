@@ -267,7 +267,7 @@ FIXTURE_TEARDOWN(packed)
 	machine_destroy(&self->s.m);
 }
 
-/* Descriptors 0 to @n - 1, in the first lap. */
+/* Descriptors 0 to @n - 1, before the ring wraps. */
 static void set_ring(struct sides *s, unsigned int n, uint16_t flags, uint16_t last_flags)
 {
 	struct vring_packed_desc *ring = machine_host(&s->m, s->driver.desc);
@@ -290,7 +290,7 @@ TEST_F(packed, whole_ring)
 	ASSERT_EQ(virtqueue_fetch(&self->s.device, &request), 1);
 	EXPECT_EQ(request->nr_segments, NUM);
 	EXPECT_EQ(request->id, 0xabc);
-	/* One lap on: the wrap counter is the other one. */
+	/* After a wrap: the wrap counter is the other one. */
 	EXPECT_EQ(state->avail, 0);
 	EXPECT_EQ(fetch(&self->s), 0);
 	virtqueue_complete(&self->s.device, request, 0);
@@ -451,7 +451,7 @@ TEST_F(layout, batches)
 	EXPECT_EQ(s->driver.elements, in_order ? 1 : 3);
 }
 
-/* Interrupts, for each wish of the driver and each number of buffers, for some laps */
+/* Interrupts, for each wish of the driver and each number of buffers, through some wraps */
 TEST_F(layout, interrupts)
 {
 	struct sides *s = &self->s;
@@ -474,30 +474,30 @@ TEST_F(layout, interrupts)
 	}
 }
 
-/* Whole laps between two questions: the driver goes on without interrupts, then wants one. */
+/* Several wraps between two questions: the driver goes on without interrupts, then wants one. */
 TEST_F(layout, interrupts_after_laps)
 {
 	struct sides *s = &self->s;
-	unsigned int laps, i;
+	unsigned int wraps, i;
 	uint32_t len;
 
-	for (laps = 1; laps <= 3; laps++) {
-		for (i = 0; i < laps * variant->num; i++) {
+	for (wraps = 1; wraps <= 3; wraps++) {
+		for (i = 0; i < wraps * variant->num; i++) {
 			ASSERT_FALSE(driver_ask_for_interrupt(&s->driver));
 			virtqueue_complete(&s->device, add_and_fetch(s, 1, i), 8);
-			ASSERT_EQ(i + 1 < laps * variant->num ?
+			ASSERT_EQ(i + 1 < wraps * variant->num ?
 				  driver_get(&s->driver, &len) : (int)i, (int)i);
 		}
 		/* The last one has come after the driver's last look. */
 		EXPECT_TRUE(virtqueue_wants_interrupt(&s->device)) {
-			TH_LOG("%u laps", laps);
+			TH_LOG("%u wraps", wraps);
 		}
 		EXPECT_FALSE(virtqueue_wants_interrupt(&s->device));
 		ASSERT_EQ(driver_get(&s->driver, &len), (int)i - 1);
 	}
 }
 
-/* What takes so long that others pass it by for laps is not fetched twice, nor is another lost. */
+/* What takes so long that others wrap past it is not fetched twice, nor is another lost. */
 TEST_F(layout, restart_beside_a_slow_request)
 {
 	struct virtqueue_state *state = &self->s.m.state->queues[0];

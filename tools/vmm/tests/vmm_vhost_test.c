@@ -1148,7 +1148,7 @@ static void serve(struct vmm_device *dev)
 	}
 }
 
-/* The VMM serves what a process sends that the guest has taken over. */
+/* The VMM serves what a process sends that the guest controls. */
 static int32_t response_to(struct vmm *vmm, int sock, const void *request, size_t size)
 {
 	int32_t response;

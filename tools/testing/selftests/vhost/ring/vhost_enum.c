@@ -34,7 +34,7 @@ static const char *do_explore(struct exploration e, unsigned int max)
 
 /*
  * This compares all bytes of a state, including those that vhost should not look at again, such as
- * what is left of an earlier lap: so it tries every history.
+ * what is left from before a wrap: so it tries every history.
  */
 TEST_F_TIMEOUT(vhost, every_history, TIMEOUT)
 {
