@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 #include "fake_kernel.h"
 #include "layout.h"
 
@@ -12,6 +13,14 @@ u64 layout_features(const struct layout *layout)
 		(u64)layout->event_idx << VIRTIO_RING_F_EVENT_IDX |
 		(u64)layout->indirect << VIRTIO_RING_F_INDIRECT_DESC |
 		(u64)layout->dma << VIRTIO_F_ACCESS_PLATFORM;
+}
+
+bool layout_accepted(const struct layout *layout)
+{
+	struct virtio_device vdev = { .features = layout_features(layout) };
+
+	vring_transport_features(&vdev);
+	return vdev.features == layout_features(layout);
 }
 
 static void *memory_at(void *owner, uint64_t iova, uint64_t len)

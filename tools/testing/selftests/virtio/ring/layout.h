@@ -17,6 +17,9 @@ struct layout {
 /* Feature bits of @layout */
 u64 layout_features(const struct layout *layout);
 
+/* Does virtio_ring.c accept these features? VIRTIO_F_IN_ORDER is not known to every kernel. */
+bool layout_accepted(const struct layout *layout);
+
 /* Start the device of @vq, which returns up to @max_batch buffers with a used element. */
 bool layout_start(const struct layout *layout, struct device_ring *device,
 		  const struct virtqueue *vq, unsigned int max_batch);

@@ -255,24 +255,25 @@ static void measure_layout(const char *name, const struct layout *layout)
 	}
 }
 
-/* With an argument: only the layouts of virtio_ring.c without the hooks */
-int main(int argc, char *argv[])
+int main(void)
 {
-	static const struct layout split = { .event_idx = true };
-	static const struct layout split_in_order = { .event_idx = true, .in_order = true };
-	static const struct layout packed = { .event_idx = true, .packed = true };
-	static const struct layout packed_in_order = {
-		.event_idx = true, .packed = true, .in_order = true,
+	static const struct {
+		const char *name;
+		struct layout layout;
+	} layouts[] = {
+		{ "split", { .event_idx = true } },
+		{ "packed", { .event_idx = true, .packed = true } },
+		{ "split+in-order", { .event_idx = true, .in_order = true } },
+		{ "packed+in-order", { .event_idx = true, .packed = true, .in_order = true } },
 	};
+	unsigned int i;
 
 	printf("mark load %08lx\n", (unsigned long)&load_mark);
 	printf("mark begin %08lx\n", (unsigned long)&begin_mark);
 	printf("mark end %08lx\n", (unsigned long)&end_mark);
-	measure_layout("split", &split);
-	measure_layout("packed", &packed);
-	if (argc == 1) {
-		measure_layout("split+in-order", &split_in_order);
-		measure_layout("packed+in-order", &packed_in_order);
+	for (i = 0; i < ARRAY_SIZE(layouts); i++) {
+		if (layout_accepted(&layouts[i].layout))
+			measure_layout(layouts[i].name, &layouts[i].layout);
 	}
 	return 0;
 }

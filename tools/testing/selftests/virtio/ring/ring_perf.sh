@@ -52,6 +52,6 @@ accesses() {
 }
 
 instructions ring "$dir/ring_perf"
-instructions ring-stock "$dir/ring_perf_stock" --plain
+instructions ring-stock "$dir/ring_perf_stock"
 accesses ring "$dir/ring_perf"
-accesses ring-stock "$dir/ring_perf_stock" --plain
+accesses ring-stock "$dir/ring_perf_stock"

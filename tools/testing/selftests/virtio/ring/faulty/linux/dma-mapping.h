@@ -19,6 +19,7 @@ enum dma_data_direction {
 };
 
 #define DMA_MAPPING_ERROR (~(dma_addr_t)0)
+#define DMA_ATTR_DEBUGGING_IGNORE_CACHELINES 0
 
 dma_addr_t fake_dma_address(const void *memory);
 dma_addr_t fake_dma_map(unsigned long address, size_t size, enum dma_data_direction dir);
@@ -39,10 +40,17 @@ static inline void dma_free_coherent(struct device *dev, size_t size, void *memo
 	kfree(memory);
 }
 
+static inline dma_addr_t dma_map_page_attrs(struct device *dev, struct page *page, size_t offset,
+					    size_t size, enum dma_data_direction dir,
+					    unsigned long attrs)
+{
+	return fake_dma_map(page_to_phys(page) + offset, size, dir);
+}
+
 static inline dma_addr_t dma_map_page(struct device *dev, struct page *page, size_t offset,
 				      size_t size, enum dma_data_direction dir)
 {
-	return fake_dma_map(page_to_phys(page) + offset, size, dir);
+	return dma_map_page_attrs(dev, page, offset, size, dir, 0);
 }
 
 static inline dma_addr_t dma_map_single_attrs(struct device *dev, void *memory, size_t size,
@@ -62,10 +70,16 @@ static inline int dma_mapping_error(struct device *dev, dma_addr_t addr)
 	return addr == DMA_MAPPING_ERROR ? -ENOMEM : 0;
 }
 
+static inline void dma_unmap_page_attrs(struct device *dev, dma_addr_t addr, size_t size,
+					enum dma_data_direction dir, unsigned long attrs)
+{
+	fake_dma_unmap(addr, size, dir);
+}
+
 static inline void dma_unmap_page(struct device *dev, dma_addr_t addr, size_t size,
 				  enum dma_data_direction dir)
 {
-	fake_dma_unmap(addr, size, dir);
+	dma_unmap_page_attrs(dev, addr, size, dir, 0);
 }
 
 static inline void dma_unmap_single_attrs(struct device *dev, dma_addr_t addr, size_t size,
@@ -103,5 +117,6 @@ static inline size_t dma_max_mapping_size(struct device *dev)
 }
 
 #define sg_dma_address(sg) ((sg)->dma_address)
+#define sg_dma_len(sg) ((sg)->length)
 
 #endif /* RING_FAULTY_LINUX_DMA_MAPPING_H */
