@@ -19,15 +19,18 @@
 static int vring_debugfs_show(struct seq_file *s, void *unused)
 {
 	const struct vring_virtqueue *vq = s->private;
+	const struct virtio_device *vdev = vq->vq.vdev;
+	bool packed = virtio_has_feature(vdev, VIRTIO_F_RING_PACKED);
+	bool in_order = virtio_has_feature(vdev, VIRTIO_F_IN_ORDER);
 	unsigned long buffers, batches;
 	u64 mean;
 
 	seq_printf(s, "name: %s\n", vq->vq.name ?: "");
-	seq_printf(s, "layout: %s\n", vq->packed_ring ? "packed" : "split");
-	seq_printf(s, "in-order: %s\n", vring_is_in_order(vq) ? "yes" : "no");
+	seq_printf(s, "layout: %s\n", packed ? "packed" : "split");
+	seq_printf(s, "in-order: %s\n", in_order ? "yes" : "no");
 	seq_printf(s, "size: %u\n", virtqueue_get_vring_size(&vq->vq));
 	seq_printf(s, "free: %u\n", READ_ONCE(vq->vq.num_free));
-	if (!vring_is_in_order(vq))
+	if (!in_order || !IS_ENABLED(CONFIG_VIRTIO_IN_ORDER))
 		return 0;
 
 	batches = READ_ONCE(vq->in_order.batches);

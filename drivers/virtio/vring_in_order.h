@@ -25,14 +25,6 @@
 #error "This header has functions for virtio_ring.c, and only that may include it."
 #endif
 
-/* Around zero, so that one comparison tells the first two from each other and the rest */
-enum vring_layout {
-	VRING_SPLIT = -1,
-	VRING_PACKED,
-	VRING_SPLIT_IN_ORDER,
-	VRING_PACKED_IN_ORDER,
-};
-
 /**
  * struct vring_in_order_buf - a buffer, stored at the index of its first descriptor
  * @data: the driver's token; NULL if the device holds no buffer that begins here
@@ -71,13 +63,23 @@ struct vring_in_order {
 	unsigned long batches;
 };
 
+/*
+ * Size of the record of a buffer, of which there is one for each descriptor. For kernels whose
+ * own record is smaller than ours.
+ */
+static inline size_t vring_state_size(const struct virtio_device *vdev, size_t plain)
+{
+	if (IS_ENABLED(CONFIG_VIRTIO_IN_ORDER) && virtio_has_feature(vdev, VIRTIO_F_IN_ORDER))
+		return sizeof(struct vring_in_order_buf);
+	return plain;
+}
+
 struct vring_virtqueue;
 
-static size_t vring_state_size(const struct virtio_device *vdev, size_t plain);
-static void vring_set_layout(struct vring_virtqueue *vq);
+#ifdef CONFIG_VIRTIO_IN_ORDER
 static void vring_reset_in_order(struct vring_virtqueue *vq);
-
-#ifndef CONFIG_VIRTIO_IN_ORDER
+#else
+static inline void vring_reset_in_order(struct vring_virtqueue *vq) { }
 #define vring_in_order_wanted false
 #endif
 

@@ -17,41 +17,9 @@
 #error "This header has functions for virtio_ring.c, and only that may include it."
 #endif
 
-static __always_inline enum vring_layout vring_layout(const struct vring_virtqueue *vq)
-{
-	/* Without the option, let the compiler see that there are only two layouts */
-	if (!IS_ENABLED(CONFIG_VIRTIO_IN_ORDER))
-		return vq->packed_ring ? VRING_PACKED : VRING_SPLIT;
-	return vq->layout;
-}
+#include "vring_compat.h"
 
-static __always_inline bool vring_is_in_order(const struct vring_virtqueue *vq)
-{
-	return vring_layout(vq) > VRING_PACKED;
-}
-
-/* Size of the record of a buffer. There is one for each descriptor. */
-static size_t vring_state_size(const struct virtio_device *vdev, size_t plain)
-{
-	if (IS_ENABLED(CONFIG_VIRTIO_IN_ORDER) && virtio_has_feature(vdev, VIRTIO_F_IN_ORDER))
-		return sizeof(struct vring_in_order_buf);
-	return plain;
-}
-
-/* For a new virtqueue: choose the layout from the negotiated features. */
-static void vring_set_layout(struct vring_virtqueue *vq)
-{
-	const struct virtio_device *vdev = vq->vq.vdev;
-	bool in_order = IS_ENABLED(CONFIG_VIRTIO_IN_ORDER) &&
-			virtio_has_feature(vdev, VIRTIO_F_IN_ORDER);
-
-	if (virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))
-		vq->layout = in_order ? VRING_PACKED_IN_ORDER : VRING_PACKED;
-	else
-		vq->layout = in_order ? VRING_SPLIT_IN_ORDER : VRING_SPLIT;
-	memset(&vq->in_order, 0, sizeof(vq->in_order));
-}
-
+#ifdef CONFIG_VIRTIO_IN_ORDER
 /*
  * The ring is new or has been reset (2.6.1): no buffer is outstanding, no batch is open,
  * and the first descriptor is number 0 (2.7.5).
@@ -65,6 +33,7 @@ static void vring_reset_in_order(struct vring_virtqueue *vq)
 	vq->in_order.seen = vq->last_used_idx;
 	vq->in_order.batch_end = vq->last_used_idx;
 }
+#endif
 
 /*
  * Are there buffers of a batch that have not been taken yet? In the packed layout nothing
@@ -73,46 +42,14 @@ static void vring_reset_in_order(struct vring_virtqueue *vq)
  * open that has just been finished; but if it sees none open, last_used_idx was at the end
  * of a batch, which is where the next used descriptor will be.
  */
-static bool vring_batch_open(const struct vring_virtqueue *vq)
+static __always_inline bool vring_in_batch(const struct vring_virtqueue *vq)
 {
-	return vring_is_in_order(vq) &&
-		READ_ONCE(vq->in_order.batch_end) != READ_ONCE(vq->last_used_idx);
-}
-
-/*
- * virtqueue_enable_cb_prepare() sets this in its opaque result when a batch is open, because
- * virtqueue_poll() may run concurrently with the next operation and must not look at the
- * state itself. The low 16 bits are the used index. Split needs no such bit: its used index
- * already covers the whole batch.
- */
-#define VRING_POLL_BATCH_OPEN	BIT(16)
-
-static noinline unsigned int virtqueue_enable_cb_prepare_in_order(struct vring_virtqueue *vq)
-{
-	if (!vq->packed_ring)
-		return virtqueue_enable_cb_prepare_split(&vq->vq);
-	return virtqueue_enable_cb_prepare_packed(&vq->vq) |
-		(vring_batch_open(vq) ? VRING_POLL_BATCH_OPEN : 0);
-}
-
-static noinline bool virtqueue_poll_in_order(struct vring_virtqueue *vq, unsigned int state)
-{
-	if (!vq->packed_ring)
-		return virtqueue_poll_split(&vq->vq, state);
-	return state & VRING_POLL_BATCH_OPEN || virtqueue_poll_packed(&vq->vq, state);
+	return READ_ONCE(vq->in_order.batch_end) != READ_ONCE(vq->last_used_idx);
 }
 
 /*
  * Adding buffers
  */
-
-/* The scatterlists of a buffer, those that the device reads first (2.7.4.2, 2.8.17) */
-struct vring_sg_lists {
-	struct scatterlist **sgs;
-	unsigned int out_sgs;
-	unsigned int in_sgs;
-	unsigned int total_sg;
-};
 
 /* Progress in writing the descriptors of a buffer */
 struct vring_fill {
@@ -123,43 +60,16 @@ struct vring_fill {
 	u16 head_flags;		/* packed: flags of the first descriptor, written last */
 };
 
-/* Does the device use physical addresses, so that there is nothing to map? */
-static __always_inline bool vring_maps_direct(const struct vring_virtqueue *vq)
-{
-	return likely(!vq->use_dma_api && !vq->premapped);
-}
-
-/*
- * Record the mapping in @extra for the time when it has to be undone: the device could have
- * changed the descriptor by then. @extra is NULL for an entry of an indirect table, which
- * the device cannot write.
- */
-static noinline dma_addr_t vring_map_by_dma_api(const struct vring_virtqueue *vq,
-						struct scatterlist *sg,
-						enum dma_data_direction dir,
-						struct vring_desc_extra *extra)
-{
-	dma_addr_t addr;
-
-	if (vring_map_one_sg(vq, sg, dir, &addr))
-		return DMA_MAPPING_ERROR;
-	if (extra) {
-		extra->addr = addr;
-		extra->len = sg->length;
-		extra->flags = dir == DMA_FROM_DEVICE ? VRING_DESC_F_WRITE : 0;
-	}
-	return addr;
-}
-
 static __always_inline dma_addr_t vring_map_sg(const struct vring_virtqueue *vq, bool direct,
 					       struct scatterlist *sg, bool write,
+					       const struct vring_sg_lists *p,
 					       struct vring_desc_extra *extra)
 {
 	enum dma_data_direction dir = write ? DMA_FROM_DEVICE : DMA_TO_DEVICE;
 
 	if (!direct)
-		return vring_map_by_dma_api(vq, sg, dir, extra);
-	kmsan_handle_dma(sg_page(sg), sg->offset, sg->length, dir);
+		return vring_map_by_dma_api(vq, sg, dir, extra, p);
+	vring_kmsan(sg, dir);
 	return sg_phys(sg);
 }
 
@@ -180,10 +90,10 @@ static noinline void vring_unmap_table(const struct vring_virtqueue *vq, const v
 	unsigned int i;
 
 	for (i = 0; i < num; i++) {
-		if (vq->packed_ring)
-			vring_unmap_desc_packed(vq, (const struct vring_packed_desc *)table + i);
+		if (vring_is_packed(vq))
+			vring_unmap_entry_packed(vq, (const struct vring_packed_desc *)table + i);
 		else
-			vring_unmap_one_split_indirect(vq, (const struct vring_desc *)table + i);
+			vring_unmap_entry_split(vq, (const struct vring_desc *)table + i);
 	}
 }
 
@@ -197,16 +107,6 @@ static __always_inline bool vring_fill_packed(const struct vring_virtqueue *vq,
 					      struct vring_desc_extra *extra,
 					      unsigned int num, unsigned int head,
 					      const struct vring_sg_lists *p, struct vring_fill *f);
-static noinline int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
-						 const struct vring_sg_lists *p,
-						 void *data, void *ctx, gfp_t gfp);
-static noinline int virtqueue_add_packed_in_order(struct vring_virtqueue *vq,
-						  const struct vring_sg_lists *p,
-						  void *data, void *ctx, gfp_t gfp);
-static noinline void *virtqueue_get_buf_split_in_order(struct vring_virtqueue *vq,
-						       unsigned int *len, void **ctx);
-static noinline void *virtqueue_get_buf_packed_in_order(struct vring_virtqueue *vq,
-							unsigned int *len, void **ctx);
 
 /* An indirect table, filled and mapped. Its buffer takes one descriptor of the ring. */
 struct vring_table {
@@ -236,7 +136,8 @@ static noinline int vring_make_table(const struct vring_virtqueue *vq,
 	if (!t->entries)
 		return -EAGAIN;
 
-	filled = vq->packed_ring ?
+	vring_record_table(extra, p);
+	filled = vring_is_packed(vq) ?
 		vring_fill_packed(vq, t->entries, NULL, p->total_sg + 1, 0, p, &f) :
 		vring_fill_split(vq, t->entries, NULL, U16_MAX, p, &f);
 	if (filled) {
@@ -244,14 +145,14 @@ static noinline int vring_make_table(const struct vring_virtqueue *vq,
 		filled = !vring_mapping_error(vq, t->addr);
 	}
 	if (!filled) {
-		vring_unmap_table(vq, t->entries, p->total_sg - f.remaining);
+		if (vring_unmaps_table(vq, extra))
+			vring_unmap_table(vq, t->entries, p->total_sg - f.remaining);
 		kfree(t->entries);
 		return -ENOMEM;
 	}
 	t->writable = f.writable;
 	extra->addr = t->addr;
 	extra->len = t->len;
-	extra->flags = VRING_DESC_F_INDIRECT;
 	return 0;
 }
 
@@ -277,19 +178,6 @@ static __always_inline void vring_end_add(struct vring_virtqueue *vq)
 		virtqueue_kick(&vq->vq);
 }
 
-static __always_inline int virtqueue_add_in_order(struct vring_virtqueue *vq,
-						  struct scatterlist *sgs[],
-						  unsigned int total_sg, unsigned int out_sgs,
-						  unsigned int in_sgs, void *data, void *ctx,
-						  gfp_t gfp)
-{
-	const struct vring_sg_lists p = { sgs, out_sgs, in_sgs, total_sg };
-
-	return vring_layout(vq) == VRING_SPLIT_IN_ORDER ?
-		virtqueue_add_split_in_order(vq, &p, data, ctx, gfp) :
-		virtqueue_add_packed_in_order(vq, &p, data, ctx, gfp);
-}
-
 /*
  * Getting buffers back
  */
@@ -299,13 +187,13 @@ static noinline void *vring_release(const struct vring_virtqueue *vq,
 				    const struct vring_in_order_buf *buf, unsigned int head,
 				    void *data)
 {
-	const struct vring_desc_extra *extra = vq->packed_ring ? vq->packed.desc_extra :
-								 vq->split.desc_extra;
+	const struct vring_desc_extra *extra = vring_is_packed(vq) ? vq->packed.desc_extra :
+								     vq->split.desc_extra;
 
-	if (vq->use_dma_api)
+	if (vring_uses_dma_api(vq))
 		vring_unmap_range(vq, extra, virtqueue_get_vring_size(&vq->vq), head, buf->num);
 	if (vq->indirect && buf->indir_desc) {
-		if (vq->do_unmap)
+		if (vring_unmaps_table(vq, &extra[head]))
 			vring_unmap_table(vq, buf->indir_desc,
 					  extra[head].len / sizeof(struct vring_desc));
 		kfree(buf->indir_desc);
@@ -324,7 +212,7 @@ static __always_inline void *vring_detach_in_order(struct vring_virtqueue *vq,
 	vq->vq.num_free += buf->num;
 	if (ctx && !vq->indirect)
 		*ctx = buf->indir_desc;
-	if (unlikely(vq->use_dma_api || (vq->indirect && buf->indir_desc)))
+	if (unlikely(vring_uses_dma_api(vq) || (vq->indirect && buf->indir_desc)))
 		return vring_release(vq, buf, head, data);
 	return data;
 }
@@ -346,14 +234,6 @@ static noinline void *vring_bad_id(struct vring_virtqueue *vq, unsigned int ring
 	return NULL;
 }
 
-static __always_inline void *virtqueue_get_buf_in_order(struct vring_virtqueue *vq,
-							unsigned int *len, void **ctx)
-{
-	return vring_layout(vq) == VRING_SPLIT_IN_ORDER ?
-		virtqueue_get_buf_split_in_order(vq, len, ctx) :
-		virtqueue_get_buf_packed_in_order(vq, len, ctx);
-}
-
 /*
  * Take the oldest buffer back from a device that has stopped, whether a batch is open or not.
  * The outstanding buffers are those just before the next one to be added. Returns NULL if
@@ -370,10 +250,10 @@ static void *virtqueue_detach_unused_buf_in_order(struct vring_virtqueue *vq)
 	START_USE(vq);
 	vq->in_order.batch_end = vq->last_used_idx;
 	if (left) {
-		next = vq->packed_ring ? vq->packed.next_avail_idx : vq->free_head;
+		next = vring_is_packed(vq) ? vq->packed.next_avail_idx : vq->free_head;
 		head = next >= left ? next - left : next + ring_num - left;
-		buf = vq->packed_ring ? &vq->packed.in_order_buf[head] :
-					&vq->split.in_order_buf[head];
+		buf = vring_is_packed(vq) ? &vq->packed.in_order_buf[head] :
+					    &vq->split.in_order_buf[head];
 		data = vring_detach_in_order(vq, buf, head, NULL);
 	}
 	END_USE(vq);

@@ -25,6 +25,7 @@ static __always_inline bool vring_fill_list_packed(const struct vring_virtqueue 
 						   struct vring_desc_extra *extra,
 						   unsigned int num, unsigned int head,
 						   struct scatterlist *sg, bool write,
+						   const struct vring_sg_lists *p,
 						   struct vring_fill *f)
 {
 	for (; sg; sg = sg_next(sg)) {
@@ -32,14 +33,14 @@ static __always_inline bool vring_fill_list_packed(const struct vring_virtqueue 
 		u16 flags = write ? VRING_DESC_F_WRITE : 0;
 		dma_addr_t addr;
 
-		addr = vring_map_sg(vq, direct, sg, write, extra ? &extra[f->i] : NULL);
+		addr = vring_map_sg(vq, direct, sg, write, p, extra ? &extra[f->i] : NULL);
 		if (unlikely(addr == DMA_MAPPING_ERROR))
 			return false;
 		if (write)
-			f->writable += sg->length;
+			f->writable += vring_sg_len(sg, direct, p);
 
 		d->addr = cpu_to_le64(addr);
-		d->len = cpu_to_le32(sg->length);
+		d->len = cpu_to_le32(vring_sg_len(sg, direct, p));
 		f->remaining--;
 		if (extra) {
 			flags |= f->avail_used | (f->remaining ? VRING_DESC_F_NEXT : 0);
@@ -69,17 +70,17 @@ static __always_inline bool vring_fill_packed(const struct vring_virtqueue *vq,
 					      unsigned int num, unsigned int head,
 					      const struct vring_sg_lists *p, struct vring_fill *f)
 {
-	bool direct = vring_maps_direct(vq);
+	bool direct = vring_maps_direct(vq, p);
 	unsigned int n;
 
 	for (n = 0; n < p->out_sgs; n++) {
 		if (!vring_fill_list_packed(vq, direct, desc, extra, num, head, p->sgs[n],
-					    false, f))
+					    false, p, f))
 			return false;
 	}
 	for (; n < p->out_sgs + p->in_sgs; n++) {
 		if (!vring_fill_list_packed(vq, direct, desc, extra, num, head, p->sgs[n],
-					    true, f))
+					    true, p, f))
 			return false;
 	}
 	/* The lists must have as many entries as the driver said */
@@ -156,9 +157,9 @@ static noinline void vring_unpublish_packed(struct vring_virtqueue *vq, unsigned
 	}
 }
 
-static noinline int virtqueue_add_packed_in_order(struct vring_virtqueue *vq,
-						  const struct vring_sg_lists *p,
-						  void *data, void *ctx, gfp_t gfp)
+static noinline int vring_add_packed_in_order(struct vring_virtqueue *vq,
+					      const struct vring_sg_lists *p,
+					      void *data, void *ctx, gfp_t gfp)
 {
 	struct vring_virtqueue_packed *packed = &vq->packed;
 	struct vring_fill f = {

@@ -21,6 +21,7 @@ static __always_inline bool vring_fill_list_split(const struct vring_virtqueue *
 						  struct vring_desc *desc,
 						  struct vring_desc_extra *extra, u16 mask,
 						  struct scatterlist *sg, bool write,
+						  const struct vring_sg_lists *p,
 						  struct vring_fill *f)
 {
 	struct virtio_device *vdev = vq->vq.vdev;
@@ -30,14 +31,14 @@ static __always_inline bool vring_fill_list_split(const struct vring_virtqueue *
 		struct vring_desc *d = &desc[f->i];
 		dma_addr_t addr;
 
-		addr = vring_map_sg(vq, direct, sg, write, extra ? &extra[f->i] : NULL);
+		addr = vring_map_sg(vq, direct, sg, write, p, extra ? &extra[f->i] : NULL);
 		if (unlikely(addr == DMA_MAPPING_ERROR))
 			return false;
 		if (write)
-			f->writable += sg->length;
+			f->writable += vring_sg_len(sg, direct, p);
 
 		d->addr = cpu_to_virtio64(vdev, addr);
-		d->len = cpu_to_virtio32(vdev, sg->length);
+		d->len = cpu_to_virtio32(vdev, vring_sg_len(sg, direct, p));
 		f->i = (f->i + 1) & mask;
 		if (!--f->remaining) {
 			d->flags = cpu_to_virtio16(vdev, flags);
@@ -54,15 +55,17 @@ static __always_inline bool vring_fill_split(const struct vring_virtqueue *vq,
 					     struct vring_desc_extra *extra, u16 mask,
 					     const struct vring_sg_lists *p, struct vring_fill *f)
 {
-	bool direct = vring_maps_direct(vq);
+	bool direct = vring_maps_direct(vq, p);
 	unsigned int n;
 
 	for (n = 0; n < p->out_sgs; n++) {
-		if (!vring_fill_list_split(vq, direct, desc, extra, mask, p->sgs[n], false, f))
+		if (!vring_fill_list_split(vq, direct, desc, extra, mask, p->sgs[n], false,
+					   p, f))
 			return false;
 	}
 	for (; n < p->out_sgs + p->in_sgs; n++) {
-		if (!vring_fill_list_split(vq, direct, desc, extra, mask, p->sgs[n], true, f))
+		if (!vring_fill_list_split(vq, direct, desc, extra, mask, p->sgs[n], true,
+					   p, f))
 			return false;
 	}
 	/* The lists must have as many entries as the driver said */
@@ -128,9 +131,9 @@ static noinline int vring_add_table_split(struct vring_virtqueue *vq,
  * virtqueue_add() in order. Returns -EIO if the virtqueue is broken, -ENOSPC if it is full,
  * and -ENOMEM if a mapping failed; nothing has been added then.
  */
-static noinline int virtqueue_add_split_in_order(struct vring_virtqueue *vq,
-						 const struct vring_sg_lists *p,
-						 void *data, void *ctx, gfp_t gfp)
+static noinline int vring_add_split_in_order(struct vring_virtqueue *vq,
+					     const struct vring_sg_lists *p,
+					     void *data, void *ctx, gfp_t gfp)
 {
 	struct vring_virtqueue_split *split = &vq->split;
 	struct vring_fill f = { .i = vq->free_head, .remaining = p->total_sg };
