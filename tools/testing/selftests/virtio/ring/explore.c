@@ -570,8 +570,10 @@ static unsigned int possible_steps(const struct exploration *e, struct step *ste
 			break;
 	}
 	for (i = 0; i < model->held; i++) {
-		if (world.layout.in_order)
+		if (world.layout.in_order && i < e->max_batch)
 			steps[n++] = (struct step){ STEP_USE, i + 1 };
+		else if (world.layout.in_order)
+			break;
 		else if (e->any_order || i == 0)
 			steps[n++] = (struct step){ STEP_USE, i };
 	}

@@ -99,6 +99,8 @@ struct exploration {
 	bool directions;
 	/* out of order: the device may use any buffer, and not only the oldest one */
 	bool any_order;
+	/* in order: how many buffers the device returns at most with a used element */
+	unsigned int max_batch;
 	/* include the steps that enable and disable callbacks */
 	bool callbacks;
 	/* compare all bytes of a state, and not only model and device */

@@ -100,8 +100,8 @@ static const char *ignores_changes(void)
 TEST_F_TIMEOUT(ring, changes_in_every_state, TIMEOUT)
 {
 	/*
-	 * The kernel's own code for split rings follows NEXT; RING_ENUM_PLAIN=1 tries it. In a packed
-	 * ring out of order, what the device writes can be what it has used instead.
+	 * The kernel's own code for split rings follows NEXT. In a packed ring out of order, what the
+	 * device writes can be what it has used instead.
 	 */
 	if (!variant->in_order && (variant->packed || !parameter("RING_ENUM_PLAIN", 0)))
 		SKIP(return, "only in order");
