@@ -11,6 +11,7 @@
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include "vring_kunit_compat.h"
 
 /**
  * struct fake_dma - an IOMMU that only records mappings (vring_kunit_dma.c)

@@ -4,7 +4,6 @@
  * forgotten, undone twice or undone with wrong parameters. They fail on demand.
  */
 #include <kunit/device.h>
-#include <linux/dma-map-ops.h>
 #include <linux/mm.h>
 
 #include "vring_kunit.h"
@@ -22,8 +21,8 @@ static struct fake_dma_slot *fake_dma_slot(const struct fake_dma *dma, u64 addr)
 	return &dma->slots[i];
 }
 
-static dma_addr_t fake_map_page(struct device *dev, struct page *page, unsigned long offset,
-				size_t size, enum dma_data_direction dir, unsigned long attrs)
+dma_addr_t fake_map(struct device *dev, phys_addr_t phys, size_t size,
+		    enum dma_data_direction dir, unsigned long attrs)
 {
 	struct fake_dma *dma = dev_get_drvdata(dev);
 	unsigned int i;
@@ -35,13 +34,13 @@ static dma_addr_t fake_map_page(struct device *dev, struct page *page, unsigned 
 
 	i = dma->free[--dma->num_free];
 	dma->slots[i] = (struct fake_dma_slot) {
-		.phys = page_to_phys(page) + offset, .size = size, .dir = dir, .mapped = true,
+		.phys = phys, .size = size, .dir = dir, .mapped = true,
 	};
 	return FAKE_DMA_BASE + ((u64)i << FAKE_DMA_SHIFT);
 }
 
-static void fake_unmap_page(struct device *dev, dma_addr_t addr, size_t size,
-			    enum dma_data_direction dir, unsigned long attrs)
+void fake_unmap(struct device *dev, dma_addr_t addr, size_t size,
+		enum dma_data_direction dir, unsigned long attrs)
 {
 	struct fake_dma *dma = dev_get_drvdata(dev);
 	struct fake_dma_slot *slot = fake_dma_slot(dma, addr);
@@ -78,8 +77,7 @@ static void fake_free(struct device *dev, size_t size, void *mem, dma_addr_t add
 static const struct dma_map_ops fake_dma_ops = {
 	.alloc = fake_alloc,
 	.free = fake_free,
-	.map_page = fake_map_page,
-	.unmap_page = fake_unmap_page,
+	FAKE_MAP_OPS,
 };
 
 unsigned int fake_dma_mapped(const struct fake_dma *dma)

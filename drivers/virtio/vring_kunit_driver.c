@@ -79,7 +79,7 @@ struct fake_vq *fake_vq_simple(struct kunit *test, u64 features, unsigned int nu
 	return fake_vq_create(test, &setup);
 }
 
-/* Add buffer @token with @out readable and @in writable segments. */
+/* Add buffer @token with @out readable and @in writable segments: if premapped, only one kind. */
 int fake_add(struct fake_vq *fq, unsigned long token, unsigned int out, unsigned int in)
 {
 	struct scatterlist *sgs[2] = { fq->sg, out ? fq->sg + out : fq->sg };
@@ -91,9 +91,14 @@ int fake_add(struct fake_vq *fq, unsigned long token, unsigned int out, unsigned
 		sg_init_table(fq->sg + out, in);
 	for (i = 0; i < out + in; i++) {
 		sg_set_buf(&fq->sg[i], fq->memory + i, token);
-		if (fq->premapped)
-			sg_dma_address(&fq->sg[i]) = fake_premapped_at(token, i);
+		if (!fq->premapped)
+			continue;
+		sg_dma_address(&fq->sg[i]) = fake_premapped_at(token, i);
+		sg_dma_len(&fq->sg[i]) = token;
 	}
+	if (fake_is_one_way(fq->premapped))
+		return in ? fake_add_in(fq->vq, fq->sg, in, (void *)token, NULL, true, fq->gfp) :
+			    fake_add_out(fq->vq, fq->sg, out, (void *)token, true, fq->gfp);
 	return virtqueue_add_sgs(fq->vq, sgs, !!out, !!in, (void *)token, fq->gfp);
 }
 

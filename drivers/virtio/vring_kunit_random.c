@@ -207,14 +207,14 @@ static int model_add_sg(struct model *m, struct model_buf *buf)
 	bool one_each = !buf->ctx && rnd(m) & 1;
 	struct virtqueue *vq = m->fq.vq;
 
+	if (fake_is_one_way(m->premapped))
+		one_each = false;
 	out_sgs = model_lists(m, 0, buf->out, one_each, 0);
 	sgs = model_lists(m, buf->out, buf->in, one_each, out_sgs);
-	if (buf->ctx)
-		return virtqueue_add_inbuf_ctx(vq, m->sg, total, buf, buf->ctx, GFP_KERNEL);
+	if (buf->ctx || (sgs == 1 && !buf->out))
+		return fake_add_in(vq, m->sg, total, buf, buf->ctx, m->premapped, GFP_KERNEL);
 	if (sgs == 1 && !buf->in)
-		return virtqueue_add_outbuf(vq, m->sg, total, buf, GFP_KERNEL);
-	if (sgs == 1 && !buf->out)
-		return virtqueue_add_inbuf(vq, m->sg, total, buf, GFP_KERNEL);
+		return fake_add_out(vq, m->sg, total, buf, m->premapped, GFP_KERNEL);
 	return virtqueue_add_sgs(vq, m->sgs, out_sgs, sgs - out_sgs, buf, GFP_KERNEL);
 }
 
@@ -249,6 +249,8 @@ static bool model_add(struct model *m)
 	buf = front(&m->unused);
 	buf->number = m->added;
 	buf->out = below(m, total + 1);
+	if (fake_is_one_way(m->premapped) && buf->out)
+		buf->out = total;
 	buf->in = total - buf->out;
 	buf->descs = table ? 1 : total;
 	buf->writable = 0;
@@ -257,8 +259,10 @@ static bool model_add(struct model *m)
 		u32 hash = segment_hash(buf->number, i);
 
 		sg_set_buf(&m->sg[i], m->arena + segment_offset(hash), segment_len(hash));
-		if (m->premapped)
+		if (m->premapped) {
 			sg_dma_address(&m->sg[i]) = segment_premapped(hash);
+			sg_dma_len(&m->sg[i]) = segment_len(hash);
+		}
 		if (i >= buf->out)
 			buf->writable += segment_len(hash);
 	}
@@ -649,7 +653,7 @@ static bool model_create(struct model *m, u64 features, struct fake_dma *dma)
 	m->fq.priv = m;
 	m->premapped = one_in(m, 4);
 	if (m->premapped)
-		CHECK(m, virtqueue_set_dma_premapped(m->fq.vq) == 0);
+		CHECK(m, fake_set_premapped(m->fq.vq) == 0);
 	model_begin(m);
 	return true;
 }

@@ -640,20 +640,20 @@ static void tables_are_freed(struct kunit *test)
 static void premapped(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test), 8);
+	unsigned int i, in = fake_is_one_way(true) ? 0 : 1;
 	struct fake_buf buf;
-	unsigned int i;
 
 	round_trip(test, fq, 7, 2, 2);
 	KUNIT_ASSERT_EQ(test, fake_add(fq, 8, 1, 1), 0);
-	KUNIT_EXPECT_EQ(test, virtqueue_set_dma_premapped(fq->vq), -EINVAL);
+	KUNIT_EXPECT_EQ(test, fake_set_premapped_late(fq->vq), -EINVAL);
 	fake_expect(test, fq, &buf, 8, 1, 1);
 	fake_return(fq, &buf, 1, 3);
 	expect_get(test, fq, 8, 3);
 
-	KUNIT_ASSERT_EQ(test, virtqueue_set_dma_premapped(fq->vq), 0);
+	KUNIT_ASSERT_EQ(test, fake_set_premapped(fq->vq), 0);
 	fq->premapped = true;
 	for (i = 0; i < 20; i++) {
-		fake_give(test, fq, &buf, 9, 2, 1);
+		fake_give(test, fq, &buf, 9, 3 - in, in);
 		KUNIT_EXPECT_EQ(test, fake_dma_mapped(fq->dma), fq->indirect);
 		fake_return(fq, &buf, 1, 5);
 		expect_get(test, fq, 9, 5);
@@ -665,25 +665,25 @@ static void premapped(struct kunit *test)
 static void premapped_mapping_failure(struct kunit *test)
 {
 	struct fake_vq *fq = fake_vq_simple(test, features_of(test) | FAKE_INDIRECT, 8);
+	unsigned int i, in = fake_is_one_way(true) ? 0 : 1;
 	struct fake_buf buf;
-	unsigned int i;
 
-	KUNIT_ASSERT_EQ(test, virtqueue_set_dma_premapped(fq->vq), 0);
+	KUNIT_ASSERT_EQ(test, fake_set_premapped(fq->vq), 0);
 	fq->premapped = true;
 	for (i = 0; i < 20; i++) {
 		fq->dma->fail_from = 1;
-		if (fake_add(fq, 9, 2, 1)) {
+		if (fake_add(fq, 9, 3 - in, in)) {
 			fake_expect_none(test, fq);
 		} else {
 			fq->indirect = false;
-			fake_expect(test, fq, &buf, 9, 2, 1);
+			fake_expect(test, fq, &buf, 9, 3 - in, in);
 			fq->indirect = true;
 			fake_return(fq, &buf, 1, 5);
 			expect_get(test, fq, 9, 5);
 		}
 		fq->dma->fail_from = 0;
 		fake_expect_unused(test, fq);
-		round_trip(test, fq, 10, 1, 1);
+		round_trip(test, fq, 10, 2 - in, in);
 	}
 }
 
