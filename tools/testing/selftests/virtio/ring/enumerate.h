@@ -7,9 +7,10 @@
  * changed here, and the device may use buffers in any order, which leads to many states. A split
  * ring with EVENT_IDX has many as well and is limited in the same way. RING_ENUM_SIZE=8 tries all.
  *
- * For a core that has faults, to look at one of them: RING_ENUM_BATCH=1 is a device that does not
- * batch, with RING_ENUM_CALLBACKS=0 callbacks are always on, RING_ENUM_OLDEST_FIRST=0 lets buffers be
- * recycled in any order, and RING_ENUM_PLAIN=1 also changes descriptors of split rings out of order.
+ * For a core that has faults, to look at one of them: with RING_ENUM_BATCH=1 the device does not
+ * batch, with RING_ENUM_CALLBACKS=0 callbacks are always on, with RING_ENUM_OLDEST_FIRST=0 buffers
+ * may be recycled in any order, and with RING_ENUM_PLAIN=1 the device also changes descriptors of
+ * split rings out of order.
  */
 #ifndef RING_ENUMERATE_H
 #define RING_ENUMERATE_H
