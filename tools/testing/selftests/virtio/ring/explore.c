@@ -5,6 +5,7 @@
 #include <string.h>
 #include <linux/virtio.h>
 #include <linux/virtio_ring.h>
+#include <linux/dma-mapping.h>
 #include "explore.h"
 
 #define ALIGN 64
@@ -41,6 +42,8 @@ bool world_init(const struct layout *layout, unsigned int num)
 	if (!world.vq)
 		return false;
 	world.vq->num_max = MAX_RING;
+	if (layout->premapped && virtqueue_set_dma_premapped)
+		virtqueue_set_dma_premapped(world.vq);
 	device_start();
 	return true;
 }
@@ -106,13 +109,39 @@ int token_of(const void *data)
 	return data ? ((const char *)data - buffers[0]) / sizeof(buffers[0]) : -1;
 }
 
+/* Where a virtqueue cannot be premapped, buffers can, with segments of one direction only. */
+static bool is_premapped(const struct buf *buf)
+{
+	return world.layout.premapped &&
+		(virtqueue_set_dma_premapped || !buf->out || !buf->in);
+}
+
+static int add_premapped(const struct buf *buf)
+{
+	unsigned int i, num = buf->out + buf->in;
+	void *data = buffers[buf->token];
+	struct scatterlist sg[MAX_SEGMENTS];
+
+	sg_init_table(sg, num);
+	for (i = 0; i < num; i++) {
+		sg_set_buf(&sg[i], segment_memory(buf->token, i), segment_len(i));
+		sg_dma_address(&sg[i]) = fake_dma_address(segment_memory(buf->token, i));
+		sg_dma_len(&sg[i]) = segment_len(i);
+	}
+	return buf->in ? virtqueue_add_inbuf_premapped(world.vq, sg, num, data, NULL, GFP_ATOMIC) :
+			 virtqueue_add_outbuf_premapped(world.vq, sg, num, data, GFP_ATOMIC);
+}
+
 int world_add(const struct buf *buf)
 {
 	struct scatterlist sg[MAX_SEGMENTS], *sgs[MAX_SEGMENTS];
 	unsigned int i;
 
+	if (is_premapped(buf) && !virtqueue_set_dma_premapped)
+		return add_premapped(buf);
 	for (i = 0; i < buf->out + buf->in; i++) {
 		sg_init_one(&sg[i], segment_memory(buf->token, i), segment_len(i));
+		sg_dma_address(&sg[i]) = fake_dma_address(segment_memory(buf->token, i));
 		sgs[i] = &sg[i];
 	}
 	return virtqueue_add_sgs(world.vq, sgs, buf->out, buf->in, buffers[buf->token],
@@ -367,7 +396,7 @@ static unsigned int mappings_of(const struct buf *buf)
 {
 	unsigned int segments = buf->out + buf->in;
 
-	return segments + (segments > buf->descs);
+	return (is_premapped(buf) ? 0 : segments) + (segments > buf->descs);
 }
 
 static unsigned int expected_mappings(void)

@@ -12,6 +12,8 @@ struct layout {
 	bool event_idx;
 	bool indirect;
 	bool dma;
+	/* with dma: the driver maps its buffers itself, where the core lets it */
+	bool premapped;
 };
 
 /* Feature bits of @layout */

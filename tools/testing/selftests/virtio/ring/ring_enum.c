@@ -59,6 +59,15 @@ TEST_F_TIMEOUT(ring, every_state_with_dma_api, TIMEOUT)
 	EXPECT_RIGHT(do_explore(self->layout, 3, 0, NULL));
 }
 
+TEST_F_TIMEOUT(ring, every_state_premapped, TIMEOUT)
+{
+	self->layout.dma = true;
+	self->layout.premapped = true;
+	EXPECT_RIGHT(do_explore(self->layout, 4, 0, NULL));
+	self->layout.indirect = true;
+	EXPECT_RIGHT(do_explore(self->layout, 3, 0, NULL));
+}
+
 /* NEXT is not set: a driver that followed it could do so for ever. */
 static void change_split(struct vring_desc *desc, unsigned int i)
 {
