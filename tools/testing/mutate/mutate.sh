@@ -24,7 +24,7 @@ vhost)
 	limit=${LIMIT:-10}
 	;;
 virtio)
-	files=(vring_in_order_common.h vring_in_order_packed.h vring_in_order_split.h)
+	files=(vring_in_order_common.h vring_in_order_packed.h vring_in_order_split.h vring_compat.h)
 	ring=$top/tools/testing/selftests/virtio/ring
 	programs=(ring_enum ring_kani)
 	limit=${LIMIT:-30}
@@ -54,6 +54,10 @@ build() {
 		if [ ! -e "$top/drivers/$half/$file" ]; then
 			only=$out/lines
 			hooked "$file" >"$only"
+		elif [ "$file" = vring_compat.h ]; then
+			# what is for this kernel
+			only=$out/lines
+			awk '/^#else/ { here = 1 } here { print NR }' "$top/drivers/$half/$file" >"$only"
 		fi
 		awk -v first="$first" -v list="$out/list" -v only="$only" -f "$here/mutate.awk" \
 			"$out/source/$file" >"$out/mutated"
