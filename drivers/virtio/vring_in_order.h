@@ -14,9 +14,11 @@
  *
  * virtio_ring.c includes this before it defines its structures. The code is in
  * vring_in_order_common.h, _split.h and _packed.h, which it includes after the functions
- * that they call. Only the driver touches this state: whatever serializes the operations
- * on the virtqueue protects it. The exception is vring_interrupt(), which reads
- * last_used_idx and @batch_end at any time.
+ * that they call; how it calls them is in vring_compat.h.
+ *
+ * Only the driver touches this state: whatever serializes the operations on the virtqueue
+ * protects it. The exception is vring_interrupt(), which reads last_used_idx and @batch_end
+ * at any time.
  */
 #ifndef _DRIVERS_VIRTIO_VRING_IN_ORDER_H
 #define _DRIVERS_VIRTIO_VRING_IN_ORDER_H
