@@ -112,7 +112,7 @@ virtio() {
 	rm -rf "$dir/payload"
 	installed virtio "$dir"
 	logged virtio-ring make -C $ring OUTPUT="$PWD/$dir/ring" KERNEL="$PWD/$build/linux" \
-		PRISTINE="$PWD/$build/pristine"
+		PRISTINE="$PWD/$build/pristine" tests
 	logged vhost-ring make -C $vhost OUTPUT="$PWD/$dir/vhost-ring" KERNEL="$PWD/$build/linux"
 	install -D -t "$dir/payload/ring" $ring/upstream.sh "$dir"/ring/ring_{enum,kani} \
 		"$dir"/vhost-ring/vhost_{enum,kani} "$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order}
