@@ -31,7 +31,7 @@
  *	vring_interrupt, virtqueue_kick_prepare, virtqueue_disable_cb,
  *	virtqueue_enable_cb_prepare, virtqueue_poll
  * include/uapi/linux/virtio_ring.h: vring_need_event
- * drivers/virtio/vring_in_order_common.h: vring_batch_open
+ * drivers/virtio/vring_compat.h: vring_batch_open
  * drivers/virtio/vring_in_order_split.h: vring_pop_split
  * drivers/virtio/vring_in_order_packed.h: vring_pop_packed
  * Here alone: add, kick, vring_pop, get_buf, get_used, callback, start, fetch, add_used, use,

@@ -44,7 +44,8 @@ build() {
 # wrong LIMIT PROGRAM VARIANT TEST: what that test says is wrong, if anything
 wrong() {
 	local limit=${1#-}
-	{ env ${limit:+"$limit"} "$out/${2}_stock" -t "$4" 2>&1 || true; } | awk -v row="[.]$3[.]$4" '
+	{ env ${limit:+"$limit"} "$out/${2}_stock" -t "$4" 2>&1 || true; } |
+		awk -v row="[.]$3[.]$4" '
 		/descriptors:/ { said = $0; sub(/.*: /, "", said) }
 		/^(not )?ok/ && $0 ~ row { seen = 1; if (/^not/) print said }
 		END { if (!seen) print "there is no such test" }'
@@ -82,7 +83,8 @@ done <<<"$tests"
 
 build "$hooks"/0004?-*.patch
 for program in ring_enum ring_kani; do
-	result=$(RING_ENUM_PLAIN=1 "$out/${program}_stock" 2>/dev/null | sed -n 's/^# Totals: //p' || true)
+	result=$(RING_ENUM_PLAIN=1 "$out/${program}_stock" 2>/dev/null |
+		sed -n 's/^# Totals: //p' || true)
 	row "with all of them: $program: $result" grep -q ' fail:0 ' <<<"$result"
 done
 exit $failed
