@@ -589,15 +589,16 @@ test_fio_split() {
 }
 
 test_fio_packed() {
-	fio stock 2 10 --features=packed,in_order
+	fio stock 4 10 --features=packed,in_order
 }
 
 test_fio_in_order() {
 	fio dev 2 01 --features=in_order
 }
 
+# Our kernel is built for two CPUs.
 test_fio_packed_in_order() {
-	fio dev 4 11 --features=packed,in_order
+	fio dev 2 11 --features=packed,in_order
 }
 
 # One controller, so that it is nvme0 for all sides: drivers probe when they like to.
