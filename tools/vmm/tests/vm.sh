@@ -21,9 +21,7 @@ trap 'end_vmm; end_services; rm -rf "$tmp" "$other"' EXIT
 # noxsave as in demo.sh
 cmdline='console=ttyS0 panic=-1 noxsave quiet'
 kills=${KILLS:-30}
-# There are about ten kills in a second
-load_seconds=$(((kills + 7) / 8))
-limit=$((600 + 10 * load_seconds))
+limit=$((600 + 2 * kills))
 # One for each thing that stock Linux tries and KVM does not have
 echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs
 
@@ -69,10 +67,9 @@ use() {
 }
 
 # with TOOLS LOAD [MB]: programs of others are laid over the guest's initramfs. Its root file
-# system takes half of the memory that the initramfs leaves. The load goes on until a line is
-# typed, as it is not known how long the kills take.
+# system takes half of the memory that the initramfs leaves.
 with() {
-	tools=$1 load=$2 typed=y memory=${3:-256}
+	tools=$1 load=$2 memory=${3:-256}
 }
 
 mac=52:54:00:12:34:56
@@ -253,9 +250,16 @@ alone_after_a_kill() {
 	! kill -0 "$beside" 2>/dev/null
 }
 
-# Tells the load that there were as many kills as there have to be, if it waits for that
-enough() {
-	[ -z "$typed" ] || echo enough >&3
+# kill_loaded KERNEL STEPS [OPTION]...: kills the first device's process under load. How long so
+# many kills take depends on what else the machine does, so the load goes on until a line is
+# typed. What is checked at its end is checked under kills, too.
+kill_loaded() {
+	kernel=$1 steps=$2 typed=y
+	shift 2
+	boot "$kernel" "$steps" 0 --crash-limit=1000/1 "$@" || return
+	wait_for "GUEST: $load begins" && kill_often "${kind}0" && kill_beside "${kind}0" || return
+	echo enough >&3
+	kill_on "${kind}0" && finish
 }
 
 # under_kills KERNEL STEPS CPUS [OPTION]...: a file system and data that are verified, with
@@ -263,15 +267,7 @@ enough() {
 under_kills() {
 	kernel=$1 steps=$2 cpus=$3
 	shift 3
-	boot "$kernel" "$steps" "$load_seconds" --cpus="$cpus" --crash-limit=1000/1 "$@" || return
-	wait_for "GUEST: $load begins" && kill_often "${kind}0" && kill_beside "${kind}0" || return
-	enough
-	# What is checked at the end, too, is checked under kills.
-	case $kind$typed in
-	blk | nvme) ;;
-	*) kill_on "${kind}0" || return ;;
-	esac
-	finish || return
+	kill_loaded "$kernel" "$steps" --cpus="$cpus" "$@" || return
 	grep -q "GUEST: up on .* with $cpus CPUs" "$tmp/console" || fail "not $cpus CPUs" || return
 	deaths=$(grep -c "${kind}0: process killed by signal 9" "$tmp/log")
 	[ "$deaths" -ge "$kills" ] || fail "the VMM saw $deaths deaths" || return
@@ -375,9 +371,7 @@ test_killed() {
 
 # dispatched PATH: kills when the accesses take this way
 dispatched() {
-	boot dev "$load" "$load_seconds" --dispatch="$1" --crash-limit=1000/1
-	wait_for "GUEST: $load begins" && kill_often "${kind}0" || return
-	finish || return
+	kill_loaded dev "$load" --dispatch="$1" || return
 	exits=$(sed -n 's/^device_exits=//p' "$tmp/stats")
 	[ "$exits" != 0 ] || fail 'no accesses of the device went to the VMM'
 }
@@ -517,7 +511,6 @@ second() {
 	number=1 tmp=$other/vm vmm='' beside=''
 	mkdir -p "$tmp"
 	use "$1"
-	typed=y
 	shift
 	"$@" && [ -z "$failed" ]
 	status=$?
@@ -537,7 +530,6 @@ besides() {
 	# shellcheck disable=SC2086 # to be split into words
 	second $theirs >"$other/said" 2>&1 &
 	beside=$!
-	typed=y
 	"$@"
 	mine=$?
 	wait "$beside"
@@ -562,7 +554,7 @@ test_two_net() {
 
 # killed_under_load TIMES: a VMM, with all that it has
 killed_under_load() {
-	n_killed=0
+	n_killed=0 typed=y
 	while [ "$n_killed" -lt "$1" ]; do
 		boot stock load 1 || return
 		wait_for 'GUEST: load begins' || return
@@ -618,7 +610,6 @@ test_fio_nvme() {
 test_nvme_cli() {
 	one_nvme
 	with nvme nvme_resets
-	typed=''
 	boot stock nvme_cli,nvme_resets 5 || return
 	finish || return
 	grep -E '^GUEST: ([0-9]* resets|refused)' "$tmp/console" | tr -d '\r' | sed 's/^/# /'
@@ -659,7 +650,6 @@ vsock_upstream() {
 	shift 4
 	use vsock
 	with vsock upstream_vsock
-	typed=''
 	names="$names also=net" devices="--net=$tap,$mac $devices"
 	boot "$kernel" features,net_up,upstream_vsock 1 --cpus="$cpus" --crash-limit=1000/1 "$@" ||
 		return
