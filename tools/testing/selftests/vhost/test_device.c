@@ -5,9 +5,6 @@
 #include <sys/ioctl.h>
 #include "test_device.h"
 
-/* The kernel does not export drivers/vhost/test.h. */
-#define VHOST_TEST_RUN	_IOW(VHOST_VIRTIO, 0x31, int)
-
 int test_run(struct test *test, int on)
 {
 	return ioctl(test->device.fd, VHOST_TEST_RUN, &on);

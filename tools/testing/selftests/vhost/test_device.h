@@ -7,6 +7,10 @@
 
 #define TEST_DEVICE	"/dev/vhost-test"
 
+/* The kernel does not export drivers/vhost/test.h. */
+#define VHOST_TEST_RUN		_IOW(VHOST_VIRTIO, 0x31, int)
+#define VHOST_TEST_SET_BACKEND	_IOW(VHOST_VIRTIO, 0x32, int)
+
 struct test {
 	struct device device;
 	struct memory memory;
