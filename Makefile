@@ -86,8 +86,9 @@ soak-machines := vmm-soak
 tools-machines := vmm-tools
 # No machines, but in user space of this one, where it is quick
 user-machines := ring sanitize
-debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug
-kcsan-machines := selftests-kcsan selftests-hard-kcsan vhost-kcsan
+debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug selftests-fuzz-debug \
+	vhost-fuzz-debug
+kcsan-machines := selftests-kcsan selftests-hard-kcsan selftests-fuzz-kcsan vhost-kcsan vhost-fuzz-kcsan
 # These are compared by pairs
 upstream-machines := upstream-all-stock upstream-all upstream-vsock-stock upstream-vsock
 
@@ -387,8 +388,10 @@ build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/payload.sh
 	+@$(vm)/payload.sh vhost $(@D) $(vhost) build/virtio/payload
 	@touch $@
 
+# The fuzzer has machines of its own, and runs here only if it is named
+vhost-here = $(if $(only),$(vhost-tests),$(filter-out vhost_fuzz_test,$(vhost-tests)))
 vhost-command = cd /payload && sh vhost.sh . && ./run-selftests -t 900 \
-	$(call those,$(vhost-tests)) $(if $(only),,"upstream/upstream.sh upstream vhost")
+	$(call those,$(vhost-here)) $(if $(only),,"upstream/upstream.sh upstream vhost")
 in-vm-vhost in-vm-vhost-zcopy: build/vhost/.built
 in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 2400 -p build/vhost/payload
 in-vm-vhost: command = $(vhost-command)
@@ -572,7 +575,7 @@ $(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
 # Slower, so all has more time, by a clock that does not run on while others have the CPU,
 # and there is less of what is random: KSELFTEST_SLOWNESS.
 # What the vCPUs did is held against a model: run-selftests -r.
-# The fuzzer is for debug-tests=: it takes long there.
+# The fuzzers have machines of their own.
 debug-tests = $(filter-out %/ioregionfd_fuzz_test,$(kvm-tests)) libioregionfd/test
 # Those that debug-tests= names are all in the first machine
 hard-here = $(if $(filter file,$(origin debug-tests)),$(hard))
@@ -592,6 +595,24 @@ in-vm-vhost-debug: build/vhost-debug/.built
 in-vm-vhost-debug: vm-options = -i -m 2G -t 10000 -p build/vhost-debug/payload
 in-vm-vhost-debug: command = $(slow-vhost-command)
 
+# The fuzzers do what they do for so many seconds of a clock that all machines share
+FUZZ_SECONDS ?= 600
+fuzz-time = $(shell echo $$(($(FUZZ_SECONDS) + 2700)))
+in-vm-selftests-fuzz-debug in-vm-selftests-fuzz-kcsan: $(build)/selftests/.built
+in-vm-selftests-fuzz-debug in-vm-selftests-fuzz-kcsan: vm-options = -c 2 -m 2G -t $(fuzz-time) \
+	-p $(build)/selftests/payload
+in-vm-selftests-fuzz-debug in-vm-selftests-fuzz-kcsan: command = cd /payload && \
+	export KSELFTEST_SLOWNESS=5 IOREGIONFD_FUZZ_SECONDS=$(FUZZ_SECONDS) && \
+	./run-selftests -t $(fuzz-time) x86_64/ioregionfd_fuzz_test $(kcsan-count)
+in-vm-vhost-fuzz-debug: build/vhost-debug/.built
+in-vm-vhost-fuzz-kcsan: build/vhost-kcsan/.built
+in-vm-vhost-fuzz-debug in-vm-vhost-fuzz-kcsan: vm-options = -c 2 -m 2G -t $(fuzz-time) \
+	-p build/$(patsubst vhost-fuzz-%,vhost-%,$*)/payload
+in-vm-vhost-fuzz-debug in-vm-vhost-fuzz-kcsan: command = cd /payload && sh vhost.sh . && \
+	export KSELFTEST_SLOWNESS=10 VHOST_FUZZ_SECONDS=$(FUZZ_SECONDS) && \
+	./run-selftests -t $(fuzz-time) vhost_fuzz_test $(kcsan-count)
+$(addprefix in-vm-,$(kcsan-machines)): kcsan-count = && cat /sys/kernel/debug/kcsan
+
 $(addprefix in-vm-,$(debug-machines)): machine = $(debug)
 $(addprefix in-vm-,$(debug-machines)): $(debug)/initramfs.cpio
 
@@ -607,10 +628,10 @@ test-debug: $(debug)/initramfs.cpio
 in-vm-selftests-kcsan in-vm-selftests-hard-kcsan: vm-options = -i -c 2 -m 2G -t 10000 \
 	-p $(build)/selftests/payload
 in-vm-selftests-kcsan in-vm-selftests-hard-kcsan: command = export KSELFTEST_SLOWNESS=5 && \
-	cd /payload && ./run-selftests -t 3000 $(tests) && cat /sys/kernel/debug/kcsan
+	cd /payload && ./run-selftests -t 3000 $(tests) $(kcsan-count)
 in-vm-vhost-kcsan: build/vhost-kcsan/.built
 in-vm-vhost-kcsan: vm-options = -j -m 2G -t 6000 -p build/vhost-kcsan/payload
-in-vm-vhost-kcsan: command = $(slow-vhost-command) && cat /sys/kernel/debug/kcsan
+in-vm-vhost-kcsan: command = $(slow-vhost-command) $(kcsan-count)
 
 $(addprefix in-vm-,$(kcsan-machines)): machine = $(kcsan)
 $(addprefix in-vm-,$(kcsan-machines)): $(kcsan)/initramfs.cpio
