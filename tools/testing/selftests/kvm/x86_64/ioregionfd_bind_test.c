@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Native channels that are created before their VM is known, by an ioctl of /dev/kvm.
+ * Native channels that are created before their VM is known, by an ioctl of /dev/kvm; and
+ * VMs that do not know of any region until a vCPU runs.
  */
 #include "ioregionfd_harness.h"
 #include "ioregionfd_trust_util.h"
@@ -334,6 +335,92 @@ TEST_F(bind, closed)
 			TEST_ASSERT_EQ(set_region(self->vms[0], &self->ch, REGION,
 						  KVM_IOREGION_DEASSIGN), 0);
 	}
+}
+
+/*
+ * The first region of a VM is added while a vCPU runs and does not leave KVM_RUN. Nothing else
+ * may have told the VM of ioregionfd before: KVM_CREATE_IOREGIONFD of the VM would.
+ */
+FIXTURE(first_region)
+{
+};
+
+FIXTURE_VARIANT(first_region)
+{
+	enum transport transport;
+	bool pio;
+};
+
+FIXTURE_VARIANT_ADD(first_region, native) { TR_NATIVE };
+FIXTURE_VARIANT_ADD(first_region, native_pio) { TR_NATIVE, true };
+FIXTURE_VARIANT_ADD(first_region, seqpacket) { TR_SEQPACKET };
+FIXTURE_VARIANT_ADD(first_region, seqpacket_pio) { TR_SEQPACKET, true };
+
+FIXTURE_SETUP(first_region)
+{
+}
+
+FIXTURE_TEARDOWN(first_region)
+{
+}
+
+static uint64_t spins;
+static bool guest_go;
+
+static void guest_spin_main(uint64_t pio)
+{
+	uint32_t val;
+
+	while (!READ_ONCE(guest_go))
+		WRITE_ONCE(spins, spins + 1);
+	if (pio)
+		asm volatile("inl %w1, %0" : "=a"(val) : "d"(PIO_BASE));
+	else
+		val = READ_ONCE(*(uint32_t *)REGION);
+	GUEST_ASSERT_EQ(val, 0x12345678);
+	outl(DONE_PORT, 0);
+}
+
+/* For a native one, the device task has a descriptor of its own. */
+static struct channel channel_for_any(enum transport transport)
+{
+	struct channel ch;
+
+	if (transport == TR_SEQPACKET)
+		return channel_open(transport);
+	ch = channel_of(create(1, 16));
+	ch.dev_rd = dup(ch.kvm_rd);
+	ch.dev_wr = ch.dev_rd;
+	TEST_ASSERT(ch.dev_rd >= 0, __KVM_SYSCALL_ERROR("dup()", ch.dev_rd));
+	return ch;
+}
+
+TEST_F(first_region, while_the_vcpu_runs)
+{
+	struct vcpu_thread thread = { 0 };
+	struct kvm_vcpu *vcpu;
+	struct kvm_vm *vm = ioregion_vm_create(1, guest_spin_main, &vcpu);
+	struct channel ch = channel_for_any(variant->transport);
+	uint64_t *hva = addr_gva2hva(vm, (uintptr_t)&spins);
+
+	vcpu_args_set(vcpu, 1, (uint64_t)variant->pio);
+	vcpu_thread_init(&thread, vcpu);
+	thread_start(&thread);
+	while (!READ_ONCE(*hva))
+		usleep(1000);
+	if (variant->pio)
+		region_add(vm, &ch, PIO_BASE, 0x100, USER_DATA(0), KVM_IOREGION_PIO);
+	else
+		region_add(vm, &ch, REGION, SIZE, USER_DATA(0), 0);
+	write_guest_global(vm, guest_go, true);
+	expect_cmd(dev_recv(&ch), cmd_read(4, USER_DATA(0), 0));
+	dev_send(&ch, 0x12345678);
+	thread_join_done(&thread);
+	TEST_ASSERT_EQ(thread.nr_eintr, 0);
+	kvm_vm_free(vm);
+	channel_close_kvm(&ch);
+	expect_released(&ch);
+	channel_close_dev(&ch);
 }
 
 int main(int argc, char **argv)

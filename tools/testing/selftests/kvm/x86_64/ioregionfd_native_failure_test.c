@@ -516,63 +516,6 @@ TEST_F(fails, recovered_while_interrupted)
 }
 
 /*
- * The first region of a VM is added while a vCPU runs and does not leave KVM_RUN.
- */
-static uint64_t spins;
-static bool guest_go;
-
-static void guest_spin_main(uint64_t pio)
-{
-	uint32_t val;
-
-	while (!READ_ONCE(guest_go))
-		WRITE_ONCE(spins, spins + 1);
-	if (pio)
-		asm volatile("inl %w1, %0" : "=a"(val) : "d"(PIO_BASE));
-	else
-		val = READ_ONCE(*(uint32_t *)SYNC);
-	GUEST_ASSERT_EQ(val, 0x12345678);
-	outl(DONE_PORT, 0);
-}
-
-static void first_region(bool pio)
-{
-	struct vcpu_thread thread = { 0 };
-	struct kvm_vcpu *vcpu;
-	struct kvm_vm *vm = ioregion_vm_create(1, guest_spin_main, &vcpu);
-	struct channel ch = channel_open_for(vm, TR_NATIVE);
-	uint64_t *hva = addr_gva2hva(vm, (uintptr_t)&spins);
-
-	vcpu_args_set(vcpu, 1, (uint64_t)pio);
-	vcpu_thread_init(&thread, vcpu);
-	thread_start(&thread);
-	while (!READ_ONCE(*hva))
-		usleep(1000);
-	if (pio)
-		region_add(vm, &ch, PIO_BASE, 0x100, PIO_DATA, KVM_IOREGION_PIO);
-	else
-		region_add(vm, &ch, SYNC, SIZE, SYNC_DATA, 0);
-	write_guest_global(vm, guest_go, true);
-	expect_cmd(dev_recv(&ch), cmd_read(4, pio ? PIO_DATA : SYNC_DATA, 0));
-	dev_send(&ch, 0x12345678);
-	thread_join_done(&thread);
-	TEST_ASSERT_EQ(thread.nr_eintr, 0);
-	kvm_vm_free(vm);
-	channel_close_kvm(&ch);
-	expect_released(&ch);
-}
-
-TEST(first_region_while_running)
-{
-	first_region(false);
-}
-
-TEST(first_region_while_running_pio)
-{
-	first_region(true);
-}
-
-/*
  * The VM goes with its process.
  */
 FIXTURE(vmm_killed)
