@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include "../kselftest_harness.h"
 #include "test_device.h"
 #include "uffd.h"
@@ -212,6 +213,35 @@ TEST_F(ring, corrected)
 		ASSERT_EQ(0, device_drain(&test->device));
 		ASSERT_EQ(count, test_take(test));
 		ASSERT_EQ(0, queue_errors(&test->queue));
+	}
+}
+
+/*
+ * A part of the ring, or its indirect tables, cannot be accessed. The device says so, and works
+ * again after a reset.
+ */
+TEST_F(ring, no_access)
+{
+	struct test *test = &self->test;
+	struct ring *ring = &test->ring;
+	void *parts[] = { ring->desc, ring->driver, ring->device, ring->tables };
+	size_t sizes[] = {
+		MEMORY_PAGE, MEMORY_PAGE, MEMORY_PAGE,
+		RING_SIZE * SEGMENTS_MAX * sizeof(struct vring_desc),
+	};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(parts); i++) {
+		if (!parts[i])
+			continue;
+		ASSERT_TRUE(test_add(test, 2) && test_add(test, 3));
+		ASSERT_EQ(0, mprotect(parts[i], sizes[i], PROT_NONE));
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, device_drain(&test->device));
+		ASSERT_EQ(0, mprotect(parts[i], sizes[i], PROT_READ | PROT_WRITE));
+		EXPECT_NE(0, queue_errors(&test->queue)) {
+			TH_LOG("part %u", i);
+		}
+		ASSERT_EQ(0, test_works(test, 3));
 	}
 }
 
