@@ -46,6 +46,7 @@ help:
 	@echo 'make test-kcsan  our tests on a kernel that looks for data races'
 	@echo 'make test-upstream  all of upstream'\''s tests of KVM, tun, tap and vsock: do they give the'
 	@echo '              same results on our modules as on Debian'\''s? (hours)'
+	@echo 'make coverage  which of our lines, and of those of the hooks, no test makes run'
 	@echo 'make shell    a shell in the VM where the tests of KVM are; T= as above, for another one;'
 	@echo '              QEMU= for more arguments, such as QEMU=-s for gdb'
 	@echo 'make kunit    the KUnit tests of the virtqueue core, with kunit.py'
@@ -89,6 +90,8 @@ user-machines := ring sanitize
 debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug selftests-fuzz-debug \
 	vhost-fuzz-debug
 kcsan-machines := selftests-kcsan selftests-hard-kcsan selftests-fuzz-kcsan vhost-kcsan vhost-fuzz-kcsan
+coverage-machines := selftests-coverage selftests-hard-coverage vhost-coverage vhost-zcopy-coverage \
+	virtio-coverage virtio-real-coverage
 # These are compared by pairs
 upstream-machines := upstream-all-stock upstream-all upstream-vsock-stock upstream-vsock
 
@@ -99,7 +102,8 @@ machine-virtio := virtio-real
 machine-vhost := vhost
 only := $(if $(findstring /,$(T)),$(subst *,%,$(notdir $(T))))
 chosen := $(if $(only),$(machine-$(patsubst %/,%,$(dir $(T)))),$(T))
-ifeq ($(filter $(machines) $(tools-machines) $(debug-machines) $(kcsan-machines) $(user-machines),$(chosen)),)
+ifeq ($(filter $(machines) $(tools-machines) $(debug-machines) $(kcsan-machines) $(coverage-machines) \
+		$(user-machines),$(chosen)),)
 $(error T=$(T) is neither a machine nor a test: see make help)
 endif
 # these two are compared
@@ -117,7 +121,8 @@ booted := $(patsubst in-vm-%,%,$(filter in-vm-%,$(goals))) $(if $(filter test,$(
 	$(if $(filter soak,$(goals)),$(soak-machines) $(tools-machines)) \
 	$(if $(filter test-debug,$(goals)),$(debug-machines)) \
 	$(if $(filter test-kcsan,$(goals)),$(kcsan-machines)) \
-	$(if $(filter test-upstream,$(goals)),$(upstream-machines))
+	$(if $(filter test-upstream,$(goals)),$(upstream-machines)) \
+	$(if $(filter coverage,$(goals)),$(coverage-machines))
 
 # Some names say in which release of Debian they are; gcc-* is what its kernel was built with
 debian := $(shell . /etc/os-release && echo $$VERSION_ID)
@@ -133,9 +138,9 @@ needed = $(if $(filter $1,$(goals) $(booted)),$2)
 packages += $(call needed,check export kselftest series,git)
 packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck sparse)
 packages += $(call needed,kernel run-dev bench kunit series virtio virtio-real kselftest peers-% upstream-vsock% \
-	vmm% %-debug %-kcsan, \
+	vmm% %-debug %-kcsan %-coverage, \
 	bc bison flex libelf-dev libssl-dev)
-packages += $(call needed,check conformance kunit,python3)
+packages += $(call needed,check conformance coverage kunit,python3)
 packages += $(call needed,verify,spin)
 packages += $(call needed,hooks,quilt)
 packages += $(call needed,bench,jq valgrind)
@@ -228,14 +233,14 @@ modules: $(modules)/.built $(vhost)/.built
 # Kernels of our own, by the name of their .config
 #
 own := $(build)/$(firstword $(subst +, ,$(KVER)))
-kernels := $(addprefix $(own)-,debug dev kcsan)
+kernels := $(addprefix $(own)-,coverage debug dev kcsan)
 
 $(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm)/%.config | $(uapi)
 	+@$(vm)/kernel.sh $(notdir $(own))-$* $(@D) $(filter %.config,$^)
 	@touch $@
 
-# These two check themselves while they run the tests
-checking := debug kcsan
+# These check themselves, or are measured, while they run the tests
+checking := coverage debug kcsan
 $(checking:%=$(own)-%/image/.built): $(vm)/tests.config
 
 $(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init \
@@ -245,6 +250,7 @@ $(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/i
 dev := $(own)-dev
 debug := $(own)-debug
 kcsan := $(own)-kcsan
+coverage := $(own)-coverage
 
 #
 # The VM, and what runs in it
@@ -396,8 +402,9 @@ in-vm-vhost in-vm-vhost-zcopy: build/vhost/.built
 in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 2400 -p build/vhost/payload
 in-vm-vhost: command = $(vhost-command)
 # vhost-net, which sends without a copy here, unless the driver wants its buffers back in order
-in-vm-vhost-zcopy: command = cd /payload && sh vhost.sh . experimental_zcopytx=1 && \
+vhost-zcopy-command = cd /payload && sh vhost.sh . experimental_zcopytx=1 && \
 	./run-selftests -t 900 $(filter vhost_net% vhost_setup%,$(vhost-tests))
+in-vm-vhost-zcopy: command = $(vhost-zcopy-command)
 
 # The kselftests as everybody has them who applies the exported series
 build/kselftest/.built: $(source) $(vm)/payload.sh $(vm)/export.sh
@@ -518,10 +525,11 @@ $(addprefix in-vm-,$(user-machines)): in-vm-%:
 
 $(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): machine ?= $(kdir)
 $(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): vm
-$(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines)): in-vm-%:
+$(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines) \
+		$(coverage-machines)): in-vm-%:
 ifeq ($(interactive),)
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
-		sed -u 's/^/[$*] /'
+		sed -u '/^gcov: begin/,/^gcov: end/d; s/^/[$*] /'
 else
 	@$(vm)/boot.sh $(vm-options) -x -q '$(QEMU)' shell $(machine) '$(command)'
 endif
@@ -579,11 +587,13 @@ $(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
 debug-tests = $(filter-out %/ioregionfd_fuzz_test,$(kvm-tests)) libioregionfd/test
 # Those that debug-tests= names are all in the first machine
 hard-here = $(if $(filter file,$(origin debug-tests)),$(hard))
-in-vm-selftests-debug in-vm-selftests-kcsan: tests = $(filter-out $(hard-here),$(debug-tests))
-in-vm-selftests-hard-debug in-vm-selftests-hard-kcsan: tests = $(filter $(hard-here),$(debug-tests))
+in-vm-selftests-debug in-vm-selftests-kcsan in-vm-selftests-coverage: \
+	tests = $(filter-out $(hard-here),$(debug-tests))
+in-vm-selftests-hard-debug in-vm-selftests-hard-kcsan in-vm-selftests-hard-coverage: \
+	tests = $(filter $(hard-here),$(debug-tests))
 slow-vhost-command = export KSELFTEST_SLOWNESS=10 && $(subst -t 900,-t 3000,$(vhost-command))
-in-vm-selftests-debug in-vm-selftests-hard-debug in-vm-selftests-kcsan in-vm-selftests-hard-kcsan: \
-	$(build)/selftests/.built
+in-vm-selftests-debug in-vm-selftests-hard-debug in-vm-selftests-kcsan in-vm-selftests-hard-kcsan \
+	in-vm-selftests-coverage in-vm-selftests-hard-coverage: $(build)/selftests/.built
 in-vm-selftests-debug in-vm-selftests-hard-debug: command = export KSELFTEST_SLOWNESS=5 && \
 	cd /payload && ./run-selftests -r -t 1500 $(tests)
 in-vm-selftests-debug in-vm-selftests-hard-debug: vm-options = -i -c 2 -m 2G -t 7000 \
@@ -643,6 +653,38 @@ test-kcsan: $(kcsan)/initramfs.cpio
 	+@$(MAKE) -k $(addprefix in-vm-,$(filter-out selftests%,$(kcsan-machines))) || true
 	@$(vm)/kcsan.sh $(kcsan) build/kcsan $(kcsan-machines)
 	@$(call counted,$(kcsan-machines))
+
+# gcov's counters are what is left of these machines. In /sys they have no size.
+gcov-data = status=$$?; cd /sys/kernel/debug/gcov && find . -name "*.gcda" | while read -r file; do \
+	mkdir -p "/tmp/gcov/$${file%/*}" && cat "$$file" >"/tmp/gcov/$$file"; done; \
+	echo "gcov: begin"; tar -C /tmp/gcov -cz . | base64; echo "gcov: end"; exit $$status
+in-vm-selftests-coverage in-vm-selftests-hard-coverage: vm-options = -m 2G -t 7000 \
+	-p $(build)/selftests/payload
+in-vm-selftests-coverage in-vm-selftests-hard-coverage: command = cd /payload && \
+	./run-selftests -t 1500 $(tests); $(gcov-data)
+in-vm-virtio-coverage: build/virtio/.built
+in-vm-virtio-coverage: vm-options = -i -m 2G -t 3000 -p build/virtio/payload
+in-vm-virtio-coverage: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"; $(gcov-data)
+in-vm-virtio-real-coverage: build/virtio/.built
+in-vm-virtio-real-coverage: vm-options = -i -m 2G -t 3000 -p build/virtio/payload \
+	-q "$$(cat build/virtio/devices.arguments)"
+in-vm-virtio-real-coverage: command = cd /payload && ./run-selftests -t 2000 $(virtio-tests); $(gcov-data)
+in-vm-vhost-coverage in-vm-vhost-zcopy-coverage: build/vhost-coverage/.built
+in-vm-vhost-coverage in-vm-vhost-zcopy-coverage: vm-options = -i -m 2G -t 10000 \
+	-p build/vhost-coverage/payload
+in-vm-vhost-coverage: command = $(subst -t 900,-t 3000,$(vhost-command)); $(gcov-data)
+in-vm-vhost-zcopy-coverage: command = $(subst -t 900,-t 3000,$(vhost-zcopy-command)); $(gcov-data)
+
+$(addprefix in-vm-,$(coverage-machines)): machine = $(coverage)
+$(addprefix in-vm-,$(coverage-machines)): $(coverage)/initramfs.cpio
+
+# coverage-machines=, debug-tests= for some of them only
+coverage: $(coverage)/initramfs.cpio
+	@$(call not-booted,$(coverage-machines))
+	@echo '==> boot Linux $(notdir $(coverage)): $(coverage-machines)'
+	+@$(MAKE) -k $(addprefix in-vm-,$(coverage-machines)) || true
+	@status=0; $(vm)/coverage.py $(coverage-machines) || status=1; \
+	$(call counted,$(coverage-machines)) && exit $$status
 
 #
 # What an access costs
@@ -730,6 +772,7 @@ distclean:
 	@rm -rf build
 
 .PHONY: FORCE help deps source modules kvm-selftests vm demo run run-dev run-uart kernel test soak test-debug \
-	test-kcsan test-upstream shell kunit bench profile tools check litmus verify conformance fuzz mutants export series \
+	test-kcsan test-upstream coverage shell kunit bench profile tools check litmus verify conformance fuzz mutants export series \
 	hooks clean distclean \
-	$(addprefix in-vm-,$(machines) $(user-machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines))
+	$(addprefix in-vm-,$(machines) $(user-machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines) \
+		$(coverage-machines))
