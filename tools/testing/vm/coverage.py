@@ -49,9 +49,11 @@ def gcov(gcda, directory):
     if not notes.exists():
         die(f'{notes} is missing, which belongs to {gcda}')
     shutil.copy(notes, gcda.with_suffix('.gcno'))
-    output = subprocess.run(['gcov', '--json-format', '--stdout', '--branch-probabilities', gcda.name],
-                            cwd=gcda.parent, check=True, stdout=subprocess.PIPE).stdout
-    return [json.loads(line) for line in output.splitlines() if line.strip()]
+    run = subprocess.run(['gcov', '--json-format', '--stdout', '--branch-probabilities', gcda.name],
+                         cwd=gcda.parent, stdout=subprocess.PIPE)
+    if run.returncode:
+        die(f'gcov fails for {gcda}: does it come from a kernel that was built before?')
+    return [json.loads(line) for line in run.stdout.splitlines() if line.strip()]
 
 
 def name_of(path, cwd):
