@@ -14,7 +14,8 @@ input=/tmp/testpmd-input
 # start ARGUMENTS: testpmd, until a line is written to descriptor 3. By itself it throws away
 # what it receives in its first moments, which may be ours already.
 start() {
-	rm -f $input
+	# That of the one before says what is waited for, until this one begins to write.
+	rm -f $input $log
 	mkfifo $input
 	dpdk/bin/dpdk-testpmd --no-pci --no-huge --no-shconf --no-telemetry -m 256 -l 0,1 \
 		--iova-mode=va -d dpdk/lib/librte_bus_vdev.so.23 \
@@ -28,7 +29,7 @@ start() {
 	# shellcheck disable=SC2034
 	for i in $(seq 300); do
 		# the last that it says without a buffer, just before it starts to forward
-		! grep -q promiscuous_enable $log || return 0
+		! grep -qs promiscuous_enable $log || return 0
 		kill -0 $testpmd || return 1
 		usleep 100000
 	done
