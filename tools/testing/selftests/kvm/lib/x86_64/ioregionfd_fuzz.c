@@ -546,7 +546,7 @@ static const struct op {
 	const char *name;
 	long (*act)(struct actor *a);
 	unsigned int weight;
-	bool spared;	/* by do_fail(): it may wait, or KVM itself warns if it fails */
+	bool spared;	/* by do_fail(): it may wait, or the kernel warns if it fails */
 	bool optional;	/* cannot succeed on every kernel */
 } ops[] = {
 	{ "create", do_create, 4 },
@@ -567,7 +567,7 @@ static const struct op {
 	{ "close", do_close, 3 },
 	{ "dup", do_dup, 2 },
 	{ "shutdown", do_shutdown, 1 },
-	{ "memslot", do_memslot, 2 },
+	{ "memslot", do_memslot, 2, true },
 	{ "ioeventfd", do_ioeventfd, 2 },
 	{ "coalesced", do_coalesced, 1 },
 	{ "vcpu", do_vcpu, 2, true },
