@@ -53,6 +53,23 @@ void disk_close(struct disk *disk)
 	close(disk->fd);
 }
 
+int disk_clear(struct disk *disk)
+{
+	const size_t size = MOST * DISK_SECTOR;
+	off_t end = (off_t)disk->sectors * DISK_SECTOR, offset;
+	ssize_t done = 0;
+	void *zeroes;
+
+	if (posix_memalign(&zeroes, ALIGNMENT, size))
+		return complain("clear", strerror(ENOMEM));
+	memset(zeroes, 0, size);
+	for (offset = 0; offset < end && done >= 0; offset += done)
+		done = pwrite(disk->fd, zeroes, end - offset < (off_t)size ? end - offset : size,
+			      offset);
+	free(zeroes);
+	return done < 0 ? complain("clear", strerror(errno)) : 0;
+}
+
 /* Every word contains its position. */
 static uint64_t word(unsigned int sector, uint32_t generation, unsigned int i)
 {

@@ -19,6 +19,9 @@ struct disk {
 int disk_open(struct disk *disk, const char *path);
 void disk_close(struct disk *disk);
 
+/* Write zeroes to all of it, as there are on a device that is new. */
+int disk_clear(struct disk *disk);
+
 /*
  * @workers threads write and read random requests of up to @most sectors, @rounds each, in a
  * part of the device of their own, and check what they read.
