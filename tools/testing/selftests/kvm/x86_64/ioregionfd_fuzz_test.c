@@ -17,7 +17,7 @@
 #include "ioregionfd_fuzz_util.h"
 #include "ioregionfd_harness.h"
 
-/* Of so many operations, some of each kind succeed. */
+/* Of so many operations, some of each kind succeed: there may be fewer on a slow kernel alone. */
 #define ENOUGH		20000
 
 static void *task_main(void *arg)
@@ -505,7 +505,7 @@ TEST_F(fuzz, all_at_once)
 		       fuzz.world->succeeded[i]);
 		nr_ops += fuzz.world->begun[i];
 	}
-	if (nr_ops < ENOUGH) {
+	if (slowness() > 1 && nr_ops < ENOUGH) {
 		printf("# %u operations are too few to expect success of each\n", nr_ops);
 		return;
 	}
