@@ -121,6 +121,29 @@ TEST_F(uring, parked_for_one_mailbox)
 	io_uring_queue_exit(&self->ring);
 }
 
+/* A completion comes too late while nothing is there to fetch: the task is told, not parked. */
+TEST_F(uring, late_completion)
+{
+	struct ioregionfd_fetch *arg;
+
+	self->args[0] = fetch_arg(IOREGIONFD_ANY);
+	vcpu_waits(self->threads, 0);
+	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &self->args[0]), 0);
+	expect_cmd_of(&self->args[0], 0);
+	region_del(self->vm, SYNC, 0x1000, 0);
+	thread_join_exit(&self->threads[0]);
+	TEST_ASSERT_KVM_EXIT_REASON(self->vcpus[0], KVM_EXIT_IOREGIONFD_FAILURE);
+	self->vcpus[0]->run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+	run_done(self->vcpus[0]);
+
+	self->args[0].timeout = -1;
+	uring_submit(&self->ring, self->fd, &self->args[0], variant->flags);
+	TEST_ASSERT_EQ(uring_wait(&self->ring, &arg), -ESTALE);
+	TEST_ASSERT_EQ(arg->id, 0);
+	io_uring_queue_exit(&self->ring);
+	region_add(self->vm, &self->ch, SYNC, 0x1000, SYNC_DATA, 0);
+}
+
 /* The ring is closed: what comes then is not lost to a command that is being cancelled. */
 TEST_F(uring, ring_closed)
 {

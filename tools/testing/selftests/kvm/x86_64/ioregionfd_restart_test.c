@@ -686,6 +686,67 @@ TEST_F(timeout, over_meanwhile)
 	task_join(t, -ETIMEDOUT);
 }
 
+/* A wait that is to begin anew cannot without its argument: it fails, and nothing is lost. */
+static void argument_goes(long timeout)
+{
+	struct vcpu_thread thread;
+	struct ioregionfd_fetch *arg;
+	struct kvm_vcpu *vcpu;
+	struct guest_op *op;
+	struct kvm_vm *vm;
+	struct channel ch;
+	int fd, status, i;
+	pid_t pid;
+
+	vm = ioregion_vm_create(1, guest_script_main, &vcpu);
+	ch = channel_open_for(vm, TR_NATIVE);
+	region_add(vm, &ch, SYNC, 0x1000, SYNC_DATA, 0);
+	vcpu_thread_init(&thread, vcpu);
+	fd = memfd_create("argument", 0);
+	TEST_ASSERT(fd >= 0 && !ftruncate(fd, getpagesize()), "errno %d", errno);
+	arg = mmap(NULL, sizeof(*arg), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	TEST_ASSERT(arg != MAP_FAILED, "errno %d", errno);
+	*arg = (struct ioregionfd_fetch){ .vcpu = IOREGIONFD_ANY, .timeout = timeout };
+
+	pid = fork();
+	TEST_ASSERT(pid >= 0, "errno %d", errno);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(ioctl(ch.dev_rd, IOREGIONFD_COMMIT_AND_FETCH, arg) ? errno : 0);
+	}
+	for (i = 0; !task_asleep(pid) && i < HANG_SECONDS * 1000; i++)
+		usleep(1000);
+	kill(pid, SIGSTOP);
+	wait_stopped(pid, WUNTRACED, &status);
+	TEST_ASSERT(!ftruncate(fd, 0), "errno %d", errno);
+	kill(pid, SIGCONT);
+	for (i = 0; !waitpid(pid, &status, WNOHANG) && i < HANG_SECONDS * 1000; i++)
+		usleep(1000);
+	if (i == HANG_SECONDS * 1000)
+		kill(pid, SIGKILL);
+	TEST_ASSERT(i < HANG_SECONDS * 1000, "the device task still waits");
+	TEST_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == EFAULT,
+		    "wanted EFAULT, the device task ended with status 0x%x", status);
+
+	op = op_read(vcpu, 8, SYNC);
+	thread_start(&thread);
+	expect_cmd(dev_recv(&ch), cmd_read(8, SYNC_DATA, 0));
+	dev_send(&ch, 5);
+	thread_join_done(&thread);
+	TEST_ASSERT_EQ(op->val, 5);
+	munmap(arg, sizeof(*arg));
+	close(fd);
+	kvm_vm_free(vm);
+	channel_close_kvm(&ch);
+	channel_close_dev(&ch);
+}
+
+TEST(argument_goes_while_stopped)
+{
+	argument_goes(-1);
+	argument_goes(100 * SEC);
+}
+
 int main(int argc, char **argv)
 {
 	return ioregion_test_main(argc, argv);
