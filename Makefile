@@ -371,9 +371,10 @@ build/upstream/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests
 in-vm-upstream-all-stock in-vm-upstream-all: build/upstream/.built
 in-vm-upstream-all-stock: vm-options = -i -c 2 -m 3G -t 20000 -p build/upstream/payload
 in-vm-upstream-all: vm-options = -i -c 2 -m 3G -t 20000 -k $(modules) -p build/upstream/payload
-# dirty_log_page_splitting_test wants huge pages
+# dirty_log_page_splitting_test wants huge pages; hardware_disable_test makes 200,000 threads, and
+# kvm_create_max_vcpus makes 4,096 vCPUs twice
 in-vm-upstream-all-stock in-vm-upstream-all: command = modprobe -a dummy macvtap tun && \
-	echo 64 >/proc/sys/vm/nr_hugepages && cd /payload && ./run-selftests \
+	echo 64 >/proc/sys/vm/nr_hugepages && cd /payload && ./run-selftests -t 4000 \
 	$(foreach t,$(upstream-all) net/tun net/tap,"$(strip $t $(small-$(notdir $t)))")
 
 # The virtqueue core, in a kernel of our own: alone, and with real drivers and devices
@@ -661,7 +662,7 @@ gcov-data = status=$$?; cd /sys/kernel/debug/gcov && find . -name "*.gcda" | whi
 in-vm-selftests-coverage in-vm-selftests-hard-coverage: vm-options = -m 2G -t 7000 \
 	-p $(build)/selftests/payload
 in-vm-selftests-coverage in-vm-selftests-hard-coverage: command = cd /payload && \
-	./run-selftests -t 1500 $(tests); $(gcov-data)
+	./run-selftests -t 4000 $(tests); $(gcov-data)
 in-vm-virtio-coverage: build/virtio/.built
 in-vm-virtio-coverage: vm-options = -i -m 2G -t 3000 -p build/virtio/payload
 in-vm-virtio-coverage: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"; $(gcov-data)
