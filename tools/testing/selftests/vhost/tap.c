@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,9 +12,11 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <linux/ethtool.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include "tap.h"
 
 #define NAME		"vhosttap"
@@ -27,22 +30,25 @@ static int complain(const char *what)
 	return -1;
 }
 
-static int name_tap(int fd)
+static int name_tap(int fd, bool headerless)
 {
-	struct ifreq ifr = { .ifr_name = NAME, .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	struct ifreq ifr = {
+		.ifr_name = NAME,
+		.ifr_flags = IFF_TAP | IFF_NO_PI | (headerless ? 0 : IFF_VNET_HDR),
+	};
 	int size = NET_HEADER;
 
-	return ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETVNETHDRSZ, &size) ?
+	return ioctl(fd, TUNSETIFF, &ifr) || (!headerless && ioctl(fd, TUNSETVNETHDRSZ, &size)) ?
 	       complain("create") : 0;
 }
 
-static int open_tap(void)
+static int open_tap(bool headerless)
 {
 	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
 
 	if (fd < 0)
 		return complain("open");
-	if (!name_tap(fd))
+	if (!name_tap(fd, headerless))
 		return fd;
 	close(fd);
 	return -1;
@@ -92,6 +98,7 @@ int tap_create(struct tap *tap)
 
 	tap->fd = -1;
 	tap->socket = -1;
+	tap->headerless = false;
 	if (unshare(CLONE_NEWNET))
 		return complain("network namespace");
 	/* Frames that IPv6 sends by itself would come in between. */
@@ -102,7 +109,7 @@ int tap_create(struct tap *tap)
 		close(file);
 	}
 
-	tap->fd = open_tap();
+	tap->fd = open_tap(false);
 	if (tap->fd < 0)
 		return -1;
 	tap->socket = open_socket();
@@ -143,14 +150,44 @@ int tap_again(struct tap *tap, bool new_fd)
 	tap->socket = -1;
 	if (new_fd) {
 		close(tap->fd);
-		tap->fd = open_tap();
+		tap->fd = open_tap(tap->headerless);
 		if (tap->fd < 0)
 			return -1;
-	} else if (name_tap(tap->fd)) {
+	} else if (name_tap(tap->fd, tap->headerless)) {
 		return -1;
 	}
 	tap->socket = open_socket();
 	return tap->socket < 0 ? -1 : 0;
+}
+
+int tap_limit(struct tap *tap, int room)
+{
+	/* as many frames as it can keep */
+	struct ethtool_coalesce coalesce = {
+		.cmd = ETHTOOL_SCOALESCE,
+		.rx_max_coalesced_frames = UINT32_MAX,
+	};
+	struct ifreq ifr = { .ifr_name = NAME, .ifr_data = (void *)&coalesce };
+
+	return ioctl(tap->fd, TUNSETSNDBUF, &room) || ioctl(tap->socket, SIOCETHTOOL, &ifr) ?
+	       complain("limit") : 0;
+}
+
+int tap_push(struct tap *tap)
+{
+	uint8_t frame[NET_HEADER + FRAME_LEAST] = {};
+
+	/* Its type is another one, so that @socket does not get it. */
+	frame_make(frame + NET_HEADER, 0, FRAME_LEAST);
+	((struct ethhdr *)(frame + NET_HEADER))->h_proto = htons(ETHERTYPE + 1);
+	return write(tap->fd, frame, sizeof(frame)) == sizeof(frame) ? 0 : complain("push");
+}
+
+bool tap_is_full(struct tap *tap)
+{
+	struct pollfd pollfd = { tap->fd, POLLOUT };
+
+	return !poll(&pollfd, 1, 0);
 }
 
 void tap_destroy(struct tap *tap)

@@ -20,6 +20,7 @@
 struct tap {
 	int fd;			/* what vhost-net gets */
 	int socket;
+	bool headerless;	/* frames have no header there; for tap_again() with a new fd */
 };
 
 int tap_create(struct tap *tap);
@@ -28,6 +29,16 @@ void tap_destroy(struct tap *tap);
 /* Delete the interface, as "ip link del" does, and create it again with a new or the old fd. */
 int tap_delete(struct tap *tap);
 int tap_again(struct tap *tap, bool new_fd);
+
+/*
+ * Let vhost-net send no more while the interface has at least @room bytes of it. The interface
+ * keeps frames that have others behind them until the last one, or tap_push(), pushes them on.
+ */
+int tap_limit(struct tap *tap, int room);
+int tap_push(struct tap *tap);
+
+/* Has it about as many bytes as it may have? */
+bool tap_is_full(struct tap *tap);
 
 /* Frame number @number. No byte of its data is FRAME_NEVER. */
 #define FRAME_NEVER	0xaa

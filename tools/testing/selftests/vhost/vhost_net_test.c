@@ -444,6 +444,135 @@ TEST_F(tap, comes_back)
 	}
 }
 
+/* Wait until the tap is full, and vhost has noticed. Do not drain it: that waits for zero copy. */
+static bool wait_until_full(struct tap *tap)
+{
+	for (int i = 0; i < 500; i++) {
+		bool full = tap_is_full(tap);
+
+		usleep(10000);
+		if (full)
+			return true;
+	}
+	return false;
+}
+
+/* vhost gives back a frame for which the tap has no room, and sends it when there is some. */
+TEST_F(tap, no_room)
+{
+	struct net *net = &self->net;
+	struct ring *ring = &net->ring[TX];
+
+	net->least = 1000;
+	net->most = 1000;
+	for (int i = 0; i < 12; i++) {
+		unsigned int count, tries;
+
+		for (unsigned int n = 20 + random() % 40; n && tx_add(net); n--)
+			;
+		count = ring->count;
+		ASSERT_EQ(0, tap_limit(&net->tap, 3000 + random() % 20000));
+		/* it may try as often as it wants */
+		for (unsigned int n = 1 + random() % 3; n; n--) {
+			queue_kick(&net->queue[TX]);
+			ASSERT_TRUE(wait_until_full(&net->tap)) {
+				TH_LOG("round %d: the tap did not become full", i);
+			}
+			ASSERT_LE(0, tx_take(net));
+			ASSERT_LT(0, ring->count);
+		}
+		ASSERT_TRUE(tap_is_empty(&net->tap));
+
+		/* It tries again when it is kicked, or as soon as the tap has room. */
+		ASSERT_EQ(0, tap_limit(&net->tap, 1 << 24));
+		if (i % 2)
+			queue_kick(&net->queue[TX]);
+		else
+			ASSERT_EQ(0, tap_push(&net->tap));
+		for (tries = 0; ring->count && tries < 100; tries++) {
+			ASSERT_EQ(0, device_drain(&net->device));
+			ASSERT_LE(0, tx_take(net));
+		}
+		ASSERT_EQ(0, ring->count) {
+			TH_LOG("round %d: %u of %u did not come back", i, ring->count, count);
+		}
+		ASSERT_EQ(0, tx_check(net));
+		ASSERT_EQ(0, queue_errors(&net->queue[TX]));
+	}
+}
+
+/*
+ * Add a buffer that has @len bytes of the header, from @from on, in @apart, and the rest in the
+ * buffer's own place.
+ */
+static bool rx_add_apart(struct net *net, const void *apart, uint32_t from, uint32_t len)
+{
+	uint32_t token = net->buffers[RX]++;
+	uint8_t *at = net_slot(net, RX, token);
+	uint32_t behind = from + len;
+	struct segment segments[] = {
+		{ memory_gpa(&net->memory, at), from, true },
+		{ memory_gpa(&net->memory, apart), len, true },
+		{ memory_gpa(&net->memory, at + behind), 1000 - behind, true },
+	};
+
+	memset(at, FRAME_NEVER, SLOT_SIZE);
+	return ring_add(&net->ring[RX], from ? segments : segments + 1, from ? 3 : 2, token);
+}
+
+/*
+ * The header is complete only when a frame has been received. If a part of it cannot be written
+ * then, the frame is lost, but its buffers are not: the next frame gets them.
+ */
+static int rx_lose_frame(struct net *net, uint8_t *apart, uint32_t from, uint32_t len)
+{
+	struct queue *queue = &net->queue[RX];
+	unsigned int others = net->mergeable ? 2 : 0;
+	uint8_t *at = net_slot(net, RX, net->buffers[RX]);
+
+	net->least = 60 + others * 1000;
+	net->most = net->least + 800;
+	if (net->ring[RX].count || !rx_add_apart(net, apart, from, len))
+		return -1;
+	while (others && rx_add(net, 1000))
+		others--;
+	if (mprotect(apart, PAGE, PROT_READ))
+		return -1;
+	queue_kick(queue);
+	if (rx_send(net) || device_drain(&net->device) ||
+	    mprotect(apart, PAGE, PROT_READ | PROT_WRITE))
+		return -1;
+	if (rx_take(net) || !queue_errors(queue)) {
+		fprintf(stderr, "# the header was written\n");
+		return -1;
+	}
+	net->received[RX]++;
+
+	/* at the error, it had notifications disabled */
+	queue_kick(queue);
+	if (rx_send(net) || device_drain(&net->device))
+		return -1;
+	memcpy(at + from, apart, len);
+	if (rx_take(net) == 1 && !net->ring[RX].count && !queue_errors(queue))
+		return 0;
+	fprintf(stderr, "# the next frame did not get %u buffers\n", net->ring[RX].count);
+	return -1;
+}
+
+/* How many buffers a frame is in is a part of the header that the tap does not write. */
+TEST_F(tap, number_of_buffers_unwritable)
+{
+	uint8_t *page = memory_alloc(&self->net.memory, PAGE, PAGE);
+
+	ASSERT_NE(NULL, page);
+	for (int i = 0; i < 30; i++) {
+		ASSERT_EQ(0, rx_lose_frame(&self->net, page, offsetof(struct virtio_net_hdr_v1,
+								      num_buffers), 2)) {
+			TH_LOG("round %d", i);
+		}
+	}
+}
+
 /*
  * In order, buffers that the device refuses and forgets come back together with the next ones
  * that it uses.
@@ -594,6 +723,77 @@ TEST_F(zcopy, and_in_order)
 		ASSERT_EQ(0, restart(net, !(i % 2)));
 	}
 	EXPECT_EQ(0, queue_errors(&net->queue[TX]));
+}
+
+/*
+ * The interface has frames without a header: vhost-net writes one itself, and takes off that of
+ * a frame that is sent.
+ */
+FIXTURE(header)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(header)
+{
+	struct ring_kind kind;
+	bool mergeable;
+};
+
+#undef RING_KINDS_OF
+#define RING_KINDS_OF	header
+#include "../virtio/util/ring_kinds.h"
+#undef RING_KIND
+#define RING_KIND(fixture, name, ...) \
+	FIXTURE_VARIANT_ADD(fixture, name##_mergeable) { \
+		.mergeable = true, .kind = { __VA_ARGS__ } \
+	}
+#include "../virtio/util/ring_kinds.h"
+
+FIXTURE_SETUP(header)
+{
+	struct net *net = &self->net;
+
+	if (access(NET_DEVICE, F_OK))
+		SKIP(return, "there is no " NET_DEVICE);
+	ASSERT_EQ(0, net_prepare(net, variant->kind, variant->mergeable, RING_SIZE));
+	net->features |= BIT(VHOST_NET_F_VIRTIO_NET_HDR);
+	net->tap.headerless = true;
+	ASSERT_EQ(0, tap_delete(&net->tap));
+	ASSERT_EQ(0, tap_again(&net->tap, true));
+	ASSERT_EQ(0, net_start(net));
+}
+
+FIXTURE_TEARDOWN(header)
+{
+	EXPECT_EQ(0, queue_errors(&self->net.queue[RX]));
+	EXPECT_EQ(0, queue_errors(&self->net.queue[TX]));
+	net_end(&self->net);
+}
+
+TEST_F(header, both_ways)
+{
+	struct net *net = &self->net;
+
+	for (int i = 0; i < 10; i++) {
+		for (unsigned int n = 1 + random() % 60; n && tx_add(net); n--)
+			;
+		ASSERT_EQ(0, tx_pass(net));
+		rx_fill(net);
+		ASSERT_EQ(0, rx_pass(net, 1 + random() % 10));
+	}
+}
+
+TEST_F(header, unwritable)
+{
+	uint8_t *page = memory_alloc(&self->net.memory, PAGE, PAGE);
+
+	ASSERT_NE(NULL, page);
+	for (int i = 0; i < 30; i++) {
+		ASSERT_EQ(0, rx_lose_frame(&self->net, page, 0, sizeof(struct virtio_net_hdr))) {
+			TH_LOG("round %d", i);
+		}
+	}
 }
 
 TEST_HARNESS_MAIN
