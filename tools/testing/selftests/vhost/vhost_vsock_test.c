@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include "../kselftest_harness.h"
 #include "vsock.h"
@@ -388,6 +389,86 @@ TEST_F(vsock, small_buffers)
 	}
 }
 
+/* Begin the receive queue anew, without any buffers. */
+static int rx_restart(struct vsock_guest *guest)
+{
+	uint32_t base[2] = { queue_first_base(&guest->queue[RX]) };
+
+	if (vsock_set_running(guest, 0) || queue_get_base(&guest->queue[TX], &base[TX]))
+		return -1;
+	ring_reset(&guest->ring[RX]);
+	return vsock_start_queues(guest, base);
+}
+
+/*
+ * A packet cannot be written to the only buffer there is: its data, its header, or all of it
+ * because the buffer is a readable one. It comes back empty, and the packet is lost.
+ */
+static int rx_lose_packet(struct vsock_guest *guest, uint8_t *page, unsigned int how)
+{
+	uint64_t there = memory_gpa(&guest->memory, page);
+	uint64_t here = memory_gpa(&guest->memory, vsock_slot(guest, RX, guest->buffers[RX]));
+	struct segment segments[] = {
+		{ how ? there : here, HEADER, how < 2 },
+		{ there + HEADER, MEMORY_PAGE - HEADER, how < 2 },
+	};
+	uint32_t expected = guest->buffers[RX]++, token, len = 1;
+
+	if (!ring_add(&guest->ring[RX], segments, ARRAY_SIZE(segments), expected) ||
+	    mprotect(page, MEMORY_PAGE, PROT_READ))
+		return -1;
+	queue_kick(&guest->queue[RX]);
+	if (host_sends(guest, 1 + random() % 1000) || device_drain(&guest->device) ||
+	    mprotect(page, MEMORY_PAGE, PROT_READ | PROT_WRITE))
+		return -1;
+	guest->received = guest->host_sent;
+	if (ring_get(&guest->ring[RX], &token, &len) == 1 && token == expected && !len &&
+	    queue_errors(&guest->queue[RX]))
+		return 0;
+	fprintf(stderr, "# %u bytes, %u buffers\n", len, guest->ring[RX].count);
+	return -1;
+}
+
+/* The buffer of a packet that cannot be written is not lost. */
+TEST_F(vsock, unwritable_buffers)
+{
+	struct vsock_guest *guest = &self->guest;
+	uint8_t *page = memory_alloc(&guest->memory, MEMORY_PAGE, MEMORY_PAGE);
+
+	ASSERT_NE(NULL, page);
+	ASSERT_EQ(0, host_connects(guest));
+	ASSERT_EQ(0, rx_restart(guest));
+	for (int i = 0; i < 60; i++) {
+		struct virtio_vsock_hdr header;
+		uint32_t token, len, size = 1 + random() % 1000;
+		uint8_t *at = vsock_slot(guest, RX, guest->buffers[RX] + 1);
+
+		memset(page, 0xff, MEMORY_PAGE);
+		ASSERT_EQ(0, rx_lose_packet(guest, page, i % 3)) {
+			TH_LOG("round %d", i);
+		}
+		for (size_t k = 0; k < MEMORY_PAGE; k++)
+			ASSERT_EQ(0xff, page[k]);
+		/* the next packet is complete */
+		ASSERT_TRUE(rx_add(guest, SLOT_SIZE));
+		queue_kick(&guest->queue[RX]);
+		ASSERT_EQ(0, host_sends(guest, size));
+		ASSERT_EQ(0, device_drain(&guest->device));
+		ASSERT_EQ(1, ring_get(&guest->ring[RX], &token, &len));
+		ASSERT_EQ(guest->buffers[RX] - 1, token);
+		ASSERT_EQ(HEADER + size, len);
+		memcpy(&header, at, HEADER);
+		ASSERT_EQ(VIRTIO_VSOCK_OP_RW, header.op);
+		ASSERT_EQ(size, header.len);
+		for (uint32_t k = 0; k < size; k++)
+			ASSERT_EQ(vsock_byte_at(guest->received + k), at[HEADER + k]);
+		guest->received += size;
+	}
+	ASSERT_EQ(0, queue_errors(&guest->queue[RX]));
+	/* and the other way still works */
+	ASSERT_EQ(0, to_host(guest));
+}
+
 /*
  * A packet of a type that does not exist is answered, too.
  * Clause: 5.10.6.4.2b.
@@ -426,6 +507,74 @@ TEST_F(vsock, reserved_cids)
 			TH_LOG("%#llx", (unsigned long long)cids[i]);
 		}
 		EXPECT_EQ(EINVAL, errno);
+	}
+}
+
+FIXTURE(in_order)
+{
+	struct vsock_guest guest;
+};
+
+FIXTURE_VARIANT(in_order)
+{
+	struct ring_kind kind;
+};
+
+RING_KIND(in_order, split, .in_order = true);
+RING_KIND(in_order, packed, .packed = true, .in_order = true);
+RING_KIND(in_order, split_event_idx, .in_order = true, .event_idx = true);
+RING_KIND(in_order, packed_event_idx, .packed = true, .in_order = true, .event_idx = true);
+
+FIXTURE_SETUP(in_order)
+{
+	if (access(VSOCK_DEVICE, F_OK))
+		SKIP(return, "there is no " VSOCK_DEVICE);
+	ASSERT_EQ(0, vsock_start(&self->guest, variant->kind));
+}
+
+FIXTURE_TEARDOWN(in_order)
+{
+	vsock_end(&self->guest);
+}
+
+/*
+ * Buffers with packets whose used elements cannot be written are forgotten, and the packets
+ * lost. The buffers come back empty, before that of the next packet.
+ */
+TEST_F(in_order, unwritable_used_elements)
+{
+	struct vsock_guest *guest = &self->guest;
+	struct ring *ring = &guest->ring[RX];
+	void *page = memory_alloc(&guest->memory, MEMORY_PAGE, MEMORY_PAGE);
+	uint32_t token, len, next = 0;
+
+	/* on a page that has nothing else */
+	ASSERT_NE(NULL, page);
+	*(variant->kind.packed ? &ring->desc : &ring->device) = page;
+	ASSERT_EQ(0, rx_restart(guest));
+	for (int i = 0; i < 60; i++) {
+		unsigned int lost = 1 + random() % 3;
+
+		for (unsigned int n = 0; n <= lost; n++)
+			ASSERT_TRUE(rx_add(guest, SLOT_SIZE));
+		for (unsigned int n = 0; n <= lost; n++) {
+			if (n < lost)
+				ASSERT_EQ(0, mprotect(page, MEMORY_PAGE, PROT_READ));
+			queue_kick(&guest->queue[RX]);
+			ASSERT_EQ(0, tx_ask(guest, VIRTIO_VSOCK_TYPE_STREAM));
+			ASSERT_EQ(0, device_drain(&guest->device));
+			ASSERT_EQ(0, mprotect(page, MEMORY_PAGE, PROT_READ | PROT_WRITE));
+			if (n < lost)
+				ASSERT_EQ(0, ring_get(ring, &token, &len));
+			ASSERT_EQ(n < lost, !!queue_errors(&guest->queue[RX]));
+		}
+		for (unsigned int n = 0; n <= lost; n++) {
+			ASSERT_EQ(1, ring_get(ring, &token, &len)) {
+				TH_LOG("round %d: %u of %u buffers came back", i, n, lost + 1);
+			}
+			ASSERT_EQ(next++, token);
+			ASSERT_EQ(n < lost ? 0 : HEADER, len);
+		}
 	}
 }
 
