@@ -64,6 +64,14 @@ int device_memory(struct device *device, const struct memory *memory)
 	return ret;
 }
 
+int device_start_log(struct device *device, uint64_t features, void *log)
+{
+	uint64_t at = (uintptr_t)log;
+
+	return ioctl(device->fd, VHOST_SET_LOG_BASE, &at) ||
+	       device_features(device, features | BIT(VHOST_F_LOG_ALL)) ? -1 : 0;
+}
+
 int device_drain(struct device *device)
 {
 	/*

@@ -34,6 +34,10 @@ void device_close(struct device *device);
 int device_features(struct device *device, uint64_t features);
 int device_memory(struct device *device, const struct memory *memory);
 
+/* Log to @log what the device writes, with one bit for each page of guest-physical addresses. */
+#define LOG_SIZE	((MEMORY_GPA + MEMORY_SIZE) / MEMORY_PAGE / 8)
+int device_start_log(struct device *device, uint64_t features, void *log);
+
 /* Wait until the device has done the work that it has been given so far. */
 int device_drain(struct device *device);
 

@@ -216,15 +216,19 @@ FIXTURE_TEARDOWN(packed)
 /*
  * A ring of two pages, and a frame for which vhost uses the last descriptors of the first page,
  * @nr of them, and the first ones of the second, three in all. One of the pages cannot be
- * written then. Returns the first of these descriptors, or NULL.
+ * written then. Returns the first of these descriptors, or NULL. With @log, vhost logs what it
+ * writes, for which it writes each descriptor alone.
  */
 static struct vring_packed_desc *receive_over_pages(struct net *net, struct ring_kind kind,
-						    unsigned int nr, unsigned int unwritable)
+						    unsigned int nr, unsigned int unwritable,
+						    void *log)
 {
 	const unsigned int start = TWO_PAGES / 2 - nr;
 	struct vring_packed_desc *desc, *page;
 
-	if (net_prepare(net, kind, true, TWO_PAGES) || net_start(net))
+	if (net_prepare(net, kind, true, TWO_PAGES) || net_start(net) ||
+	    (log && (device_start_log(&net->device, net->features, log) ||
+		     queue_log_address(&net->queue[RX]))))
 		return NULL;
 	desc = net->ring[RX].desc;
 	page = desc + unwritable * (TWO_PAGES / 2);
@@ -258,7 +262,8 @@ static struct vring_packed_desc *receive_over_pages(struct net *net, struct ring
  */
 TEST_F(packed, first_buffer_last)
 {
-	struct vring_packed_desc *desc = receive_over_pages(&self->net, variant->kind, 1, 1);
+	struct vring_packed_desc *desc = receive_over_pages(&self->net, variant->kind, 1, 1,
+							    NULL);
 
 	ASSERT_NE(NULL, desc);
 	EXPECT_EQ(RING_AVAIL, desc[0].flags & (RING_AVAIL | RING_USED));
@@ -270,20 +275,27 @@ TEST_F(packed, first_buffer_last)
  */
 TEST_F(packed, all_buffers_or_none)
 {
-	for (unsigned int nr = 1; nr <= 2; nr++) {
+	void *log = malloc(LOG_SIZE);
+
+	ASSERT_NE(NULL, log);
+	for (unsigned int round = 0; round < 4; round++) {
+		unsigned int nr = 1 + round % 2;
 		struct vring_packed_desc *desc = receive_over_pages(&self->net, variant->kind,
-								    nr, nr - 1);
+								    nr, nr - 1,
+								    round < 2 ? NULL : log);
 
 		ASSERT_NE(NULL, desc);
 		EXPECT_EQ(RING_AVAIL, desc[0].flags & (RING_AVAIL | RING_USED));
 		for (unsigned int i = 1; i < 3 && !variant->kind.in_order; i++) {
 			EXPECT_EQ(RING_AVAIL, desc[i].flags & (RING_AVAIL | RING_USED)) {
-				TH_LOG("%u in the first page: descriptor %u", nr, i);
+				TH_LOG("%u in the first page%s: descriptor %u", nr,
+				       round < 2 ? "" : ", logged", i);
 			}
 		}
-		if (nr == 1)
+		if (round < 3)
 			net_end(&self->net);
 	}
+	free(log);
 }
 
 TEST_HARNESS_MAIN

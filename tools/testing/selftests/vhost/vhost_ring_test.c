@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include "../kselftest_harness.h"
@@ -347,6 +348,125 @@ TEST_F(ring, calls)
 		ASSERT_EQ(calls, queue_calls(&test->queue)) {
 			TH_LOG("mode %u, %u buffers, at %u", mode, n, at);
 		}
+	}
+}
+
+/*
+ * Of the available and of the used ring, flags and index end one page, and the next one has the
+ * elements. So there is access to one but not to the other. (The packed layout has no such parts.)
+ */
+FIXTURE(parts)
+{
+	struct test test;
+	uint8_t *avail, *used;		/* of each, the first page of two */
+	void *log;
+};
+
+FIXTURE_VARIANT(parts)
+{
+	struct ring_kind kind;
+	bool log;			/* vhost writes each used element alone */
+};
+
+RING_KIND(parts, split, .packed = false);
+RING_KIND(parts, split_in_order, .in_order = true);
+RING_KIND(parts, split_event_idx, .event_idx = true);
+RING_KIND(parts, split_in_order_event_idx, .in_order = true, .event_idx = true);
+FIXTURE_VARIANT_ADD(parts, split_log) { .log = true };
+FIXTURE_VARIANT_ADD(parts, split_in_order_log) { .kind.in_order = true, .log = true };
+
+FIXTURE_SETUP(parts)
+{
+	const size_t end = MEMORY_PAGE - sizeof(struct vring_used);
+	struct test *test = &self->test;
+
+	if (access(TEST_DEVICE, F_OK))
+		SKIP(return, "there is no " TEST_DEVICE);
+	ASSERT_EQ(0, test_prepare(test, variant->kind, RING_SIZE));
+	self->avail = memory_alloc(&test->memory, 2 * MEMORY_PAGE, MEMORY_PAGE);
+	self->used = memory_alloc(&test->memory, 2 * MEMORY_PAGE, MEMORY_PAGE);
+	self->log = calloc(1, LOG_SIZE);
+	ASSERT_TRUE(self->avail && self->used && self->log);
+	test->ring.driver = self->avail + end;
+	test->ring.device = self->used + end;
+	ASSERT_EQ(0, queue_setup(&test->queue, 0));
+	if (variant->log) {
+		ASSERT_EQ(0, device_start_log(&test->device, test->features, self->log));
+		ASSERT_EQ(0, queue_log_address(&test->queue));
+	}
+	ASSERT_EQ(0, test_run(test, 1));
+}
+
+FIXTURE_TEARDOWN(parts)
+{
+	EXPECT_EQ(0, queue_errors(&self->test.queue));
+	test_end(&self->test);
+	free(self->log);
+}
+
+/* Let the device use some buffers while this page cannot be accessed, or not be written. */
+static int pass_without(struct test *test, uint8_t *page, int protection)
+{
+	test_add_some(test, 1 + random() % 20);
+	if (mprotect(page, MEMORY_PAGE, protection))
+		return -1;
+	queue_kick(&test->queue);
+	if (device_drain(&test->device) ||
+	    mprotect(page, MEMORY_PAGE, PROT_READ | PROT_WRITE))
+		return -1;
+	return queue_errors(&test->queue) ? 0 : -1;
+}
+
+/* The rest comes back without a reset. */
+static int pass_rest(struct test *test)
+{
+	if (!test_add(test, 1))
+		return -1;
+	queue_kick(&test->queue);
+	return test_pass(test);
+}
+
+/* The device looks up the first head of a ring that starts, and later ones out of order. */
+TEST_F(parts, heads_unreadable)
+{
+	struct test *test = &self->test;
+
+	for (int i = 0; i < 20; i++) {
+		uint32_t base;
+
+		ASSERT_EQ(0, test_run(test, 0));
+		ASSERT_EQ(0, queue_get_base(&test->queue, &base));
+		ASSERT_EQ(0, queue_set_base(&test->queue, base));
+		ASSERT_EQ(0, test_run(test, 1));
+		ASSERT_EQ(0, pass_without(test, self->avail + MEMORY_PAGE, PROT_NONE));
+		ASSERT_EQ(0, test_take(test));
+		ASSERT_EQ(0, pass_rest(test));
+	}
+}
+
+/* Buffers that were used appear when the index can be written again. */
+TEST_F(parts, used_index_unwritable)
+{
+	struct test *test = &self->test;
+
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, pass_without(test, self->used, PROT_READ));
+		ASSERT_EQ(0, test_take(test));
+		ASSERT_EQ(0, pass_rest(test));
+		/* it could not say either that it wants no kicks */
+		queue_errors(&test->queue);
+	}
+}
+
+/* In order, used buffers come back with the next ones. Out of order they do not. */
+TEST_F(parts, used_elements_unwritable)
+{
+	struct test *test = &self->test;
+
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(0, pass_without(test, self->used + MEMORY_PAGE, PROT_READ));
+		ASSERT_EQ(0, test_take(test));
+		ASSERT_EQ(0, variant->kind.in_order ? pass_rest(test) : test_works(test, 3));
 	}
 }
 
