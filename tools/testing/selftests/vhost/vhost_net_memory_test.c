@@ -348,6 +348,67 @@ TEST_F(layout, iotlb_read_only)
 	iotlb_end(&iotlb);
 }
 
+/*
+ * Map the page of the ring's first descriptor again, in one piece or in two that meet in the
+ * middle of this descriptor.
+ */
+static int map_first_desc(struct iotlb *iotlb, const struct ring *ring, bool in_two)
+{
+	const struct memory *memory = &iotlb->net->memory;
+	uint64_t gpa = memory_gpa(memory, ring->desc);
+	const uint8_t *at = memory->scattered + PAGE * memory_scattered_page(memory, ring->desc);
+	const uint64_t half = in_two ? sizeof(struct vring_packed_desc) / 2 : 0;
+
+	/* so that nobody maps it meanwhile */
+	iotlb->refuse = gpa;
+	return tell(iotlb, VHOST_IOTLB_INVALIDATE, gpa, PAGE, NULL) ||
+	       (half && tell(iotlb, VHOST_IOTLB_UPDATE, gpa, half, at)) ||
+	       tell(iotlb, VHOST_IOTLB_UPDATE, gpa + half, PAGE - half, at + half) ? -1 : 0;
+}
+
+/*
+ * A descriptor is not in one piece of memory. Either the device can read it nevertheless, or
+ * says that it cannot, and reads it when it is in one piece.
+ */
+TEST_F(layout, iotlb_descriptor_in_two)
+{
+	struct net *net = &self->net;
+	struct iotlb iotlb;
+
+	ASSERT_EQ(0, net_prepare(net, variant->kind, true, RING_SIZE));
+	ASSERT_EQ(0, iotlb_start(&iotlb, net));
+	ASSERT_EQ(0, iotlb_start_queue(&iotlb, TX));
+	net->least = 1000;
+	net->most = 1000;
+	/* a whole wrap, so that only the descriptor is in the way then */
+	for (unsigned int i = 0; i < RING_SIZE; i++)
+		ASSERT_TRUE(tx_add_in(net, 1));
+	queue_kick(&net->queue[TX]);
+	ASSERT_EQ(0, wait_for(net, tx_take, RING_SIZE));
+	ASSERT_EQ(0, tx_check(net));
+	ASSERT_EQ(0, queue_errors(&net->queue[TX]));
+
+	ASSERT_EQ(0, map_first_desc(&iotlb, &net->ring[TX], true));
+	for (unsigned int i = 0; i < RING_SIZE; i++)
+		ASSERT_TRUE(tx_add_in(net, 1));
+	queue_kick(&net->queue[TX]);
+	ASSERT_EQ(0, device_drain(&net->device));
+	if (variant->kind.packed || variant->kind.in_order) {
+		ASSERT_EQ(0, tx_take(net));
+		ASSERT_LT(0, queue_errors(&net->queue[TX]));
+		ASSERT_TRUE(tap_is_empty(&net->tap));
+		/* and does not try again by itself */
+		ASSERT_EQ(0, device_drain(&net->device));
+		ASSERT_EQ(0, queue_errors(&net->queue[TX]));
+		ASSERT_EQ(0, map_first_desc(&iotlb, &net->ring[TX], false));
+		queue_kick(&net->queue[TX]);
+	}
+	ASSERT_EQ(0, wait_for(net, tx_take, RING_SIZE));
+	EXPECT_EQ(0, tx_check(net));
+	EXPECT_EQ(0, queue_errors(&net->queue[TX]));
+	iotlb_end(&iotlb);
+}
+
 /* The log of dirty pages, against the pages that have changed */
 struct dirty {
 	uint8_t *before;		/* the memory */
@@ -408,15 +469,11 @@ static int dirty_check(const struct dirty *dirty, const struct net *net)
 /* Start logging during traffic, as QEMU does when a migration begins. */
 static int dirty_log(struct dirty *dirty, struct net *net)
 {
-	uint64_t at;
-
-	dirty->size = (MEMORY_GPA + MEMORY_SIZE) / PAGE / 8;
+	dirty->size = LOG_SIZE;
 	dirty->before = malloc(MEMORY_SIZE);
 	dirty->log = malloc(dirty->size);
-	at = (uintptr_t)dirty->log;
 	return !dirty->before || !dirty->log ||
-	       ioctl(net->device.fd, VHOST_SET_LOG_BASE, &at) ||
-	       device_features(&net->device, net->features | BIT(VHOST_F_LOG_ALL)) ||
+	       device_start_log(&net->device, net->features, dirty->log) ||
 	       queue_log_address(&net->queue[RX]) || queue_log_address(&net->queue[TX]) ? -1 : 0;
 }
 
@@ -543,6 +600,86 @@ TEST_F(layout, dirty_log_iotlb)
 	}
 	iotlb_end(&iotlb);
 	dirty_end(&dirty);
+}
+
+FIXTURE(packed)
+{
+	struct net net;
+};
+
+FIXTURE_VARIANT(packed)
+{
+	struct ring_kind kind;
+};
+
+RING_KIND(packed, any_order, .packed = true);
+RING_KIND(packed, in_order, .packed = true, .in_order = true);
+
+FIXTURE_SETUP(packed)
+{
+	if (access(NET_DEVICE, F_OK))
+		SKIP(return, "there is no " NET_DEVICE);
+}
+
+FIXTURE_TEARDOWN(packed)
+{
+	net_end(&self->net);
+}
+
+/*
+ * The device can read the descriptor of a buffer, which it refuses. The descriptor is then in two
+ * pieces of memory when it is the next to be written.
+ */
+TEST_F(packed, iotlb_used_descriptor_in_two)
+{
+	struct net *net = &self->net;
+	struct ring *ring = &net->ring[TX];
+	const struct vring_packed_desc *desc;
+	uint32_t token, len;
+	struct iotlb iotlb;
+
+	ASSERT_EQ(0, net_prepare(net, variant->kind, true, RING_SIZE));
+	ASSERT_EQ(0, iotlb_start(&iotlb, net));
+	ASSERT_EQ(0, iotlb_start_queue(&iotlb, TX));
+	desc = ring->desc;
+	net->least = 1000;
+	net->most = 1000;
+
+	struct segment nothing = { memory_gpa(&net->memory, net->slots[TX]) };
+
+	ASSERT_TRUE(ring_add(ring, &nothing, 1, RING_SIZE));
+	queue_kick(&net->queue[TX]);
+	for (int i = 0; i < 500 && !queue_errors(&net->queue[TX]); i++) {
+		ASSERT_GT(499, i) {
+			TH_LOG("an empty buffer was not refused");
+		}
+		usleep(10000);
+	}
+	ASSERT_EQ(0, map_first_desc(&iotlb, ring, true));
+	ASSERT_TRUE(tx_add_in(net, 1));
+	queue_kick(&net->queue[TX]);
+	ASSERT_EQ(0, tx_check(net));
+	ASSERT_EQ(0, device_drain(&net->device));
+	ASSERT_LT(0, queue_errors(&net->queue[TX]));
+	ASSERT_EQ(RING_AVAIL, desc->flags & (RING_AVAIL | RING_USED));
+
+	ASSERT_EQ(0, map_first_desc(&iotlb, ring, false));
+	ASSERT_TRUE(tx_add_in(net, 1));
+	queue_kick(&net->queue[TX]);
+	ASSERT_EQ(0, tx_check(net));
+	ASSERT_EQ(0, device_drain(&net->device));
+	ASSERT_EQ(0, queue_errors(&net->queue[TX]));
+	/* Out of order, the device has forgotten the first two. */
+	if (!variant->kind.in_order) {
+		ASSERT_EQ(ring_buffer(ring, 2)->id, desc->id);
+		ASSERT_EQ(RING_AVAIL | RING_USED, desc->flags & (RING_AVAIL | RING_USED));
+	} else {
+		for (unsigned int i = 0; i < 3; i++) {
+			ASSERT_EQ(1, ring_get(ring, &token, &len));
+			ASSERT_EQ(i ? i - 1 : RING_SIZE, token);
+		}
+	}
+	iotlb_end(&iotlb);
 }
 
 TEST_HARNESS_MAIN
