@@ -4,6 +4,7 @@
  * and which features can be set
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -221,6 +222,118 @@ TEST_F(setup, base_outside)
 	ASSERT_EQ(0, test_run(test, 1));
 	ASSERT_TRUE(test_add(test, 1));
 	ASSERT_EQ(0, test_pass(test));
+	test_end(test);
+}
+
+/*
+ * The used index of a split ring is ahead of the base, as if buffers had been used that were never
+ * available. In order, the device refuses to return a buffer if there is none to be returned.
+ */
+TEST_F(setup, used_ahead_of_base)
+{
+	struct test *test = &self->test;
+	struct vring_used *used;
+
+	/* the base of a packed ring has both: see base_outside */
+	if (variant->kind.packed)
+		return;
+	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, queue_setup(&test->queue, 0));
+	used = test->ring.device;
+	for (unsigned int ahead = 1; ahead < 20; ahead++) {
+		used->idx = ahead;
+		ASSERT_EQ(0, queue_set_base(&test->queue, 0));
+		ASSERT_EQ(0, test_run(test, 1));
+		ASSERT_TRUE(test_add(test, 1));
+		queue_kick(&test->queue);
+		ASSERT_EQ(0, device_drain(&test->device));
+		if (variant->kind.in_order && ahead == 1) {
+			EXPECT_EQ(1, queue_errors(&test->queue));
+			EXPECT_EQ(1, used->idx);
+		}
+		ASSERT_EQ(0, test_works(test, 3));
+		ASSERT_EQ(0, test_run(test, 0));
+		ring_reset(&test->ring);
+	}
+	test_end(test);
+}
+
+#define FAULTS		"/sys/kernel/debug/"
+#define FAIL_NTH	"/proc/thread-self/fail-nth"
+
+/*
+ * Start the ring while the @nth allocation or copy fails. Returns what the call does, and in *@hit
+ * whether there were as many.
+ */
+static int run_failing(struct test *test, int file, unsigned int nth, bool *hit)
+{
+	char left[16] = "";
+	int ret, error;
+
+	if (dprintf(file, "%u", nth) <= 0)
+		return -1;
+	ret = test_run(test, 1);
+	error = errno;
+	*hit = pread(file, left, sizeof(left) - 1, 0) > 0 && !atoi(left);
+	/* It may be this one that fails. */
+	while (write(file, "0", 1) != 1)
+		;
+	errno = error;
+	return ret;
+}
+
+/* A ring for which there is no memory does not start, but does so later. */
+TEST_F(setup, no_memory)
+{
+	static const char * const settings[][2] = {
+		{ FAULTS "failslab/verbose", "0" },
+		{ FAULTS "failslab/ignore-gfp-wait", "N" },
+		{ FAULTS "fail_page_alloc/verbose", "0" },
+		{ FAULTS "fail_usercopy/verbose", "0" },
+	};
+	struct test *test = &self->test;
+	unsigned int nth, no_memory = 0;
+	int file = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
+	bool hit = true;
+
+	if (file < 0)
+		SKIP(return, "this kernel cannot make memory fail: CONFIG_FAULT_INJECTION");
+	for (unsigned int i = 0; i < ARRAY_SIZE(settings); i++) {
+		int setting = open(settings[i][0], O_WRONLY | O_CLOEXEC);
+
+		/* not every kernel has all of them */
+		EXPECT_EQ(setting < 0 ? -1 : 1, write(setting, settings[i][1], 1));
+		close(setting);
+	}
+	ASSERT_EQ(0, test_prepare(test, variant->kind, 8));
+	ASSERT_EQ(0, queue_setup(&test->queue, queue_first_base(&test->queue)));
+	for (nth = 1; hit; nth++) {
+		ASSERT_GT(100, nth);
+		if (!run_failing(test, file, nth, &hit)) {
+			ASSERT_EQ(0, test_works(test, 3));
+		} else {
+			ASSERT_TRUE(hit && (errno == ENOMEM || errno == EFAULT)) {
+				TH_LOG("failure %u: %s", nth, strerror(errno));
+			}
+			if (errno == ENOMEM) {
+				no_memory++;
+				/* it does not run, with a ring of before neither */
+				ASSERT_TRUE(test_add(test, 1));
+				queue_kick(&test->queue);
+				ASSERT_EQ(0, device_drain(&test->device));
+				ASSERT_EQ(0, test_take(test));
+				ASSERT_EQ(0, test_run(test, 1));
+				ASSERT_EQ(0, test_pass(test));
+			}
+			ASSERT_EQ(0, test_works(test, 3));
+		}
+		ASSERT_EQ(0, test_run(test, 0));
+		ring_reset(&test->ring);
+		ASSERT_EQ(0, queue_set_base(&test->queue, queue_first_base(&test->queue)));
+	}
+	/* The split layout needs none out of order. */
+	EXPECT_EQ(variant->kind.packed || variant->kind.in_order, !!no_memory);
+	close(file);
 	test_end(test);
 }
 
