@@ -19,7 +19,7 @@
 	STATS_DESC_COUNTER(VCPU_GENERIC, ioregionfd_fail),
 
 int kvm_ioregionfd_vcpu_run(struct kvm_vcpu *vcpu);
-int kvm_ioregionfd_vcpu_run_resume(struct kvm_vcpu *vcpu);
+int kvm_ioregionfd_vcpu_run_resume(struct kvm_vcpu *vcpu, int r);
 int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 			    void *val, bool write);
 void kvm_ioregionfd_zone_full(struct kvm_vcpu *vcpu, gpa_t addr);
@@ -47,9 +47,9 @@ static inline int kvm_vcpu_run(struct kvm_vcpu *vcpu)
 		return kvm_ioregionfd_vcpu_run(vcpu);
 
 	r = kvm_arch_vcpu_ioctl_run(vcpu);
-	if (likely(r || !READ_ONCE(vcpu->kvm->ioregionfd)))
+	if (likely(!READ_ONCE(vcpu->kvm->ioregionfd)))
 		return r;
-	return kvm_ioregionfd_vcpu_run_resume(vcpu);
+	return kvm_ioregionfd_vcpu_run_resume(vcpu, r);
 }
 
 /**

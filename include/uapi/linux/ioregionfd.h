@@ -70,8 +70,8 @@ struct ioregionfd_cmd {
  *
  * IOREGIONFD_STATUS_DONE: the access has been carried out.
  *
- * IOREGIONFD_STATUS_UNMAPPED: there is no such register. The guest gets what the
- * architecture has for that; on x86 a read gives all ones, a write changes nothing.
+ * IOREGIONFD_STATUS_UNMAPPED: there is no such register. A read gives all ones, a write
+ * changes nothing.
  *
  * IOREGIONFD_STATUS_TO_VMM: the VMM is to carry the access out, as if it were not in a
  * region. It gets KVM_EXIT_MMIO or KVM_EXIT_IO; or, if a part of the same access has

@@ -133,7 +133,7 @@ kconfig() {
 	local work=$top/build/check/kconfig options
 	make -s -C build/linux O="$work" allnoconfig
 	{
-		printf 'config %s\n\tdef_bool y\n' X86_64 UNIX KVM VIRTIO KUNIT
+		printf 'config %s\n\tdef_bool y\n' 64BIT HAVE_KVM_IOREGIONFD UNIX KVM VIRTIO KUNIT
 		echo 'source "Kconfig"'
 	} >"$work/tree"
 	(cd "$work" && srctree=$top KCONFIG_CONFIG=all scripts/kconfig/conf --allyesconfig tree)

@@ -15,6 +15,7 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
+#include "arch.h"
 #include "compat.h"
 #include "ioregionfd.h"
 
@@ -32,7 +33,8 @@ static_assert(offsetof(struct kvm_run, ioregionfd) == KVM_IOREGIONFD_EXIT_OFFSET
 #define IOREGIONFD_PORTS 0x10000
 
 #define IOREGION_FLAGS							\
-	(KVM_IOREGION_PIO | KVM_IOREGION_POSTED_WRITES | KVM_IOREGION_DEASSIGN)
+	((ARCH_PORTS ? KVM_IOREGION_PIO : 0) |			\
+	 KVM_IOREGION_POSTED_WRITES | KVM_IOREGION_DEASSIGN)
 #define IOREGIONFD_FLAGS	KVM_IOREGIONFD_SYNC_WAKE
 
 /**

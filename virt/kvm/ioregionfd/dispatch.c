@@ -16,16 +16,15 @@
  * The emulator remembers one access that leaves. What an instruction writes after it
  * ("push" does so up to eight times in "pusha") is queued behind it here.
  *
- * All that describes the access is copied from fields that the VMM cannot
- * write, with two exceptions: the elements of a string, which KVM itself keeps
- * in the run page, and the count of a string written to a port. Those are read
- * once and bounded. If the VMM plays with them or with exit_reason during
- * KVM_RUN it tells its own device task lies, no more.
+ * What describes the access, arch.h finds out. That is in fields that the VMM cannot write,
+ * as far as the architecture has such; the others are read once and bounded. If the VMM
+ * plays with these during KVM_RUN it tells its own device task lies, no more.
  */
 #include <linux/kvm_host.h>
 #include <linux/slab.h>
 #include <linux/unaligned.h>
 
+#include "arch.h"
 #include "ioregionfd.h"
 
 #define CREATE_TRACE_POINTS
@@ -36,35 +35,8 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, size) == 40);
 static_assert(offsetof(struct kvm_ioregionfd_exit, reason) == 46);
 static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
 
-/* The widest access that leaves the emulator in one exit. */
-#define MMIO_MAX 8
-
 /* As many accesses as an instruction makes: the eight writes of "pusha", and one more. */
 #define ACCESSES_MAX 9
-
-/**
- * struct ioregionfd_access - an access, and how far it has come
- * @pio: it is to ports
- * @write: it is a write
- * @to_vmm: it is not for a device task, whatever region it is in
- * @more: the emulator makes further exits of the same access, which come next
- * @addr: first address, or port
- * @size: bytes; of one element, for ports
- * @count: ports: elements of the string
- * @done: bytes that are carried out; for ports, elements
- * @data: memory: the bytes to write, or those read so far
- */
-struct ioregionfd_access {
-	bool pio;
-	bool write;
-	bool to_vmm;
-	bool more;
-	u64 addr;
-	unsigned int size;
-	unsigned int count;
-	unsigned int done;
-	u8 data[MMIO_MAX];
-};
 
 /**
  * struct ioregionfd_vcpu - the accesses of a vCPU that are on their way
@@ -77,7 +49,7 @@ struct ioregionfd_access {
  * @left_exit: vcpu->stat.exits + 1 of the exit in which an access was left to the emulator,
  *	which is to leave with it; else 0
  * @left_at: where in @access that one belongs
- * @left_parts: of how many parts, vcpu->mmio_fragments, that one is
+ * @left_parts: of how many parts that one is, arch_leaving_parts()
  * @more: an exit of an access has been served, and the next one of it is to come
  * @to_vmm: an access that is about to leave the emulator is for the VMM: a device task
  *	has said so, or it did not fit into the ring of a coalesced zone
@@ -157,7 +129,7 @@ static __always_inline unsigned int fragment_size(const struct ioregionfd_access
 static void *fragment_bytes(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
 {
 	if (a->pio)
-		return vcpu->arch.pio_data + a->done * a->size;
+		return arch_ports_data(vcpu) + a->done * a->size;
 	return a->data + a->done;
 }
 
@@ -248,8 +220,8 @@ static void access_return(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_access *a = &v->access[0];
 
-	if (!a->pio && !a->write)
-		memcpy(vcpu->run->mmio.data, a->data, a->size);
+	if (!a->pio)
+		arch_complete_access(vcpu, a);
 	access_remove_first(v);
 }
 
@@ -257,23 +229,11 @@ static void access_return(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 static void access_to_vmm(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	struct ioregionfd_access *a = &v->access[0];
-	struct kvm_run *run = vcpu->run;
 
-	if (a->pio) {
-		run->exit_reason = KVM_EXIT_IO;
-		run->io.direction = a->write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
-		run->io.size = a->size;
-		run->io.port = a->addr;
-		run->io.count = a->count;
-		run->io.data_offset = KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
-	} else {
-		run->exit_reason = KVM_EXIT_MMIO;
-		run->mmio.phys_addr = a->addr;
-		run->mmio.len = a->size;
-		run->mmio.is_write = a->write;
-		if (a->write)
-			memcpy(run->mmio.data, a->data, a->size);
-	}
+	if (a->pio)
+		arch_exit_ports(vcpu, a);
+	else
+		ioregionfd_exit_mmio(vcpu, a);
 	access_remove_first(v);
 }
 
@@ -354,8 +314,7 @@ static struct ioregionfd_req *command_new(struct kvm_vcpu *vcpu,
 	req->cmd = (struct ioregionfd_cmd) {
 		.cmd = a->write ? IOREGIONFD_CMD_WRITE : IOREGIONFD_CMD_READ,
 		.flags = ilog2(fragment_size(a)),
-		/* System management mode has an address space of its own. */
-		.attrs = kvm_arch_vcpu_memslots_id(vcpu) ? IOREGIONFD_ATTR_X86_SMM : 0,
+		.attrs = arch_attrs(vcpu),
 		.vcpu_id = vcpu->vcpu_id,
 		.user_data = region->user_data,
 		.offset = fragment_addr(a) - region->first,
@@ -381,7 +340,7 @@ static bool command_complete(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u
 	u32 status = req->status;
 	u64 data = req->data;
 
-	/* Of a register that is not there x86 reads all ones. */
+	/* Of a register that is not there the guest reads all ones, as of an empty bus. */
 	if (a->write)
 		data = req->cmd.data;
 	else if (unlikely(status != IOREGIONFD_STATUS_DONE))
@@ -501,60 +460,6 @@ static void exit_abandon(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	v->nr = 0;
 }
 
-/* Which access, if any, made kvm_arch_vcpu_ioctl_run() return 0. */
-
-static bool intercept_mmio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
-{
-	struct kvm_mmio_fragment *frag;
-
-	if (!vcpu->mmio_needed)
-		return false;
-
-	frag = &vcpu->mmio_fragments[vcpu->mmio_cur_fragment];
-	a->write = vcpu->mmio_is_write;
-	a->addr = frag->gpa;
-	a->size = min(frag->len, MMIO_MAX);
-	a->more = frag->len > MMIO_MAX ||
-		  vcpu->mmio_cur_fragment + 1 < vcpu->mmio_nr_fragments;
-	if (a->write)
-		memcpy(a->data, frag->data, a->size);
-	return a->size;
-}
-
-/*
- * The emulator forgets pio.count when it exits with an "outs", which needs no
- * completion; its port, size and direction it does not.
- */
-static bool intercept_pio(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
-{
-	unsigned int size = vcpu->arch.pio.size;
-	unsigned int count = vcpu->arch.pio.count;
-
-	if (!count && !vcpu->arch.pio.in)
-		count = READ_ONCE(vcpu->run->io.count);
-	if (!count || !size || count > PAGE_SIZE / size)
-		return false;
-
-	a->pio = true;
-	a->write = !vcpu->arch.pio.in;
-	a->addr = vcpu->arch.pio.port;
-	a->size = size;
-	a->count = count;
-	return true;
-}
-
-static bool intercept_exit(struct kvm_vcpu *vcpu, struct ioregionfd_access *a)
-{
-	switch (READ_ONCE(vcpu->run->exit_reason)) {
-	case KVM_EXIT_MMIO:
-		return intercept_mmio(vcpu, a);
-	case KVM_EXIT_IO:
-		return intercept_pio(vcpu, a);
-	default:
-		return false;
-	}
-}
-
 /* Marks an access that is about to leave the emulator as the VMM's. */
 static void leave_to_vmm(struct ioregionfd_vcpu *v, u64 addr, bool write)
 {
@@ -578,20 +483,21 @@ static bool same_access(const struct ioregionfd_access *a, const struct ioregion
 	       a->size == b->size;
 }
 
+/* Which access, if any, made kvm_arch_vcpu_ioctl_run() return @r. */
 static bool access_intercept(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, int r)
 {
+	bool left = v->left_exit == vcpu->stat.exits + 1;
 	struct ioregionfd_access a = {};
 
-	/* What came behind the access, and did not leave, made KVM forget how many parts it has. */
-	if (v->left_exit == vcpu->stat.exits + 1 && !vcpu->mmio_nr_fragments)
-		vcpu->mmio_nr_fragments = v->left_parts;
+	if (left)
+		arch_set_leaving_parts(vcpu, v->left_parts);
 
 	/* What waits belongs to this exit, or to one that came to nothing. */
-	if (r || !intercept_exit(vcpu, &a)) {
+	if (r || !arch_pending_access(vcpu, left ? &v->access[v->left_at] : NULL, &a)) {
 		exit_abandon(vcpu, v);
 		return false;
 	}
-	if (v->nr && v->left_exit != vcpu->stat.exits + 1)
+	if (v->nr && !left)
 		exit_abandon(vcpu, v);
 
 	if (v->started && !v->left_at) {
@@ -719,8 +625,8 @@ static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 }
 
 /*
- * Where KVM returns without a reason of its own, that of an earlier exit must
- * not look like a new access.
+ * Where KVM returns without a reason of its own, that of an earlier exit must not look like a
+ * new access. What remembers none itself would not complete one without the reason for it.
  */
 static int vcpu_run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
@@ -731,7 +637,8 @@ static int vcpu_run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 		v->left_exit = 0;
 	v->more = false;
 	v->to_vmm = false;
-	WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
+	if (ARCH_REMEMBERS_ACCESS)
+		WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
 	return kvm_arch_vcpu_ioctl_run(vcpu);
 }
 
@@ -751,6 +658,17 @@ static int run_result(struct kvm_vcpu *vcpu, u32 earlier, int r)
 		WRITE_ONCE(vcpu->run->exit_reason, earlier);
 	}
 	return r;
+}
+
+/*
+ * The VMM has to see what the run page says, before the access goes on: as KVM itself does
+ * it, with a signal that is none.
+ */
+static int run_interrupt(struct kvm_vcpu *vcpu)
+{
+	vcpu->run->exit_reason = KVM_EXIT_INTR;
+	vcpu->run->flags |= KVM_RUN_IOREGIONFD_PENDING;
+	return -EINTR;
 }
 
 static struct ioregionfd_vcpu *vcpu_state(struct kvm_vcpu *vcpu)
@@ -776,6 +694,7 @@ int kvm_ioregionfd_vcpu_run(struct kvm_vcpu *vcpu)
 {
 	struct ioregionfd_vcpu *v = vcpu_state(vcpu);
 	u32 earlier = READ_ONCE(vcpu->run->exit_reason);
+	u64 levels;
 	int r;
 
 	if (!v)
@@ -790,26 +709,31 @@ int kvm_ioregionfd_vcpu_run(struct kvm_vcpu *vcpu)
 			if (r <= 0)
 				return run_result(vcpu, earlier, r);
 		}
+		levels = arch_irq_levels(vcpu);
 		r = vcpu_run_to_exit(vcpu, v);
 		if (!access_intercept(vcpu, v, r))
 			return run_result(vcpu, earlier, r);
+		if (arch_irq_levels_changed(vcpu, levels))
+			return run_interrupt(vcpu);
 	}
 }
 
 /**
  * kvm_ioregionfd_vcpu_run_resume() - KVM_RUN for a VM that got its first region during it
- * @vcpu: the vCPU, for which kvm_arch_vcpu_ioctl_run() has just returned 0
+ * @vcpu: the vCPU
+ * @r: what kvm_arch_vcpu_ioctl_run() has just returned for it
  *
  * Context, return: as kvm_ioregionfd_vcpu_run().
  */
-int kvm_ioregionfd_vcpu_run_resume(struct kvm_vcpu *vcpu)
+int kvm_ioregionfd_vcpu_run_resume(struct kvm_vcpu *vcpu, int r)
 {
 	struct ioregionfd_vcpu *v = vcpu_state(vcpu);
-	int r;
 
 	/* The exit to the VMM is as good as it was before there was a region. */
-	if (!v || !access_intercept(vcpu, v, 0))
-		return 0;
+	if (!v || !access_intercept(vcpu, v, r))
+		return r;
+	if (arch_irq_levels_changed(vcpu, IRQ_LEVELS_UNKNOWN))
+		return run_interrupt(vcpu);
 	r = access_serve(vcpu, v);
 	return r <= 0 ? run_result(vcpu, KVM_EXIT_UNKNOWN, r) : kvm_ioregionfd_vcpu_run(vcpu);
 }
@@ -856,7 +780,7 @@ static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	struct ioregionfd_region *region;
 
 	/* One place is for the access that leaves. */
-	if (!a->write || vcpu->mmio_nr_fragments || v->nr == ACCESSES_MAX - 1)
+	if (!a->write || arch_leaving_parts(vcpu) || v->nr == ACCESSES_MAX - 1)
 		return -EOPNOTSUPP;
 	/* If not even the first one is for a device task, this is as without us. */
 	if (!v->nr) {
@@ -880,11 +804,9 @@ static int in_place_first(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 		return -EOPNOTSUPP;
 	/*
 	 * Only what is one command, and not the first part of an access that crosses a
-	 * page: the other part may yet make it begin anew. Such a part ends with the
-	 * page, or, if the access has more than 8 bytes, is not aligned.
+	 * page: the other part may yet make it begin anew.
 	 */
-	if (!is_power_of_2(a->size) || (a->addr & (a->size - 1)) ||
-	    !((a->addr + a->size) & ~PAGE_MASK))
+	if (!is_power_of_2(a->size) || arch_may_be_part(a))
 		return -EOPNOTSUPP;
 
 	v->region = region_in_place(vcpu, v, a->addr, a->size);
@@ -904,6 +826,13 @@ static int in_place_first(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 		return -EOPNOTSUPP;
 	}
 	return 0;
+}
+
+/* The VM has got its first region during this KVM_RUN, and what leaves must be noted. */
+static int in_place_late(struct kvm_vcpu *vcpu, gpa_t addr, int len, void *val, bool write)
+{
+	return vcpu_state(vcpu) ? kvm_ioregionfd_in_place(vcpu, addr, len, val, write) :
+				  -EOPNOTSUPP;
 }
 
 /**
@@ -928,7 +857,8 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 	int r;
 
 	if (!v)
-		return -EOPNOTSUPP;
+		return ARCH_REMEMBERS_ACCESS ? -EOPNOTSUPP :
+					       in_place_late(vcpu, addr, len, val, write);
 	to_vmm = is_left_to_vmm(v, addr, write);
 	first = v->left_exit != vcpu->stat.exits + 1;
 	if (likely(first)) {
@@ -967,10 +897,10 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 	/* The first part of an access says where all of it belongs. */
 	if (first)
 		v->left_at = 0;
-	else if (!vcpu->mmio_nr_fragments)
+	else if (!arch_leaving_parts(vcpu))
 		v->left_at = v->nr;
 	v->left_exit = vcpu->stat.exits + 1;
-	v->left_parts = vcpu->mmio_nr_fragments + 1;
+	v->left_parts = arch_leaving_parts(vcpu) + 1;
 	return r;
 }
 
@@ -1008,24 +938,7 @@ bool kvm_ioregionfd_vcpu_busy(struct kvm_vcpu *vcpu, unsigned int ioctl)
 {
 	lockdep_assert_held(&vcpu->mutex);
 
-	if (!vcpu->ioregionfd->nr)
-		return false;
-	switch (ioctl) {
-	case KVM_SET_REGS:
-	case KVM_SET_SREGS:
-	case KVM_SET_SREGS2:
-	case KVM_SET_ONE_REG:
-	case KVM_SET_FPU:
-	case KVM_SET_XSAVE:
-	case KVM_SET_VCPU_EVENTS:
-	case KVM_SET_NESTED_STATE:
-	/* The first one, too, may reset the vCPU, if an INIT is pending. */
-	case KVM_GET_MP_STATE:
-	case KVM_SET_MP_STATE:
-		return true;
-	default:
-		return false;
-	}
+	return vcpu->ioregionfd->nr && arch_sets_registers(ioctl);
 }
 
 /**

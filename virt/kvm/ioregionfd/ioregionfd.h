@@ -4,6 +4,7 @@
  *
  *   control.c	the VM's ioctls: which addresses belong to which region
  *   dispatch.c	the vCPU: intercepts an access, has it served, completes it
+ *   arch.h	what dispatch.c asks of the architecture; x86.h, arm64.h, riscv.h answer
  *   socket.c	a channel over a socket that the VMM gave
  *   file.c	a native channel: how it is made, bound to a VM, and its file descriptor
  *   mailbox.c	what a vCPU does with a native channel; where it waits
