@@ -40,7 +40,7 @@ imitation+=,MACRO_WITH_FLOW_CONTROL,MEMORY_BARRIER,NEW_TYPEDEFS,PREFER_DEFINED_A
 checkpatch_files() {
 	local rc=0 files
 	mapfile -t files < <(grep '\.[ch]$' build/linux/.laid |
-		grep -vE '/trace\.h$|/vhost/ring_common\.h$|/vhost/ring/fake_kernel\.h$'
+		grep -vE '/trace\.h$|/vhost/ring_common\.h$|/vhost/ring/fake_kernel\.h$|/ring/include/asm/'
 		find "$top"/tools/{vmm,testing/vm,testing/mutate} -name '*.[ch]')
 	checkpatch '' -f "${files[@]}" || rc=1
 	# trace events have a layout of their own
@@ -48,7 +48,8 @@ checkpatch_files() {
 	checkpatch ,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,SPACING -f "${files[@]}" || rc=1
 	# the name of an operation, looked up in the table of each layout
 	checkpatch ,MACRO_ARG_REUSE -f drivers/vhost/ring_common.h || rc=1
-	checkpatch ",$imitation" -f tools/testing/selftests/vhost/ring/fake_kernel.h || rc=1
+	checkpatch ",$imitation" -f tools/testing/selftests/vhost/ring/fake_kernel.h \
+		tools/testing/selftests/virtio/ring/include/asm/barrier.h || rc=1
 	return "$rc"
 }
 
