@@ -44,6 +44,8 @@ help:
 	@echo 'make soak     guests whose devices are killed $(KILLS) times; KILLS= for another number'
 	@echo 'make test-debug  our tests on a kernel with lockdep and KASAN (up to an hour)'
 	@echo 'make test-kcsan  our tests on a kernel that looks for data races'
+	@echo 'make test-arm64, make test-riscv64  our tests that are not for x86 alone, on a small'
+	@echo '              kernel for that architecture, which QEMU emulates'
 	@echo 'make test-upstream  all of upstream'\''s tests of KVM, tun, tap and vsock: do they give the'
 	@echo '              same results on our modules as on Debian'\''s? (hours)'
 	@echo 'make coverage  which of our lines, and of those of the hooks, no test makes run'
@@ -92,6 +94,9 @@ debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug 
 kcsan-machines := selftests-kcsan selftests-hard-kcsan selftests-fuzz-kcsan vhost-kcsan vhost-fuzz-kcsan
 coverage-machines := selftests-coverage selftests-hard-coverage vhost-coverage vhost-zcopy-coverage \
 	virtio-coverage virtio-real-coverage
+# For other architectures
+foreign := arm64 riscv64
+foreign-machines := $(addprefix selftests-,$(foreign))
 # These are compared by pairs
 upstream-machines := upstream-all-stock upstream-all upstream-vsock-stock upstream-vsock
 
@@ -103,7 +108,7 @@ machine-vhost := vhost
 only := $(if $(findstring /,$(T)),$(subst *,%,$(notdir $(T))))
 chosen := $(if $(only),$(machine-$(patsubst %/,%,$(dir $(T)))),$(T))
 ifeq ($(filter $(machines) $(tools-machines) $(debug-machines) $(kcsan-machines) $(coverage-machines) \
-		$(user-machines),$(chosen)),)
+		$(foreign-machines) $(user-machines),$(chosen)),)
 $(error T=$(T) is neither a machine nor a test: see make help)
 endif
 # these two are compared
@@ -122,7 +127,8 @@ booted := $(patsubst in-vm-%,%,$(filter in-vm-%,$(goals))) $(if $(filter test,$(
 	$(if $(filter test-debug,$(goals)),$(debug-machines)) \
 	$(if $(filter test-kcsan,$(goals)),$(kcsan-machines)) \
 	$(if $(filter test-upstream,$(goals)),$(upstream-machines)) \
-	$(if $(filter coverage,$(goals)),$(coverage-machines))
+	$(if $(filter coverage,$(goals)),$(coverage-machines)) \
+	$(patsubst test-%,selftests-%,$(filter $(addprefix test-,$(foreign)),$(goals)))
 
 # Some names say in which release of Debian they are; gcc-* is what its kernel was built with
 debian := $(shell . /etc/os-release && echo $$VERSION_ID)
@@ -131,6 +137,9 @@ packages-13 := gcc-14 libelf1t64 libssl3t64
 dpdk-12 := librte-net-virtio23 librte-mempool-ring23
 dpdk-13 := librte-net-virtio25 librte-mempool-ring25
 
+qemu-riscv-12 := qemu-system-misc
+qemu-riscv-13 := qemu-system-riscv
+
 packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 	qemu-system-x86 rsync xz-utils $(packages-$(debian))
 # needed GOAL... PACKAGES: those packages, if one of these goals is one, or of these machines
@@ -138,7 +147,7 @@ needed = $(if $(filter $1,$(goals) $(booted)),$2)
 packages += $(call needed,check export kselftest series,git)
 packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck sparse)
 packages += $(call needed,kernel run-dev bench kunit series virtio virtio-real kselftest peers-% upstream-vsock% \
-	vmm% %-debug %-kcsan %-coverage, \
+	vmm% %-debug %-kcsan %-coverage %-arm64 %-riscv64, \
 	bc bison flex libelf-dev libssl-dev)
 packages += $(call needed,check conformance coverage kunit,python3)
 packages += $(call needed,verify,spin)
@@ -151,6 +160,9 @@ packages += $(call needed,bench tools selftests% upstream% kselftest kvm-selftes
 packages += $(call needed,virtio% vhost% ring,e2fsprogs fio)
 packages += $(call needed,vmm-tools,fio iperf3 nvme-cli)
 packages += $(call needed,run run-dev bench machine vmm% sanitize,e2fsprogs liburing-dev libseccomp-dev)
+packages += $(call needed,%-arm64,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm)
+packages += $(call needed,%-riscv64,gcc-riscv64-linux-gnu libc6-dev-riscv64-cross opensbi \
+	$(qemu-riscv-$(debian)))
 packages += $(call needed,fuzz sanitize,clang libclang-rt-dev liburing-dev libseccomp-dev)
 
 deps:
@@ -233,7 +245,7 @@ modules: $(modules)/.built $(vhost)/.built
 # Kernels of our own, by the name of their .config
 #
 own := $(build)/$(firstword $(subst +, ,$(KVER)))
-kernels := $(addprefix $(own)-,coverage debug dev kcsan)
+kernels := $(addprefix $(own)-,coverage debug dev kcsan $(foreign))
 
 $(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm)/%.config | $(uapi)
 	+@$(vm)/kernel.sh $(notdir $(own))-$* $(@D) $(filter %.config,$^)
@@ -241,11 +253,20 @@ $(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm
 
 # These check themselves, or are measured, while they run the tests
 checking := coverage debug kcsan
-$(checking:%=$(own)-%/image/.built): $(vm)/tests.config
+$(checking:%=$(own)-%/image/.built): $(addprefix $(vm)/,tests.config rings.config x86.config)
+$(foreign:%=$(own)-%/image/.built): $(vm)/tests.config
 
 $(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init \
 		$(own)-%/image/.built
-	@$(vm)/initramfs.sh $(notdir $(own))-$* $(own)-$*/image $@
+	@$(busybox) $(vm)/initramfs.sh $(notdir $(own))-$* $(own)-$*/image $@
+
+# What is not this machine's has programs and libraries of its own
+$(foreign:%=$(own)-%/initramfs.cpio): $(own)-%/initramfs.cpio: build/debian-%/.unpacked
+$(foreign:%=$(own)-%/initramfs.cpio): busybox = BUSYBOX=build/debian-$*/usr/bin/busybox
+
+build/debian-%/.unpacked: $(vm)/debian.sh | deps
+	@$(vm)/debian.sh foreign $* $(@D) busybox-static liburing-dev
+	@touch $@
 
 dev := $(own)-dev
 debug := $(own)-debug
@@ -304,9 +325,9 @@ run-uart: run-demo
 #
 # Tests
 #
-# The names of a directory's kselftests, from the Makefile that builds them
+# kselftests DIRECTORY,VARIABLE[,ARGUMENTS]: their names, from the Makefile that builds them
 kselftests = $(patsubst ./%,%,$(shell MAKEFLAGS= $(MAKE) -s -C $(build)/linux/tools/testing/selftests/$1 \
-	OUTPUT=. --eval='names: ; @echo $$($2)' names))
+	$3 OUTPUT=. --eval='names: ; @echo $$($2)' names))
 kvm-tests = $(call kselftests,kvm,IOREGIONFD_TESTS)
 # Where this kernel has those of KVM for x86
 x86 = $(shell cd $(build)/linux/tools/testing/selftests/kvm && echo x86*)
@@ -527,7 +548,7 @@ $(addprefix in-vm-,$(user-machines)): in-vm-%:
 $(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): machine ?= $(kdir)
 $(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): vm
 $(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines) \
-		$(coverage-machines)): in-vm-%:
+		$(coverage-machines) $(foreign-machines)): in-vm-%:
 ifeq ($(interactive),)
 	@$(vm)/boot.sh $(vm-options) $* $(machine) '$(command)' 2>&1 </dev/null | \
 		sed -u '/^gcov: begin/,/^gcov: end/d; s/^/[$*] /'
@@ -688,6 +709,37 @@ coverage: $(coverage)/initramfs.cpio
 	$(call counted,$(coverage-machines)) && exit $$status
 
 #
+# Those of our tests that are for all architectures, on the others
+#
+# of-ARCH: for make, in a directory of the kernel's tree
+of-arm64 := ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
+of-riscv64 := ARCH=riscv CROSS_COMPILE=riscv64-linux-gnu-
+foreign-tests = $(call kselftests,kvm,IOREGIONFD_TESTS,$(of-$1) \
+	EXTRA_CFLAGS="-isystem $(CURDIR)/build/debian-$1/usr/include")
+
+$(foreign:%=$(build)/selftests-%/.built): $(build)/selftests-%/.built: $(own)-%/initramfs.cpio \
+		$(addprefix $(vm)/,payload.sh run-selftests)
+	+@$(vm)/payload.sh kvm $(@D) $(call foreign-tests,$*)
+	+@$(vm)/payload.sh rings $(@D)
+	@touch $@
+
+$(foreach a,$(foreign),$(eval in-vm-selftests-$a: $(build)/selftests-$a/.built))
+$(addprefix in-vm-,$(foreign-machines)): machine = $(own)-$(patsubst in-vm-selftests-%,%,$@)
+# By a clock that does not run on while others have the CPU
+$(addprefix in-vm-,$(foreign-machines)): vm-options = -i -c 2 -t 7000 \
+	-p $(build)/$(patsubst in-vm-%,%,$@)/payload
+$(addprefix in-vm-,$(foreign-machines)): command = export KSELFTEST_SLOWNESS=5 && cd /payload && \
+	./run-selftests -t 900 $(call those,$(call foreign-tests,$(patsubst in-vm-selftests-%,%,$@))) \
+	$(if $(only),,ring/ring_enum ring/ring_kani ring/vhost_enum ring/vhost_kani \
+	"ring/upstream.sh ring vringh")
+
+$(addprefix test-,$(foreign)): test-%: $(build)/selftests-%/.built
+	@$(call not-booted,selftests-$*)
+	@echo '==> boot Linux $(notdir $(own))-$*: selftests-$*'
+	+@$(MAKE) in-vm-selftests-$* || true
+	@$(call counted,selftests-$*)
+
+#
 # What an access costs
 #
 # modules.sh finds here what to build against, as it does for Debian's kernel
@@ -776,4 +828,4 @@ distclean:
 	test-kcsan test-upstream coverage shell kunit bench profile tools check litmus verify conformance fuzz mutants export series \
 	hooks clean distclean \
 	$(addprefix in-vm-,$(machines) $(user-machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines) \
-		$(coverage-machines))
+		$(coverage-machines) $(foreign-machines)) $(addprefix test-,$(foreign))

@@ -4,6 +4,7 @@
 # shell COMMAND in it with the console live on stdin and stdout, and fail if it
 # fails, or the kernel complains, panics, hangs or has a module left in use.
 # build/vm/NAME has the console, the kernel's messages and the verdict.
+# It is an x86 machine, or one of the architecture that KDIR's name ends in.
 #   -k MODULES   directory of KVM modules to load instead of the kernel's own
 #   -g           there will be guests that live on interrupts: loads svm_exit.ko where QEMU
 #                emulates SVM
@@ -48,6 +49,23 @@ mkdir -p "$work/root"
 touch "$work/console"
 echo 'did not boot' >"$work/verdict"
 kver=$(basename "$kdir")
+of_arch "$kver"
+
+# What QEMU emulates; its first serial port is the kernel's console
+case $arch in
+x86)
+	qemu=(qemu-system-x86_64) cpu=$emulated_cpu port=(-serial chardev:console)
+	arguments='console=ttyS0 no_timer_check'
+	;;
+arm64)
+	qemu=(qemu-system-aarch64 -M 'virt,virtualization=on,gic-version=3') cpu=max
+	port=(-device 'pci-serial,chardev=console') arguments=''
+	;;
+riscv)
+	qemu=(qemu-system-riscv64 -M virt) cpu=rv64,h=true
+	port=(-device 'pci-serial,chardev=console') arguments=''
+	;;
+esac
 
 # The kernel unpacks one archive after the other, so ours overlays the common one
 console=stdio,id=console,logfile=$work/console
@@ -66,24 +84,24 @@ rm -r "$work/root"
 
 nested() { grep -qs '^[Y1]' /sys/module/kvm_{intel,amd}/parameters/nested; }
 if [ -n "$icount" ]; then
-	accel=(-accel 'tcg,thread=single' -cpu "$emulated_cpu" -icount 'shift=0,sleep=off'
+	accel=(-accel 'tcg,thread=single' -cpu "$cpu" -icount 'shift=0,sleep=off'
 		-rtc 'base=2026-01-01,clock=vm' -seed "$seed")
 	cpus=${cpus:-1}
-elif grep -qwE 'vmx|svm' /proc/cpuinfo && nested; then
+elif [ "$arch" = x86 ] && grep -qwE 'vmx|svm' /proc/cpuinfo && nested; then
 	accel=(-accel kvm -cpu host)
 else
 	# Several threads would be quicker, but in QEMU's emulation kernel code that
 	# patches itself (static keys, at the start of every VM) crashes now and then, and
 	# CPUs and guests that have several vCPUs hang
-	accel=(-accel "tcg,thread=$threads" -cpu "$emulated_cpu")
+	accel=(-accel "tcg,thread=$threads" -cpu "$cpu")
 fi
 
 rc=0
-timeout --foreground -k 5 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
+timeout --foreground -k 5 "$limit" "${qemu[@]}" -nodefaults -no-user-config -no-reboot \
 	-display none "${accel[@]}" -smp "${cpus:-2}" -m "$memory" "${more[@]}" \
 	-kernel "$kdir/image/boot/vmlinuz-$kver" -initrd "$work/initrd" \
-	-append "console=ttyS0 loglevel=5 panic=-1 no_timer_check" -serial "file:$work/kernel" \
-	-chardev "$console" -serial chardev:console || rc=$?
+	-append "$arguments loglevel=5 panic=-1" -serial "file:$work/kernel" \
+	-chardev "$console" "${port[@]}" || rc=$?
 rm "$work/initrd"
 say "$name: $SECONDS s"
 

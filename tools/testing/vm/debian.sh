@@ -10,6 +10,7 @@
 #                            files that they change are as they were in $build/pristine
 #   headers KVER DEBVER DIR  what external modules are built with, at DIR/build
 #   image KVER DEBVER DIR    the kernel and its modules, unpacked in DIR
+#   foreign ARCH DIR PACKAGE...  packages for another architecture, unpacked in DIR
 # Which kernel, lib.sh says. Of those that neither Debian 12 nor 13 has by itself, apt only
 # knows here: nothing is installed of them.
 set -euo pipefail
@@ -17,6 +18,7 @@ set -euo pipefail
 
 source_package=linux-source-$kernel
 apt=()
+store=build/debs
 
 packages() {
 	local installed missing
@@ -128,17 +130,19 @@ version() {
 	printf 'KVER := %s\nDEBVER := %s\n' "$kver" "$debver"
 }
 
-# fetch PACKAGE VERSION: prints the path of the package's .deb, downloaded into build/debs.
+# fetch PACKAGE VERSION: prints the path of the package's .deb, downloaded into $store.
 # Not installed: a linux-image would build an initramfs nobody needs.
 fetch() {
-	local package=$1 version=$2 debs
+	local package=$1 version=$2 file debs
+	# as apt spells it
+	file=${package}_${version//:/%3a}
 	shopt -s nullglob
-	debs=("build/debs/${package}_${version}"_*.deb)
+	debs=("$store/$file"_*.deb)
 	if [ ${#debs[@]} = 0 ]; then
 		say "download $package $version" >&2
-		mkdir -p build/debs/part
+		mkdir -p "$store/part"
 		(
-			cd build/debs/part
+			cd "$store/part"
 			# apt's own sandbox user could not write here
 			get() {
 				apt-get -qq "${apt[@]}" -o APT::Sandbox::User=root download "$package=$version" >&2
@@ -146,9 +150,9 @@ fetch() {
 			get 2>/dev/null || { [ "$(id -u)" = 0 ] && apt-get -qq "${apt[@]}" update >&2 && get; } ||
 				die "$package $version is no longer available: make distclean, and" \
 					"start with a newer one"
-			mv "${package}_${version}"_*.deb ..
+			mv "$file"_*.deb ..
 		) || exit
-		debs=("build/debs/${package}_${version}"_*.deb)
+		debs=("$store/$file"_*.deb)
 	fi
 	echo "${debs[0]}"
 }
@@ -219,11 +223,29 @@ image() {
 	depmod -b "$dir" "$kver"
 }
 
+# Debian 13's: 12 has no riscv64
+foreign() {
+	local arch=$1 dir=$2 package version deb
+	shift 2
+	apt_of trixie "build/apt-$arch"
+	apt+=(-o "APT::Architecture=$arch" -o "APT::Architectures=$arch")
+	store=build/debs/$arch
+	logged "apt-update-$arch" apt-get -q "${apt[@]}" update
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	for package; do
+		version=$(apt-cache "${apt[@]}" madison "$package" | awk -F' *[|] *' '{ print $2; exit }')
+		[ -n "$version" ] || die "Debian 13 has no $package for $arch"
+		deb=$(fetch "$package" "$version")
+		dpkg-deb -x "$deb" "$dir"
+	done
+}
+
 command=$1
 shift
 [ "$command" = packages ] || [ "$kernel" = 6.12 ] || apt_of trixie-backports "$build/apt"
 case $command in
 source) source_tree "$@" ;;
-packages | suite | version | headers | image) "$command" "$@" ;;
+packages | suite | version | headers | image | foreign) "$command" "$@" ;;
 *) die "no command $command" ;;
 esac

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # initramfs.sh KVER IMAGE OUT [MODULE]...: the VM's initramfs: busybox, our init, and of
-# the kernel unpacked in IMAGE these modules with those they depend on, or all.
+# the kernel unpacked in IMAGE these modules with those they depend on, or all. BUSYBOX is
+# one for its architecture, if that is not this machine's.
 set -euo pipefail
 
 kver=$1 image=$2 out=$3
@@ -11,7 +12,7 @@ modules=$image/lib/modules/$kver
 
 rm -rf "$root"
 mkdir -p "$root"/{bin,dev,proc,sys,tmp,lib/modules/"$kver"}
-cp /bin/busybox "$root/bin/"
+cp "${BUSYBOX:-/bin/busybox}" "$root/bin/"
 cp tools/testing/vm/init "$root/init"
 cp "$modules"/modules.{order,builtin,builtin.modinfo} "$root/lib/modules/$kver/"
 if [ $# = 0 ]; then

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # kernel.sh KVER DIR CONFIG...: the kernel of $build/linux, with tinyconfig and these
-# files, and its modules, in DIR. Built in $build/NAME, where KVER ends in -NAME.
+# files, and its modules, in DIR. Built in $build/NAME, where KVER ends in -NAME, for
+# the architecture of that name.
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
@@ -11,13 +12,17 @@ configs=("$@")
 name=${kver##*-}
 top=$PWD obj=$PWD/$build/$name
 
+of_arch "$kver"
+
 # Where gcov counts if the kernel has it: in our files, and in those that hooks change. kbuild
 # builds KVM's in arch/x86/kvm.
 mapfile -t counted < <(cat "$build"/linux/.laid "$build"/pristine/.files |
 	sed -nE '/kunit/d; s|^virt/kvm/(.*)c$|GCOV_PROFILE_../../../virt/kvm/\1o|p
 		s|^drivers/virtio/(.*)c$|GCOV_PROFILE_\1o|p')
 
-kmake() { make -C "$build/linux" O="$obj" LOCALVERSION="-$name" "${counted[@]/%/=y}" "$@"; }
+kmake() {
+	make -C "$build/linux" O="$obj" "${foreign[@]}" LOCALVERSION="-$name" "${counted[@]/%/=y}" "$@"
+}
 
 configure() {
 	kmake tinyconfig
@@ -32,8 +37,8 @@ configure() {
 mkdir -p "$obj"
 say "Linux $kver, with ${configs[*]##*/} (minutes)"
 logged "$name-config" configure
-logged "$name-kernel" kmake bzImage modules
+logged "$name-kernel" kmake "$image" modules
 rm -rf "$dir"
 mkdir -p "$dir/boot"
-cp "$obj/arch/x86/boot/bzImage" "$dir/boot/vmlinuz-$kver"
+cp "$obj/arch/$arch/boot/$image" "$dir/boot/vmlinuz-$kver"
 logged "$name-install" kmake INSTALL_MOD_PATH="$PWD/$dir" INSTALL_MOD_STRIP=1 modules_install

@@ -14,6 +14,18 @@ build=build
 # kmem_cache_alloc() say, is returned from with NT, DF or TF set. The host panics.
 emulated_cpu=max,cx16=off
 
+# of_arch NAME: for a kernel, machine or directory of that name, which ends in its architecture
+# if that is not x86: what the kernel calls it, what compiles for it, and its kernel's file
+of_arch() {
+	case $1 in
+	*arm64) arch=arm64 cross=aarch64-linux-gnu- image=Image ;;
+	*riscv64) arch=riscv cross=riscv64-linux-gnu- image=Image ;;
+	*) arch=x86 cross='' image=bzImage ;;
+	esac
+	# for make
+	foreign=(${cross:+ARCH="$arch" CROSS_COMPILE="$cross"})
+}
+
 say() { printf '==> %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 

@@ -1,13 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # payload.sh COMMAND...: build below DIR what a VM is to run, and put it in DIR/payload.
-# The kselftests are built by their own Makefiles, which alone know their names.
+# The kselftests are built by their own Makefiles, which alone know their names. kvm and
+# rings: for the architecture whose name DIR ends in.
 #   kvm DIR PROGRAM...           these of KVM's selftests
 #   net DIR                      those of tun and tap, beside those
 #   lib DIR                      the test of libioregionfd, beside those, and what looks at
 #                                traces of them
-#   virtio DIR                   the tests of the virtqueue core, those of vhost.c in user
-#                                space, and those of tools/virtio;
+#   rings DIR                    the virtqueue core and vhost.c in user space, and their tests
+#                                there, tools/virtio's too
+#   virtio DIR                   the tests of the virtqueue core, and what rings builds;
 #                                DIR/devices is for QEMU, started with DIR/devices.arguments
 #   vhost DIR MODULES VIRTIO     the tests of vhost, these modules, and tools/virtio's tests
 #                                from the payload VIRTIO
@@ -35,9 +37,27 @@ set -euo pipefail
 selftests=tools/testing/selftests
 headers=$PWD/$build/linux/usr/include
 
+# For another architecture: where its kernel is built, with its headers, and what the
+# programs are linked with
+of_arch "${2-}"
+if [ -n "$cross" ]; then
+	obj=$PWD/$build/${2##*-}
+	headers=$obj/usr/include
+	debian=$PWD/build/debian-${2##*-}/usr
+	foreign+=(LINUX_HDR_PATH="$headers/"
+		EXTRA_CFLAGS="-isystem $debian/include -L$debian/lib/${cross%-}")
+fi
+
 # kselftest DIRECTORY ARGUMENT...: make there; static, as the VM has no libc
 kselftest() {
-	make -C "$build/linux/$selftests/$1" USERLDFLAGS=-static KHDR_INCLUDES="-isystem $headers" "${@:2}"
+	make -C "$build/linux/$selftests/$1" USERLDFLAGS=-static KHDR_INCLUDES="-isystem $headers" \
+		"${foreign[@]}" "${@:2}"
+}
+
+# foreign_headers: those that a kernel for this machine has exported already
+foreign_headers() {
+	[ -z "$cross" ] || logged "${obj##*/}-headers" make -C "$build/linux" O="$obj" ARCH="$arch" \
+		CROSS_COMPILE="$cross" headers
 }
 
 # installed DIRECTORY DIR: all that its Makefile says, in DIR/payload
@@ -51,7 +71,7 @@ installed() {
 stripped() {
 	local file
 	for file; do
-		[[ $(head -c 4 "$file" 2>/dev/null | tr -d '\0') != $'\x7fELF' ]] || strip "$file"
+		[[ $(head -c 4 "$file" 2>/dev/null | tr -d '\0') != $'\x7fELF' ]] || "${cross}strip" "$file"
 	done
 }
 
@@ -84,10 +104,12 @@ bounce() {
 kvm() {
 	local dir=$1 program
 	shift
+	foreign_headers
 	logged "kselftest-${dir##*/}" kselftest kvm OUTPUT="$PWD/$dir" "${@/#/$PWD/$dir/}"
 	rm -rf "$dir/payload"
 	for program; do
-		install -D -s -t "$dir/payload/$(dirname "$program")" "$dir/$program"
+		install -D -s --strip-program="${cross}strip" -t "$dir/payload/$(dirname "$program")" \
+			"$dir/$program"
 	done
 	say "$# programs of KVM's selftests"
 }
@@ -107,16 +129,22 @@ lib() {
 	install -t "$dir/payload" tools/verification/models/ioregionfd/replay.awk
 }
 
-virtio() {
+rings() {
 	local dir=$1 ring=$selftests/virtio/ring vhost=$selftests/vhost/ring
-	rm -rf "$dir/payload"
-	installed virtio "$dir"
-	logged virtio-ring make -C $ring OUTPUT="$PWD/$dir/ring" KERNEL="$PWD/$build/linux" \
-		PRISTINE="$PWD/$build/pristine" tests
-	logged vhost-ring make -C $vhost OUTPUT="$PWD/$dir/vhost-ring" KERNEL="$PWD/$build/linux"
+	set -- KERNEL="$PWD/$build/linux" PRISTINE="$PWD/$build/pristine" HEADERS="$headers" \
+		CROSS_COMPILE="$cross"
+	logged virtio-ring make -C $ring OUTPUT="$PWD/$dir/ring" "$@" tests
+	logged vhost-ring make -C $vhost OUTPUT="$PWD/$dir/vhost-ring" "$@"
 	install -D -t "$dir/payload/ring" $ring/upstream.sh "$dir"/ring/ring_{enum,kani} \
 		"$dir"/vhost-ring/vhost_{enum,kani} "$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order}
 	stripped "$dir"/payload/ring/*
+}
+
+virtio() {
+	local dir=$1
+	rm -rf "$dir/payload"
+	installed virtio "$dir"
+	rings "$dir"
 	with_libraries "$dir/payload" fio mkfs.ext4
 	$selftests/virtio/qemu-devices.sh "$PWD/$dir/devices" >"$dir/devices.arguments"
 	say 'tests of the virtqueue core'
@@ -344,7 +372,7 @@ kselftest_series() {
 	logged kselftest-series make -C "$tree/$selftests" O="$obj" TARGETS='kvm virtio vhost' \
 		FORCE_TARGETS=1 USERLDFLAGS=-static KSFT_INSTALL_PATH="$PWD/$all" install
 	# All that we have are in the list, and what the list names is there
-	for source in "$selftests"/{kvm/x86_64,virtio,vhost}/*_test.c; do
+	for source in "$selftests"/{kvm,kvm/x86_64,virtio,vhost}/*_test.c; do
 		collection=${source#"$selftests/"}
 		grep -qxF "${collection%%/*}:$(basename "$source" .c)" "$all/kselftest-list.txt" ||
 			die "$source is not in the list of the installed kselftests"
@@ -365,7 +393,7 @@ kselftest_series() {
 command=$1 dir=$2
 shift
 case $command in
-kvm | net | lib | virtio | vhost | peers | machine | vmm | vmm-tools | fuzz | vmm-bench | vhost-bench) "$command" "$@" ;;
+kvm | net | lib | rings | virtio | vhost | peers | machine | vmm | vmm-tools | fuzz | vmm-bench | vhost-bench) "$command" "$@" ;;
 kselftest) kselftest_series "$@" ;;
 *) die "no command $command" ;;
 esac
