@@ -333,11 +333,12 @@ kvm-tests = $(call kselftests,kvm,IOREGIONFD_TESTS)
 x86 = $(shell cd $(build)/linux/tools/testing/selftests/kvm && echo x86*)
 virtio-tests = $(call kselftests,virtio,TEST_GEN_PROGS)
 vhost-tests = $(call kselftests,vhost,TEST_GEN_PROGS)
-# What the kvm-tests run
+# What those of x86 run
 kvm-programs = $(addprefix $(x86)/,ioregionstat readme_device)
 # Those that race, wait and exhaust have a machine of their own
 hard := $(foreach t,interrupt limits native_memory native_segments nomem_access nomem_task nomem_vmm \
-	once push recover recover_late requeue restart socket stop,%/ioregionfd_$t_test)
+	once push recover recover_late requeue restart socket stop, \
+	ioregionfd_$t_test %/ioregionfd_$t_test)
 upstream = $(patsubst x86_64/%,$(x86)/%,$(shell grep -v '^\#' $(vm)/upstream-tests))
 
 # Those that T= names, of a list; or all

@@ -114,7 +114,7 @@ hooks_git_am() {
 # In the Makefile beside it, or nobody builds it; and in the map of HACKING.md
 registered() {
 	local source dir name rc=0
-	for source in tools/testing/selftests/{kvm/x86_64,virtio,vhost}/*_test.c tools/vmm/tests/*_test.c; do
+	for source in tools/testing/selftests/{kvm,kvm/x86_64,virtio,vhost}/*_test.c tools/vmm/tests/*_test.c; do
 		dir=${source%/*}
 		name=$(basename "$source" .c)
 		grep -qw "$name" "${dir%/x86_64}"/Makefile* || { echo "$name: in no Makefile"; rc=1; }

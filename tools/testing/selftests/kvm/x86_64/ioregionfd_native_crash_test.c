@@ -118,7 +118,7 @@ static void die_at_any_time(unsigned int ns)
 /* Carries out a command, unless that has been done. Returns the value of the response. */
 static uint64_t carry_out(struct state *state, struct ioregionfd_cmd cmd)
 {
-	uint64_t id = cmd.offset / (cmd.user_data == SEQ_PIO ? 0x10 : 0x100), seq;
+	uint64_t id = cmd.offset / (cmd.user_data == SEQ_OTHER ? 0x10 : 0x100), seq;
 	struct ioregionfd_cmd last;
 
 	TEST_ASSERT(id < NR_VCPUS, "command beyond the device: offset %llx", cmd.offset);

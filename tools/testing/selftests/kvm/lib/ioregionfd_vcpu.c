@@ -11,11 +11,11 @@ void __expect_done(struct kvm_vcpu *vcpu, int line)
 	struct kvm_run *run = vcpu->run;
 	struct ucall uc;
 
-	if (run->exit_reason == KVM_EXIT_IO && run->io.port == DONE_PORT) {
+	if (vcpu_is_done(vcpu, &uc)) {
 		vcpu_script(vcpu)->nr_ops = 0;
 		return;
 	}
-	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
+	if (uc.cmd == UCALL_ABORT)
 		REPORT_GUEST_ASSERT(uc);
 	if (run->exit_reason == KVM_EXIT_IOREGIONFD_FAILURE)
 		TEST_FAIL("line %d: access to 0x%llx failed: reason %u progress %u error %u",
@@ -53,25 +53,6 @@ void __expect_mmio(struct kvm_vcpu *vcpu, uint64_t gpa, uint32_t len, bool is_wr
 		    "line %d: wanted %u bytes at 0x%lx write %u data 0x%lx, got %u at 0x%llx write %u data 0x%lx",
 		    line, len, gpa, is_write, data, run->mmio.len, run->mmio.phys_addr,
 		    run->mmio.is_write, got);
-}
-
-void __expect_io(struct kvm_vcpu *vcpu, uint16_t port, uint32_t size, bool is_write, uint64_t data,
-		 int line)
-{
-	struct kvm_run *run = vcpu->run;
-	uint64_t got = 0;
-
-	TEST_ASSERT(run->exit_reason == KVM_EXIT_IO,
-		    "line %d: wanted KVM_EXIT_IO, got %u (%s)", line, run->exit_reason,
-		    exit_reason_str(run->exit_reason));
-	if (is_write)
-		memcpy(&got, io_data(vcpu), min(run->io.size, (uint8_t)8));
-	TEST_ASSERT(run->io.port == port && run->io.size == size && run->io.count == 1 &&
-		    run->io.direction == (is_write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN) &&
-		    got == (is_write ? data : 0),
-		    "line %d: wanted %u bytes at port 0x%x out %u data 0x%lx, got %u at 0x%x out %u data 0x%lx count %u",
-		    line, size, port, is_write, data, run->io.size, run->io.port,
-		    run->io.direction, got, run->io.count);
 }
 
 void expect_field(int line, const char *name, uint64_t want, uint64_t got)

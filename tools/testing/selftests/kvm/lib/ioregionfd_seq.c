@@ -16,7 +16,7 @@ struct ioregionfd_cmd seq_cmd(uint64_t id, uint64_t seq)
 	case 1:
 		return cmd_posted(8, SEQ_POSTED, offset, seq);
 	case 2:
-		return cmd_read(4, SEQ_PIO, id * 0x10 + (seq & 8));
+		return cmd_read(4, SEQ_OTHER, id * 0x10 + (seq & 8));
 	default:
 		return cmd_write(8, SEQ_SYNC, offset, seq);
 	}
@@ -25,7 +25,6 @@ struct ioregionfd_cmd seq_cmd(uint64_t id, uint64_t seq)
 void guest_seq_main(uint64_t id)
 {
 	uint64_t seq, offset, val;
-	uint32_t in;
 
 	for (seq = 0; seq < READ_ONCE(seq_count); seq++) {
 		offset = id * 0x100 + (seq & 0x1f) * 8;
@@ -39,21 +38,20 @@ void guest_seq_main(uint64_t id)
 			WRITE_ONCE(*(uint64_t *)(MMIO_GPA + 0x1000 + offset), seq);
 			break;
 		case 2:
-			asm volatile("inl %w1, %0"
-				     : "=a"(in) : "d"(PIO_BASE + id * 0x10 + (seq & 8)));
-			__GUEST_ASSERT(in == (uint32_t)seq_value(id, seq),
-				       "vCPU %lu access %lu got %x", id, seq, in);
+			val = guest_read_other(OTHER_BASE + id * 0x10 + (seq & 8));
+			__GUEST_ASSERT(val == (uint32_t)seq_value(id, seq),
+				       "vCPU %lu access %lu got %lx", id, seq, val);
 			break;
 		default:
 			WRITE_ONCE(*(uint64_t *)(MMIO_GPA + offset), seq);
 		}
 	}
-	outl(DONE_PORT, 0);
+	guest_done();
 }
 
 uint64_t device_respond_seq(struct device *dev, const struct ioregionfd_cmd *cmd)
 {
-	uint64_t id = cmd->offset / (cmd->user_data == SEQ_PIO ? 0x10 : 0x100);
+	uint64_t id = cmd->offset / (cmd->user_data == SEQ_OTHER ? 0x10 : 0x100);
 	uint64_t seq;
 
 	TEST_ASSERT(id < MAX_VCPUS, "command beyond the device: offset %llx", cmd->offset);
@@ -67,5 +65,5 @@ void seq_regions_add(struct kvm_vm *vm, struct channel *ch)
 {
 	region_add(vm, ch, MMIO_GPA, 0x1000, SEQ_SYNC, 0);
 	region_add(vm, ch, MMIO_GPA + 0x1000, 0x1000, SEQ_POSTED, KVM_IOREGION_POSTED_WRITES);
-	region_add(vm, ch, PIO_BASE, 0x100, SEQ_PIO, KVM_IOREGION_PIO);
+	region_add(vm, ch, OTHER_BASE, 0x100, SEQ_OTHER, OTHER_FLAGS);
 }

@@ -46,12 +46,6 @@ int slowness(void);
 #define MMIO_GPA	0xc0000000ul
 #define MMIO_PAGES	4
 
-/* Unused I/O ports. */
-#define PIO_BASE	0x2000
-
-/* The guest writes here when its script is done; cheaper than a ucall. */
-#define DONE_PORT	0x1100
-
 /* Recognizable values with no byte 0. The model device uses the low half. */
 #define USER_DATA(n)	(0xfeedfacecafe0000ul + (n))
 
@@ -60,6 +54,7 @@ int slowness(void);
 enum guest_op_kind {
 	OP_READ,	/* val = [addr], the last of count times */
 	OP_WRITE,	/* [addr] = val, count times, val + 1 each time */
+	/* on x86 */
 	OP_IN,		/* as OP_READ, from port addr */
 	OP_OUT,		/* as OP_WRITE, to port addr */
 	OP_INS,		/* rep ins: count elements from port addr to mem */
@@ -114,19 +109,11 @@ static inline struct guest_op *op_write(struct kvm_vcpu *vcpu, uint32_t size, ui
 	return op_add(vcpu, (struct guest_op){ OP_WRITE, size, addr, val });
 }
 
-static inline struct guest_op *op_in(struct kvm_vcpu *vcpu, uint32_t size, uint64_t port)
-{
-	return op_add(vcpu, (struct guest_op){ OP_IN, size, port });
-}
-
-static inline struct guest_op *op_out(struct kvm_vcpu *vcpu, uint32_t size, uint64_t port,
-				      uint64_t val)
-{
-	return op_add(vcpu, (struct guest_op){ OP_OUT, size, port, val });
-}
-
-/* "in" of 1 or 2 bytes leaves the rest of the register, all ones, unchanged. */
-uint64_t in_result(uint32_t size, uint64_t val);
+#ifdef __x86_64__
+#include "ioregionfd_x86.h"
+#else
+#include "ioregionfd_no_ports.h"
+#endif
 
 /* A pattern with no two bytes alike, different for each @seed. */
 uint64_t pattern(uint64_t seed);
@@ -155,15 +142,6 @@ static inline void complete_mmio(struct kvm_vcpu *vcpu, uint64_t val)
 {
 	memcpy(vcpu->run->mmio.data, &val, sizeof(val));
 }
-
-static inline void *io_data(struct kvm_vcpu *vcpu)
-{
-	return (void *)vcpu->run + vcpu->run->io.data_offset;
-}
-
-#define expect_io(...) __expect_io(__VA_ARGS__, __LINE__)
-void __expect_io(struct kvm_vcpu *vcpu, uint16_t port, uint32_t size, bool is_write, uint64_t data,
-		 int line);
 
 void expect_field(int line, const char *name, uint64_t want, uint64_t got);
 
@@ -467,7 +445,7 @@ uint64_t now_ms(void);
  */
 #define SEQ_SYNC	USER_DATA(0)		/* at MMIO_GPA */
 #define SEQ_POSTED	USER_DATA(0x1000)	/* at MMIO_GPA + 0x1000 */
-#define SEQ_PIO		USER_DATA(0x2000)	/* at PIO_BASE */
+#define SEQ_OTHER	USER_DATA(0x2000)	/* at OTHER_BASE */
 
 /* The number of accesses to make; set with write_guest_global(). */
 extern uint32_t seq_count;

@@ -13,7 +13,7 @@
 #define REGION_SIZE	0x200
 #define POSTED		(MMIO_GPA + 0x2000)
 #define POSTED_SIZE	0x1000
-#define PORTS		(PIO_BASE + 0x40)
+#define PORTS		(OTHER_BASE + 0x40)
 #define PORTS_SIZE	0x10
 
 #define MMIO_DATA	USER_DATA(0x100)

@@ -46,7 +46,7 @@ struct kvm_ioregionfd_exit exit_pio(struct kvm_ioregionfd_exit exit)
 	exit.region_paddr = PORTS;
 	exit.region_size = PORTS_SIZE;
 	exit.user_data = PIO_DATA;
-	exit.is_pio = 1;
+	exit.is_pio = !!OTHER_FLAGS;
 	return exit;
 }
 
@@ -54,14 +54,14 @@ void regions_add(struct kvm_vm *vm, struct channel *ch)
 {
 	region_add(vm, ch, REGION, REGION_SIZE, MMIO_DATA, 0);
 	region_add(vm, ch, POSTED, POSTED_SIZE, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
-	region_add(vm, ch, PORTS, PORTS_SIZE, PIO_DATA, KVM_IOREGION_PIO);
+	region_add(vm, ch, PORTS, PORTS_SIZE, PIO_DATA, OTHER_FLAGS);
 }
 
 void regions_del(struct kvm_vm *vm)
 {
 	region_del(vm, REGION, REGION_SIZE, 0);
 	region_del(vm, POSTED, POSTED_SIZE, 0);
-	region_del(vm, PORTS, PORTS_SIZE, KVM_IOREGION_PIO);
+	region_del(vm, PORTS, PORTS_SIZE, OTHER_FLAGS);
 }
 
 struct channel channel_attach(struct kvm_vm *vm, enum transport transport)

@@ -13,12 +13,16 @@
 #define KVM_X86_TDX_VM 5
 #endif
 
-#ifndef is_present_pte /* 6.12 */
+#if defined(__x86_64__) && !defined(is_present_pte) /* 6.12 */
 
 static inline uint64_t *vm_get_pte(struct kvm_vm *vm, uint64_t gva)
 {
 	return vm_get_page_table_entry(vm, gva);
 }
+
+#endif
+
+#ifndef vm_get_stat /* 6.12 */
 
 static inline void pin_self_to_cpu(int cpu)
 {

@@ -1,46 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guest that executes a script of accesses and keeps what it read.
+ * What the guest of the ioregionfd tests does on x86 only: ports, strings, operands in memory,
+ * and the exits that come of them.
  */
 #include "ioregionfd_util.h"
-
-struct guest_script guest_scripts[MAX_VCPUS];
-
-static void guest_read(struct guest_op *op)
-{
-	switch (op->size) {
-	case 1:
-		op->val = READ_ONCE(*(uint8_t *)op->addr);
-		break;
-	case 2:
-		op->val = READ_ONCE(*(uint16_t *)op->addr);
-		break;
-	case 4:
-		op->val = READ_ONCE(*(uint32_t *)op->addr);
-		break;
-	case 8:
-		op->val = READ_ONCE(*(uint64_t *)op->addr);
-		break;
-	}
-}
-
-static void guest_write(const struct guest_op *op, uint64_t val)
-{
-	switch (op->size) {
-	case 1:
-		WRITE_ONCE(*(uint8_t *)op->addr, val);
-		break;
-	case 2:
-		WRITE_ONCE(*(uint16_t *)op->addr, val);
-		break;
-	case 4:
-		WRITE_ONCE(*(uint32_t *)op->addr, val);
-		break;
-	case 8:
-		WRITE_ONCE(*(uint64_t *)op->addr, val);
-		break;
-	}
-}
 
 static void guest_in(struct guest_op *op)
 {
@@ -162,19 +125,11 @@ static void guest_string(const struct guest_op *op)
 	GUEST_ASSERT_EQ(count, 0);
 }
 
-static void guest_run_op(struct guest_op *op)
+void guest_arch_op(struct guest_op *op)
 {
 	uint32_t i, count = op->count ?: 1;
 
 	switch (op->kind) {
-	case OP_READ:
-		for (i = 0; i < count; i++)
-			guest_read(op);
-		break;
-	case OP_WRITE:
-		for (i = 0; i < count; i++)
-			guest_write(op, op->val + i);
-		break;
 	case OP_IN:
 		for (i = 0; i < count; i++)
 			guest_in(op);
@@ -207,42 +162,6 @@ static void guest_run_op(struct guest_op *op)
 	}
 }
 
-void guest_script_main(uint64_t id)
-{
-	struct guest_script *script = &guest_scripts[id];
-	uint32_t i;
-
-	for (;;) {
-		for (i = 0; i < READ_ONCE(script->nr_ops); i++)
-			guest_run_op(&script->ops[i]);
-		outl(DONE_PORT, 0);
-	}
-}
-
-struct guest_script *vcpu_script(struct kvm_vcpu *vcpu)
-{
-	return addr_gva2hva(vcpu->vm, (uintptr_t)&guest_scripts[vcpu->id]);
-}
-
-uint64_t vcpu_buf_gva(struct kvm_vcpu *vcpu)
-{
-	return (uint64_t)guest_scripts[vcpu->id].buf;
-}
-
-struct guest_op *op_add(struct kvm_vcpu *vcpu, struct guest_op op)
-{
-	struct guest_script *script = vcpu_script(vcpu);
-
-	TEST_ASSERT(script->nr_ops < SCRIPT_MAX_OPS, "script too long");
-	script->ops[script->nr_ops] = op;
-	return &script->ops[script->nr_ops++];
-}
-
-uint64_t pattern(uint64_t seed)
-{
-	return 0x8796a5b4c3d2e1f0ul + seed * 0x0101010101010101ul;
-}
-
 uint64_t in_result(uint32_t size, uint64_t val)
 {
 	switch (size) {
@@ -254,13 +173,21 @@ uint64_t in_result(uint32_t size, uint64_t val)
 	return (uint32_t)val;
 }
 
-struct kvm_vm *ioregion_vm_create(uint32_t nr_vcpus, void *guest_code, struct kvm_vcpu **vcpus)
+void __expect_io(struct kvm_vcpu *vcpu, uint16_t port, uint32_t size, bool is_write, uint64_t data,
+		 int line)
 {
-	struct kvm_vm *vm = vm_create_with_vcpus(nr_vcpus, guest_code, vcpus);
-	uint32_t i;
+	struct kvm_run *run = vcpu->run;
+	uint64_t got = 0;
 
-	for (i = 0; i < nr_vcpus; i++)
-		vcpu_args_set(vcpus[i], 1, i);
-	virt_map(vm, MMIO_GPA, MMIO_GPA, MMIO_PAGES);
-	return vm;
+	TEST_ASSERT(run->exit_reason == KVM_EXIT_IO,
+		    "line %d: wanted KVM_EXIT_IO, got %u (%s)", line, run->exit_reason,
+		    exit_reason_str(run->exit_reason));
+	if (is_write)
+		memcpy(&got, io_data(vcpu), min(run->io.size, (uint8_t)8));
+	TEST_ASSERT(run->io.port == port && run->io.size == size && run->io.count == 1 &&
+		    run->io.direction == (is_write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN) &&
+		    got == (is_write ? data : 0),
+		    "line %d: wanted %u bytes at port 0x%x out %u data 0x%lx, got %u at 0x%x out %u data 0x%lx count %u",
+		    line, size, port, is_write, data, run->io.size, run->io.port,
+		    run->io.direction, got, run->io.count);
 }

@@ -82,7 +82,7 @@ static void *device_polling_main(void *arg)
 	WRITE_ONCE(map.control->polling, 1);
 	while (!READ_ONCE(map.control->vm_dead)) {
 		if (!mapping_fetch(&map, IOREGIONFD_ANY, &fetch)) {
-			asm volatile("pause");
+			cpu_relax();
 			continue;
 		}
 		if (dev->nr < dev->log_size)

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What stands for the ports of x86 where there are none. Included by ioregionfd_util.h.
+ */
+#ifndef SELFTEST_KVM_IOREGIONFD_NO_PORTS_H
+#define SELFTEST_KVM_IOREGIONFD_NO_PORTS_H
+
+#ifdef __riscv
+#include <asm/vdso/processor.h>
+#endif
+
+/* As good as a region of another kind */
+#define OTHER_BASE	(MMIO_GPA + 0x3000)
+#define OTHER_FLAGS	0
+
+/* For guests: read 4 bytes of that region. */
+static inline uint32_t guest_read_other(uint64_t addr)
+{
+	return READ_ONCE(*(uint32_t *)addr);
+}
+
+static inline void guest_arch_op(struct guest_op *op)
+{
+	GUEST_FAIL("unknown op %u", op->kind);
+}
+
+/* For guests: the script is done. */
+static inline void guest_done(void)
+{
+	GUEST_DONE();
+}
+
+/* Whether the guest says so. If not, @uc is what it says. */
+static inline bool vcpu_is_done(struct kvm_vcpu *vcpu, struct ucall *uc)
+{
+	return get_ucall(vcpu, uc) == UCALL_DONE;
+}
+
+#endif /* SELFTEST_KVM_IOREGIONFD_NO_PORTS_H */
