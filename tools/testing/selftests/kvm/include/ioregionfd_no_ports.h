@@ -13,6 +13,22 @@
 #define OTHER_BASE	(MMIO_GPA + 0x3000)
 #define OTHER_FLAGS	0
 
+static inline struct guest_op *op_read_other(struct kvm_vcpu *vcpu, uint32_t size, uint64_t addr)
+{
+	return op_read(vcpu, size, addr);
+}
+
+static inline struct guest_op *op_write_other(struct kvm_vcpu *vcpu, uint32_t size, uint64_t addr,
+					      uint64_t val)
+{
+	return op_write(vcpu, size, addr, val);
+}
+
+static inline uint64_t other_result(uint32_t size, uint64_t val)
+{
+	return val;
+}
+
 /* For guests: read 4 bytes of that region. */
 static inline uint32_t guest_read_other(uint64_t addr)
 {

@@ -32,6 +32,24 @@ void guest_arch_op(struct guest_op *op);
 /* "in" of 1 or 2 bytes leaves the rest of the register, all ones, unchanged. */
 uint64_t in_result(uint32_t size, uint64_t val);
 
+/* Accesses to a region of another kind, and what a read of it leaves in the register */
+
+static inline struct guest_op *op_read_other(struct kvm_vcpu *vcpu, uint32_t size, uint64_t port)
+{
+	return op_in(vcpu, size, port);
+}
+
+static inline struct guest_op *op_write_other(struct kvm_vcpu *vcpu, uint32_t size, uint64_t port,
+					      uint64_t val)
+{
+	return op_out(vcpu, size, port, val);
+}
+
+static inline uint64_t other_result(uint32_t size, uint64_t val)
+{
+	return in_result(size, val);
+}
+
 /* For guests: read 4 bytes of the region of another kind. */
 static inline uint32_t guest_read_other(uint64_t port)
 {

@@ -49,14 +49,14 @@ static void regions_add(struct kvm_vm *vm, struct channel *ch)
 {
 	region_add(vm, ch, SYNC, SIZE, SYNC_DATA, 0);
 	region_add(vm, ch, POSTED, SIZE, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
-	region_add(vm, ch, PIO_BASE, 0x100, PIO_DATA, KVM_IOREGION_PIO);
+	region_add(vm, ch, OTHER_BASE, 0x100, PIO_DATA, OTHER_FLAGS);
 }
 
 static void regions_del(struct kvm_vm *vm)
 {
 	region_del(vm, SYNC, SIZE, 0);
 	region_del(vm, POSTED, SIZE, 0);
-	region_del(vm, PIO_BASE, 0x100, KVM_IOREGION_PIO);
+	region_del(vm, OTHER_BASE, 0x100, OTHER_FLAGS);
 }
 
 FIXTURE_SETUP(fails)

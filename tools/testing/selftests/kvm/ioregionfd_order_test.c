@@ -215,9 +215,9 @@ TEST_F(mixed, program_order_over_all_regions)
 	region_add(self->vm, &self->dev.ch, MMIO_GPA, 0x1000, USER_DATA(0), 0);
 	region_add(self->vm, &self->dev.ch, MMIO_GPA + 0x1000, 0x1000, USER_DATA(0x1000),
 		   KVM_IOREGION_POSTED_WRITES);
-	region_add(self->vm, &self->dev.ch, PIO_BASE, 0x10, USER_DATA(0x2000), KVM_IOREGION_PIO);
-	region_add(self->vm, &self->dev.ch, PIO_BASE + 0x10, 0x10, USER_DATA(0x2010),
-		   KVM_IOREGION_PIO | KVM_IOREGION_POSTED_WRITES);
+	region_add(self->vm, &self->dev.ch, OTHER_BASE, 0x10, USER_DATA(0x2000), OTHER_FLAGS);
+	region_add(self->vm, &self->dev.ch, OTHER_BASE + 0x10, 0x10, USER_DATA(0x2010),
+		   OTHER_FLAGS | KVM_IOREGION_POSTED_WRITES);
 
 	for (i = 0; i < SCRIPT_MAX_OPS; i++) {
 		switch (i * 5 % 7) {
@@ -235,15 +235,15 @@ TEST_F(mixed, program_order_over_all_regions)
 			want[i] = cmd_posted(4, USER_DATA(0x1000), 4, i);
 			break;
 		case 4:
-			op_out(vcpu, 2, PIO_BASE + 12, i);
+			op_write_other(vcpu, 2, OTHER_BASE + 12, i);
 			want[i] = cmd_write(2, USER_DATA(0x2000), 12, i);
 			break;
 		case 5:
-			op_out(vcpu, 4, PIO_BASE + 0x14, i);
+			op_write_other(vcpu, 4, OTHER_BASE + 0x14, i);
 			want[i] = cmd_posted(4, USER_DATA(0x2010), 4, i);
 			break;
 		case 6:
-			op_in(vcpu, 1, PIO_BASE + 0x13);
+			op_read_other(vcpu, 1, OTHER_BASE + 0x13);
 			want[i] = cmd_read(1, USER_DATA(0x2010), 3);
 			break;
 		}

@@ -170,7 +170,7 @@ TEST_F(modes, deassign_while_asleep)
 		server_wait_asleep(&self->servers[i]);
 	region_del(self->vm, MMIO_GPA, 0x1000, 0);
 	region_del(self->vm, MMIO_GPA + 0x1000, 0x1000, 0);
-	region_del(self->vm, PIO_BASE, 0x100, KVM_IOREGION_PIO);
+	region_del(self->vm, OTHER_BASE, 0x100, OTHER_FLAGS);
 	for (i = 0; i < variant->nr; i++)
 		server_wait_asleep(&self->servers[i]);
 	TEST_ASSERT_EQ(servers_nr(self->servers, variant->nr), 0);

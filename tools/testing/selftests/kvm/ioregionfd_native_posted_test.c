@@ -28,8 +28,8 @@ static void vm_setup(struct kvm_vm **vm, struct kvm_vcpu **vcpus, struct vcpu_th
 	*map = mapping_open(ch->dev_rd);
 	region_add(*vm, ch, SYNC, 0x1000, SYNC_DATA, 0);
 	region_add(*vm, ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
-	region_add(*vm, ch, PIO_BASE, 0x100, PIO_DATA,
-		   KVM_IOREGION_POSTED_WRITES | KVM_IOREGION_PIO);
+	region_add(*vm, ch, OTHER_BASE, 0x100, PIO_DATA,
+		   KVM_IOREGION_POSTED_WRITES | OTHER_FLAGS);
 	for (i = 0; i < 2; i++)
 		vcpu_thread_init(&threads[i], vcpus[i]);
 }
@@ -359,9 +359,9 @@ TEST_F(order, of_both_buses)
 	struct ioregionfd_fetch arg = fetch_arg(IOREGIONFD_ANY);
 
 	op_write(self->vcpus[0], 4, POSTED + 4, 1);
-	op_out(self->vcpus[0], 2, PIO_BASE + 6, 2);
+	op_write_other(self->vcpus[0], 2, OTHER_BASE + 6, 2);
 	op_write(self->vcpus[0], 1, POSTED + 8, 3);
-	op_in(self->vcpus[0], 1, PIO_BASE);
+	op_read_other(self->vcpus[0], 1, OTHER_BASE);
 	thread_start(&self->threads[0]);
 	TEST_ASSERT_EQ(commit_and_fetch(self->fd, &arg), 0);
 	expect_cmd(arg.cmd, posted(1));

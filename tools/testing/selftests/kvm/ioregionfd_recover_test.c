@@ -93,7 +93,7 @@ TEST_F_TIMEOUT(recover, while_the_vcpu_goes_to_sleep, 240)
 		for (n = 0; !mapping_fetch_mailbox(&self->map, 0, &former); n++) {
 			TEST_ASSERT(n < 10 * HANG_LOOKS, "access %u: the vCPU hangs", i);
 			if (n < HANG_LOOKS)
-				asm volatile("pause");
+				cpu_relax();
 			else
 				usleep(1000);
 		}

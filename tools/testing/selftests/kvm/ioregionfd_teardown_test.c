@@ -83,7 +83,7 @@ TEST_F(waiting, other_regions_change)
 {
 	region_del(self->vm, SECOND, SIZE, 0);
 	region_add(self->vm, &self->ch, SECOND, SIZE, SECOND_DATA, 0);
-	region_add(self->vm, &self->ch, PIO_BASE, 0x10, 0, KVM_IOREGION_PIO);
+	region_add(self->vm, &self->ch, OTHER_BASE, 0x10, 0, OTHER_FLAGS);
 }
 
 TEST_F(waiting, ioeventfds_and_zones_change)

@@ -337,6 +337,13 @@ TEST_F(bind, closed)
 	}
 }
 
+/* The VMM must look at the levels of interrupts if it has the interrupt controller. */
+#ifdef __aarch64__
+#define FIRST_REGION_EINTR	1
+#else
+#define FIRST_REGION_EINTR	0
+#endif
+
 /*
  * The first region of a VM is added while a vCPU runs and does not leave KVM_RUN. Nothing else
  * may have told the VM of ioregionfd before: KVM_CREATE_IOREGIONFD of the VM would.
@@ -348,13 +355,13 @@ FIXTURE(first_region)
 FIXTURE_VARIANT(first_region)
 {
 	enum transport transport;
-	bool pio;
+	bool other;	/* of another kind than memory, where there is one */
 };
 
 FIXTURE_VARIANT_ADD(first_region, native) { TR_NATIVE };
-FIXTURE_VARIANT_ADD(first_region, native_pio) { TR_NATIVE, true };
+FIXTURE_VARIANT_ADD(first_region, native_other) { TR_NATIVE, true };
 FIXTURE_VARIANT_ADD(first_region, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(first_region, seqpacket_pio) { TR_SEQPACKET, true };
+FIXTURE_VARIANT_ADD(first_region, seqpacket_other) { TR_SEQPACKET, true };
 
 FIXTURE_SETUP(first_region)
 {
@@ -367,18 +374,18 @@ FIXTURE_TEARDOWN(first_region)
 static uint64_t spins;
 static bool guest_go;
 
-static void guest_spin_main(uint64_t pio)
+static void guest_spin_main(uint64_t other)
 {
 	uint32_t val;
 
 	while (!READ_ONCE(guest_go))
 		WRITE_ONCE(spins, spins + 1);
-	if (pio)
-		asm volatile("inl %w1, %0" : "=a"(val) : "d"(PIO_BASE));
+	if (other)
+		val = guest_read_other(OTHER_BASE);
 	else
 		val = READ_ONCE(*(uint32_t *)REGION);
 	GUEST_ASSERT_EQ(val, 0x12345678);
-	outl(DONE_PORT, 0);
+	guest_done();
 }
 
 /* For a native one, the device task has a descriptor of its own. */
@@ -403,20 +410,20 @@ TEST_F(first_region, while_the_vcpu_runs)
 	struct channel ch = channel_for_any(variant->transport);
 	uint64_t *hva = addr_gva2hva(vm, (uintptr_t)&spins);
 
-	vcpu_args_set(vcpu, 1, (uint64_t)variant->pio);
+	vcpu_args_set(vcpu, 1, (uint64_t)variant->other);
 	vcpu_thread_init(&thread, vcpu);
-	thread_start(&thread);
+	thread_start_until_exit(&thread);
 	while (!READ_ONCE(*hva))
 		usleep(1000);
-	if (variant->pio)
-		region_add(vm, &ch, PIO_BASE, 0x100, USER_DATA(0), KVM_IOREGION_PIO);
+	if (variant->other)
+		region_add(vm, &ch, OTHER_BASE, 0x100, USER_DATA(0), OTHER_FLAGS);
 	else
 		region_add(vm, &ch, REGION, SIZE, USER_DATA(0), 0);
 	write_guest_global(vm, guest_go, true);
 	expect_cmd(dev_recv(&ch), cmd_read(4, USER_DATA(0), 0));
 	dev_send(&ch, 0x12345678);
 	thread_join_done(&thread);
-	TEST_ASSERT_EQ(thread.nr_eintr, 0);
+	TEST_ASSERT(thread.nr_eintr <= FIRST_REGION_EINTR, "EINTR %u times", thread.nr_eintr);
 	kvm_vm_free(vm);
 	channel_close_kvm(&ch);
 	expect_released(&ch);

@@ -194,7 +194,7 @@ TEST_F(epipe, before_the_response)
 	struct guest_op *op = vcpu_script(self->vcpu)->ops;
 
 	vcpu_thread_init(&self->thread, self->vcpu);
-	op_out(self->vcpu, 2, PORTS + 2, 0x1234);
+	op_write_other(self->vcpu, 2, PORTS + 2, 0x1234);
 	thread_start(&self->thread);
 	dev_recv(&self->ch);
 	dev_shutdown_commands(&self->ch);
@@ -369,7 +369,7 @@ TEST_F(talks, and_then_the_channel_has_failed)
 	vcpu_run(self->vcpu);
 	expect_failure(self->vcpu, exit_read(PROTOCOL, 0, NONE, 4, REGION + 4));
 	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0x4321);
-	op_in(self->vcpu, 2, PORTS + 2);
+	op_read_other(self->vcpu, 2, PORTS + 2);
 	op_write(self->vcpu, 1, POSTED + 1, 0x77);
 	vcpu_run(self->vcpu);
 	expect_failure(self->vcpu, exit_pio(exit_read(PROTOCOL, 0, NONE, 2, PORTS + 2)));
@@ -379,7 +379,7 @@ TEST_F(talks, and_then_the_channel_has_failed)
 	resolve(self->vcpu, KVM_IOREGIONFD_COMPLETE, 0);
 	run_done(self->vcpu);
 	TEST_ASSERT_EQ(vcpu_script(self->vcpu)->ops[0].val, 0x4321);
-	TEST_ASSERT_EQ(vcpu_script(self->vcpu)->ops[1].val, in_result(2, 0x6543));
+	TEST_ASSERT_EQ(vcpu_script(self->vcpu)->ops[1].val, other_result(2, 0x6543));
 	expect_no_cmd(&self->ch);
 }
 
