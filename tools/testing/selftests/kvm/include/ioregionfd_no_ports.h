@@ -13,6 +13,9 @@
 #define OTHER_BASE	(MMIO_GPA + 0x3000)
 #define OTHER_FLAGS	0
 
+/* By how much an access can be not aligned: on riscv KVM refuses it */
+#define UNALIGNED	0
+
 static inline struct guest_op *op_read_other(struct kvm_vcpu *vcpu, uint32_t size, uint64_t addr)
 {
 	return op_read(vcpu, size, addr);
@@ -51,5 +54,16 @@ static inline bool vcpu_is_done(struct kvm_vcpu *vcpu, struct ucall *uc)
 {
 	return get_ucall(vcpu, uc) == UCALL_DONE;
 }
+
+#define expect_other(...) expect_mmio(__VA_ARGS__)
+#define complete_other(vcpu, val) complete_mmio(vcpu, val)
+
+/* The statistic of accesses that left the emulator; and how many the guest's end adds to it */
+#define MMIO_EXITS	"mmio_exit_user"
+#ifdef __aarch64__
+#define DONE_MMIO_EXITS	1
+#else
+#define DONE_MMIO_EXITS	0
+#endif
 
 #endif /* SELFTEST_KVM_IOREGIONFD_NO_PORTS_H */

@@ -15,6 +15,9 @@
 #define OTHER_BASE	PIO_BASE
 #define OTHER_FLAGS	KVM_IOREGION_PIO
 
+/* By how much an access can be not aligned */
+#define UNALIGNED	1
+
 static inline struct guest_op *op_in(struct kvm_vcpu *vcpu, uint32_t size, uint64_t port)
 {
 	return op_add(vcpu, (struct guest_op){ OP_IN, size, port });
@@ -84,5 +87,16 @@ static inline void *io_data(struct kvm_vcpu *vcpu)
 #define expect_io(...) __expect_io(__VA_ARGS__, __LINE__)
 void __expect_io(struct kvm_vcpu *vcpu, uint16_t port, uint32_t size, bool is_write, uint64_t data,
 		 int line);
+
+#define expect_other(...) expect_io(__VA_ARGS__)
+
+static inline void complete_other(struct kvm_vcpu *vcpu, uint32_t val)
+{
+	memcpy(io_data(vcpu), &val, sizeof(val));
+}
+
+/* The statistic of accesses that left the emulator; and how many the guest's end adds to it */
+#define MMIO_EXITS	"mmio_exits"
+#define DONE_MMIO_EXITS	0
 
 #endif /* SELFTEST_KVM_IOREGIONFD_X86_H */

@@ -3,75 +3,7 @@
  * KVM_RUN that is interrupted while an access is pending: it goes on where it was, and
  * the device task sees each access once.
  */
-#include "ioregionfd_harness.h"
-
-#define SYNC		MMIO_GPA
-#define POSTED		(MMIO_GPA + 0x2000)
-#define SYNC_DATA	USER_DATA(1)
-#define POSTED_DATA	USER_DATA(2)
-#define PIO_DATA	USER_DATA(3)
-
-FIXTURE(interrupt)
-{
-	struct kvm_vm *vm;
-	struct kvm_vcpu *vcpus[2];
-	struct vcpu_thread threads[2];
-	struct channel ch;
-};
-
-FIXTURE_VARIANT(interrupt)
-{
-	enum transport transport;
-};
-
-FIXTURE_VARIANT_ADD(interrupt, seqpacket) { TR_SEQPACKET };
-FIXTURE_VARIANT_ADD(interrupt, native) { TR_NATIVE };
-
-/* Two vCPUs with their threads, and one channel whose device task is the test. */
-static void vm_setup(struct kvm_vm **vm, struct kvm_vcpu **vcpus, struct vcpu_thread *threads,
-		     struct channel *ch, enum transport transport)
-{
-	int i;
-
-	*vm = ioregion_vm_create(2, guest_script_main, vcpus);
-	*ch = channel_open_for(*vm, transport);
-	channel_shrink(ch);
-	region_add(*vm, ch, SYNC, 0x2000, SYNC_DATA, 0);
-	region_add(*vm, ch, POSTED, 0x1000, POSTED_DATA, KVM_IOREGION_POSTED_WRITES);
-	region_add(*vm, ch, PIO_BASE, 0x100, PIO_DATA, KVM_IOREGION_PIO);
-	for (i = 0; i < 2; i++)
-		vcpu_thread_init(&threads[i], vcpus[i]);
-}
-
-static void vm_teardown(struct kvm_vm *vm, struct channel *ch)
-{
-	TEST_ASSERT(!dev_has_cmd(ch), "a command without an access");
-	kvm_vm_free(vm);
-	channel_close_kvm(ch);
-	expect_released(ch);
-}
-
-FIXTURE_SETUP(interrupt)
-{
-	vm_setup(&self->vm, self->vcpus, self->threads, &self->ch, variant->transport);
-}
-
-FIXTURE_TEARDOWN(interrupt)
-{
-	vm_teardown(self->vm, &self->ch);
-}
-
-/* Interrupts the wait for the response twice, and lets it go on. */
-static void interrupt_twice(struct vcpu_thread *thread, struct channel *ch)
-{
-	thread_interrupt(thread);
-	TEST_ASSERT(!dev_has_cmd(ch), "sent twice");
-	thread_start(thread);
-	thread_interrupt(thread);
-	thread_start(thread);
-	thread_wait_asleep(thread);
-	TEST_ASSERT(!dev_has_cmd(ch), "sent twice");
-}
+#include "ioregionfd_signal_fixture.h"
 
 TEST_F(interrupt, while_waiting)
 {
@@ -83,12 +15,12 @@ TEST_F(interrupt, while_waiting)
 
 	read = op_read(vcpu, 8, SYNC + 8);
 	want[0] = cmd_read(8, SYNC_DATA, 8);
-	op_write(vcpu, 4, SYNC + 0x11, 0x89abcdef);
-	want[1] = cmd_write(4, SYNC_DATA, 0x11, 0x89abcdef);
-	in = op_in(vcpu, 2, PIO_BASE + 5);
-	want[2] = cmd_read(2, PIO_DATA, 5);
-	op_out(vcpu, 1, PIO_BASE + 6, 0x7f);
-	want[3] = cmd_write(1, PIO_DATA, 6, 0x7f);
+	op_write(vcpu, 4, SYNC + 0x10 + UNALIGNED, 0x89abcdef);
+	want[1] = cmd_write(4, SYNC_DATA, 0x10 + UNALIGNED, 0x89abcdef);
+	in = op_read_other(vcpu, 2, OTHER_BASE + 4);
+	want[2] = cmd_read(2, OTHER_DATA, 4);
+	op_write_other(vcpu, 1, OTHER_BASE + 6, 0x7f);
+	want[3] = cmd_write(1, OTHER_DATA, 6, 0x7f);
 
 	thread_start(thread);
 	for (i = 0; i < 4; i++) {
@@ -99,7 +31,7 @@ TEST_F(interrupt, while_waiting)
 	thread_join_done(thread);
 	TEST_ASSERT(!(vcpu->run->flags & KVM_RUN_IOREGIONFD_PENDING), "PENDING is still set");
 	TEST_ASSERT_EQ(read->val, 0x1111111111111111);
-	TEST_ASSERT_EQ(in->val, in_result(2, 0x3333));
+	TEST_ASSERT_EQ(in->val, other_result(2, 0x3333));
 }
 
 TEST_F(interrupt, completed_between_two_runs)
@@ -286,72 +218,6 @@ TEST_F(interrupt, immediate_exit_while_queued)
 	TEST_ASSERT_EQ(op->val, 2);
 }
 
-TEST_F(interrupt, in_the_middle_of_a_string)
-{
-	struct vcpu_thread *thread = &self->threads[0];
-	struct kvm_vcpu *vcpu = self->vcpus[0];
-	struct guest_script *script = vcpu_script(vcpu);
-	int i;
-
-	for (i = 0; i < 6; i++)
-		script->buf[0x100 + i] = 0x50 + i;
-	op_add(vcpu, (struct guest_op){
-		.kind = OP_OUTS,
-		.size = 1,
-		.addr = PIO_BASE,
-		.mem = vcpu_buf_gva(vcpu) + 0x100,
-		.count = 6,
-	});
-	op_add(vcpu, (struct guest_op){
-		.kind = OP_INS,
-		.size = 2,
-		.addr = PIO_BASE + 2,
-		.mem = vcpu_buf_gva(vcpu),
-		.count = 6,
-	});
-
-	thread_start(thread);
-	for (i = 0; i < 6; i++) {
-		expect_cmd(dev_recv(&self->ch), cmd_write(1, PIO_DATA, 0, 0x50 + i));
-		if (i & 1)
-			interrupt_twice(thread, &self->ch);
-		dev_send(&self->ch, 0);
-	}
-	for (i = 0; i < 6; i++) {
-		expect_cmd(dev_recv(&self->ch), cmd_read(2, PIO_DATA, 2));
-		if (!(i & 1))
-			interrupt_twice(thread, &self->ch);
-		dev_send(&self->ch, 0x1100 + i);
-	}
-	thread_join_done(thread);
-	for (i = 0; i < 6; i++)
-		TEST_ASSERT_EQ(((uint16_t *)script->buf)[i], 0x1100 + i);
-}
-
-TEST_F(interrupt, in_the_middle_of_a_split_access)
-{
-	struct vcpu_thread *thread = &self->threads[0];
-	struct kvm_vcpu *vcpu = self->vcpus[0];
-	struct guest_op *op = op_read(vcpu, 8, SYNC + 0x1000 - 3);
-	struct { uint32_t size; uint64_t offset; uint64_t data; } steps[] = {
-		{ 1, 0xffd, 0xffffff88 },
-		{ 2, 0xffe, 0xffff6677 },
-		{ 4, 0x1000, 0xffffffff22334455 },
-		{ 1, 0x1004, 0xffffff11 },
-	};
-	int i;
-
-	thread_start(thread);
-	for (i = 0; i < ARRAY_SIZE(steps); i++) {
-		expect_cmd(dev_recv(&self->ch),
-			   cmd_read(steps[i].size, SYNC_DATA, steps[i].offset));
-		interrupt_twice(thread, &self->ch);
-		dev_send(&self->ch, steps[i].data);
-	}
-	thread_join_done(thread);
-	TEST_ASSERT_EQ(op->val, 0x1122334455667788);
-}
-
 /*
  * KVM_SET_SIGNAL_MASK, and the run page.
  */
@@ -480,13 +346,13 @@ TEST_F(mask, overwritten_run_page)
 
 	want[0] = cmd_read(8, SYNC_DATA, 0);
 	want[1] = cmd_write(8, SYNC_DATA, 8, 0x1122334455667788);
-	want[2] = cmd_read(4, PIO_DATA, 0);
-	want[3] = cmd_write(4, PIO_DATA, 4, 0x99aabbcc);
+	want[2] = cmd_read(4, OTHER_DATA, 0);
+	want[3] = cmd_write(4, OTHER_DATA, 4, 0x99aabbcc);
 	for (i = 0; i < ARRAY_SIZE(reasons); i++) {
 		read = op_read(vcpu, 8, SYNC);
 		op_write(vcpu, 8, SYNC + 8, 0x1122334455667788);
-		in = op_in(vcpu, 4, PIO_BASE);
-		op_out(vcpu, 4, PIO_BASE + 4, 0x99aabbcc);
+		in = op_read_other(vcpu, 4, OTHER_BASE);
+		op_write_other(vcpu, 4, OTHER_BASE + 4, 0x99aabbcc);
 		thread_start(thread);
 		for (j = 0; j < 4; j++) {
 			expect_cmd(dev_recv(&self->ch), want[j]);
