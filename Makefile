@@ -54,6 +54,7 @@ help:
 	@echo 'make kunit    the KUnit tests of the virtqueue core, with kunit.py'
 	@echo 'make bench    what an access, a buffer and a block cost in each way: tables, and'
 	@echo '              build/bench.json'
+	@echo 'make bench-arm64, make bench-riscv64  what an access costs there'
 	@echo 'make profile  in which functions the instructions of a packet are that vhost-net sends'
 	@echo 'make check    checkpatch, sparse, the hooks, the ABI'
 	@echo 'make litmus   our barriers in the memory model of the kernel, with herd7'
@@ -721,7 +722,7 @@ foreign-tests = $(call kselftests,kvm,IOREGIONFD_TESTS,$(of-$1) \
 
 $(foreign:%=$(build)/selftests-%/.built): $(build)/selftests-%/.built: $(own)-%/initramfs.cpio \
 		$(addprefix $(vm)/,payload.sh run-selftests)
-	+@$(vm)/payload.sh kvm $(@D) $(call foreign-tests,$*)
+	+@$(vm)/payload.sh kvm $(@D) $(call foreign-tests,$*) ioregionfd_perf
 	+@$(vm)/payload.sh rings $(@D)
 	@touch $@
 
@@ -753,7 +754,7 @@ $(dev)/modules/.built: $(dev)/image/.built \
 	@touch $@
 
 build/bench/.built: $(source) $(uapi) $(vm)/payload.sh
-	+@$(vm)/payload.sh kvm $(@D) x86_64/ioregionfd_perf
+	+@$(vm)/payload.sh kvm $(@D) ioregionfd_perf
 	@touch $@
 
 build/bench/vhost/.built: $(vhost)/.built $(uapi) $(vm)/payload.sh
@@ -768,6 +769,9 @@ build/bench/vmm/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vm)/payload.
 bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built $(svm-exit) \
 		$(addsuffix /.built,build/bench $(addprefix build/bench/,vhost vmm))
 	@$(vm)/bench.sh $(dev) $(kdir)
+
+$(addprefix bench-,$(foreign)): bench-%: $(build)/selftests-%/.built
+	@$(vm)/bench.sh $(own)-$* $(<D)/payload $*
 
 # Where the instructions of a packet go
 profile: vm build/bench/vhost/.built
@@ -830,4 +834,4 @@ distclean:
 	test-kcsan test-upstream coverage shell kunit bench profile tools check litmus verify conformance fuzz mutants export series \
 	hooks clean distclean \
 	$(addprefix in-vm-,$(machines) $(user-machines) $(soak-machines) $(tools-machines) $(upstream-machines) $(debug-machines) $(kcsan-machines) \
-		$(coverage-machines) $(foreign-machines)) $(addprefix test-,$(foreign))
+		$(coverage-machines) $(foreign-machines)) $(foreach a,$(foreign),test-$a bench-$a)

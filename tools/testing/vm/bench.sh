@@ -7,10 +7,11 @@
 # virtqueue core. Writes build/bench.json, prints tables, and fails if the figures of the dev
 # kernel, of the core, of vhost or of the guest are not what they have to be, or not what
 # the documents say.
+# bench.sh KDIR PAYLOAD ARCH: what an access costs on this kernel for another architecture
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
-dev=$1 stock=$2
+dev=$1 stock=$2 other=${3-}
 work=build/bench
 figures=$work/figures
 
@@ -32,7 +33,7 @@ boot() {
 measure() {
 	local kernel=$1 kdir=$2
 	shift 2
-	boot "$kernel" "$kdir" $work/payload /payload/x86_64/ioregionfd_perf -c 2 "$@"
+	boot "$kernel" "$kdir" $work/payload /payload/ioregionfd_perf -c 2 "$@"
 	sed -i "s/ / $kernel /" "$work/$kernel.figures"
 }
 
@@ -76,6 +77,15 @@ vhost_and_ring() {
 	vhost
 	ring
 }
+
+if [ -n "$other" ]; then
+	mkdir -p $work
+	boot "$other" "$dev" "$stock" /payload/ioregionfd_perf -c 2
+	sed -i "s/ / $other /" "$work/$other.figures"
+	awk -v arch="$other" -f tools/testing/vm/figures.awk -f tools/testing/vm/bench-foreign.awk \
+		"$work/$other.figures"
+	exit
+fi
 
 rm -f build/bench.json
 guest & first=$!

@@ -7,7 +7,7 @@ set -euo pipefail
 
 figures=build/bench/figures
 [ -s $figures ] || { echo 'no figures yet: make bench'; exit 0; }
-newer=$(find tools/testing/selftests/{kvm/x86_64/ioregionfd_perf.c,vhost/perf,virtio/ring/ring_perf*} \
+newer=$(find tools/testing/selftests/{kvm/ioregionfd_perf.c,vhost/perf,virtio/ring/ring_perf*} \
 	tools/vmm/tests/{bench-{vm.sh,init},guest_bench.c} -newer $figures -print -quit)
 [ -z "$newer" ] || { echo "figures from before $newer: make bench"; exit 0; }
 awk -f tools/testing/vm/figures.awk -f tools/testing/vm/documents.awk $figures \

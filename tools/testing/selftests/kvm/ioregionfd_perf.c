@@ -32,6 +32,7 @@
  * - -woken: each write wakes a device task that sleeps on CPU 1, and is asleep again at
  *   the next write: in between the guest pauses. The figure is how long the write takes
  *   by the guest's TSC, so it is that of the vCPU's side alone.
+ * - Ports, a TSC and a device in the kernel that costs little there are on x86 only.
  */
 #include <fnmatch.h>
 #include <pthread.h>
@@ -47,7 +48,6 @@
 #include <liburing.h>
 #include <linux/ioregionfd.h>
 
-#include "apic.h"
 #include "ioregionfd.h"
 #include "ioregionfd_uring.h"
 #include "ioregionfd_util.h"
@@ -65,12 +65,6 @@
 #define WARM_UP		2000
 #define ROUND		8000
 #define ACCESSES	(ROUNDS * ROUND)
-
-/*
- * The in-kernel device: the index register of the I/O APIC, which costs a lock and
- * little else.
- */
-#define IOAPIC_GPA	0xfec00000ul
 
 /* More than the writes of a time slice, so that the ring never fills. */
 #define RING_SIZE	32768
@@ -131,14 +125,52 @@ static struct result {
 	uint64_t ticks[ROUNDS];
 } results[MAX_VCPUS];
 
+#ifdef __x86_64__
+/*
+ * The in-kernel device: the index register of the I/O APIC, which costs a lock and
+ * little else.
+ */
+#define IN_KERNEL_GPA	0xfec00000ul
+#define PORT		PIO_BASE
+#define ALL_PATHS	true
+
+static uint8_t guest_in(uint64_t port)
+{
+	uint8_t val;
+
+	asm volatile("inb %w1, %0" : "=a"(val) : "d"((uint16_t)port));
+	return val;
+}
+
+static uint64_t guest_clock(void)
+{
+	return rdtsc();
+}
+#else
+/* For paths that are left out */
+#define IN_KERNEL_GPA	(MMIO_GPA + 0x1000)
+#define PORT		0
+#define ALL_PATHS	false
+
+static uint8_t guest_in(uint64_t port)
+{
+	return 0;
+}
+
+static uint64_t guest_clock(void)
+{
+	return 0;
+}
+#endif
+
 static void guest_alone(struct result *result)
 {
 	uint64_t start, ticks = 0, i, j;
 
 	for (i = 0; i < job.count; i++) {
-		start = rdtsc();
+		start = guest_clock();
 		WRITE_ONCE(*(uint8_t *)job.addr, 1);
-		ticks += rdtsc() - start;
+		ticks += guest_clock() - start;
 		for (j = 0; j < PAUSES; j++)
 			cpu_relax();
 	}
@@ -149,7 +181,7 @@ static void guest_main(uint64_t id)
 {
 	struct result *result = &results[id];
 	uint64_t n, sum = 0;
-	uint8_t *addr, val;
+	uint8_t *addr;
 
 	for (;;) {
 		addr = (uint8_t *)job.addr;
@@ -167,16 +199,14 @@ static void guest_main(uint64_t id)
 			guest_alone(result);
 			break;
 		case IN:
-			while (n--) {
-				asm volatile("inb %w1, %0" : "=a"(val) : "d"((uint16_t)job.addr));
-				sum += val;
-			}
+			while (n--)
+				sum += guest_in(job.addr);
 			break;
 		}
 		result->sum = sum;
 		/* The host reads the result and sets the next job. */
 		barrier();
-		outl(DONE_PORT, 0);
+		guest_done();
 		barrier();
 	}
 }
@@ -452,20 +482,22 @@ static void run_job(struct worker *w)
 {
 	struct kvm_run *run = w->vcpu->run;
 	bool vmm = w->path->server == VMM || w->path->server == FORWARD;
+	struct ucall uc;
 
 	for (;;) {
 		if (ioctl(w->vcpu->fd, KVM_RUN, NULL))
 			TEST_FAIL("KVM_RUN failed: errno %d (%s)", errno, strerror(errno));
 		if (vmm && run->exit_reason == KVM_EXIT_MMIO && !run->mmio.is_write)
 			run->mmio.data[0] = vmm_value(w, run->mmio.phys_addr - MMIO_GPA);
-		else if (run->exit_reason == KVM_EXIT_IO && run->io.port == DONE_PORT)
-			return;
-		else if (vmm && run->exit_reason == KVM_EXIT_IO)
+		else if (vmm && run->exit_reason == KVM_EXIT_IO &&
+			 run->io.direction == KVM_EXIT_IO_IN)
 			*((uint8_t *)run + run->io.data_offset) =
-				vmm_value(w, run->io.port - PIO_BASE);
-		else
+				vmm_value(w, run->io.port - PORT);
+		else if (!vcpu_is_done(w->vcpu, &uc))
 			TEST_FAIL("exit reason %u (%s)", run->exit_reason,
 				  exit_reason_str(run->exit_reason));
+		else
+			return;
 	}
 }
 
@@ -516,7 +548,7 @@ static void *worker_main(void *arg)
 static void add_region(struct kvm_vm *vm, const struct path *path, int fd)
 {
 	struct kvm_ioregionfd region = {
-		.guest_paddr = path->access == IN ? PIO_BASE : MMIO_GPA,
+		.guest_paddr = path->access == IN ? PORT : MMIO_GPA,
 		.memory_size = 8,
 		.read_fd = fd,
 		.write_fd = fd,
@@ -653,10 +685,10 @@ static void measure(const struct path *path)
 
 	vm = vm_create_with_vcpus(path->vcpus, guest_main, vcpus);
 	virt_map(vm, MMIO_GPA, MMIO_GPA, 1);
-	virt_map(vm, IOAPIC_GPA, IOAPIC_GPA, 1);
+	virt_map(vm, IN_KERNEL_GPA, IN_KERNEL_GPA, 1);
 	job.access = path->access;
-	job.addr = path->access == IN ? PIO_BASE :
-		   path->server == IN_KERNEL ? IOAPIC_GPA : MMIO_GPA;
+	job.addr = path->access == IN ? PORT :
+		   path->server == IN_KERNEL ? IN_KERNEL_GPA : MMIO_GPA;
 	set_job(vm, WARM_UP / path->vcpus, 0);
 
 	/*
@@ -751,6 +783,9 @@ static bool wanted(const struct path *path, char **patterns)
 {
 	if ((path->server == SOCKET || path->server == CHANNEL) &&
 	    !kvm_has_cap(KVM_CAP_IOREGIONFD))
+		return false;
+	if (!ALL_PATHS && (path->access == IN || path->access == WRITE_ALONE ||
+			   path->server == IN_KERNEL))
 		return false;
 	if (!*patterns)
 		return true;
