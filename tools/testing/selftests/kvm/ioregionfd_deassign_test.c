@@ -445,7 +445,17 @@ FIXTURE_VARIANT_ADD(race, polled) { TR_POLLED, true };
 FIXTURE_VARIANT_ADD(race, seqpacket_channel_too) { TR_SEQPACKET, false };
 
 #define RACE_VCPUS	3
+
+/* It goes on until each vCPU has made so many accesses, and there was a race in so many turns. */
 #define RACE_COUNT	1200
+#define RACE_TURNS	20
+
+/* If it does not come to that, it fails after so many turns, or this time. */
+#define RACE_TURNS_MAX	20000
+#define RACE_MS		(60 * 1000 * slowness())
+
+static uint64_t race_counts[RACE_VCPUS];
+static bool race_over;
 
 static uint64_t race_value(uint64_t offset)
 {
@@ -456,7 +466,7 @@ static void guest_race_main(uint64_t id)
 {
 	uint64_t i, offset, val;
 
-	for (i = 0; i < RACE_COUNT; i++) {
+	for (i = 0; !READ_ONCE(race_over); i++) {
 		offset = id * 0x400 + i % 128 * 8;
 		if (i % 3) {
 			val = READ_ONCE(*(uint64_t *)(FIRST + offset));
@@ -465,6 +475,7 @@ static void guest_race_main(uint64_t id)
 		} else {
 			WRITE_ONCE(*(uint64_t *)(FIRST + offset), i);
 		}
+		WRITE_ONCE(race_counts[id], i + 1);
 	}
 	guest_done();
 }
@@ -479,7 +490,6 @@ struct race_vcpu {
 	pthread_t thread;
 	unsigned int by_vmm;
 	unsigned int failures;
-	bool done;
 };
 
 static void *race_vcpu_main(void *arg)
@@ -494,7 +504,7 @@ static void *race_vcpu_main(void *arg)
 		if (run->exit_reason == KVM_EXIT_MMIO && run->mmio.phys_addr - FIRST < SIZE) {
 			TEST_ASSERT_EQ(run->mmio.len, 8);
 			complete_mmio(r->vcpu, race_value(run->mmio.phys_addr - FIRST));
-			r->by_vmm++;
+			__atomic_store_n(&r->by_vmm, r->by_vmm + 1, __ATOMIC_RELAXED);
 		} else if (run->exit_reason == KVM_EXIT_IOREGIONFD_FAILURE) {
 			TEST_ASSERT_EQ(run->ioregionfd.reason, KVM_IOREGIONFD_FAIL_DEASSIGNED);
 			TEST_ASSERT_EQ(run->ioregionfd.progress, ALL);
@@ -504,7 +514,6 @@ static void *race_vcpu_main(void *arg)
 			r->failures++;
 		} else {
 			expect_done(r->vcpu);
-			__atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
 			return NULL;
 		}
 	}
@@ -555,11 +564,37 @@ static unsigned int race_turn_alone(struct kvm_vm *vm, unsigned int *seed)
 	return nr;
 }
 
+static unsigned int race_by_vmm(struct race_vcpu *vcpus)
+{
+	unsigned int nr = 0;
+	int i;
+
+	for (i = 0; i < RACE_VCPUS; i++)
+		nr += __atomic_load_n(&vcpus[i].by_vmm, __ATOMIC_RELAXED);
+	return nr;
+}
+
+/* How many accesses the guest has made: of the vCPU with the fewest, and of all */
+static uint64_t race_accesses(struct kvm_vm *vm, uint64_t *fewest)
+{
+	uint64_t nr, sum = 0;
+	int i;
+
+	*fewest = UINT64_MAX;
+	for (i = 0; i < RACE_VCPUS; i++) {
+		nr = READ_ONCE(*(uint64_t *)addr_gva2hva(vm, (uintptr_t)&race_counts[i]));
+		*fewest = min(*fewest, nr);
+		sum += nr;
+	}
+	return sum;
+}
+
 TEST_F_TIMEOUT(race, assign_and_deassign, 90)
 {
 	struct race_vcpu vcpus[RACE_VCPUS] = { 0 };
-	unsigned int by_vmm = 0, failures = 0, by_dev = 0, turns = 0, seed = 1;
-	bool done = false;
+	unsigned int by_vmm = 0, by_dev = 0, vmm_before, dev_before;
+	unsigned int failures = 0, turns = 0, races = 0, seed = 1;
+	uint64_t end = now_ms() + RACE_MS, fewest = 0, accesses;
 	int i;
 
 	for (i = 0; i < RACE_VCPUS; i++) {
@@ -567,28 +602,39 @@ TEST_F_TIMEOUT(race, assign_and_deassign, 90)
 		TEST_ASSERT(!pthread_create(&vcpus[i].thread, NULL, race_vcpu_main, &vcpus[i]),
 			    "pthread_create() failed");
 	}
-	for (; !done; turns++) {
-		if (variant->keep_channel)
+	/* How quick the guest is, compared with a turn, is not known. */
+	while ((races < RACE_TURNS || fewest < RACE_COUNT) && turns < RACE_TURNS_MAX &&
+	       now_ms() < end) {
+		vmm_before = by_vmm;
+		dev_before = by_dev;
+		if (variant->keep_channel) {
 			race_turn(self->vm, &self->dev, &seed);
-		else
+			by_dev = device_nr(&self->dev);
+		} else {
 			by_dev += race_turn_alone(self->vm, &seed);
-		done = true;
-		for (i = 0; i < RACE_VCPUS; i++)
-			done &= __atomic_load_n(&vcpus[i].done, __ATOMIC_ACQUIRE);
+		}
+		by_vmm = race_by_vmm(vcpus);
+		/* Both sides of an end of the region were seen. */
+		races += by_vmm != vmm_before && by_dev != dev_before;
+		turns++;
+		race_accesses(self->vm, &fewest);
 	}
+	write_guest_global(self->vm, race_over, true);
 	for (i = 0; i < RACE_VCPUS; i++) {
 		pthread_join(vcpus[i].thread, NULL);
-		by_vmm += vcpus[i].by_vmm;
 		failures += vcpus[i].failures;
 	}
+	by_vmm = race_by_vmm(vcpus);
+	accesses = race_accesses(self->vm, &fewest);
 	if (variant->keep_channel) {
-		expect_nr(&self->dev, RACE_VCPUS * RACE_COUNT - by_vmm);
+		expect_nr(&self->dev, accesses - by_vmm);
 		by_dev = device_nr(&self->dev);
 	}
-	printf("# %u turns, %u accesses by the VMM, %u told to it, %u by the device task\n",
-	       turns, by_vmm, failures, by_dev);
-	TEST_ASSERT(turns > 5 && by_vmm, "there was no race");
-	TEST_ASSERT_EQ(by_dev, RACE_VCPUS * RACE_COUNT - by_vmm);
+	printf("# %u turns, %u with a race, %u accesses by the VMM, %u told to it, %u by the device task\n",
+	       turns, races, by_vmm, failures, by_dev);
+	TEST_ASSERT(races >= RACE_TURNS, "there was no race");
+	TEST_ASSERT(fewest >= RACE_COUNT, "a vCPU made %lu accesses only", fewest);
+	TEST_ASSERT_EQ(by_dev, accesses - by_vmm);
 }
 
 int main(int argc, char **argv)
