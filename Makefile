@@ -247,7 +247,9 @@ modules: $(modules)/.built $(vhost)/.built
 # Kernels of our own, by the name of their .config
 #
 own := $(build)/$(firstword $(subst +, ,$(KVER)))
-kernels := $(addprefix $(own)-,coverage debug dev kcsan $(foreign))
+# For other architectures, one for the tests, and one to measure on
+foreign-kernels := $(foreign) $(foreign:%=dev%)
+kernels := $(addprefix $(own)-,coverage debug dev kcsan $(foreign-kernels))
 
 $(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm)/%.config | $(uapi)
 	+@$(vm)/kernel.sh $(notdir $(own))-$* $(@D) $(filter %.config,$^)
@@ -257,6 +259,7 @@ $(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm
 checking := coverage debug kcsan
 $(checking:%=$(own)-%/image/.built): $(addprefix $(vm)/,tests.config rings.config x86.config)
 $(foreign:%=$(own)-%/image/.built): $(vm)/tests.config
+$(foreign:%=$(own)-dev%/image/.built): $(vm)/measure.config
 
 $(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init \
 		$(own)-%/image/.built
@@ -264,7 +267,9 @@ $(kernels:=/initramfs.cpio): $(own)-%/initramfs.cpio: $(vm)/initramfs.sh $(vm)/i
 
 # What is not this machine's has programs and libraries of its own
 $(foreign:%=$(own)-%/initramfs.cpio): $(own)-%/initramfs.cpio: build/debian-%/.unpacked
-$(foreign:%=$(own)-%/initramfs.cpio): busybox = BUSYBOX=build/debian-$*/usr/bin/busybox
+$(foreach a,$(foreign),$(eval $(own)-dev$a/initramfs.cpio: build/debian-$a/.unpacked))
+$(foreign-kernels:%=$(own)-%/initramfs.cpio): \
+	busybox = BUSYBOX=build/debian-$(patsubst dev%,%,$*)/usr/bin/busybox
 
 build/debian-%/.unpacked: $(vm)/debian.sh | deps
 	@$(vm)/debian.sh foreign $* $(@D) busybox-static liburing-dev
@@ -722,7 +727,7 @@ foreign-tests = $(call kselftests,kvm,IOREGIONFD_TESTS,$(of-$1) \
 
 $(foreign:%=$(build)/selftests-%/.built): $(build)/selftests-%/.built: $(own)-%/initramfs.cpio \
 		$(addprefix $(vm)/,payload.sh run-selftests)
-	+@$(vm)/payload.sh kvm $(@D) $(call foreign-tests,$*) ioregionfd_perf
+	+@$(vm)/payload.sh kvm $(@D) $(call foreign-tests,$*)
 	+@$(vm)/payload.sh rings $(@D)
 	@touch $@
 
@@ -770,8 +775,12 @@ bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built $(svm-exit) \
 		$(addsuffix /.built,build/bench $(addprefix build/bench/,vhost vmm))
 	@$(vm)/bench.sh $(dev) $(kdir)
 
-$(addprefix bench-,$(foreign)): bench-%: $(build)/selftests-%/.built
-	@$(vm)/bench.sh $(own)-$* $(<D)/payload $*
+$(foreign:%=$(build)/bench-%/.built): $(build)/bench-%/.built: $(own)-dev%/initramfs.cpio $(vm)/payload.sh
+	+@$(vm)/payload.sh kvm $(@D) ioregionfd_perf
+	@touch $@
+
+$(addprefix bench-,$(foreign)): bench-%: $(build)/bench-%/.built
+	@$(vm)/bench.sh $(own)-dev$* $(<D)/payload $*
 
 # Where the instructions of a packet go
 profile: vm build/bench/vhost/.built
