@@ -147,6 +147,12 @@ static uint64_t guest_clock(void)
 	return rdtsc();
 }
 #else
+#ifdef __aarch64__
+#include <linux/sizes.h>
+#include "gic.h"
+#include "vgic.h"
+#endif
+
 /* For paths that are left out */
 #define IN_KERNEL_GPA	(MMIO_GPA + 0x1000)
 #define PORT		0
@@ -672,6 +678,28 @@ static void report(const struct path *path, struct kvm_vm *vm, struct worker *w,
 		TEST_ASSERT(device->ru_nvcsw > 0.99 * ACCESSES, "the device task was not asleep");
 }
 
+/*
+ * VMMs have the interrupt controller in the kernel, and to switch to the VMM and back costs
+ * more then. For x86 the selftests do so themselves, for arm64 later ones only.
+ */
+static void add_irqchip(struct kvm_vm *vm, int vcpus)
+{
+#ifdef __aarch64__
+	uint64_t dist = GICD_BASE_GPA;
+	uint64_t redist = REDIST_REGION_ATTR_ADDR(vcpus, GICR_BASE_GPA, 0, 0);
+	int fd = __kvm_create_device(vm, KVM_DEV_TYPE_ARM_VGIC_V3);
+
+	if (fd < 0 && errno == EEXIST)
+		return;
+	TEST_ASSERT(fd >= 0, KVM_IOCTL_ERROR(KVM_CREATE_DEVICE, fd));
+	kvm_device_attr_set(fd, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_DIST, &dist);
+	kvm_device_attr_set(fd, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION,
+			    &redist);
+	kvm_device_attr_set(fd, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, NULL);
+	close(fd);
+#endif
+}
+
 static void measure(const struct path *path)
 {
 	struct worker workers[MAX_VCPUS] = {};
@@ -684,6 +712,7 @@ static void measure(const struct path *path)
 	int spin_ns = 0;
 
 	vm = vm_create_with_vcpus(path->vcpus, guest_main, vcpus);
+	add_irqchip(vm, path->vcpus);
 	virt_map(vm, MMIO_GPA, MMIO_GPA, 1);
 	virt_map(vm, IN_KERNEL_GPA, IN_KERNEL_GPA, 1);
 	job.access = path->access;
