@@ -29,7 +29,7 @@ FIXTURE_VARIANT(layout)
 
 #define RING_KINDS_OF	layout
 #define RING_KINDS_DIRECT
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 
 FIXTURE_SETUP(layout)
 {

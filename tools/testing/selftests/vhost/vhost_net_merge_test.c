@@ -20,7 +20,7 @@ FIXTURE_VARIANT(merge)
 };
 
 #define RING_KINDS_OF	merge
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 
 FIXTURE_SETUP(merge)
 {

@@ -25,13 +25,13 @@ FIXTURE_VARIANT(net)
 };
 
 #define RING_KINDS_OF	net
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 #undef RING_KIND
 #define RING_KIND(fixture, name, ...) \
 	FIXTURE_VARIANT_ADD(fixture, name##_mergeable) { \
 		.mergeable = true, .kind = { __VA_ARGS__ } \
 	}
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 
 FIXTURE_SETUP(net)
 {
@@ -378,7 +378,7 @@ FIXTURE_VARIANT(tap)
 #undef RING_KINDS_OF
 #define RING_KINDS_OF	tap
 #define RING_KINDS_DIRECT
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 
 FIXTURE_SETUP(tap)
 {
@@ -742,13 +742,13 @@ FIXTURE_VARIANT(header)
 
 #undef RING_KINDS_OF
 #define RING_KINDS_OF	header
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 #undef RING_KIND
 #define RING_KIND(fixture, name, ...) \
 	FIXTURE_VARIANT_ADD(fixture, name##_mergeable) { \
 		.mergeable = true, .kind = { __VA_ARGS__ } \
 	}
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 
 FIXTURE_SETUP(header)
 {

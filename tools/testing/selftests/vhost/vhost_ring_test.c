@@ -39,7 +39,7 @@ FIXTURE_VARIANT(ring)
 };
 
 #define RING_KINDS_OF	ring
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 
 FIXTURE_SETUP(ring)
 {

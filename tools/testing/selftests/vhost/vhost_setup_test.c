@@ -26,7 +26,7 @@ FIXTURE_VARIANT(setup)
 
 #define RING_KINDS_OF	setup
 #define RING_KINDS_DIRECT
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 
 FIXTURE_SETUP(setup)
 {

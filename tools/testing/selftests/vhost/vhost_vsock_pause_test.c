@@ -244,7 +244,7 @@ FIXTURE_VARIANT(pause)
 
 #define RING_KINDS_OF	pause
 #define RING_KINDS_DIRECT
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 
 FIXTURE_SETUP(pause)
 {

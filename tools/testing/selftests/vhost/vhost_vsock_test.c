@@ -147,7 +147,7 @@ FIXTURE_VARIANT(vsock)
 };
 
 #define RING_KINDS_OF	vsock
-#include "../virtio/util/ring_kinds.h"
+#include "ring_kinds.h"
 
 FIXTURE_SETUP(vsock)
 {

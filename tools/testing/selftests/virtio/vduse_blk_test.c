@@ -43,7 +43,6 @@ FIXTURE_VARIANT(vduse_blk)
 };
 
 #define RING_KINDS_OF	vduse_blk
-#define RING_KINDS_VDUSE
 #include "util/ring_kinds.h"
 
 static int find_device(struct blk *blk)

@@ -22,7 +22,6 @@ FIXTURE_VARIANT(vduse_net)
 };
 
 #define RING_KINDS_OF	vduse_net
-#define RING_KINDS_VDUSE
 #include "util/ring_kinds.h"
 RING_KIND(vduse_net, split_mergeable, .mergeable = true);
 RING_KIND(vduse_net, split_mergeable_in_order, .mergeable = true, .in_order = true);

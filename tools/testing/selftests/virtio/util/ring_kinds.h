@@ -14,7 +14,6 @@ RING_KIND(RING_KINDS_OF, split_in_order, .in_order = true);
 RING_KIND(RING_KINDS_OF, packed, .packed = true);
 RING_KIND(RING_KINDS_OF, packed_in_order, .packed = true, .in_order = true);
 
-#ifdef RING_KINDS_VDUSE
 /*
  * These have indirect tables and event indices, unless they are "plain". In order, the device
  * returns as many buffers with a used element as possible, except for "single". "odd" has a size
@@ -34,25 +33,3 @@ RING_KIND(RING_KINDS_OF, packed_in_order_plain, .packed = true, .in_order = true
 	  .no_indirect = true, .no_event_idx = true, .max_batch = 7);
 RING_KIND(RING_KINDS_OF, packed_in_order_odd, .packed = true, .in_order = true,
 	  .no_indirect = true, .queue_size = 37);
-#else
-/* These have indirect tables and event indices only if they say so. */
-RING_KIND(RING_KINDS_OF, split_event_idx, .event_idx = true);
-RING_KIND(RING_KINDS_OF, split_in_order_event_idx, .in_order = true, .event_idx = true);
-RING_KIND(RING_KINDS_OF, packed_event_idx, .packed = true, .event_idx = true);
-RING_KIND(RING_KINDS_OF, packed_in_order_event_idx, .packed = true, .in_order = true,
-	  .event_idx = true);
-#ifndef RING_KINDS_DIRECT
-RING_KIND(RING_KINDS_OF, split_indirect, .indirect = true);
-RING_KIND(RING_KINDS_OF, split_in_order_indirect, .in_order = true, .indirect = true);
-RING_KIND(RING_KINDS_OF, packed_indirect, .packed = true, .indirect = true);
-RING_KIND(RING_KINDS_OF, packed_in_order_indirect, .packed = true, .in_order = true,
-	  .indirect = true);
-RING_KIND(RING_KINDS_OF, split_indirect_event_idx, .indirect = true, .event_idx = true);
-RING_KIND(RING_KINDS_OF, split_in_order_indirect_event_idx, .in_order = true,
-	  .indirect = true, .event_idx = true);
-RING_KIND(RING_KINDS_OF, packed_indirect_event_idx, .packed = true,
-	  .indirect = true, .event_idx = true);
-RING_KIND(RING_KINDS_OF, packed_in_order_indirect_event_idx, .packed = true, .in_order = true,
-	  .indirect = true, .event_idx = true);
-#endif
-#endif
