@@ -59,7 +59,7 @@ steps() {
 }
 
 # Those that README.rst gives reasons for: lines "- FUNCTION, FUNCTION: why"
-not_modelled() { sed -n 's/^- \([a-z_, ]*\):.*/\1/p' $dir/README.rst | tr -s ', ' '\n'; }
+not_modelled() { sed -n 's/^- \([a-z_, ]*\):.*/\1/p' $dir/ioregionfd/README.rst | tr -s ', ' '\n'; }
 
 lists() {
 	local rc=0 model file function path
