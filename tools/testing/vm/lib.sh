@@ -41,7 +41,13 @@ logged() {
 }
 
 # The paths of the hooks, in their order
-series() { sed "/^#/d; s|^|$hooks/|" "$hooks/series"; }
+series() { sed "/^#/d; /^$/d; s|^|$hooks/|" "$hooks/series"; }
+
+# The subsystems that have a series of their own, in the order of the hooks
+subsystems() { sed -n 's/^# Series: //p' "$hooks/series"; }
+
+# exported SUBSYSTEM: the paths of the patches of its series, without the cover letter
+exported() { find "$build/export/$1" -name '0*.patch' ! -name '0000-*' | sort; }
 
 # apt_of SUITE DIR: makes of apt the options with which apt-get and apt-cache know that suite
 # of Debian's, and nothing else: what they keep is in DIR. They believe Debian's keys only.
