@@ -65,8 +65,10 @@ checkpatch_hooks() {
 # What "make export" gives. In files that are new there, what is left out above is too.
 checkpatch_series() {
 	local new=OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,SPACING,MACRO_ARG_REUSE,EMBEDDED_FILENAME
+	local patches
+	mapfile -t patches < <(subsystems | while read -r subsystem; do exported "$subsystem"; done)
 	# MAINTAINERS has a patch of its own
-	checkpatch ",$new,$imitation,FILE_PATH_CHANGES" "$top"/build/export/*.patch
+	checkpatch ",$new,$imitation,FILE_PATH_CHANGES" "${patches[@]/#/$top/}"
 }
 
 # Few, and nothing in arch/ but configuration and how arm64 holds SRCU

@@ -362,7 +362,8 @@ series_tree() {
 	"${git[@]}" init -q
 	"${git[@]}" add -f --pathspec-from-file=- <"$build/pristine/.files"
 	"${git[@]}" commit -qm base
-	"${git[@]}" am -q "$PWD/$build"/export/*.patch
+	subsystems | while read -r subsystem; do exported "$subsystem"; done |
+		sed "s|^|$PWD/|" | xargs "${git[@]}" am -q -3
 }
 
 kselftest_series() {
