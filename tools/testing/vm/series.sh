@@ -1,19 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # series.sh: does each patch of $build/export build on top of those before it, without a
-# warning? With all options, as modules where they can be; only the directories that the
-# series is about. For who bisects.
+# warning? Each series by itself, with all options, as modules where they can be; only the
+# directory that it is about. For who bisects. That nothing is missing, and that all series
+# together are what is in $build/linux, export.sh has seen to.
 set -euo pipefail
 . tools/testing/vm/lib.sh
 
 top=$PWD tree=$build/bisect/linux obj=$PWD/$build/bisect/obj
-parts=(arch/x86/kvm/ drivers/vhost/ drivers/virtio/)
+declare -A part=([kvm]=arch/x86/kvm/ [virtio]=drivers/virtio/ [vhost]=drivers/vhost/)
 failed=0
 
-# Debian's source as it was before the hooks and our files
+# Debian's source as it was before the hooks and our files, and nothing built from another
 unpatched() {
-	rm -rf "$tree"
-	mkdir -p "$tree"
+	rm -rf "$tree" "$obj"
+	mkdir -p "$tree" "$obj"
 	rsync -a --exclude-from=<(sed 's|^|/|' "$build/linux/.laid") "$build/linux/" "$tree/"
 	series | xargs sed -n 's|^+++ b/||p' | (cd "$tree" && xargs rm -f)
 	rsync -a --exclude=/.files "$build/pristine/" "$tree/"
@@ -21,16 +22,16 @@ unpatched() {
 
 kmake() { make -C "$tree" O="$obj" "$@"; }
 
-build_parts() {
-	# A patch may bring options
-	kmake allmodconfig && kmake "${parts[@]}"
+# build_part DIRECTORY: a patch may bring options
+build_part() {
+	kmake allmodconfig && kmake "$1"
 }
 
-# built NAME: says so, or what is wrong
+# built NAME DIRECTORY: says so, or what is wrong
 built() {
 	local log=$build/log/series-$1.log
 	mkdir -p "$build/log"
-	if ! build_parts >"$log" 2>&1 </dev/null; then
+	if ! build_part "$2" >"$log" 2>&1 </dev/null; then
 		tail -n 20 "$log"
 		say "$1: FAILED"
 	elif grep 'warning:' "$log"; then
@@ -42,16 +43,18 @@ built() {
 	failed=1
 }
 
-say "the series, patch by patch: ${parts[*]} (half an hour)"
-mkdir -p "$obj"
-unpatched
-built unpatched
-for p in "$build"/export/*.patch; do
-	patch -d "$tree" -p1 -F0 -s --no-backup-if-mismatch <"$top/$p"
-	built "$(basename "$p" .patch)"
-done
-# Nothing is missing in the series but a page about this repository
-while read -r p; do
-	cmp "$build/linux/$p" "$tree/$p" || failed=1
-done < <(cat "$build"/{linux/.laid,pristine/.files} | grep -vx Documentation/driver-api/virtio/overview.rst)
+# Of what is nowhere else, nothing is built here
+concerns_build() { grep '^+++ b/' "$1" | grep -qvE '^\+\+\+ b/(Documentation|MAINTAINERS|tools)(/|$)'; }
+
+while read -r subsystem; do
+	say "the series $subsystem, patch by patch: ${part[$subsystem]}"
+	unpatched
+	built "$subsystem-unpatched" "${part[$subsystem]}"
+	while read -r p; do
+		patch -d "$tree" -p1 -F0 -s --no-backup-if-mismatch <"$top/$p"
+		if concerns_build "$p"; then
+			built "$subsystem-$(basename "$p" .patch)" "${part[$subsystem]}"
+		fi
+	done < <(exported "$subsystem")
+done < <(subsystems)
 exit "$failed"
