@@ -305,18 +305,18 @@ $(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-net vmm-soak vmm-too
 	run-demo run-machine run-machine-dev: $(svm-exit)
 
 demo: $(uapi) $(kdir)/image/.unpacked
-	+@. $(vm)/lib.sh && logged vmm $(MAKE) -C tools/vmm O=$(CURDIR)/build/vmm \
-		KHDR=$(CURDIR)/build/linux/usr/include
-	@mkdir -p build/demo
-	@ln -sf ../vmm/{vmm,uart-task,demo.sh,demo-lib.sh,waiting.sh,guest-initrd.cpio} build/demo/
-	@ln -sf ../$(KVER)/image/boot/vmlinuz-$(KVER) build/demo/vmlinuz
+	+@. $(vm)/lib.sh && logged vmm $(MAKE) -C tools/vmm O=$(CURDIR)/$(build)/vmm \
+		KHDR=$(CURDIR)/$(build)/linux/usr/include
+	@mkdir -p $(build)/demo
+	@ln -sf ../vmm/{vmm,uart-task,demo.sh,demo-lib.sh,waiting.sh,guest-initrd.cpio} $(build)/demo/
+	@ln -sf ../$(KVER)/image/boot/vmlinuz-$(KVER) $(build)/demo/vmlinuz
 
 # As its guests Debian's kernel and ours, which has VIRTIO_F_IN_ORDER
-build/machine/.built: guest-kernel = $(kdir)
-build/machine/.built: $(kdir)/image/.unpacked
-build/machine-dev/.built: guest-kernel = $(dev)
-build/machine-dev/.built: $(dev)/image/.built
-build/machine/.built build/machine-dev/.built: $(source) $(uapi) $(vhost)/.built $(vm)/peers/bounce.c \
+$(build)/machine/.built: guest-kernel = $(kdir)
+$(build)/machine/.built: $(kdir)/image/.unpacked
+$(build)/machine-dev/.built: guest-kernel = $(dev)
+$(build)/machine-dev/.built: $(dev)/image/.built
+$(build)/machine/.built $(build)/machine-dev/.built: $(source) $(uapi) $(vhost)/.built $(vm)/peers/bounce.c \
 		$(vm)/payload.sh $(vm)/initramfs.sh $(wildcard tools/vmm/* tools/vmm/tests/*) \
 		$(wildcard tools/lib/ioregionfd/*)
 	+@$(vm)/payload.sh machine $(@D) $(guest-kernel) $(vhost)
@@ -363,13 +363,13 @@ $(build)/selftests/.built: $(source) $(uapi) $(wildcard tools/lib/ioregionfd/*) 
 kvm-selftests: $(build)/selftests/.built
 
 in-vm-demo run-demo: demo
-in-vm-demo run-demo: vm-options = -i -g -k $(modules) -p build/demo
+in-vm-demo run-demo: vm-options = -i -g -k $(modules) -p $(build)/demo
 in-vm-demo run-demo: command = cd /payload && ./demo.sh
-in-vm-machine run-machine: build/machine/.built
-in-vm-machine run-machine: vm-options = -i -g -c 2 -t 900 -k $(modules) -p build/machine/payload
+in-vm-machine run-machine: $(build)/machine/.built
+in-vm-machine run-machine: vm-options = -i -g -c 2 -t 900 -k $(modules) -p $(build)/machine/payload
 in-vm-machine run-machine: command = sh /payload/vhost.sh /payload/mod && cd /payload && ./machine.sh
-run-machine-dev: build/machine-dev/.built
-run-machine-dev: vm-options = -i -g -c 2 -t 900 -k $(modules) -p build/machine-dev/payload
+run-machine-dev: $(build)/machine-dev/.built
+run-machine-dev: vm-options = -i -g -c 2 -t 900 -k $(modules) -p $(build)/machine-dev/payload
 run-machine-dev: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
 	./machine.sh --features=packed,in_order
 in-vm-selftests in-vm-selftests-hard in-vm-upstream-stock in-vm-upstream: $(build)/selftests/.built
@@ -393,14 +393,14 @@ small-kvm_page_table_test := -b 16M
 small-max_guest_memory_test := -m 1 -s 1
 small-memslot_perf_test := -l 1 -s 512
 
-build/upstream/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests
+$(build)/upstream/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests
 	+@$(vm)/payload.sh kvm $(@D) $(upstream-all)
 	+@$(vm)/payload.sh net $(@D)
 	@touch $@
 
-in-vm-upstream-all-stock in-vm-upstream-all: build/upstream/.built
-in-vm-upstream-all-stock: vm-options = -i -c 2 -m 3G -t 20000 -p build/upstream/payload
-in-vm-upstream-all: vm-options = -i -c 2 -m 3G -t 20000 -k $(modules) -p build/upstream/payload
+in-vm-upstream-all-stock in-vm-upstream-all: $(build)/upstream/.built
+in-vm-upstream-all-stock: vm-options = -i -c 2 -m 3G -t 20000 -p $(build)/upstream/payload
+in-vm-upstream-all: vm-options = -i -c 2 -m 3G -t 20000 -k $(modules) -p $(build)/upstream/payload
 # dirty_log_page_splitting_test wants huge pages; hardware_disable_test makes 200,000 threads, and
 # kvm_create_max_vcpus makes 4,096 vCPUs twice
 in-vm-upstream-all-stock in-vm-upstream-all: command = modprobe -a dummy macvtap tun && \
@@ -408,29 +408,29 @@ in-vm-upstream-all-stock in-vm-upstream-all: command = modprobe -a dummy macvtap
 	$(foreach t,$(upstream-all) net/tun net/tap,"$(strip $t $(small-$(notdir $t)))")
 
 # The virtqueue core, in a kernel of our own: alone, and with real drivers and devices
-build/virtio/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests
+$(build)/virtio/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests
 	+@$(vm)/payload.sh virtio $(@D)
 	@touch $@
 
-in-vm-virtio in-vm-virtio-real: build/virtio/.built $(dev)/initramfs.cpio
+in-vm-virtio in-vm-virtio-real: $(build)/virtio/.built $(dev)/initramfs.cpio
 in-vm-virtio in-vm-virtio-real: machine = $(dev)
-in-vm-virtio: vm-options = -c 1 -t 1200 -p build/virtio/payload
+in-vm-virtio: vm-options = -c 1 -t 1200 -p $(build)/virtio/payload
 in-vm-virtio: command = cd /payload && ./run-selftests -t 900 kunit.sh
-in-vm-virtio-real: vm-options = -m 2G -t 1200 -p build/virtio/payload \
-	-q "$$(cat build/virtio/devices.arguments)"
+in-vm-virtio-real: vm-options = -m 2G -t 1200 -p $(build)/virtio/payload \
+	-q "$$(cat $(build)/virtio/devices.arguments)"
 in-vm-virtio-real: command = cd /payload && ./run-selftests -t 600 $(call those,$(virtio-tests))
 
 # vhost, with rings of user space, and upstream's tests of it
-build/vhost/.built: $(vhost)/.built build/virtio/.built $(vm)/payload.sh
-	+@$(vm)/payload.sh vhost $(@D) $(vhost) build/virtio/payload
+$(build)/vhost/.built: $(vhost)/.built $(build)/virtio/.built $(vm)/payload.sh
+	+@$(vm)/payload.sh vhost $(@D) $(vhost) $(build)/virtio/payload
 	@touch $@
 
 # The fuzzer has machines of its own, and runs here only if it is named
 vhost-here = $(if $(only),$(vhost-tests),$(filter-out vhost_fuzz_test,$(vhost-tests)))
 vhost-command = cd /payload && sh vhost.sh . && ./run-selftests -t 900 \
 	$(call those,$(vhost-here)) $(if $(only),,"upstream/upstream.sh upstream vhost")
-in-vm-vhost in-vm-vhost-zcopy: build/vhost/.built
-in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 2400 -p build/vhost/payload
+in-vm-vhost in-vm-vhost-zcopy: $(build)/vhost/.built
+in-vm-vhost in-vm-vhost-zcopy: vm-options = -c 1 -t 2400 -p $(build)/vhost/payload
 in-vm-vhost: command = $(vhost-command)
 # vhost-net, which sends without a copy here, unless the driver wants its buffers back in order
 vhost-zcopy-command = cd /payload && sh vhost.sh . experimental_zcopytx=1 && \
@@ -438,14 +438,14 @@ vhost-zcopy-command = cd /payload && sh vhost.sh . experimental_zcopytx=1 && \
 in-vm-vhost-zcopy: command = $(vhost-zcopy-command)
 
 # The kselftests as everybody has them who applies the exported series
-build/kselftest/.built: $(source) $(vm)/payload.sh $(vm)/export.sh
+$(build)/kselftest/.built: $(source) $(vm)/payload.sh $(vm)/export.sh
 	@$(vm)/export.sh
 	+@$(vm)/payload.sh kselftest $(@D)
 	@touch $@
 
-in-vm-kselftest: build/kselftest/.built $(dev)/initramfs.cpio $(dev)/modules/.built
+in-vm-kselftest: $(build)/kselftest/.built $(dev)/initramfs.cpio $(dev)/modules/.built
 in-vm-kselftest: machine = $(dev)
-in-vm-kselftest: vm-options = -t 600 -k $(dev)/modules -p build/kselftest/payload
+in-vm-kselftest: vm-options = -t 600 -k $(dev)/modules -p $(build)/kselftest/payload
 # One kind of virtqueue is enough here. Results are marked as a comment of the collection's.
 in-vm-kselftest: command = modprobe vhost_vsock && cd /payload && set -o pipefail && \
 	export KSELFTEST_VDUSE_NET_TEST_ARGS="-v packed_in_order" && \
@@ -456,37 +456,37 @@ in-vm-kselftest: command = modprobe vhost_vsock && cd /payload && set -o pipefai
 		sed "/^\# selftests: /!s/^\# //"
 
 # vhost and those who use it elsewhere
-build/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/payload.sh $(vm)/run-selftests \
+$(build)/peers/.built: $(vhost)/.built $(dev)/initramfs.cpio $(vm)/payload.sh $(vm)/run-selftests \
 		$(wildcard $(vm)/peers/*)
 	@$(vm)/payload.sh peers $(@D) $(vhost) $(dev)
 	@touch $@
 
-in-vm-peers-dpdk in-vm-peers-qemu: build/peers/.built
-in-vm-peers-dpdk in-vm-peers-qemu: vm-options = -i -g -c 2 -m 1500M -t 900 -p build/peers/payload
+in-vm-peers-dpdk in-vm-peers-qemu: $(build)/peers/.built
+in-vm-peers-dpdk in-vm-peers-qemu: vm-options = -i -g -c 2 -m 1500M -t 900 -p $(build)/peers/payload
 in-vm-peers-dpdk: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
 	./run-selftests -t 800 dpdk.sh
 in-vm-peers-qemu: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
 	./run-selftests -t 800 qemu.sh
 
 # Upstream's tests of vsock likewise, with vhost and a guest on each side
-in-vm-upstream-vsock-stock in-vm-upstream-vsock: build/peers/.built
-in-vm-upstream-vsock-stock: vm-options = -i -g -c 2 -m 1500M -t 3000 -p build/peers/payload
-in-vm-upstream-vsock: vm-options = -i -g -c 2 -m 1500M -t 3000 -k $(modules) -p build/peers/payload
+in-vm-upstream-vsock-stock in-vm-upstream-vsock: $(build)/peers/.built
+in-vm-upstream-vsock-stock: vm-options = -i -g -c 2 -m 1500M -t 3000 -p $(build)/peers/payload
+in-vm-upstream-vsock: vm-options = -i -g -c 2 -m 1500M -t 3000 -k $(modules) -p $(build)/peers/payload
 in-vm-upstream-vsock-stock: command = modprobe -a tun vhost_net vhost_vsock && cd /payload && \
 	./run-selftests -t 2500 "qemu.sh upstream"
 in-vm-upstream-vsock: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
 	./run-selftests -t 2500 "qemu.sh upstream"
 
 # Our own VMM, with devices that are other processes: their tests without KVM, and guests
-build/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs.cpio $(vhost)/.built \
+$(build)/devices/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(dev)/initramfs.cpio $(vhost)/.built \
 		$(vm)/peers/bounce.c $(vm)/payload.sh $(vm)/run-selftests $(vm)/initramfs.sh $(wildcard tools/vmm/* tools/vmm/tests/*) \
 		$(wildcard tools/lib/ioregionfd/*)
 	+@$(vm)/payload.sh vmm $(@D) $(kdir) $(dev) $(vhost)
 	@touch $@
 
-in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill in-vm-vmm-net in-vm-vmm-soak: build/devices/.built
+in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill in-vm-vmm-net in-vm-vmm-soak: $(build)/devices/.built
 in-vm-vmm in-vm-vmm-guests in-vm-vmm-kill in-vm-vmm-net: vm-options = -i -g -c 2 -m 1500M -t 2400 -k $(modules) \
-	-p build/devices/payload
+	-p $(build)/devices/payload
 in-vm-vmm: command = cd /payload && export NONSENSE_ACCESSES=20000 && \
 	./run-selftests -t 2000 $(addprefix tests/, confine_test supervise_test virtqueue_test \
 	virtio_mmio_test virtio_blk_test posted_test nvme_test nvme_kill_test pci_test \
@@ -501,7 +501,7 @@ in-vm-vmm-net: command = sh /payload/vhost.sh /payload/mod && cd /payload && exp
 
 # In each layout, each way of dispatch and of waiting, with hardware virtualization where there is
 KILLS ?= 5000
-in-vm-vmm-soak: vm-options = -g -c 2 -m 1500M -t 86400 -k $(modules) -p build/devices/payload
+in-vm-vmm-soak: vm-options = -g -c 2 -m 1500M -t 86400 -k $(modules) -p $(build)/devices/payload
 in-vm-vmm-soak: command = sh /payload/vhost.sh /payload/mod && cd /payload && export KILLS=$(KILLS) && \
 	./run-selftests -t 86400 "vm.sh split packed in_order packed_in_order forward socket \
 	nvme nvme_cpus nvme_sleep nvme_poll net_split net_packed net_in_order net_packed_in_order \
@@ -512,15 +512,15 @@ in-vm-vmm-soak: command = sh /payload/vhost.sh /payload/mod && cd /payload && ex
 # With programs of others; and several CPUs, and several VMs. tools-cases= for some of them only
 tools-cases = two two_net two_killed fio_split fio_packed fio_in_order fio_packed_in_order fio_nvme \
 	nvme_cli nvme_cli_kills iperf iperf_packed_in_order vsock_upstream vsock_upstream_kills
-build/vmm-tools/.built: build/devices/.built
-	+@$(vm)/payload.sh vmm-tools $(@D) build/devices
+$(build)/vmm-tools/.built: $(build)/devices/.built
+	+@$(vm)/payload.sh vmm-tools $(@D) $(build)/devices
 	@touch $@
 
 # As often as in "make test", if not told otherwise
 told = $(if $(findstring command line,$(origin KILLS)),$1,$2)
-in-vm-vmm-tools: build/vmm-tools/.built
+in-vm-vmm-tools: $(build)/vmm-tools/.built
 in-vm-vmm-tools: vm-options = -i -g -c 2 -m 1500M -t $(call told,86400,14400) -k $(modules) \
-	-p build/vmm-tools/payload
+	-p $(build)/vmm-tools/payload
 in-vm-vmm-tools: command = sh /payload/vhost.sh /payload/mod && cd /payload && \
 	export KILLS=$(call told,$(KILLS),10) && \
 	./run-selftests -t $(call told,80000,10000) "vm.sh $(tools-cases)"
@@ -531,28 +531,28 @@ soak:
 	@$(call counted,$(soak-machines) $(tools-machines))
 
 # All states of small rings, and upstream's tests
-in-vm-ring: build/virtio/.built
-in-vm-ring: payload = build/virtio/payload
+in-vm-ring: $(build)/virtio/.built
+in-vm-ring: payload = $(build)/virtio/payload
 in-vm-ring: programs = ring/ring_enum ring/ring_kani ring/vhost_enum ring/vhost_kani 'ring/upstream.sh ring vringh'
 
 # The VMM's devices built with sanitizers: a million accesses, if the kernel has what they confine
 # themselves with, and the inputs that their harnesses have kept
-build/fuzz/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests \
+$(build)/fuzz/.built: $(source) $(uapi) $(vm)/payload.sh $(vm)/run-selftests \
 		$(wildcard tools/vmm/* tools/vmm/tests/* tools/vmm/fuzz/* tools/vmm/fuzz/corpus/*/*) \
 		$(wildcard tools/lib/ioregionfd/*)
 	+@$(vm)/payload.sh fuzz $(@D)
 	@touch $@
 
-in-vm-sanitize: build/fuzz/.built
-in-vm-sanitize: payload = build/fuzz/payload
+in-vm-sanitize: $(build)/fuzz/.built
+in-vm-sanitize: payload = $(build)/fuzz/payload
 in-vm-sanitize: programs = tests/confine_test tests/nonsense_test \
 	$(foreach harness,$(notdir $(wildcard tools/vmm/fuzz/corpus/*)),'$(harness)_fuzz corpus/$(harness)/*')
 
 $(addprefix in-vm-,$(user-machines)): in-vm-%:
-	@mkdir -p build/vm/$*
+	@mkdir -p $(build)/vm/$*
 	@(cd $(payload) && ./run-selftests -t 600 $(programs)) 2>&1 </dev/null | \
-		tee build/vm/$*/console | sed -u 's/^/[$*] /'
-	@echo ok >build/vm/$*/verdict
+		tee $(build)/vm/$*/console | sed -u 's/^/[$*] /'
+	@echo ok >$(build)/vm/$*/verdict
 
 $(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): machine ?= $(kdir)
 $(addprefix in-vm-,$(machines) $(soak-machines) $(tools-machines) $(upstream-machines)): vm
@@ -566,13 +566,13 @@ else
 endif
 
 # not-booted MACHINE...: what is counted of those that do not come as far
-not-booted = for m in $1; do rm -rf build/vm/$$m; mkdir -p build/vm/$$m; touch build/vm/$$m/console; \
-	echo 'did not boot' >build/vm/$$m/verdict; done
+not-booted = for m in $1; do rm -rf $(build)/vm/$$m; mkdir -p $(build)/vm/$$m; touch $(build)/vm/$$m/console; \
+	echo 'did not boot' >$(build)/vm/$$m/verdict; done
 
 # counted MACHINE...: the summary
-counted = awk -f $(vm)/count.awk $(foreach m,$1,build/vm/$m/console build/vm/$m/verdict)
+counted = awk -f $(vm)/count.awk $(foreach m,$1,$(build)/vm/$m/console $(build)/vm/$m/verdict)
 
-test: $(if $(T),,vm demo $(build)/selftests/.built $(addsuffix /.built,$(addprefix build/,machine virtio vhost peers kselftest devices fuzz)) \
+test: $(if $(T),,vm demo $(build)/selftests/.built $(addsuffix /.built,$(addprefix $(build)/,machine virtio vhost peers kselftest devices fuzz)) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
 	@$(call not-booted,$(tested))
 	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
@@ -591,8 +591,8 @@ shell:
 	+@$(MAKE) in-vm-$(shell-in) interactive=y
 
 kunit: $(source)
-	@MAKEFLAGS= build/linux/tools/testing/kunit/kunit.py run --arch=x86_64 --jobs=$(JOBS) --timeout=900 \
-		--build_dir=$(CURDIR)/build/kunit --kunitconfig=drivers/virtio $(KUNIT)
+	@MAKEFLAGS= $(build)/linux/tools/testing/kunit/kunit.py run --arch=x86_64 --jobs=$(JOBS) --timeout=900 \
+		--build_dir=$(CURDIR)/$(build)/kunit --kunitconfig=drivers/virtio $(KUNIT)
 
 kernel: $(own)-dev/initramfs.cpio
 
@@ -606,9 +606,9 @@ $(checking:%=$(own)-%/vhost/modules/.built): $(own)-%/vhost/modules/.built: \
 	+@$(vm)/modules.sh vhost $(notdir $(own))-$* $(@D)
 	@touch $@
 
-$(checking:%=build/vhost-%/.built): build/vhost-%/.built: \
-		$(own)-%/vhost/modules/.built build/virtio/.built $(vm)/payload.sh
-	+@$(vm)/payload.sh vhost $(@D) $(own)-$*/vhost/modules build/virtio/payload
+$(checking:%=$(build)/vhost-%/.built): $(build)/vhost-%/.built: \
+		$(own)-%/vhost/modules/.built $(build)/virtio/.built $(vm)/payload.sh
+	+@$(vm)/payload.sh vhost $(@D) $(own)-$*/vhost/modules $(build)/virtio/payload
 	@touch $@
 
 # Slower, so all has more time, by a clock that does not run on while others have the CPU,
@@ -629,11 +629,11 @@ in-vm-selftests-debug in-vm-selftests-hard-debug: command = export KSELFTEST_SLO
 	cd /payload && ./run-selftests -r -t 1500 $(tests)
 in-vm-selftests-debug in-vm-selftests-hard-debug: vm-options = -i -c 2 -m 2G -t 7000 \
 	-p $(build)/selftests/payload
-in-vm-virtio-debug: build/virtio/.built
-in-vm-virtio-debug: vm-options = -i -m 2G -t 3000 -p build/virtio/payload
+in-vm-virtio-debug: $(build)/virtio/.built
+in-vm-virtio-debug: vm-options = -i -m 2G -t 3000 -p $(build)/virtio/payload
 in-vm-virtio-debug: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"
-in-vm-vhost-debug: build/vhost-debug/.built
-in-vm-vhost-debug: vm-options = -i -m 2G -t 10000 -p build/vhost-debug/payload
+in-vm-vhost-debug: $(build)/vhost-debug/.built
+in-vm-vhost-debug: vm-options = -i -m 2G -t 10000 -p $(build)/vhost-debug/payload
 in-vm-vhost-debug: command = $(slow-vhost-command)
 
 # The fuzzers do what they do for so many seconds of a clock that all machines share
@@ -645,10 +645,10 @@ in-vm-selftests-fuzz-debug in-vm-selftests-fuzz-kcsan: vm-options = -c 2 -m 2G -
 in-vm-selftests-fuzz-debug in-vm-selftests-fuzz-kcsan: command = cd /payload && \
 	export KSELFTEST_SLOWNESS=5 IOREGIONFD_FUZZ_SECONDS=$(FUZZ_SECONDS) && \
 	./run-selftests -t $(fuzz-time) x86_64/ioregionfd_fuzz_test $(kcsan-count)
-in-vm-vhost-fuzz-debug: build/vhost-debug/.built
-in-vm-vhost-fuzz-kcsan: build/vhost-kcsan/.built
+in-vm-vhost-fuzz-debug: $(build)/vhost-debug/.built
+in-vm-vhost-fuzz-kcsan: $(build)/vhost-kcsan/.built
 in-vm-vhost-fuzz-debug in-vm-vhost-fuzz-kcsan: vm-options = -c 2 -m 2G -t $(fuzz-time) \
-	-p build/$(patsubst vhost-fuzz-%,vhost-%,$*)/payload
+	-p $(build)/$(patsubst vhost-fuzz-%,vhost-%,$*)/payload
 in-vm-vhost-fuzz-debug in-vm-vhost-fuzz-kcsan: command = cd /payload && sh vhost.sh . && \
 	export KSELFTEST_SLOWNESS=10 VHOST_FUZZ_SECONDS=$(FUZZ_SECONDS) && \
 	./run-selftests -t $(fuzz-time) vhost_fuzz_test $(kcsan-count)
@@ -670,8 +670,8 @@ in-vm-selftests-kcsan in-vm-selftests-hard-kcsan: vm-options = -i -c 2 -m 2G -t 
 	-p $(build)/selftests/payload
 in-vm-selftests-kcsan in-vm-selftests-hard-kcsan: command = export KSELFTEST_SLOWNESS=5 && \
 	cd /payload && ./run-selftests -t 3000 $(tests) $(kcsan-count)
-in-vm-vhost-kcsan: build/vhost-kcsan/.built
-in-vm-vhost-kcsan: vm-options = -j -m 2G -t 6000 -p build/vhost-kcsan/payload
+in-vm-vhost-kcsan: $(build)/vhost-kcsan/.built
+in-vm-vhost-kcsan: vm-options = -j -m 2G -t 6000 -p $(build)/vhost-kcsan/payload
 in-vm-vhost-kcsan: command = $(slow-vhost-command) $(kcsan-count)
 
 $(addprefix in-vm-,$(kcsan-machines)): machine = $(kcsan)
@@ -682,7 +682,7 @@ test-kcsan: $(kcsan)/initramfs.cpio
 	@echo '==> boot Linux $(notdir $(kcsan)): $(kcsan-machines)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(filter selftests%,$(kcsan-machines))) || true
 	+@$(MAKE) -k $(addprefix in-vm-,$(filter-out selftests%,$(kcsan-machines))) || true
-	@$(vm)/kcsan.sh $(kcsan) build/kcsan $(kcsan-machines)
+	@$(vm)/kcsan.sh $(kcsan) $(build)/kcsan $(kcsan-machines)
 	@$(call counted,$(kcsan-machines))
 
 # gcov's counters are what is left of these machines. In /sys they have no size.
@@ -693,16 +693,16 @@ in-vm-selftests-coverage in-vm-selftests-hard-coverage: vm-options = -m 2G -t 70
 	-p $(build)/selftests/payload
 in-vm-selftests-coverage in-vm-selftests-hard-coverage: command = cd /payload && \
 	./run-selftests -t 4000 $(tests); $(gcov-data)
-in-vm-virtio-coverage: build/virtio/.built
-in-vm-virtio-coverage: vm-options = -i -m 2G -t 3000 -p build/virtio/payload
+in-vm-virtio-coverage: $(build)/virtio/.built
+in-vm-virtio-coverage: vm-options = -i -m 2G -t 3000 -p $(build)/virtio/payload
 in-vm-virtio-coverage: command = cd /payload && ./run-selftests -t 2000 "kunit.sh buffers=20000"; $(gcov-data)
-in-vm-virtio-real-coverage: build/virtio/.built
-in-vm-virtio-real-coverage: vm-options = -i -m 2G -t 3000 -p build/virtio/payload \
-	-q "$$(cat build/virtio/devices.arguments)"
+in-vm-virtio-real-coverage: $(build)/virtio/.built
+in-vm-virtio-real-coverage: vm-options = -i -m 2G -t 3000 -p $(build)/virtio/payload \
+	-q "$$(cat $(build)/virtio/devices.arguments)"
 in-vm-virtio-real-coverage: command = cd /payload && ./run-selftests -t 2000 $(virtio-tests); $(gcov-data)
-in-vm-vhost-coverage in-vm-vhost-zcopy-coverage: build/vhost-coverage/.built
+in-vm-vhost-coverage in-vm-vhost-zcopy-coverage: $(build)/vhost-coverage/.built
 in-vm-vhost-coverage in-vm-vhost-zcopy-coverage: vm-options = -i -m 2G -t 10000 \
-	-p build/vhost-coverage/payload
+	-p $(build)/vhost-coverage/payload
 in-vm-vhost-coverage: command = $(subst -t 900,-t 3000,$(vhost-command)); $(gcov-data)
 in-vm-vhost-zcopy-coverage: command = $(subst -t 900,-t 3000,$(vhost-zcopy-command)); $(gcov-data)
 
@@ -759,21 +759,21 @@ $(dev)/modules/.built: $(dev)/image/.built \
 	+@$(vm)/modules.sh kvm $(notdir $(dev)) y $(@D)
 	@touch $@
 
-build/bench/.built: $(source) $(uapi) $(vm)/payload.sh
+$(build)/bench/.built: $(source) $(uapi) $(vm)/payload.sh
 	+@$(vm)/payload.sh kvm $(@D) ioregionfd_perf
 	@touch $@
 
-build/bench/vhost/.built: $(vhost)/.built $(uapi) $(vm)/payload.sh
+$(build)/bench/vhost/.built: $(vhost)/.built $(uapi) $(vm)/payload.sh
 	+@$(vm)/payload.sh vhost-bench $(@D) $(vhost) $(KVER)
 	@touch $@
 
-build/bench/vmm/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vm)/payload.sh $(vm)/initramfs.sh \
+$(build)/bench/vmm/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vm)/payload.sh $(vm)/initramfs.sh \
 		$(wildcard tools/vmm/* tools/vmm/tests/*) $(wildcard tools/lib/ioregionfd/*)
 	+@$(vm)/payload.sh vmm-bench $(@D) $(kdir)
 	@touch $@
 
 bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built $(svm-exit) \
-		$(addsuffix /.built,build/bench $(addprefix build/bench/,vhost vmm))
+		$(addsuffix /.built,$(build)/bench $(addprefix $(build)/bench/,vhost vmm))
 	@$(vm)/bench.sh $(dev) $(kdir)
 
 $(foreign:%=$(build)/bench-%/.built): $(build)/bench-%/.built: $(own)-dev%/initramfs.cpio $(vm)/payload.sh
@@ -784,8 +784,8 @@ $(addprefix bench-,$(foreign)): bench-%: $(build)/bench-%/.built
 	@$(vm)/bench.sh $(own)-dev$* $(<D)/payload $*
 
 # Where the instructions of a packet go
-profile: vm build/bench/vhost/.built
-	@$(vm)/vhost-profile.sh $(kdir) build/bench/vhost/payload
+profile: vm $(build)/bench/vhost/.built
+	@$(vm)/vhost-profile.sh $(kdir) $(build)/bench/vhost/payload
 
 tools: $(uapi)
 	+@. $(vm)/lib.sh && logged libioregionfd $(MAKE) -C tools/lib/ioregionfd \
@@ -806,11 +806,11 @@ verify: deps
 
 conformance: | deps
 	@$(vm)/conformance.py document
-	@$(vm)/conformance.py results $(wildcard $(patsubst %,build/vm/%/console,$(machines) $(user-machines)))
+	@$(vm)/conformance.py results $(wildcard $(patsubst %,$(build)/vm/%/console,$(machines) $(user-machines)))
 
 # What has been found is looked at again the next time
 fuzz: $(uapi)
-	+@$(MAKE) -C tools/vmm/fuzz O=$(CURDIR)/build/fuzz KHDR=$(CURDIR)/build/linux/usr/include fuzz
+	+@$(MAKE) -C tools/vmm/fuzz O=$(CURDIR)/$(build)/fuzz KHDR=$(CURDIR)/$(build)/linux/usr/include fuzz
 
 # Hours; what has been run is not run again
 mutants: $(source) $(uapi)

@@ -3,7 +3,7 @@
 # boot.sh [OPTION]... NAME KDIR COMMAND: boot the kernel of KDIR in QEMU, run the
 # shell COMMAND in it with the console live on stdin and stdout, and fail if it
 # fails, or the kernel complains, panics, hangs or has a module left in use.
-# build/vm/NAME has the console, the kernel's messages and the verdict.
+# $build/vm/NAME has the console, the kernel's messages and the verdict.
 # It is an x86 machine, or one of the architecture that KDIR's name ends in.
 #   -k MODULES   directory of KVM modules to load instead of the kernel's own
 #   -g           there will be guests that live on interrupts: loads svm_exit.ko where QEMU
@@ -43,7 +43,7 @@ done
 shift $((OPTIND - 1))
 name=$1 kdir=$2 command=$3
 
-work=build/vm/$name
+work=$build/vm/$name
 rm -rf "$work"
 mkdir -p "$work/root"
 touch "$work/console"

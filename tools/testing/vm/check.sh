@@ -29,7 +29,7 @@ check() {
 # In the kernel's tree, where our files are laid over it.
 # Lists of initializers, as in all of KVM's statistics, cannot be in parentheses.
 checkpatch() {
-	(cd build/linux && scripts/checkpatch.pl --strict -q --terse --show-types --no-summary \
+	(cd "$build/linux" && scripts/checkpatch.pl --strict -q --terse --show-types --no-summary \
 		--ignore "COMPLEX_MACRO$1" "${@:2}")
 }
 
@@ -39,12 +39,12 @@ imitation+=,MACRO_WITH_FLOW_CONTROL,MEMORY_BARRIER,NEW_TYPEDEFS,PREFER_DEFINED_A
 
 checkpatch_files() {
 	local rc=0 files
-	mapfile -t files < <(grep '\.[ch]$' build/linux/.laid |
+	mapfile -t files < <(grep '\.[ch]$' "$build/linux/.laid" |
 		grep -vE '/trace\.h$|/vhost/ring_common\.h$|/vhost/ring/fake_kernel\.h$|/ring/include/asm/'
 		find "$top"/tools/{vmm,testing/vm,testing/mutate} -name '*.[ch]')
 	checkpatch '' -f "${files[@]}" || rc=1
 	# trace events have a layout of their own
-	mapfile -t files < <(grep '/trace\.h$' build/linux/.laid)
+	mapfile -t files < <(grep '/trace\.h$' "$build/linux/.laid")
 	checkpatch ,OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT,SPACING -f "${files[@]}" || rc=1
 	# the name of an operation, looked up in the table of each layout
 	checkpatch ,MACRO_ARG_REUSE -f drivers/vhost/ring_common.h || rc=1
@@ -100,10 +100,10 @@ hooks_size() {
 
 # On the files they change, and with the names and text that a commit needs
 hooks_git_am() {
-	local repo=build/check/hooks p
+	local repo=$build/check/hooks p
 	rm -rf "$repo"
 	mkdir -p "$repo"
-	cp -r build/pristine/. "$repo"
+	cp -r "$build/pristine/." "$repo"
 	git -C "$repo" init -q
 	git -C "$repo" add .
 	git -C "$repo" -c user.name=check -c user.email=check@localhost commit -qm base
@@ -133,8 +133,8 @@ shown() {
 
 # A tree that sources Kconfig has all of our options
 kconfig() {
-	local work=$top/build/check/kconfig options
-	make -s -C build/linux O="$work" allnoconfig
+	local work=$top/$build/check/kconfig options
+	make -s -C "$build/linux" O="$work" allnoconfig
 	{
 		printf 'config %s\n\tdef_bool y\n' 64BIT HAVE_KVM_IOREGIONFD UNIX KVM VIRTIO KUNIT
 		echo 'source "Kconfig"'
@@ -147,15 +147,15 @@ kconfig() {
 # compiles COMPILER OPTION...: our headers do, without a word. Others' are the system's.
 compiles() {
 	"$@" -fsyntax-only -Wall -Wextra -Wconversion -pedantic-errors -Werror \
-		-I build/check/uapi -isystem build/linux/usr/include tools/testing/vm/abi-check.c ||
+		-I "$build/check/uapi" -isystem "$build/linux/usr/include" tools/testing/vm/abi-check.c ||
 		{ echo "$*"; return 1; }
 }
 
 abi() {
 	local compiler standard target
-	rm -rf build/check/uapi
-	mkdir -p build/check/uapi/linux
-	cp build/linux/usr/include/linux/{,kvm_}ioregionfd.h build/check/uapi/linux/
+	rm -rf "$build/check/uapi"
+	mkdir -p "$build/check/uapi/linux"
+	cp "$build/linux/usr/include/linux"/{,kvm_}ioregionfd.h "$build/check/uapi/linux/"
 	for compiler in gcc clang musl-gcc; do
 		for standard in c99 c11 gnu11 c2x; do
 			compiles "$compiler" -std="$standard"
@@ -167,7 +167,7 @@ abi() {
 	for target in i386 s390x mips; do
 		compiles clang -std=c11 --target="$target-linux-gnu"
 	done
-	gcc -fsyntax-only -Wall -Wextra -Werror -DWITH_KVM_RUN -isystem build/linux/usr/include \
+	gcc -fsyntax-only -Wall -Wextra -Werror -DWITH_KVM_RUN -isystem "$build/linux/usr/include" \
 		tools/testing/vm/abi-check.c
 }
 
@@ -183,19 +183,19 @@ sparse() {
 	tools/testing/vm/modules.sh tree "$kdir/kvm-y"
 	mapfile -t objects < <(cd virt/kvm && find ioregionfd -name '*.c' | sed 's/c$/o/')
 	kbuild "$kdir/kvm-y" y C=2 CF=-D__CHECK_ENDIAN__ \
-		"${objects[@]/#/arch/x86/kvm/../../../virt/kvm/}" 2>&1 | tee build/check/sparse
-	[ ! -s build/check/sparse ]
+		"${objects[@]/#/arch/x86/kvm/../../../virt/kvm/}" 2>&1 | tee "$build/check/sparse"
+	[ ! -s "$build/check/sparse" ]
 }
 
 # The virtqueue core as an external module, with all its options
 sparse_virtio() {
-	local dir=build/check/virtio out=build/check/sparse-virtio.all
+	local dir=$build/check/virtio out=$build/check/sparse-virtio.all
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	cp build/linux/drivers/virtio/{virtio_ring.c,vring_*} "$dir/"
+	cp "$build/linux/drivers/virtio"/{virtio_ring.c,vring_*} "$dir/"
 	{
 		echo 'obj-m := virtio_ring.o vring_kunit.o'
-		sed -n 's/^vring_kunit-y/&/p' build/linux/drivers/virtio/Makefile
+		sed -n 's/^vring_kunit-y/&/p' "$build/linux/drivers/virtio/Makefile"
 		echo 'ccflags-y := -DCONFIG_VIRTIO_IN_ORDER=1 -DCONFIG_VIRTIO_DEBUG=1 -DCONFIG_KUNIT=1'
 	} >"$dir/Kbuild"
 	make -s -C "$kdir/headers/build" M="$top/$dir" C=2 CF=-D__CHECK_ENDIAN__ \
@@ -205,10 +205,10 @@ sparse_virtio() {
 }
 
 sparse_vhost() {
-	local dir=build/check/vhost out=build/check/sparse-vhost
+	local dir=$build/check/vhost out=$build/check/sparse-vhost
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	cp build/linux/drivers/vhost/*.[ch] "$dir/"
+	cp "$build/linux/drivers/vhost"/*.[ch] "$dir/"
 	cp tools/testing/vm/Kbuild.vhost "$dir/Kbuild"
 	make -s -C "$kdir/headers/build" M="$top/$dir" C=2 CF=-D__CHECK_ENDIAN__ \
 		vhost.o >"$out" 2>&1 || { cat "$out"; return 1; }
@@ -259,21 +259,21 @@ unchanged() {
 		kbuild "$dir" n KCFLAGS="-fmacro-prefix-map=$top/$dir=" \
 			arch/x86/kvm/{../../../virt/kvm/kvm_main.o,x86.o,svm/svm.o,vmx/vmx.o}
 		for object in "$dir"/{virt/kvm/kvm_main,arch/x86/kvm/{x86,svm/svm,vmx/vmx}}.o; do
-			objcopy -g -R __bug_table "$object" "build/check/$tree-${object##*/}"
+			objcopy -g -R __bug_table "$object" "$build/check/$tree-${object##*/}"
 		done
 	done
 	for object in "${objects[@]}"; do
-		cmp build/check/{hooked,pristine}-"$object"
+		cmp "$build/check"/{hooked,pristine}-"$object"
 	done
 }
 
-mkdir -p build/check
+mkdir -p "$build/check"
 check 'hooks: few, and next to nothing in arch/' hooks_size
 check 'hooks: git am' hooks_git_am
 check 'hooks: checkpatch' checkpatch_hooks
 check 'source: checkpatch' checkpatch_files
 check 'series: checkpatch' checkpatch_series
-check 'source: kernel-doc' build/linux/scripts/kernel-doc -none -Werror include/*/*.h include/uapi/linux/*.h \
+check 'source: kernel-doc' "$build/linux/scripts/kernel-doc" -none -Werror include/*/*.h include/uapi/linux/*.h \
 	drivers/{vhost,virtio}/*.[ch] virt/kvm/ioregionfd/*.[ch] tools/lib/ioregionfd/*.[ch]
 check 'source: sparse' sparse
 check 'source: sparse, drivers/virtio' sparse_virtio
@@ -292,7 +292,7 @@ check 'documents: the device process of WRITING.md' shown tools/vmm/WRITING.md \
 check 'documents: figures' tools/testing/vm/figures.sh
 check 'ABI: numbers, sizes, offsets' abi
 check 'syzkaller: descriptions, as the headers are' tools/testing/syzkaller/descriptions.py check \
-	build/linux/usr/include
+	"$build/linux/usr/include"
 check 'option off: the same code as without the hooks' unchanged
 check 'scripts: shellcheck' shellcheck -x .ci/{run,nightly,lib.sh} tools/testing/vm/{*.sh,peers/*.sh,init,run-selftests} \
 	tools/testing/mutate/*.sh \

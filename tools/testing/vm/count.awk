@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Sums up what the machines of "make test" and the like had to say. Reads build/vm/*/console and
+# Sums up what the machines of "make test" and the like had to say. Reads .../vm/*/console and
 # .../verdict; writes the failures with what was said before each, the skips, and
 # "N passed, N failed, N skipped".
 #
@@ -65,8 +65,7 @@ BEGIN {
 }
 
 FNR == 1 {
-	split(FILENAME, path, "/")
-	machine = path[3]
+	machine = path[split(FILENAME, path, "/") - 1]
 }
 
 FILENAME ~ /verdict$/ {

@@ -72,7 +72,7 @@ lists() {
 	done
 	while read -r model file function; do
 		path=$file
-		[ -e "$path" ] || path=build/linux/$file
+		[ -e "$path" ] || path=$build/linux/$file
 		# without a source tree nothing can be said of the kernel's own files
 		if [ "${file%.[ch]}" = "$file" ] || [ ! -e "$path" ]; then
 			continue
