@@ -24,7 +24,8 @@ endif
 # As lib.sh says
 build := $(shell KERNEL=$(KERNEL); . $(vm)/lib.sh; echo $$build)
 ifneq ($(KERNEL),6.12)
-unported := $(filter-out help deps source hooks tools kvm-selftests export clean distclean,$(MAKECMDGOALS))
+unported := $(filter-out help deps source hooks tools kvm-selftests kernel vm test shell in-vm-% export series \
+	clean distclean,$(MAKECMDGOALS))
 ifneq ($(unported),)
 $(error KERNEL=$(KERNEL) has no "make $(unported)" yet)
 endif
@@ -77,8 +78,9 @@ help:
 	@echo 'make hooks    the hooks for quilt, in build/hooks'
 	@echo 'make deps     install the Debian packages that all this needs'
 	@echo 'make clean, make distclean: without, with what was downloaded'
-	@echo 'With KERNEL=7.3, source, kvm-selftests, hooks, tools and export do that for'
-	@echo 'that kernel, in build/7.3.'
+	@echo 'With KERNEL=7.3, test, shell, kernel, tools, export, series, source, kvm-selftests'
+	@echo 'and hooks do that for that kernel, in build/7.3. Its machines are those for what is'
+	@echo 'in the kernel, and boot one of our own.'
 	@echo 'HACKING.md says how to change and to test what.'
 
 #
@@ -91,6 +93,11 @@ soak-machines := vmm-soak
 tools-machines := vmm-tools
 # No machines, but in user space of this one, where it is quick
 user-machines := ring sanitize
+# Those that 7.3 has
+ifneq ($(KERNEL),6.12)
+machines := selftests selftests-hard upstream-stock upstream virtio virtio-real vhost vhost-zcopy kselftest
+user-machines := ring
+endif
 debug-machines := selftests-debug selftests-hard-debug vhost-debug virtio-debug selftests-fuzz-debug \
 	vhost-fuzz-debug
 kcsan-machines := selftests-kcsan selftests-hard-kcsan selftests-fuzz-kcsan vhost-kcsan vhost-fuzz-kcsan
@@ -152,6 +159,8 @@ packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck spars
 packages += $(call needed,kernel run-dev bench kunit series virtio virtio-real kselftest peers-% upstream-vsock% \
 	vmm% %-debug %-kcsan %-coverage %-arm64 %-riscv64, \
 	bc bison flex libelf-dev libssl-dev)
+# If it is a kernel of our own that all machines have
+packages += $(if $(filter 6.12,$(KERNEL)),,$(call needed,vm test shell check in-vm-%,bc bison flex libelf-dev libssl-dev))
 packages += $(call needed,check conformance coverage kunit,python3)
 packages += $(call needed,verify,spin)
 packages += $(call needed,hooks,quilt)
@@ -193,7 +202,11 @@ $(build)/kernel-%.mk: | deps
 	@$(vm)/debian.sh suite
 	@$(vm)/debian.sh version $(filter-out newest,$*) >$@.new && mv $@.new $@
 
-kdir := $(build)/$(KVER)
+# What the machines boot: Debian's kernel. Where that cannot be, as the modules of 7.3 cannot be
+# built with what Debian 12 has, one of our own that has what the tests need. Its own modules
+# are without our option.
+machine-kernel := $(if $(filter 6.12,$(KERNEL)),$(KVER),$(firstword $(subst +, ,$(KVER)))-host)
+kdir := $(build)/$(machine-kernel)
 
 #
 # The source. Laid over it by content, every time: what changes is new, and only that.
@@ -227,19 +240,19 @@ source: $(source)
 option := $(if $(filter n,$(IOREGIONFD)),n,y)
 modules := $(kdir)/modules$(if $(filter n,$(option)),-n)
 
-$(kdir)/headers/.unpacked: $(vm)/debian.sh | deps
+$(build)/$(KVER)/headers/.unpacked: $(vm)/debian.sh | deps
 	@$(vm)/debian.sh headers $(KVER) $(DEBVER) $(@D)
 	@touch $@
 
 $(modules)/.built: $(source) $(kdir)/headers/.unpacked \
 		$(vm)/modules.sh $(vm)/Kbuild.modules
-	+@$(vm)/modules.sh kvm $(KVER) $(option) $(@D)
+	+@$(vm)/modules.sh kvm $(machine-kernel) $(option) $(@D)
 	@touch $@
 
 # vhost likewise
 vhost := $(kdir)/vhost/modules
 $(vhost)/.built: $(source) $(kdir)/headers/.unpacked $(vm)/modules.sh $(vm)/Kbuild.vhost
-	+@$(vm)/modules.sh vhost $(KVER) $(@D)
+	+@$(vm)/modules.sh vhost $(machine-kernel) $(@D)
 	@touch $@
 
 modules: $(modules)/.built $(vhost)/.built
@@ -250,10 +263,22 @@ modules: $(modules)/.built $(vhost)/.built
 own := $(build)/$(firstword $(subst +, ,$(KVER)))
 # For other architectures, one for the tests, and one to measure on
 foreign-kernels := $(foreign) $(foreign:%=dev%)
-kernels := $(addprefix $(own)-,coverage debug dev kcsan $(foreign-kernels))
+kernels := $(addprefix $(own)-,coverage debug dev host kcsan $(foreign-kernels))
 
 $(kernels:=/image/.built): $(own)-%/image/.built: $(source) $(vm)/kernel.sh $(vm)/%.config | $(uapi)
 	+@$(vm)/kernel.sh $(notdir $(own))-$* $(@D) $(filter %.config,$^)
+	@touch $@
+
+# All of dev, and more
+$(own)-host/image/.built: $(vm)/dev.config
+
+# modules.sh finds here what to build against, as it does for Debian's kernel
+$(own)-host/headers/.unpacked: $(own)-host/image/.built
+	@mkdir -p $(@D)
+	@ln -sfn ../../host $(@D)/build
+	@touch $@
+
+$(own)-host/image/.unpacked: $(own)-host/image/.built
 	@touch $@
 
 # These check themselves, or are measured, while they run the tests
@@ -276,7 +301,8 @@ build/debian-%/.unpacked: $(vm)/debian.sh | deps
 	@$(vm)/debian.sh foreign $* $(@D) busybox-static liburing-dev
 	@touch $@
 
-dev := $(own)-dev
+# Has our virtqueue core
+dev := $(own)-$(if $(filter 6.12,$(KERNEL)),dev,host)
 debug := $(own)-debug
 kcsan := $(own)-kcsan
 coverage := $(own)-coverage
@@ -284,13 +310,13 @@ coverage := $(own)-coverage
 #
 # The VM, and what runs in it
 #
-$(kdir)/image/.unpacked: $(vm)/debian.sh | deps
+$(build)/$(KVER)/image/.unpacked: $(vm)/debian.sh | deps
 	@$(vm)/debian.sh image $(KVER) $(DEBVER) $(@D)
 	@touch $@
 
 # Which modules, is said here
-$(kdir)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(kdir)/image/.unpacked Makefile
-	@$(vm)/initramfs.sh $(KVER) $(kdir)/image $@ \
+$(build)/$(KVER)/initramfs.cpio: $(vm)/initramfs.sh $(vm)/init $(build)/$(KVER)/image/.unpacked Makefile
+	@$(vm)/initramfs.sh $(KVER) $(@D)/image $@ \
 		kvm_amd kvm_intel dummy macvtap tun vhost_net vhost_scsi vhost_vsock virtio_blk
 
 vm: $(kdir)/initramfs.cpio $(modules)/.built
@@ -298,7 +324,7 @@ vm: $(kdir)/initramfs.cpio $(modules)/.built
 # For machines with guests that live on interrupts
 svm-exit := $(kdir)/svm_exit/svm_exit.ko
 $(svm-exit): $(wildcard $(vm)/svm_exit/*) $(kdir)/headers/.unpacked $(vm)/modules.sh
-	+@$(vm)/modules.sh svm_exit $(KVER) $(@D)
+	+@$(vm)/modules.sh svm_exit $(machine-kernel) $(@D)
 
 $(addprefix in-vm-,demo machine vmm vmm-guests vmm-kill vmm-net vmm-soak vmm-tools peers-dpdk peers-qemu \
 		upstream-vsock-stock upstream-vsock) \
@@ -309,7 +335,7 @@ demo: $(uapi) $(kdir)/image/.unpacked
 		KHDR=$(CURDIR)/$(build)/linux/usr/include
 	@mkdir -p $(build)/demo
 	@ln -sf ../vmm/{vmm,uart-task,demo.sh,demo-lib.sh,waiting.sh,guest-initrd.cpio} $(build)/demo/
-	@ln -sf ../$(KVER)/image/boot/vmlinuz-$(KVER) $(build)/demo/vmlinuz
+	@ln -sf ../$(machine-kernel)/image/boot/vmlinuz-$(machine-kernel) $(build)/demo/vmlinuz
 
 # As its guests Debian's kernel and ours, which has VIRTIO_F_IN_ORDER
 $(build)/machine/.built: guest-kernel = $(kdir)
@@ -323,7 +349,7 @@ $(build)/machine/.built $(build)/machine-dev/.built: $(source) $(uapi) $(vhost)/
 	@touch $@
 
 run-machine run-machine-dev run-demo: run-%: vm
-	@echo '==> boot Linux $(KVER) with our modules'
+	@echo '==> boot Linux $(machine-kernel) with our modules'
 	@$(vm)/boot.sh $(vm-options) $* $(kdir) '$(command)'
 
 run: run-machine
@@ -572,17 +598,20 @@ not-booted = for m in $1; do rm -rf $(build)/vm/$$m; mkdir -p $(build)/vm/$$m; t
 # counted MACHINE...: the summary
 counted = awk -f $(vm)/count.awk $(foreach m,$1,$(build)/vm/$m/console $(build)/vm/$m/verdict)
 
-test: $(if $(T),,vm demo $(build)/selftests/.built $(addsuffix /.built,$(addprefix $(build)/,machine virtio vhost peers kselftest devices fuzz)) \
+# What the machines run, as far as all of them are booted
+payloads = selftests virtio vhost kselftest $(if $(filter machine,$(machines)),machine peers devices fuzz)
+
+test: $(if $(T),,vm $(filter demo,$(machines)) $(payloads:%=$(build)/%/.built) \
 		$(dev)/initramfs.cpio $(dev)/modules/.built)
 	@$(call not-booted,$(tested))
-	@echo '==> boot Linux $(KVER) and $(notdir $(dev)): $(tested)'
+	@echo '==> boot Linux $(machine-kernel) and $(notdir $(dev)): $(tested)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(tested)) || true
 	@$(call counted,$(tested))
 
 # upstream-machines= for some of them only
 test-upstream: vm
 	@$(call not-booted,$(upstream-machines))
-	@echo '==> boot Linux $(KVER): $(upstream-machines)'
+	@echo '==> boot Linux $(machine-kernel): $(upstream-machines)'
 	+@$(MAKE) -k $(addprefix in-vm-,$(upstream-machines)) || true
 	@$(call counted,$(upstream-machines))
 
@@ -752,11 +781,11 @@ $(addprefix test-,$(foreign)): test-%: $(build)/selftests-%/.built
 # What an access costs
 #
 # modules.sh finds here what to build against, as it does for Debian's kernel
-$(dev)/modules/.built: $(dev)/image/.built \
+$(own)-dev/modules/.built: $(own)-dev/image/.built \
 		$(vm)/modules.sh $(vm)/Kbuild.modules
-	@mkdir -p $(dev)/headers
-	@ln -sfn ../../dev $(dev)/headers/build
-	+@$(vm)/modules.sh kvm $(notdir $(dev)) y $(@D)
+	@mkdir -p $(own)-dev/headers
+	@ln -sfn ../../dev $(own)-dev/headers/build
+	+@$(vm)/modules.sh kvm $(notdir $(own))-dev y $(@D)
 	@touch $@
 
 $(build)/bench/.built: $(source) $(uapi) $(vm)/payload.sh
@@ -764,7 +793,7 @@ $(build)/bench/.built: $(source) $(uapi) $(vm)/payload.sh
 	@touch $@
 
 $(build)/bench/vhost/.built: $(vhost)/.built $(uapi) $(vm)/payload.sh
-	+@$(vm)/payload.sh vhost-bench $(@D) $(vhost) $(KVER)
+	+@$(vm)/payload.sh vhost-bench $(@D) $(vhost) $(machine-kernel)
 	@touch $@
 
 $(build)/bench/vmm/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vm)/payload.sh $(vm)/initramfs.sh \

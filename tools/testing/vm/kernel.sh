@@ -10,7 +10,10 @@ kver=$1 dir=$2
 shift 2
 configs=("$@")
 name=${kver##*-}
-top=$PWD obj=$PWD/$build/$name
+obj=$PWD/$build/$name
+# What an option is called in 7.3
+renamed='s/^CONFIG_PROC_SYSCTL=/CONFIG_SYSCTL=/'
+[ "$kernel" != 6.12 ] || renamed=
 
 of_arch "$kver"
 
@@ -25,11 +28,12 @@ kmake() {
 }
 
 configure() {
+	sed "$renamed" "${configs[@]}" >"$obj/fragment"
 	kmake tinyconfig
-	(cd "$obj" && ../linux/scripts/kconfig/merge_config.sh -m .config "${configs[@]/#/$top/}")
+	(cd "$obj" && ../linux/scripts/kconfig/merge_config.sh -m .config fragment)
 	kmake olddefconfig
 	# An option that depends on one that is off is dropped in silence
-	grep -hE '^(# )?CONFIG_' "${configs[@]}" | grep -vxFf "$obj/.config" |
+	grep -E '^(# )?CONFIG_' "$obj/fragment" | grep -vxFf "$obj/.config" |
 		sed 's/^/not to be had: /' | grep . && return 1
 	return 0
 }
