@@ -22,13 +22,13 @@
 #include <linux/kvm_host.h>
 #include <linux/module.h>
 
-/* svm_vcpu_run(vcpu, force_immediate_exit), with interrupts off */
+/* svm_vcpu_run(vcpu, run_flags), with interrupts off */
 static int before_run(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct kvm_vcpu *vcpu = (struct kvm_vcpu *)regs_get_kernel_argument(regs, 0);
 
 	if (vcpu->arch.interrupt.injected) {
-		regs->si = true;
+		regs->si |= KVM_RUN_FORCE_IMMEDIATE_EXIT;
 		/* The exit takes back what saves the guest one for its EOI; this gives it again. */
 		kvm_make_request(KVM_REQ_EVENT, vcpu);
 	}
