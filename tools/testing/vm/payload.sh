@@ -96,6 +96,13 @@ with_libraries() {
 	done
 }
 
+# ext4_of KDIR: the names of the modules that ext4 needs, in the kernel of KDIR. In 6.12 there is
+# one that it would ask for by /sbin/modprobe.
+ext4_of() {
+	echo ext4
+	cat "$1"/image/lib/modules/*/modules.{order,builtin} | grep -o crc32c_generic || true
+}
+
 # bounce FILE: the program that sends data to where it comes back from
 bounce() {
 	gcc -static -s -O2 -Wall -D_GNU_SOURCE -o "$1" tools/testing/vm/peers/bounce.c
@@ -208,7 +215,7 @@ vmm_tests() {
 }
 
 machine() {
-	local dir=$1 kdir=$2 modules=$3 payload=$1/payload root=$1/root applet
+	local dir=$1 kdir=$2 modules=$3 payload=$1/payload root=$1/root applet ext4
 	rm -rf "$payload" "$root" "$dir/initramfs"
 	mkdir -p "$payload" "$root"/{bin,data,dev,mnt,proc,run,sys} "$dir/initramfs"
 	logged "vmm-${dir##*/}" make -C tools/vmm O="$PWD/$dir/vmm" KHDR="$headers" all devices
@@ -231,8 +238,9 @@ machine() {
 	truncate -s 32M "$payload/root.img"
 	mke2fs -q -t ext4 -d "$root" "$payload/root.img"
 
+	mapfile -t ext4 < <(ext4_of "$kdir")
 	tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" "$dir/modules.cpio" \
-		nvme virtio_mmio virtio_blk virtio_net vmw_vsock_virtio_transport ext4 crc32c_generic
+		nvme virtio_mmio virtio_blk virtio_net vmw_vsock_virtio_transport "${ext4[@]}"
 	install tools/vmm/machine-initramfs "$dir/initramfs/init"
 	(cd "$dir/initramfs" && find . | cpio -o -H newc --quiet) |
 		cat "$dir/modules.cpio" - >"$payload/initrd.cpio"
@@ -248,7 +256,7 @@ guest() {
 
 vmm() {
 	local dir=$1 kdir=$2 dev=$3 modules=$4 payload=$1/payload
-	local tools=tools/vmm guest=$dir/guest
+	local tools=tools/vmm guest=$dir/guest ext4
 	rm -rf "$payload" "$guest"
 	mkdir -p "$payload" "$guest/mnt"
 	logged vmm-devices make -C $tools O="$PWD/$dir/vmm" KHDR="$headers" all devices
@@ -266,9 +274,10 @@ vmm() {
 	bounce "$guest/tools/bin/bounce"
 	install $tools/tests/guest-init "$guest/init"
 	(cd "$guest" && find . | cpio -o -H newc --quiet) >"$dir/guest.cpio"
+	mapfile -t ext4 < <(ext4_of "$kdir")
 	logged vmm-guest tools/testing/vm/initramfs.sh "$(basename "$kdir")" "$kdir/image" \
 		"$dir/stock.cpio" virtio_mmio virtio_blk virtio_net vmw_vsock_virtio_transport nvme \
-		ext4 crc32c_generic
+		"${ext4[@]}"
 	guest stock "$kdir" "$dir/stock.cpio"
 	guest dev "$dev" "$dev/initramfs.cpio"
 	say 'tools/vmm, its tests, and guests for it'
