@@ -180,13 +180,24 @@ kbuild() {
 	make -s -C "$kdir/headers/build" M="$top/$dir" CONFIG_KVM_IOREGIONFD="$option" "$@"
 }
 
+# Options of sparse, and what it says that is no fault
+checker=-D__CHECK_ENDIAN__
+no_fault='^$'
+# Debian's is too old for 7.3: for MODULE_INFO(), and for an operator that gives a type without
+# its qualifiers, in get_unaligned() too
+if [ "$kernel" != 6.12 ]; then
+	checker+=' -D__typeof_unqual__=__typeof__'
+	no_fault='note: in included file|error: bad constant expression|\(different modifiers\)$|:    (expected void|got .* const) \*$'
+fi
+
 sparse() {
 	local objects
 	tools/testing/vm/modules.sh tree "$kdir/kvm-y"
 	mapfile -t objects < <(cd virt/kvm && find ioregionfd -name '*.c' | sed 's/c$/o/')
-	kbuild "$kdir/kvm-y" y C=2 CF=-D__CHECK_ENDIAN__ \
-		"${objects[@]/#/arch/x86/kvm/../../../virt/kvm/}" 2>&1 | tee "$build/check/sparse"
-	[ ! -s "$build/check/sparse" ]
+	kbuild "$kdir/kvm-y" y C=2 CF="$checker" \
+		"${objects[@]/#/arch/x86/kvm/../../../virt/kvm/}" >"$build/check/sparse" 2>&1 ||
+		{ cat "$build/check/sparse"; return 1; }
+	! grep -vE "$no_fault" "$build/check/sparse"
 }
 
 # The virtqueue core as an external module, with all its options
@@ -200,10 +211,10 @@ sparse_virtio() {
 		sed -n 's/^vring_kunit-y/&/p' "$build/linux/drivers/virtio/Makefile"
 		echo 'ccflags-y := -DCONFIG_VIRTIO_IN_ORDER=1 -DCONFIG_VIRTIO_DEBUG=1 -DCONFIG_KUNIT=1'
 	} >"$dir/Kbuild"
-	make -s -C "$kdir/headers/build" M="$top/$dir" C=2 CF=-D__CHECK_ENDIAN__ \
+	make -s -C "$kdir/headers/build" M="$top/$dir" C=2 CF="$checker" \
 		virtio_ring.o vring_kunit.o >"$out" 2>&1 || { cat "$out"; return 1; }
 	# what is said of Debian's own lines is not for us
-	! grep vring_ "$out"
+	! grep vring_ "$out" | grep -vE "$no_fault"
 }
 
 sparse_vhost() {
@@ -212,9 +223,9 @@ sparse_vhost() {
 	mkdir -p "$dir"
 	cp "$build/linux/drivers/vhost"/*.[ch] "$dir/"
 	cp tools/testing/vm/Kbuild.vhost "$dir/Kbuild"
-	make -s -C "$kdir/headers/build" M="$top/$dir" C=2 CF=-D__CHECK_ENDIAN__ \
+	make -s -C "$kdir/headers/build" M="$top/$dir" C=2 CF="$checker" \
 		vhost.o >"$out" 2>&1 || { cat "$out"; return 1; }
-	! grep 'ring[a-z_]*\.h' "$out"
+	! grep 'ring[a-z_]*\.h' "$out" | grep -vE "$no_fault"
 }
 
 # What the drivers of rings, and ioregionfd where KVM has it, are like elsewhere: in the other
