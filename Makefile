@@ -24,8 +24,8 @@ endif
 # As lib.sh says
 build := $(shell KERNEL=$(KERNEL); . $(vm)/lib.sh; echo $$build)
 ifneq ($(KERNEL),6.12)
-unported := $(filter-out help deps source hooks tools kvm-selftests kernel vm test shell in-vm-% export series \
-	clean distclean,$(MAKECMDGOALS))
+unported := $(filter-out help deps source hooks tools kvm-selftests kernel vm test shell in-vm-% run% bench check \
+	export series clean distclean,$(MAKECMDGOALS))
 ifneq ($(unported),)
 $(error KERNEL=$(KERNEL) has no "make $(unported)" yet)
 endif
@@ -78,9 +78,9 @@ help:
 	@echo 'make hooks    the hooks for quilt, in build/hooks'
 	@echo 'make deps     install the Debian packages that all this needs'
 	@echo 'make clean, make distclean: without, with what was downloaded'
-	@echo 'With KERNEL=7.3, test, shell, kernel, tools, export, series, source, kvm-selftests'
-	@echo 'and hooks do that for that kernel, in build/7.3. Its machines are those for what is'
-	@echo 'in the kernel, and boot one of our own.'
+	@echo 'With KERNEL=7.3, test, shell, run, check, bench, kernel, tools, export, series, source,'
+	@echo 'kvm-selftests and hooks do that for that kernel, in build/7.3. The machines of its tests'
+	@echo 'are those for what is in the kernel, and boot one of our own.'
 	@echo 'HACKING.md says how to change and to test what.'
 
 #
@@ -160,7 +160,7 @@ packages += $(call needed,kernel run-dev bench kunit series virtio virtio-real k
 	vmm% %-debug %-kcsan %-coverage %-arm64 %-riscv64, \
 	bc bison flex libelf-dev libssl-dev)
 # If it is a kernel of our own that all machines have
-packages += $(if $(filter 6.12,$(KERNEL)),,$(call needed,vm test shell check in-vm-%,bc bison flex libelf-dev libssl-dev))
+packages += $(if $(filter 6.12,$(KERNEL)),,$(call needed,vm test shell check run% bench in-vm-%,bc bison flex libelf-dev libssl-dev))
 packages += $(call needed,check conformance coverage kunit,python3)
 packages += $(call needed,verify,spin)
 packages += $(call needed,hooks,quilt)
@@ -801,9 +801,9 @@ $(build)/bench/vmm/.built: $(source) $(uapi) $(kdir)/image/.unpacked $(vm)/paylo
 	+@$(vm)/payload.sh vmm-bench $(@D) $(kdir)
 	@touch $@
 
-bench: vm $(dev)/initramfs.cpio $(dev)/modules/.built $(svm-exit) \
+bench: vm $(own)-dev/initramfs.cpio $(own)-dev/modules/.built $(svm-exit) \
 		$(addsuffix /.built,$(build)/bench $(addprefix $(build)/bench/,vhost vmm))
-	@$(vm)/bench.sh $(dev) $(kdir)
+	@$(vm)/bench.sh $(own)-dev $(kdir)
 
 $(foreign:%=$(build)/bench-%/.built): $(build)/bench-%/.built: $(own)-dev%/initramfs.cpio $(vm)/payload.sh
 	+@$(vm)/payload.sh kvm $(@D) ioregionfd_perf
