@@ -440,6 +440,19 @@ static void guest_far_call(uint64_t id)
 	}
 }
 
+/*
+ * QEMU's emulation of a far call takes the width of the stack pointer from SS in 64-bit mode,
+ * too, where it has none: 16 bits, and what is there is a page fault.
+ */
+static void set_wide_stack(struct kvm_vcpu *vcpu)
+{
+	struct kvm_sregs sregs;
+
+	vcpu_sregs_get(vcpu, &sregs);
+	sregs.ss.db = 1;
+	vcpu_sregs_set(vcpu, &sregs);
+}
+
 TEST_F_TIMEOUT(pushes, far_call_of_64_bit_mode, 120)
 {
 	struct vcpu_thread thread;
@@ -450,6 +463,7 @@ TEST_F_TIMEOUT(pushes, far_call_of_64_bit_mode, 120)
 	uint64_t vals[2];
 	int i;
 
+	set_wide_stack(vcpu);
 	region_add(vm, &hand.ch, SYNC, 0x4000, SYNC_DATA, 0);
 	vcpu_thread_init(&thread, vcpu);
 	for (how = D_NONE; how <= D_IMMEDIATE; how++) {
