@@ -36,6 +36,15 @@ static inline int fake_set_premapped_late(struct virtqueue *vq)
 	return -EINVAL;
 }
 
+/*
+ * vring_new_virtqueue() makes a packed virtqueue of the descriptors alone. It has no event
+ * suppression structures, so it is not to be used.
+ */
+static inline bool fake_can_refuse_packed(void)
+{
+	return false;
+}
+
 static inline int fake_add_out(struct virtqueue *vq, struct scatterlist *sg, unsigned int num,
 			       void *data, bool premapped, gfp_t gfp)
 {
@@ -77,6 +86,11 @@ static inline int fake_set_premapped(struct virtqueue *vq)
 static inline int fake_set_premapped_late(struct virtqueue *vq)
 {
 	return virtqueue_set_dma_premapped(vq);
+}
+
+static inline bool fake_can_refuse_packed(void)
+{
+	return true;
 }
 
 static inline int fake_add_out(struct virtqueue *vq, struct scatterlist *sg, unsigned int num,
