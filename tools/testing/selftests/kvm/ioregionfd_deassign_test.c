@@ -630,7 +630,7 @@ TEST_F_TIMEOUT(race, assign_and_deassign, 90)
 		expect_nr(&self->dev, accesses - by_vmm);
 		by_dev = device_nr(&self->dev);
 	}
-	printf("# %u turns, %u with a race, %u accesses by the VMM, %u told to it, %u by the device task\n",
+	printf("# %u turns, %u races; accesses: %u by the VMM, %u told to it, %u by the task\n",
 	       turns, races, by_vmm, failures, by_dev);
 	TEST_ASSERT(races >= RACE_TURNS, "there was no race");
 	TEST_ASSERT(fewest >= RACE_COUNT, "a vCPU made %lu accesses only", fewest);
