@@ -63,6 +63,7 @@
 
 /* Enough for a figure to be reproducible to 0.2 %. */
 #define WARM_UP		2000
+#define TRIES		3
 #define ROUND		8000
 #define ACCESSES	(ROUNDS * ROUND)
 
@@ -633,12 +634,23 @@ static uint64_t median(const uint64_t values[ROUNDS])
 	return sorted[ROUNDS / 2];
 }
 
-static void report(const struct path *path, struct kvm_vm *vm, struct worker *w,
-		   const struct rusage *device)
+/**
+ * struct report - what an access cost
+ * @figure: the figure of the path
+ * @text: the lines to print
+ */
+struct report {
+	double figure;
+	char text[300];
+};
+
+static struct report report(const struct path *path, struct kvm_vm *vm, struct worker *w,
+			    const struct rusage *device)
 {
 	uint64_t total[ROUNDS], spin[ROUNDS] = {}, figure[ROUNDS] = {}, sum = 0, in_place = 0;
+	struct report r;
 	uint64_t start, end;
-	int i, round;
+	int i, n, round;
 
 	sync_global_from_guest(vm, results);
 	for (i = 0; i < path->vcpus; i++) {
@@ -658,14 +670,15 @@ static void report(const struct path *path, struct kvm_vm *vm, struct worker *w,
 		if (path->access != WRITE_ALONE)
 			figure[round] = total[round] - (polls(path) ? spin[round] : 0);
 	}
-	printf("%s %.0f\n", path->name, each(median(figure)));
+	r.figure = each(median(figure));
+	n = snprintf(r.text, sizeof(r.text), "%s %.0f\n", path->name, r.figure);
 	if (path->device)
-		printf("# in all %.1f, spin %.1f, in place %.2f; vCPU slept %.2f, preempted %.2f; "
-		       "device task slept %.2f, preempted %.2f\n",
-		       each(median(total)), each(median(spin)), (double)in_place / ACCESSES,
-		       switches(w->usage.ru_nvcsw), switches(w->usage.ru_nivcsw),
-		       switches(device->ru_nvcsw), switches(device->ru_nivcsw));
-	fflush(stdout);
+		snprintf(r.text + n, sizeof(r.text) - n,
+			 "# in all %.1f, spin %.1f, in place %.2f; vCPU slept %.2f, preempted %.2f; "
+			 "device task slept %.2f, preempted %.2f\n",
+			 each(median(total)), each(median(spin)), (double)in_place / ACCESSES,
+			 switches(w->usage.ru_nvcsw), switches(w->usage.ru_nivcsw),
+			 switches(device->ru_nvcsw), switches(device->ru_nivcsw));
 
 	/* Check that it was this path. */
 	if (path->access == READ || path->access == IN)
@@ -676,6 +689,7 @@ static void report(const struct path *path, struct kvm_vm *vm, struct worker *w,
 		TEST_ASSERT(in_place > 0.99 * ACCESSES, "the vCPU slept");
 	if (path->access == WRITE_ALONE)
 		TEST_ASSERT(device->ru_nvcsw > 0.99 * ACCESSES, "the device task was not asleep");
+	return r;
 }
 
 /*
@@ -700,7 +714,7 @@ static void add_irqchip(struct kvm_vm *vm, int vcpus)
 #endif
 }
 
-static void measure(const struct path *path)
+static struct report measure(const struct path *path)
 {
 	struct worker workers[MAX_VCPUS] = {};
 	struct kvm_vcpu *vcpus[MAX_VCPUS];
@@ -708,6 +722,7 @@ static void measure(const struct path *path)
 	struct kvm_vm *vm;
 	pid_t pid = 0;
 	struct rusage device = {};
+	struct report r;
 	uint64_t count;
 	int spin_ns = 0;
 
@@ -773,12 +788,31 @@ static void measure(const struct path *path)
 			    count == ACCESSES + WARM_UP, "the eventfd has %lu", count);
 	if (polls(path))
 		set_spin(spin_ns);
-	report(path, vm, workers, &device);
+	r = report(path, vm, workers, &device);
 	kvm_vm_free(vm);
 	if (sv[0] >= 0) {
 		close(sv[0]);
 		close(sv[1]);
 	}
+	return r;
+}
+
+/*
+ * Where vCPU and device task share a CPU, it is a matter of chance, for as long as they live, how
+ * often the scheduler has to decide between them. So what counts is the least of some tries.
+ */
+static void measure_least(const struct path *path)
+{
+	int i, tries = path->device && !polls(path) ? TRIES : 1;
+	struct report least, r;
+
+	for (i = 0; i < tries; i++) {
+		r = measure(path);
+		if (!i || r.figure < least.figure)
+			least = r;
+	}
+	fputs(least.text, stdout);
+	fflush(stdout);
 }
 
 static const struct path paths[] = {
@@ -833,6 +867,6 @@ int main(int argc, char **argv)
 	TEST_ASSERT(shared != MAP_FAILED, "mmap() failed");
 	for (i = 0; i < ARRAY_SIZE(paths); i++)
 		if (wanted(&paths[i], argv + 1))
-			measure(&paths[i]);
+			measure_least(&paths[i]);
 	return 0;
 }
