@@ -42,6 +42,7 @@ bool world_init(const struct layout *layout, unsigned int num)
 	if (!world.vq)
 		return false;
 	world.vq->num_max = MAX_RING;
+	world.allocated = fake_kernel.allocated;
 	if (layout->premapped && virtqueue_set_dma_premapped)
 		virtqueue_set_dma_premapped(world.vq);
 	device_start();
@@ -116,6 +117,12 @@ static bool is_premapped(const struct buf *buf)
 		(virtqueue_set_dma_premapped || !buf->out || !buf->in);
 }
 
+/* Drivers give those to buffers in which they receive, on virtqueues without indirect tables. */
+static void *context_of(const struct buf *buf)
+{
+	return world.layout.indirect || buf->out ? NULL : buffers[buf->token] + 1;
+}
+
 static int add_premapped(const struct buf *buf)
 {
 	unsigned int i, num = buf->out + buf->in;
@@ -128,8 +135,24 @@ static int add_premapped(const struct buf *buf)
 		sg_dma_address(&sg[i]) = fake_dma_address(segment_memory(buf->token, i));
 		sg_dma_len(&sg[i]) = segment_len(i);
 	}
-	return buf->in ? virtqueue_add_inbuf_premapped(world.vq, sg, num, data, NULL, GFP_ATOMIC) :
-			 virtqueue_add_outbuf_premapped(world.vq, sg, num, data, GFP_ATOMIC);
+	return buf->in ? virtqueue_add_inbuf_premapped(world.vq, sg, num, data, context_of(buf),
+						       ADD_GFP) :
+			 virtqueue_add_outbuf_premapped(world.vq, sg, num, data, ADD_GFP);
+}
+
+/* All segments in one list. Ours leaves alone what a list has beyond the number that it is told. */
+static int add_writable(const struct buf *buf)
+{
+	struct scatterlist sg[MAX_SEGMENTS + 1];
+	unsigned int i, num = buf->in + is_ours(&world.layout);
+
+	sg_init_table(sg, num);
+	for (i = 0; i < num; i++) {
+		sg_set_buf(&sg[i], segment_memory(buf->token, i), segment_len(i));
+		sg_dma_address(&sg[i]) = fake_dma_address(segment_memory(buf->token, i));
+	}
+	return virtqueue_add_inbuf_ctx(world.vq, sg, buf->in, buffers[buf->token],
+				       context_of(buf), ADD_GFP);
 }
 
 int world_add(const struct buf *buf)
@@ -139,13 +162,14 @@ int world_add(const struct buf *buf)
 
 	if (is_premapped(buf) && !virtqueue_set_dma_premapped)
 		return add_premapped(buf);
+	if (!buf->out)
+		return add_writable(buf);
 	for (i = 0; i < buf->out + buf->in; i++) {
 		sg_init_one(&sg[i], segment_memory(buf->token, i), segment_len(i));
 		sg_dma_address(&sg[i]) = fake_dma_address(segment_memory(buf->token, i));
 		sgs[i] = &sg[i];
 	}
-	return virtqueue_add_sgs(world.vq, sgs, buf->out, buf->in, buffers[buf->token],
-				 GFP_ATOMIC);
+	return virtqueue_add_sgs(world.vq, sgs, buf->out, buf->in, buffers[buf->token], ADD_GFP);
 }
 
 unsigned int free_descs(void)
@@ -225,12 +249,43 @@ static u64 descs_of_buffer(const struct ring_buffer *buffer)
 	return descs;
 }
 
+static bool has_table(const struct buf *buf)
+{
+	return buf->out + buf->in > buf->descs;
+}
+
+/* A table's Buffer IDs are reserved (2.8.7). They must not be what was in that memory before. */
+static bool reserved_are_zero(const struct ring_buffer *buffer, const struct buf *buf)
+{
+	const struct vring_packed_desc *table;
+	unsigned int i;
+
+	if (!is_ours(&world.layout) || !world.layout.packed)
+		return true;
+	table = fake_dma_memory(le64toh(world.device.packed.desc[buffer->head].addr));
+	for (i = 0; i < buf->out + buf->in; i++) {
+		if (table[i].id)
+			return false;
+	}
+	return true;
+}
+
+static const char *check_table(const struct ring_buffer *buffer, const struct buf *buf)
+{
+	if (fake_kernel.gfp != ADD_GFP_OTHERS)
+		return "a table is not in memory as it was asked for, or perhaps not in low memory";
+	if (!reserved_are_zero(buffer, buf))
+		return "a reserved field of a table is not zero";
+	return NULL;
+}
+
 static const char *step_add(unsigned int out, unsigned int in)
 {
 	struct model *model = &world.model;
 	char before[MAX_RING * sizeof(struct vring_desc)];
 	struct buf buf = new_buf(out, in);
 	unsigned int i, size = world.num * sizeof(struct vring_desc);
+	unsigned int notifications = world.notifications, kmsan = fake_kernel.kmsan;
 	struct ring_buffer buffer;
 	const char *wrong;
 	u64 descs;
@@ -243,14 +298,21 @@ static const char *step_add(unsigned int out, unsigned int in)
 			return "a buffer was added that does not fit";
 		if (memcmp(before, ring_descs(), size))
 			return "the ring was changed by a buffer that does not fit";
+		/* Not a rule, but what drivers know of split rings */
+		if (world.notifications != notifications + (!world.layout.packed && out))
+			return "a full ring does not make the driver notify the device, or does";
 		return ring_available(&world.device) ?
 			"a buffer that does not fit is available" : NULL;
 	}
 	if (err)
 		return "a buffer that fits could not be added";
 	wrong = device_take(&buffer, &buf);
+	if (!wrong && has_table(&buf))
+		wrong = check_table(&buffer, &buf);
 	if (wrong)
 		return wrong;
+	if (fake_kernel.kmsan != kmsan + (world.layout.dma ? 0 : out + in))
+		return "KMSAN does not know what the device accesses";
 	if (ring_available(&world.device))
 		return "more is available than was added";
 	descs = descs_of_buffer(&buffer);
@@ -339,20 +401,37 @@ static const char *step_use(unsigned int n)
 static const char *step_get(void)
 {
 	struct model *model = &world.model;
-	unsigned int len = ~0U;
-	int token = token_of(virtqueue_get_buf(world.vq, &len));
 	const struct buf *buf = &model->used_buf[0].buf;
+	void *data, *ctx = NULL;
+	unsigned int len = ~0U;
+	u16 event = driver_event();
+	int token;
 
+	/* Half of them with each function, since they may be separate code */
+	if (buf->token % 2)
+		data = virtqueue_get_buf_ctx(world.vq, &len, &ctx);
+	else
+		data = virtqueue_get_buf(world.vq, &len);
+	token = token_of(data);
 	if (!model->used)
 		return token < 0 ? NULL : "a buffer comes back that was not used";
 	if (token < 0)
 		return "a buffer does not come back that was used";
 	if (token != buf->token)
 		return "a different buffer comes back";
+	if (buf->token % 2 && ctx != context_of(buf))
+		return "the buffer comes back with a different context";
 	if (len != (model->used_buf[0].skipped ? writable(buf) : used_len(buf)))
 		return "the buffer comes back with a different length";
 
+	world.taken++;
+	if (!model->open)
+		world.batches++;
 	model->open = model->used_buf[0].skipped;
+	/* It needs a barrier, and the device looks at it with the feature only */
+	if (is_ours(&world.layout) && (model->open || !world.layout.event_idx) &&
+	    driver_event() != event)
+		return "an event is written in the middle of a batch, or without EVENT_IDX";
 	model->used--;
 	memmove(&model->used_buf[0], &model->used_buf[1],
 		model->used * sizeof(model->used_buf[0]));
@@ -396,7 +475,7 @@ static unsigned int mappings_of(const struct buf *buf)
 {
 	unsigned int segments = buf->out + buf->in;
 
-	return (is_premapped(buf) ? 0 : segments) + (segments > buf->descs);
+	return (is_premapped(buf) ? 0 : segments) + has_table(buf);
 }
 
 static unsigned int expected_mappings(void)
@@ -410,6 +489,27 @@ static unsigned int expected_mappings(void)
 	for (i = 0; i < world.model.used; i++)
 		n += mappings_of(&world.model.used_buf[i].buf);
 	return n;
+}
+
+static unsigned int expected_allocations(void)
+{
+	unsigned int i, n = world.allocated;
+
+	for (i = 0; i < world.model.held; i++)
+		n += has_table(&world.model.held_buf[i].buf);
+	for (i = 0; i < world.model.used; i++)
+		n += has_table(&world.model.used_buf[i].buf);
+	return n;
+}
+
+static bool statistics_are_right(void)
+{
+	unsigned long buffers, batches;
+
+	if (!is_ours(&world.layout))
+		return true;
+	ring_statistics(world.vq, &buffers, &batches);
+	return buffers == world.taken && batches == world.batches;
 }
 
 /* Without EVENT_IDX, one flag; with it, none */
@@ -431,6 +531,12 @@ static const char *check_state(void)
 		return "the virtqueue is broken";
 	if (fake_kernel.mapped != expected_mappings() || fake_kernel.wrong_unmaps)
 		return "a segment is still mapped, or was unmapped in another way";
+	if (fake_kernel.allocated != expected_allocations())
+		return "a table is still allocated, or is not allocated any more";
+	if (fake_kernel.warnings)
+		return "there is a warning";
+	if (!statistics_are_right())
+		return "buffers or batches are miscounted";
 	if (!world.model.used && vring_interrupt(0, world.vq) != IRQ_NONE)
 		return "an interrupt without used buffers is taken for ours";
 	/* with EVENT_IDX the driver would remember the interrupt */

@@ -72,7 +72,24 @@ struct world {
 	/* number of callbacks */
 	unsigned int callbacks;
 	unsigned int notifications;
+	/* number of buffers that were taken, and of used elements that returned them */
+	unsigned long taken;
+	unsigned long batches;
+	/* number of allocations that the virtqueue consists of */
+	unsigned int allocated;
 };
+
+/*
+ * What our code has counted, in order. virtio_ring.c as the kernel has it lacks this, and the rest
+ * that tests ask of code that is_ours().
+ */
+void ring_statistics(const struct virtqueue *vq, unsigned long *buffers, unsigned long *batches);
+#pragma weak ring_statistics
+
+static inline bool is_ours(const struct layout *layout)
+{
+	return layout->in_order && ring_statistics;
+}
 
 enum step_kind {
 	STEP_ADD,		/* a: readable segments, b: writable ones */
@@ -129,6 +146,10 @@ void world_restore(const struct copy *copy);
 
 /* Do one step if it is possible, and check the result. Returns NULL, or what is wrong. */
 const char *do_step(struct step step);
+
+/* Flags for the memory of tables. It must be low memory, whatever a driver says. */
+#define ADD_GFP_OTHERS	0x20
+#define ADD_GFP		(ADD_GFP_OTHERS | __GFP_HIGHMEM)
 
 /* Without the model: add a buffer, and get one. The latter returns its token or -1. */
 int world_add(const struct buf *buf);

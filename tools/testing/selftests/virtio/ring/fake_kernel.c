@@ -106,8 +106,9 @@ found:
 	return memset(block + 1, fill, block->size);
 }
 
-void *fake_kmalloc(size_t size)
+void *fake_kmalloc(size_t size, unsigned int gfp)
 {
+	fake_kernel.gfp = gfp;
 	return allocate(size, FRESH);
 }
 
@@ -170,6 +171,16 @@ void fake_dma_unmap(dma_addr_t addr, size_t size, enum dma_data_direction dir)
 		}
 	}
 	fake_kernel.wrong_unmaps++;
+}
+
+void fake_kmsan_handle_dma(void)
+{
+	fake_kernel.kmsan++;
+}
+
+void fake_warn(void)
+{
+	fake_kernel.warnings++;
 }
 
 void dev_err(const struct device *dev, const char *format, ...)

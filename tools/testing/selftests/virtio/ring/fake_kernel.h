@@ -21,6 +21,13 @@ struct fake_kernel {
 	/* Number of unmappings that did not match their mapping */
 	unsigned int wrong_unmaps;
 
+	/* Flags of the last kmalloc() */
+	unsigned int gfp;
+
+	/* Number of segments that KMSAN was told of, and of warnings */
+	unsigned int kmsan;
+	unsigned int warnings;
+
 	/* Number of calls of dev_err(), and its last message */
 	unsigned int messages;
 	char message[128];
