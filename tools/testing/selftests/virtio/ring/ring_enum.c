@@ -68,6 +68,28 @@ TEST_F_TIMEOUT(ring, every_state_premapped, TIMEOUT)
 	EXPECT_RIGHT(do_explore(self->layout, 3, 0, NULL));
 }
 
+/* At each value of the indices, which overflow, with two buffers outstanding */
+TEST_F_TIMEOUT(ring, every_index, TIMEOUT)
+{
+	const struct step steps[] = {
+		{ STEP_ADD, 1, 0 }, { STEP_USE, variant->in_order }, { STEP_GET },
+	};
+	unsigned int event_idx, i;
+
+	for (event_idx = 0; event_idx < 2; event_idx++) {
+		self->layout.event_idx = event_idx;
+		ASSERT_TRUE(world_init(&self->layout, 4));
+		ASSERT_EQ(NULL, do_step(steps[0]));
+		for (i = 0; i < 3 * (U16_MAX + 8); i++) {
+			const char *wrong = do_step(steps[i % 3]);
+
+			ASSERT_EQ(NULL, wrong) TH_LOG("%s, from %u on", wrong, i / 3);
+			/* it limits what is added, and must not count these wraps */
+			world.model.added %= TOKENS;
+		}
+	}
+}
+
 /* NEXT is not set: a driver that followed it could do so for ever. */
 static void change_split(struct vring_desc *desc, unsigned int i)
 {
@@ -133,6 +155,30 @@ FIXTURE_TEARDOWN(ordered)
 {
 }
 
+/* The kernel's own code for this ends in BUG_ON(). */
+TEST_F(ordered, refuses_nonsense)
+{
+	static char memory[16];
+	struct scatterlist sg, *sgs[] = { &sg };
+	unsigned int indirect;
+
+	if (!is_ours(&self->layout))
+		SKIP(return, "virtio_ring.c is the kernel's own");
+	sg_init_one(&sg, memory, sizeof(memory));
+	for (indirect = 0; indirect < 2; indirect++) {
+		self->layout.indirect = indirect;
+		ASSERT_TRUE(world_init(&self->layout, 4));
+		EXPECT_EQ(-EINVAL, virtqueue_add_sgs(world.vq, sgs, 1, 0, NULL, ADD_GFP));
+		EXPECT_EQ(-EINVAL, virtqueue_add_sgs(world.vq, sgs, 0, 0, memory, ADD_GFP));
+		EXPECT_EQ(2, fake_kernel.warnings);
+		EXPECT_EQ(indirect ? -EINVAL : 0,
+			  virtqueue_add_inbuf_ctx(world.vq, &sg, 1, memory, memory, ADD_GFP));
+		EXPECT_EQ(2 + indirect, fake_kernel.warnings);
+		EXPECT_EQ(4 - !indirect, world.vq->num_free);
+		EXPECT_EQ(!indirect, ring_available(&world.device));
+	}
+}
+
 TEST_F_TIMEOUT(ordered, changes_in_every_state, TIMEOUT)
 {
 	self->layout.dma = true;
@@ -170,6 +216,8 @@ static void recycle(struct virtqueue *vq, void *data)
 
 static const char *check_recycled(void)
 {
+	if (fake_kernel.allocated != world.allocated)
+		return "the table of a recycled buffer is still allocated";
 	if (recycled_wrong)
 		return recycled_wrong;
 	if (recycled != world.model.used + world.model.held)
@@ -181,6 +229,7 @@ static const char *check_recycled(void)
 
 static const char *detach_returns_all(void)
 {
+	unsigned int len;
 	void *data;
 
 	recycled = 0;
@@ -189,6 +238,10 @@ static const char *detach_returns_all(void)
 		recycle(world.vq, data);
 	if (world.vq->num_free != world.num)
 		return "not all descriptors are free";
+	/* Of a batch that was open nothing is left. Other kernels are not asked. */
+	if (is_ours(&world.layout) &&
+	    (virtqueue_get_buf(world.vq, &len) || world.vq->num_free != world.num))
+		return "a batch is still open whose buffers have been recycled";
 	return check_recycled();
 }
 
