@@ -692,6 +692,7 @@ static void argument_goes(long timeout)
 	struct vcpu_thread thread;
 	struct ioregionfd_fetch *arg;
 	struct kvm_vcpu *vcpu;
+	struct task task = {};
 	struct guest_op *op;
 	struct kvm_vm *vm;
 	struct channel ch;
@@ -714,8 +715,9 @@ static void argument_goes(long timeout)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		_exit(ioctl(ch.dev_rd, IOREGIONFD_COMMIT_AND_FETCH, arg) ? errno : 0);
 	}
-	for (i = 0; !task_asleep(pid) && i < HANG_SECONDS * 1000; i++)
-		usleep(1000);
+	/* If it were stopped earlier, it would find no argument at all. */
+	task.pid = pid;
+	task_wait_asleep(&task, "at first");
 	kill(pid, SIGSTOP);
 	wait_stopped(pid, WUNTRACED, &status);
 	TEST_ASSERT(!ftruncate(fd, 0), "errno %d", errno);
