@@ -106,9 +106,8 @@ found:
 	return memset(block + 1, fill, block->size);
 }
 
-void *fake_kmalloc(size_t size, unsigned int gfp)
+void *fake_kmalloc(size_t size)
 {
-	fake_kernel.gfp = gfp;
 	return allocate(size, FRESH);
 }
 
@@ -171,6 +170,11 @@ void fake_dma_unmap(dma_addr_t addr, size_t size, enum dma_data_direction dir)
 		}
 	}
 	fake_kernel.wrong_unmaps++;
+}
+
+void fake_gfp(unsigned int gfp)
+{
+	fake_kernel.gfp = gfp;
 }
 
 void fake_kmsan_handle_dma(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * tools/virtio's kernel.h with small pages, memory that can run out, and messages and warnings
- * that are counted (fake_kernel.c).
+ * tools/virtio's kernel.h with small pages, memory that can run out and messages that are
+ * counted (fake_kernel.c).
  */
 #ifndef RING_FAULTY_LINUX_KERNEL_H
 #define RING_FAULTY_LINUX_KERNEL_H
@@ -14,11 +14,11 @@ struct device;
 #undef PAGE_SIZE
 #define PAGE_SIZE 256UL
 
-void *fake_kmalloc(size_t size, unsigned int gfp);
+void *fake_kmalloc(size_t size);
 void *fake_kzalloc(size_t size);
 void fake_kfree(void *memory);
 
-#define kmalloc(size, gfp) fake_kmalloc(size, gfp)
+#define kmalloc(size, gfp) ((void)(gfp), fake_kmalloc(size))
 #define kmalloc_array(n, size, gfp) kmalloc((n) * (size), gfp)
 #define alloc_pages_exact(size, gfp) ((void)(gfp), fake_kzalloc(size))
 #define free_pages_exact(memory, size) ((void)(size), fake_kfree(memory))
@@ -27,16 +27,5 @@ void fake_kfree(void *memory);
 #undef dev_err
 __printf(2, 3)
 void dev_err(const struct device *dev, const char *format, ...);
-
-void fake_warn(void);
-
-#undef WARN_ON_ONCE
-#define WARN_ON_ONCE(condition) ({		\
-	bool _warn = condition;			\
-						\
-	if (_warn)				\
-		fake_warn();			\
-	_warn;					\
-})
 
 #endif /* RING_FAULTY_LINUX_KERNEL_H */
