@@ -346,7 +346,7 @@ static bool rx_add(struct vsock_guest *guest, uint32_t len)
 }
 
 /* Add a packet that is answered. */
-static int tx_ask(struct vsock_guest *guest, uint16_t type)
+static bool tx_add_question(struct vsock_guest *guest, uint16_t type)
 {
 	uint32_t token = guest->buffers[TX]++;
 	uint8_t *at = vsock_slot(guest, TX, token);
@@ -354,7 +354,12 @@ static int tx_ask(struct vsock_guest *guest, uint16_t type)
 
 	vsock_packet(guest, at, ASKING_PORT);
 	((struct virtio_vsock_hdr *)at)->type = type;
-	return !ring_add(&guest->ring[TX], &segment, 1, token) || tx_pass(guest) ? -1 : 0;
+	return ring_add(&guest->ring[TX], &segment, 1, token);
+}
+
+static int tx_ask(struct vsock_guest *guest, uint16_t type)
+{
+	return !tx_add_question(guest, type) || tx_pass(guest) ? -1 : 0;
 }
 
 /* A buffer that is too small comes back empty, and the packet for it is lost. */
@@ -386,6 +391,47 @@ TEST_F(vsock, small_buffers)
 		}
 		memcpy(&header, vsock_slot(guest, RX, token), HEADER);
 		ASSERT_EQ(VIRTIO_VSOCK_OP_RST, header.op);
+	}
+}
+
+/*
+ * The device takes no more packets while as many answers wait as the virtqueue has entries. It
+ * goes on when one of them is gone, also if that is lost.
+ */
+TEST_F(vsock, lost_answers)
+{
+	struct vsock_guest *guest = &self->guest;
+	struct queue *rx = &guest->queue[RX];
+	uint32_t token, len, next = 0;
+
+	for (int i = 0; i < RING_SIZE; i++)
+		ASSERT_EQ(0, tx_ask(guest, VIRTIO_VSOCK_TYPE_STREAM));
+	for (int i = 0; i < 60; i++) {
+		ASSERT_TRUE(tx_add_question(guest, VIRTIO_VSOCK_TYPE_STREAM));
+		queue_kick(&guest->queue[TX]);
+		ASSERT_EQ(0, device_drain(&guest->device));
+		ASSERT_EQ(0, tx_take(guest));
+		ASSERT_EQ(1, guest->ring[TX].count);
+		ASSERT_TRUE(rx_add(guest, 1 + random() % (HEADER - 1)));
+		queue_kick(rx);
+		ASSERT_EQ(0, device_drain(&guest->device));
+		ASSERT_EQ(1, ring_get(&guest->ring[RX], &token, &len));
+		ASSERT_EQ(next++, token);
+		ASSERT_EQ(0, len);
+		ASSERT_NE(0, queue_errors(rx));
+		ASSERT_EQ(0, tx_take(guest));
+		ASSERT_EQ(0, guest->ring[TX].count) {
+			TH_LOG("round %d: the device did not go on", i);
+		}
+	}
+	/* all the others come */
+	for (int i = 0; i < RING_SIZE; i++) {
+		ASSERT_TRUE(rx_add(guest, SLOT_SIZE));
+		queue_kick(rx);
+		ASSERT_EQ(0, device_drain(&guest->device));
+		ASSERT_EQ(1, ring_get(&guest->ring[RX], &token, &len));
+		ASSERT_EQ(next++, token);
+		ASSERT_EQ(HEADER, len);
 	}
 }
 
