@@ -153,8 +153,11 @@ void scsi_kick_if_needed(struct scsi_guest *guest, int queue)
 		queue_kick(&guest->queue[queue]);
 }
 
-/* ring_get() expects the oldest buffer: move the one that the device used next to the front. */
-static void find_used(struct scsi_guest *guest)
+/*
+ * ring_get() expects the oldest buffer: move the one that the device used next to the front. If
+ * there is none now, ring_get() must not look for it either: it might find one that is not there.
+ */
+static bool find_used(struct scsi_guest *guest)
 {
 	struct ring *ring = &guest->ring[REQUEST];
 	const struct vring_used *used = ring->device;
@@ -162,16 +165,18 @@ static void find_used(struct scsi_guest *guest)
 	unsigned int i = 0;
 
 	if (__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) == ring->used)
-		return;
+		return false;
 	while (i < ring->count &&
 	       ring_buffer(ring, i)->id != used->ring[ring->used % ring->num].id)
 		i++;
+	/* of what is not outstanding at all, ring_get() has something to say */
 	if (!i || i == ring->count)
-		return;
+		return true;
 	guest->overtaken++;
 	for (found = *ring_buffer(ring, i); i; i--)
 		*ring_buffer(ring, i) = *ring_buffer(ring, i - 1);
 	*ring_buffer(ring, 0) = found;
+	return true;
 }
 
 int scsi_get(struct scsi_guest *guest, struct scsi_slot **slot)
@@ -179,7 +184,8 @@ int scsi_get(struct scsi_guest *guest, struct scsi_slot **slot)
 	uint32_t token, len;
 	int ret;
 
-	find_used(guest);
+	if (!find_used(guest))
+		return 0;
 	ret = ring_get(&guest->ring[REQUEST], &token, &len);
 	if (ret <= 0)
 		return ret;
