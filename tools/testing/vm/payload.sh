@@ -83,6 +83,7 @@ with_libraries() {
 	mkdir -p "$dir/bin" "$dir/lib"
 	for name; do
 		program=$(PATH=$PATH:/usr/sbin:/sbin command -v "$name")
+		name=${program##*/}
 		# lines "name => path (address)", and the loader's "path (address)"
 		ldd "$program" | awk '$2 == "=>" { print $3 } $1 ~ "^/" { print $1 }' |
 			xargs -r cp -Lut "$dir/lib"
@@ -109,7 +110,7 @@ bounce() {
 }
 
 kvm() {
-	local dir=$1 program
+	local dir=$1 program tool
 	shift
 	foreign_headers
 	logged "kselftest-${dir##*/}" kselftest kvm OUTPUT="$PWD/$dir" "${@/#/$PWD/$dir/}"
@@ -117,6 +118,17 @@ kvm() {
 	for program; do
 		install -D -s --strip-program="${cross}strip" -t "$dir/payload/$(dirname "$program")" \
 			"$dir/$program"
+	done
+	# Not static: Debian 13's libelf.a is not complete
+	for tool in "$dir"/payload/*/ioregionstat; do
+		[ -e "$tool" ] || continue
+		with_libraries "$dir/payload/ioregionstat" "$PWD/$tool"
+		rm "$tool"
+		cat >"$tool" <<-'END'
+			#!/bin/sh
+			exec "${0%/*}/../ioregionstat/bin/ioregionstat" "$@"
+		END
+		chmod +x "$tool"
 	done
 	say "$# programs of KVM's selftests"
 }
