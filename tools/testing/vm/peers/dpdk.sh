@@ -10,6 +10,9 @@ cd "$(dirname "$0")" || exit 1
 tap=vhost-dpdk
 log=/tmp/testpmd
 input=/tmp/testpmd-input
+# each with the version that Debian's DPDK has
+drivers=$(printf -- '-d %s ' dpdk/lib/librte_bus_vdev.so.* dpdk/lib/librte_mempool_ring.so.* \
+	dpdk/lib/librte_net_virtio.so.*)
 
 # start ARGUMENTS: testpmd, until a line is written to descriptor 3. By itself it throws away
 # what it receives in its first moments, which may be ours already.
@@ -17,9 +20,9 @@ start() {
 	# That of the one before says what is waited for, until this one begins to write.
 	rm -f $input $log
 	mkfifo $input
+	# shellcheck disable=SC2086
 	dpdk/bin/dpdk-testpmd --no-pci --no-huge --no-shconf --no-telemetry -m 256 -l 0,1 \
-		--iova-mode=va -d dpdk/lib/librte_bus_vdev.so.23 \
-		-d dpdk/lib/librte_mempool_ring.so.23 -d dpdk/lib/librte_net_virtio.so.23 \
+		--iova-mode=va $drivers \
 		--log-level=pmd.net.virtio.init:debug \
 		--vdev="net_virtio_user0,path=/dev/vhost-net,iface=$tap,$1" -- \
 		--forward-mode=io --port-topology=loop --no-mlockall \
