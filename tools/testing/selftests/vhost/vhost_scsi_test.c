@@ -253,6 +253,11 @@ TEST_F(scsi, event_idx_comes_later)
 	uint64_t good = (uintptr_t)queue->ring->driver, bad = -4096ULL;
 	int ret;
 
+	/* the other ones, as the first change is one that would not matter */
+	ret = device_features(&guest->device, guest->features ^ BIT(VIRTIO_RING_F_EVENT_IDX));
+	if (ret && errno == EBUSY)
+		SKIP(return, "nothing comes later: this kernel's device keeps its features");
+	ASSERT_EQ(0, ret);
 	ASSERT_EQ(0, device_features(&guest->device, without));
 	while (bad - good > 2) {
 		uint64_t middle = (good + (bad - good) / 2) & ~1ULL;
