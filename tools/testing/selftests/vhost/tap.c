@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <linux/ethtool.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
@@ -92,12 +93,55 @@ bad:
 	return -1;
 }
 
+/*
+ * Another one, that drops all frames. Some kernels let the only receiver of a frame that is sent
+ * without a copy keep the guest's memory for as long as it does not read it, and vhost-net waits
+ * for that. Of what is for more than one there is a copy, in all of them.
+ */
+static int open_bystander(void)
+{
+	struct sockaddr_ll address = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETHERTYPE),
+		.sll_ifindex = if_nametoindex(NAME),
+	};
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = { 1, &drop };
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 &&
+	    !setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) &&
+	    !bind(fd, (void *)&address, sizeof(address)))
+		return fd;
+	complain("bystander");
+	close(fd);
+	return -1;
+}
+
+static int open_sockets(struct tap *tap)
+{
+	tap->socket = open_socket();
+	if (tap->socket < 0)
+		return -1;
+	tap->bystander = open_bystander();
+	return tap->bystander < 0 ? -1 : 0;
+}
+
+static void close_sockets(struct tap *tap)
+{
+	close(tap->socket);
+	close(tap->bystander);
+	tap->socket = -1;
+	tap->bystander = -1;
+}
+
 int tap_create(struct tap *tap)
 {
 	int file;
 
 	tap->fd = -1;
 	tap->socket = -1;
+	tap->bystander = -1;
 	tap->headerless = false;
 	if (unshare(CLONE_NEWNET))
 		return complain("network namespace");
@@ -112,8 +156,7 @@ int tap_create(struct tap *tap)
 	tap->fd = open_tap(false);
 	if (tap->fd < 0)
 		return -1;
-	tap->socket = open_socket();
-	return tap->socket < 0 ? -1 : 0;
+	return open_sockets(tap);
 }
 
 int tap_delete(struct tap *tap)
@@ -146,8 +189,7 @@ int tap_delete(struct tap *tap)
 
 int tap_again(struct tap *tap, bool new_fd)
 {
-	close(tap->socket);
-	tap->socket = -1;
+	close_sockets(tap);
 	if (new_fd) {
 		close(tap->fd);
 		tap->fd = open_tap(tap->headerless);
@@ -156,8 +198,7 @@ int tap_again(struct tap *tap, bool new_fd)
 	} else if (name_tap(tap->fd, tap->headerless)) {
 		return -1;
 	}
-	tap->socket = open_socket();
-	return tap->socket < 0 ? -1 : 0;
+	return open_sockets(tap);
 }
 
 int tap_limit(struct tap *tap, int room)
@@ -193,7 +234,7 @@ bool tap_is_full(struct tap *tap)
 void tap_destroy(struct tap *tap)
 {
 	close(tap->fd);
-	close(tap->socket);
+	close_sockets(tap);
 }
 
 static const uint8_t *data_of(uint32_t number)

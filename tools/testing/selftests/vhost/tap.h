@@ -20,6 +20,7 @@
 struct tap {
 	int fd;			/* what vhost-net gets */
 	int socket;
+	int bystander;		/* gets all that @socket gets, and drops it */
 	bool headerless;	/* frames have no header there; for tap_again() with a new fd */
 };
 
