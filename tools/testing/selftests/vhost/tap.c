@@ -297,3 +297,16 @@ bool tap_is_empty(struct tap *tap)
 
 	return recv(tap->socket, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0;
 }
+
+int tap_fills_header(struct tap *tap)
+{
+	uint8_t frame[NET_HEADER + FRAME_LEAST];
+	const struct virtio_net_hdr_v1 *header = (void *)frame;
+
+	memset(frame, FRAME_NEVER, sizeof(frame));
+	if (tap_send(tap, 0, FRAME_LEAST))
+		return -1;
+	if (read(tap->fd, frame, sizeof(frame)) != sizeof(frame))
+		return complain("read");
+	return header->num_buffers != FRAME_NEVER * 0x101;
+}

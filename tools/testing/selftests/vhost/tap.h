@@ -53,4 +53,10 @@ int tap_receive(struct tap *tap, uint32_t number, size_t size);
 /* Is there nothing to receive? */
 bool tap_is_empty(struct tap *tap);
 
+/*
+ * Does the device itself fill in all of a frame's header, also that part which is vhost-net's?
+ * Only while vhost-net does not have it. Returns -1 if that cannot be found out.
+ */
+int tap_fills_header(struct tap *tap);
+
 #endif
