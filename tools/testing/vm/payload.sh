@@ -155,7 +155,8 @@ rings() {
 	logged virtio-ring make -C $ring OUTPUT="$PWD/$dir/ring" "$@" tests
 	logged vhost-ring make -C $vhost OUTPUT="$PWD/$dir/vhost-ring" "$@"
 	install -D -t "$dir/payload/ring" $ring/upstream.sh "$dir"/ring/ring_{enum,kani} \
-		"$dir"/vhost-ring/vhost_{enum,kani} "$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order}
+		"$dir"/vhost-ring/vhost_{enum,kani} "$dir"/ring/upstream/{vringh,virtio,vhost_net}_test{,_in_order} \
+		"$dir"/ring/upstream/vringh_test_stock
 	stripped "$dir"/payload/ring/*
 }
 
