@@ -19,7 +19,8 @@ enum dma_data_direction {
 };
 
 #define DMA_MAPPING_ERROR (~(dma_addr_t)0)
-#define DMA_ATTR_DEBUGGING_IGNORE_CACHELINES 0
+/* Not 0, or the compiler makes of the kernel's own code what it cannot make of it in the kernel */
+#define DMA_ATTR_DEBUGGING_IGNORE_CACHELINES BIT(11)
 
 dma_addr_t fake_dma_address(const void *memory);
 dma_addr_t fake_dma_map(unsigned long address, size_t size, enum dma_data_direction dir);
