@@ -284,10 +284,16 @@ static uint64_t now_ns(void)
 	return t.tv_sec * UINT64_C(1000000000) + t.tv_nsec;
 }
 
+/* What a loop that waits tells the CPU. Where there is no such instruction it is a hint */
 static void relax(void)
 {
 #if __has_builtin(__builtin_ia32_pause)
 	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#elif defined(__riscv)
+	/* "pause", by a name that all assemblers know */
+	__asm__ volatile(".insn i 0x0f, 0, x0, x0, 0x010");
 #endif
 }
 
