@@ -83,7 +83,7 @@ static void expect_served(struct _test_data_bind *self, int i)
 
 TEST_F(bind, arguments)
 {
-	uint32_t max = kvm_check_cap(KVM_CAP_MAX_VCPU_ID);
+	uint32_t max = max_vcpu_ids();
 	struct kvm_create_ioregionfd args = { .nr_mailboxes = 1, .nr_posted = 1, .flags = 2 };
 	int kvm = open_kvm_dev_path_or_exit(), fd;
 

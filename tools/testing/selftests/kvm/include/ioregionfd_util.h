@@ -430,6 +430,14 @@ void __thread_interrupt(struct vcpu_thread *t, int line);
 /* KVM_RUN with immediate_exit. Returns 0 or -errno. */
 int run_immediate(struct kvm_vcpu *vcpu);
 
+/* How many IDs vCPUs can have. If KVM does not say (riscv), as many as there can be vCPUs */
+static inline uint32_t max_vcpu_ids(void)
+{
+	int ids = kvm_check_cap(KVM_CAP_MAX_VCPU_ID);
+
+	return ids ? ids : kvm_check_cap(KVM_CAP_MAX_VCPUS);
+}
+
 /* A cumulative statistic, a count or nanoseconds; -1 if there is none of that name. */
 uint64_t vcpu_stat(struct kvm_vcpu *vcpu, const char *name);
 
