@@ -208,12 +208,14 @@ TEST_F(pending, completed_with_immediate_exit)
 }
 
 /*
- * Loads that extend the sign. On riscv KVM 6.12 completes them all as if they did not.
+ * Loads that extend the sign. On riscv KVM 6.12 completes them all as if they did not, which
+ * the compiler must not take to be impossible.
  */
 #define SIGNED(type)								\
 do {										\
 	long __val = READ_ONCE(*(type *)REGION);				\
 										\
+	OPTIMIZER_HIDE_VAR(__val);						\
 	__GUEST_ASSERT(__val == (type)SIGNED_DATA ||				\
 		       (SIGN_LOST && __val == (long)low_bytes(SIGNED_DATA, sizeof(type))), \
 		       #type ": got %lx", __val);				\
