@@ -18,7 +18,7 @@ const unsigned int sanitize_nr_allowed = ARRAY_SIZE(sanitize_allowed);
 const int sanitize_refused[] = {
 	/* What is mapped, which sanitize_prepare() has read; names of programs and threads */
 	SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(close), SCMP_SYS(readlink),
-	SCMP_SYS(prctl),
+	SCMP_SYS(readlinkat), SCMP_SYS(prctl),
 	/* Is there memory at an address? */
 	SCMP_SYS(pipe), SCMP_SYS(pipe2),
 };
