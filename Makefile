@@ -764,14 +764,18 @@ $(foreign:%=$(build)/selftests-%/.built): $(build)/selftests-%/.built: $(own)-%/
 $(foreach a,$(foreign),$(eval in-vm-selftests-$a: $(build)/selftests-$a/.built))
 $(addprefix in-vm-,$(foreign-machines)): machine = $(own)-$(patsubst in-vm-selftests-%,%,$@)
 # By a clock that does not run on while others have the CPU, or side by side where boot.sh has
-# that clock for one CPU only: there are tests that need two
+# that clock for one CPU only: there are tests that need two. How many seconds a test may take
+# is by the same clock.
 clock-arm64 := -i
 clock-riscv64 := -j
+limit-arm64 := 900
+limit-riscv64 := 3600
 $(addprefix in-vm-,$(foreign-machines)): vm-options = $(clock-$(patsubst in-vm-selftests-%,%,$@)) \
 	-c 2 -t 7000 \
 	-p $(build)/$(patsubst in-vm-%,%,$@)/payload
 $(addprefix in-vm-,$(foreign-machines)): command = export KSELFTEST_SLOWNESS=5 && cd /payload && \
-	./run-selftests -t 900 $(call those,$(call foreign-tests,$(patsubst in-vm-selftests-%,%,$@))) \
+	./run-selftests -t $(limit-$(patsubst in-vm-selftests-%,%,$@)) \
+	$(call those,$(call foreign-tests,$(patsubst in-vm-selftests-%,%,$@))) \
 	$(if $(only),,ring/ring_enum ring/ring_kani ring/vhost_enum ring/vhost_kani \
 	"ring/upstream.sh ring vringh")
 
