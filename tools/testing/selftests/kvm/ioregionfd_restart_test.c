@@ -697,7 +697,7 @@ TEST_F(timeout, over_meanwhile)
 }
 
 /* A wait that is to begin anew cannot without its argument: it fails, and nothing is lost. */
-static void argument_goes(long timeout)
+static void argument_goes(long timeout, bool while_stopped)
 {
 	struct vcpu_thread thread;
 	struct ioregionfd_fetch *arg;
@@ -728,9 +728,12 @@ static void argument_goes(long timeout)
 	/* If it were stopped earlier, it would find no argument at all. */
 	task.pid = pid;
 	task_wait_asleep(&task, "at first");
+	if (!while_stopped)
+		TEST_ASSERT(!ftruncate(fd, 0), "errno %d", errno);
 	kill(pid, SIGSTOP);
 	wait_stopped(pid, WUNTRACED, &status);
-	TEST_ASSERT(!ftruncate(fd, 0), "errno %d", errno);
+	if (while_stopped)
+		TEST_ASSERT(!ftruncate(fd, 0), "errno %d", errno);
 	kill(pid, SIGCONT);
 	for (i = 0; !waitpid(pid, &status, WNOHANG) && i < HANG_SECONDS * 1000; i++)
 		usleep(1000);
@@ -755,8 +758,14 @@ static void argument_goes(long timeout)
 
 TEST(argument_goes_while_stopped)
 {
-	argument_goes(-1);
-	argument_goes(100 * SEC);
+	argument_goes(-1, true);
+	argument_goes(100 * SEC, true);
+}
+
+TEST(argument_goes_while_asleep)
+{
+	argument_goes(-1, false);
+	argument_goes(100 * SEC, false);
 }
 
 int main(int argc, char **argv)
