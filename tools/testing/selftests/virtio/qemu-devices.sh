@@ -18,7 +18,7 @@ for layout in split packed; do
 
 	truncate -s 16M "$dir/$layout.disk"
 	arguments+=(
-		-drive "if=none,id=disk-$layout,format=raw,file=$dir/$layout.disk"
+		-drive "if=none,id=disk-$layout,format=raw,cache=unsafe,file=$dir/$layout.disk"
 		-device "virtio-blk-pci,drive=disk-$layout,serial=$layout,packed=$packed"
 	)
 	for side in 0 1; do
