@@ -360,15 +360,21 @@ vmm-bench() {
 }
 
 vhost-bench() {
-	local dir=$1 modules=$2 kver=$3 stock=$1/stock
+	local dir=$1 modules=$2 kver=$3 stock=$1/stock ko
 	rm -rf "$dir/payload"
 	installed vhost/perf "$dir"
 	mkdir -p "$stock" "$dir/payload/stock"
-	cp "$build"/{pristine/drivers/vhost/{test.c,vhost.h},linux/drivers/vhost/test.h} "$stock/"
+	cp "$build"/{pristine/drivers/vhost/{vhost,net,test}.c,pristine/drivers/vhost/vhost.h} \
+		"$build/linux/drivers/vhost/test.h" "$stock/"
 	printf 'obj-m := vhost_test.o\nvhost_test-y := test.o\n' >"$stock/Kbuild"
+	# A kernel of our own has our vhost
+	[ "$kernel" = 6.12 ] ||
+		printf 'obj-m += vhost.o vhost_net.o\nvhost_net-y := net.o\n' >>"$stock/Kbuild"
 	logged vhost-stock make -C "$build/$kver/headers/build" M="$PWD/$stock" modules
 	install -t "$dir/payload" "$modules"/vhost{,_net,_test}.ko
-	strip -g -o "$dir/payload/stock/vhost_test.ko" "$stock/vhost_test.ko"
+	for ko in "$stock"/*.ko; do
+		strip -g -o "$dir/payload/stock/${ko##*/}" "$ko"
+	done
 }
 
 # series_tree TREE: the kernel's source as it was, and on it the exported series. Nothing is
