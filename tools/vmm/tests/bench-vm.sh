@@ -16,7 +16,7 @@
 cd "$(dirname "$0")" || exit 1
 tmp=$(mktemp -d) || exit 1
 echo N 2>/dev/null >/sys/module/kvm/parameters/report_ignored_msrs
-modprobe virtio_blk || exit 1
+modprobe -a virtio_pci virtio_blk || exit 1
 
 # noxsave as in demo.sh; iomem=relaxed: the register belongs to a driver, and we read it
 cmdline='console=ttyS0 panic=-1 noxsave quiet iomem=relaxed'
