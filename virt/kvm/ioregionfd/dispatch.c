@@ -38,6 +38,9 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
 /* As many accesses as an instruction makes: the eight writes of "pusha", and one more. */
 #define ACCESSES_MAX 9
 
+/* Both parts of an access that crosses a page, and a write that is queued behind it. */
+#define TO_VMM_MAX 3
+
 /**
  * struct ioregionfd_vcpu - the accesses of a vCPU that are on their way
  * @nr: how many there are. The vCPU may not go on before they are complete, unless
@@ -51,10 +54,10 @@ static_assert(offsetof(struct kvm_ioregionfd_exit, action) == 52);
  * @left_at: where in @access that one belongs
  * @left_parts: of how many parts that one is, arch_leaving_parts()
  * @more: an exit of an access has been served, and the next one of it is to come
- * @to_vmm: an access that is about to leave the emulator is for the VMM: a device task
- *	has said so, or it did not fit into the ring of a coalesced zone
- * @to_vmm_addr: its address
- * @to_vmm_write: whether it is a write
+ * @to_vmm: accesses of this exit that are for the VMM: a device task has said so, or they
+ *	did not fit into the ring of a coalesced zone
+ * @nr_to_vmm: how many of these there are
+ * @to_vmm_exit: vcpu->stat.exits + 1 of the exit that they belong to
  * @progress: KVM_IOREGIONFD_SENT_*, the most that any attempt at the next
  *	command came to
  * @region: whose device task carries it out, with a reference, or NULL: to be looked up
@@ -88,9 +91,12 @@ struct ioregionfd_vcpu {
 	unsigned int left_at;
 	unsigned int left_parts;
 	bool more;
-	bool to_vmm;
-	u64 to_vmm_addr;
-	bool to_vmm_write;
+	struct {
+		u64 addr;
+		bool write;
+	} to_vmm[TO_VMM_MAX];
+	unsigned int nr_to_vmm;
+	u64 to_vmm_exit;
 	u8 progress;
 	struct ioregionfd_region *region;
 	struct ioregionfd_region *recent;
@@ -460,21 +466,35 @@ static void exit_abandon(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 	v->nr = 0;
 }
 
-/* Marks an access that is about to leave the emulator as the VMM's. */
-static void leave_to_vmm(struct ioregionfd_vcpu *v, u64 addr, bool write)
+/* Marks an access of this exit as the VMM's. */
+static void leave_to_vmm(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u64 addr, bool write)
 {
-	v->to_vmm = true;
-	v->to_vmm_addr = addr;
-	v->to_vmm_write = write;
+	if (v->to_vmm_exit != vcpu->stat.exits + 1)
+		v->nr_to_vmm = 0;
+	if (v->nr_to_vmm == TO_VMM_MAX)
+		return;
+	v->to_vmm_exit = vcpu->stat.exits + 1;
+	v->to_vmm[v->nr_to_vmm].addr = addr;
+	v->to_vmm[v->nr_to_vmm].write = write;
+	v->nr_to_vmm++;
 }
 
-/* Whether this access is so marked. Takes the mark away. */
-static bool is_left_to_vmm(struct ioregionfd_vcpu *v, u64 addr, bool write)
+/* Whether this access is so marked. Takes its mark away, and leaves those of others. */
+static bool is_left_to_vmm(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, u64 addr, bool write)
 {
-	if (likely(!v->to_vmm))
+	unsigned int i;
+
+	if (likely(!v->nr_to_vmm))
 		return false;
-	v->to_vmm = false;
-	return v->to_vmm_addr == addr && v->to_vmm_write == write;
+	if (v->to_vmm_exit != vcpu->stat.exits + 1)
+		v->nr_to_vmm = 0;
+	for (i = 0; i < v->nr_to_vmm; i++) {
+		if (v->to_vmm[i].addr == addr && v->to_vmm[i].write == write) {
+			v->to_vmm[i] = v->to_vmm[--v->nr_to_vmm];
+			return true;
+		}
+	}
+	return false;
 }
 
 static bool same_access(const struct ioregionfd_access *a, const struct ioregionfd_access *b)
@@ -510,15 +530,18 @@ static bool access_intercept(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, i
 	}
 	v->started = false;
 
-	a.to_vmm = is_left_to_vmm(v, a.addr, a.write);
+	a.to_vmm = is_left_to_vmm(vcpu, v, a.addr, a.write);
 	if (v->nr) {
 		access_insert(v, v->left_at, &a);
 		return true;
 	}
 	if (!a.to_vmm)
 		v->region = ioregionfd_region_find(vcpu->kvm, a.pio, a.addr, a.size);
-	if (!v->region)
+	if (!v->region) {
+		/* Its other part may be marked, too. */
+		v->more = a.to_vmm && a.more;
 		return false;
+	}
 	v->progress = KVM_IOREGIONFD_SENT_NONE;
 	access_insert(v, 0, &a);
 	return true;
@@ -631,12 +654,13 @@ static int access_serve(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 static int vcpu_run_to_exit(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 {
 	/* What waits goes on waiting, behind the next exit of the access that left. */
-	if (v->more)
+	if (v->more) {
 		v->left_at = 0;
-	else
+	} else {
 		v->left_exit = 0;
+		v->nr_to_vmm = 0;
+	}
 	v->more = false;
-	v->to_vmm = false;
 	if (ARCH_REMEMBERS_ACCESS)
 		WRITE_ONCE(vcpu->run->exit_reason, KVM_EXIT_UNKNOWN);
 	return kvm_arch_vcpu_ioctl_run(vcpu);
@@ -771,10 +795,10 @@ static struct ioregionfd_region *region_in_place(struct kvm_vcpu *vcpu,
  * An access is to leave the emulator, and this is of the same exit. Another part of that
  * access (it has fragments already) leaves with it. If it is what the instruction does
  * next, and a write, it can wait here until it is its turn: the emulator goes on. (If it
- * comes to a fault then, the instruction begins anew, and what waits is abandoned.) A
- * read cannot.
+ * comes to a fault then, the instruction begins anew, and what waits is abandoned.) That is
+ * so for one that is the VMM's, too. A read cannot.
  */
-static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
+static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v, bool to_vmm)
 {
 	struct ioregionfd_access *a = &v->access[v->nr];
 	struct ioregionfd_region *region;
@@ -789,6 +813,7 @@ static int in_place_behind(struct kvm_vcpu *vcpu, struct ioregionfd_vcpu *v)
 			return -EOPNOTSUPP;
 		ioregionfd_region_put(region);
 	}
+	a->to_vmm = to_vmm;
 	v->nr++;
 	return 0;
 }
@@ -859,7 +884,7 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 	if (!v)
 		return ARCH_REMEMBERS_ACCESS ? -EOPNOTSUPP :
 					       in_place_late(vcpu, addr, len, val, write);
-	to_vmm = is_left_to_vmm(v, addr, write);
+	to_vmm = is_left_to_vmm(vcpu, v, addr, write);
 	first = v->left_exit != vcpu->stat.exits + 1;
 	if (likely(first)) {
 		if (unlikely(v->nr))
@@ -878,9 +903,10 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 	if (write)
 		copy_value(a->data, val, len);
 
-	r = -EOPNOTSUPP;
-	if (!to_vmm)
-		r = first ? in_place_first(vcpu, v) : in_place_behind(vcpu, v);
+	if (!first)
+		r = in_place_behind(vcpu, v, to_vmm);
+	else
+		r = to_vmm ? -EOPNOTSUPP : in_place_first(vcpu, v);
 	if (!r && first) {
 		to_vmm = !command_complete(vcpu, v, &value);
 		v->region = NULL;
@@ -893,7 +919,7 @@ int kvm_ioregionfd_in_place(struct kvm_vcpu *vcpu, gpa_t addr, int len,
 		return 0;
 
 	if (to_vmm)
-		leave_to_vmm(v, addr, write);
+		leave_to_vmm(vcpu, v, addr, write);
 	/* The first part of an access says where all of it belongs. */
 	if (first)
 		v->left_at = 0;
@@ -920,7 +946,7 @@ void kvm_ioregionfd_zone_full(struct kvm_vcpu *vcpu, gpa_t addr)
 
 	if (!v)
 		return;
-	leave_to_vmm(v, addr, true);
+	leave_to_vmm(vcpu, v, addr, true);
 }
 
 /**

@@ -417,6 +417,70 @@ TEST_F_TIMEOUT(pushes, canceled, 120)
 	}
 }
 
+/* Has the VMM carry out the command that has been fetched. */
+static void hand_decline(struct hand *hand)
+{
+	const struct ioregionfd_resp resp = { .status = IOREGIONFD_STATUS_TO_VMM };
+
+	if (hand->ch.transport == TR_POLLED) {
+		hand->arg.status = IOREGIONFD_STATUS_TO_VMM;
+		hand->arg.flags = IOREGIONFD_COMMIT_ONLY;
+		TEST_ASSERT(!ioctl(hand->ch.dev_rd, IOREGIONFD_COMMIT_AND_FETCH, &hand->arg),
+			    "errno %d", errno);
+		hand->arg.status = 0;
+		hand->arg.flags = 0;
+	} else {
+		dev_send_bytes(&hand->ch, &resp, sizeof(resp));
+	}
+	hand->arg.id = 0;
+}
+
+/*
+ * The device task leaves one of the writes, or all, to the VMM: nobody gets one twice, and none
+ * is out of its order.
+ */
+static void run_declined_pushes(struct vcpu_thread *thread, struct hand *hand,
+				const struct kvm_sregs *sregs, uint8_t *code,
+				const struct pushes *p, uint32_t declined)
+{
+	struct kvm_run *run = thread->vcpu->run;
+	uint64_t gpa, val;
+	uint32_t i;
+
+	pushes_prepare(thread, sregs, code, p, STACK_SP, 0);
+	thread_start(thread);
+	for (i = 0; i < p->nr; i++) {
+		expect_push(hand_fetch(hand), p, i, false);
+		if (declined != i && declined != p->nr) {
+			hand_complete(hand, 0);
+			continue;
+		}
+		hand_decline(hand);
+		thread_join_exit(thread);
+		gpa = SYNC + STACK_SP - (i + 1) * p->size;
+		TEST_ASSERT(run->exit_reason == KVM_EXIT_MMIO && run->mmio.phys_addr == gpa,
+			    "%s: push %u of %u is missing: exit reason %u", p->name, i, declined,
+			    run->exit_reason);
+		val = p->fep && !i ? *(uint16_t *)run->mmio.data : p->vals[i];
+		expect_mmio(thread->vcpu, gpa, p->size, true, val);
+		thread_start(thread);
+	}
+	thread_join_done(thread);
+	expect_no_cmd(hand);
+}
+
+TEST_F_TIMEOUT(pushes, declined, 120)
+{
+	const struct pushes *p;
+	uint32_t declined;
+
+	region_add(self->vm, &self->hand.ch, SYNC, 0x4000, SYNC_DATA, 0);
+	for (p = all_pushes; p < all_pushes + ARRAY_SIZE(all_pushes); p++)
+		for (declined = 0; declined <= p->nr; declined++)
+			run_declined_pushes(&self->thread, &self->hand, &self->sregs, self->code,
+					    p, declined);
+}
+
 /* A far call in 64-bit mode. */
 static struct {
 	uint32_t offset;
