@@ -139,7 +139,10 @@ static __always_inline void mailbox_post(struct native_channel *ch, struct mailb
 		wake_fetcher(ch, m - ch->mailboxes);
 }
 
-/* Whether a command that was given up is still with a device task. */
+/*
+ * Whether a command that was given up is still with a device task. The vCPU's next one, posted
+ * or not, may not overtake it.
+ */
 static bool mailbox_occupied(struct mailbox *m)
 {
 	if (m->abandoned && !mailbox_is(m, IOREGIONFD_MAILBOX_ABANDONED))
@@ -308,12 +311,10 @@ static int mailbox_req_try(struct ioregionfd_region *region,
 	struct native_channel *ch = native_of(region);
 	int r;
 
-	if (!region_usable(ch, region))
+	if (!region_usable(ch, region) || mailbox_occupied(m))
 		return -EINPROGRESS;
 	if (!wants_response(&req->cmd))
 		return ring_push(ch, &req->cmd) ? 0 : -EINPROGRESS;
-	if (mailbox_occupied(m))
-		return -EINPROGRESS;
 
 	mailbox_post(ch, m);
 	if (!mailbox_spin(m, vcpu, true)) {
@@ -338,11 +339,11 @@ static bool mailbox_req_start(struct ioregionfd_region *region,
 	int idx;
 
 	idx = srcu_read_lock(&vcpu->kvm->srcu);
-	if (region_usable(ch, region)) {
-		if (!wants_response(&req->cmd))
-			done = ring_push(ch, &req->cmd);
-		else if (!mailbox_occupied(m))
+	if (region_usable(ch, region) && !mailbox_occupied(m)) {
+		if (wants_response(&req->cmd))
 			mailbox_post(ch, m);
+		else
+			done = ring_push(ch, &req->cmd);
 	}
 	srcu_read_unlock(&vcpu->kvm->srcu, idx);
 	return done;
@@ -379,7 +380,7 @@ static int mailbox_req_run(struct ioregionfd_region *region,
 		if (!wait)
 			return -EINTR;
 
-		if (wants_response(&req->cmd)) {
+		if (wants_response(&req->cmd) || m->abandoned) {
 			r = mailbox_sleep(ch, region, m, vcpu, false);
 		} else {
 			req->slept = true;

@@ -477,6 +477,98 @@ TEST_F(inside, coalesced_zone_full_ports)
 }
 
 /*
+ * A write that crosses a page, with one part or both in a zone whose ring is full: each of these
+ * is the VMM's, and the other one is for the device task.
+ */
+static void coalesced_full_parts(struct kvm_vm *vm, struct vcpu_thread *thread,
+				 struct hand *hand, bool first, bool second)
+{
+	struct kvm_vcpu *vcpu = thread->vcpu;
+	struct kvm_coalesced_mmio_ring *ring =
+		(void *)vcpu->run + kvm_check_cap(KVM_CAP_COALESCED_MMIO) * getpagesize();
+	uint32_t max = (getpagesize() - sizeof(*ring)) / sizeof(struct kvm_coalesced_mmio);
+	struct kvm_coalesced_mmio_zone zones[] = {
+		{ .addr = SYNC + 0xff8, .size = 8 },
+		{ .addr = SYNC + 0x1000, .size = 8 },
+	};
+
+	region_add(vm, &hand->ch, SYNC, 0x2000, SYNC_DATA, 0);
+	if (first)
+		vm_ioctl(vm, KVM_REGISTER_COALESCED_MMIO, &zones[0]);
+	if (second)
+		vm_ioctl(vm, KVM_REGISTER_COALESCED_MMIO, &zones[1]);
+	op_add(vcpu, (struct guest_op){
+		.kind = OP_WRITE,
+		.size = 4,
+		.addr = zones[!first].addr,
+		.count = max - 1,
+	});
+	op_write(vcpu, 4, SYNC + 0xffe, 0x44332211);
+	thread_start(thread);
+	if (first) {
+		thread_join_exit(thread);
+		expect_mmio(vcpu, SYNC + 0xffe, 2, true, 0x2211);
+		thread_start(thread);
+	} else {
+		expect_cmd(hand_fetch(hand), cmd_write(2, SYNC_DATA, 0xffe, 0x2211));
+		hand_complete(hand, 0);
+	}
+	if (second) {
+		thread_join_exit(thread);
+		expect_mmio(vcpu, SYNC + 0x1000, 2, true, 0x4433);
+		thread_start(thread);
+	} else {
+		expect_cmd(hand_fetch(hand), cmd_write(2, SYNC_DATA, 0x1000, 0x4433));
+		hand_complete(hand, 0);
+	}
+	thread_join_done(thread);
+	expect_no_cmd(hand);
+}
+
+TEST_F(inside, coalesced_zone_full_first_part)
+{
+	coalesced_full_parts(self->vm, &self->thread, &self->hand, true, false);
+}
+
+TEST_F(inside, coalesced_zone_full_second_part)
+{
+	coalesced_full_parts(self->vm, &self->thread, &self->hand, false, true);
+}
+
+TEST_F(inside, coalesced_zone_full_both_parts)
+{
+	coalesced_full_parts(self->vm, &self->thread, &self->hand, true, true);
+}
+
+/*
+ * A device task has fetched a write that was then given up: it may still carry it out, so the
+ * vCPU's next write on the channel waits for it, if it is a posted one, too.
+ */
+TEST_F(inside, posted_behind_a_canceled_write)
+{
+	const uint64_t posted = SYNC + 0x1000;
+	struct kvm_run *run = self->vcpu->run;
+
+	region_add(self->vm, &self->hand.ch, SYNC, 0x1000, SYNC_DATA, 0);
+	region_add(self->vm, &self->hand.ch, posted, 0x1000, SYNC_DATA, KVM_IOREGION_POSTED_WRITES);
+	op_write(self->vcpu, 4, SYNC, 1);
+	op_write(self->vcpu, 4, posted, 2);
+	thread_start(&self->thread);
+	expect_cmd(hand_fetch(&self->hand), cmd_write(4, SYNC_DATA, 0, 1));
+	thread_interrupt(&self->thread);
+	TEST_ASSERT_EQ(thread_run_how(&self->thread, KVM_RUN_IOREGIONFD_CANCEL), 0);
+	TEST_ASSERT_EQ(run->exit_reason, KVM_EXIT_IOREGIONFD_FAILURE);
+	TEST_ASSERT_EQ(run->ioregionfd.progress, KVM_IOREGIONFD_SENT_ALL);
+	run->ioregionfd.action = KVM_IOREGIONFD_COMPLETE;
+	thread_start(&self->thread);
+	TEST_ASSERT(!thread_wait_returned(&self->thread), "the posted write has overtaken it");
+	hand_complete_late(&self->hand, 0);
+	thread_join_done(&self->thread);
+	expect_cmd(hand_fetch(&self->hand), cmd_posted(4, SYNC_DATA, 0, 2));
+	expect_no_cmd(&self->hand);
+}
+
+/*
  * An ioeventfd beside posted writes: whoever has seen the event finds what the guest
  * wrote before it.
  */
