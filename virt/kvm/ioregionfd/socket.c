@@ -82,7 +82,9 @@ enum wire { WIRE_IDLE, WIRE_SENDING, WIRE_AWAITING };
  * @kvm: the VM; only to compare it
  * @node: in channels, by the socket's file
  * @lock: for what follows
- * @file: the socket's, with a reference, or NULL: it has been let go
+ * @key: the socket's file, without a reference
+ * @file: the same, with a reference, or NULL: it has been let go
+ * @broken: it is shut down when it is let go
  * @regions: how many regions are not removed
  * @wire: see there
  * @owner: whose request it is, or NULL if that vCPU has given it up
@@ -98,9 +100,11 @@ struct socket_channel {
 	refcount_t refs;
 	struct kvm *kvm;
 	struct hlist_node node;
+	const struct file *key;
 
 	spinlock_t lock; /* no file is used under it */
 	struct file *file;
+	bool broken;
 	unsigned int regions;
 	enum wire wire;
 	struct socket_req *owner;
@@ -239,14 +243,14 @@ static struct sk_buff *channel_receive(struct socket_channel *ch)
 static void channel_unlock(struct socket_channel *ch, struct sk_buff *skb)
 	__releases(&ch->lock)
 {
-	bool broken = ch->failure.reason || ch->wire == WIRE_AWAITING;
 	struct file *file = NULL;
 
 	if (ch->file && ch->wire != WIRE_SENDING &&
 	    (ch->failure.reason || !ch->regions)) {
 		file = ch->file;
-		/* channel_find() looks without the lock. */
-		WRITE_ONCE(ch->file, NULL);
+		ch->file = NULL;
+		/* Until it is shut down, channel_find() refuses it. */
+		ch->broken = ch->failure.reason || ch->wire == WIRE_AWAITING;
 	}
 	spin_unlock(&ch->lock);
 
@@ -255,7 +259,7 @@ static void channel_unlock(struct socket_channel *ch, struct sk_buff *skb)
 		return;
 	/* A wake-up may hold the wait queue for long: not under our lock. */
 	remove_wait_queue(sk_sleep(sock_from_file(file)->sk), &ch->wake);
-	if (broken)
+	if (ch->broken)
 		kernel_sock_shutdown(sock_from_file(file), SHUT_RDWR);
 	spin_lock(&channels_lock);
 	hash_del(&ch->node);
@@ -536,12 +540,15 @@ static struct socket_channel *channel_find(struct kvm *kvm, struct file *file)
 
 	hash_for_each_possible(channels, ch, node, (unsigned long)file) {
 		/* The lock of another VM's channel may be held for long. */
-		if (READ_ONCE(ch->file) != file)
+		if (ch->key != file)
 			continue;
 		spin_lock(&ch->lock);
-		if (ch->file == file && ch->kvm != kvm) {
+		if (!ch->file) {
+			if (ch->broken)
+				found = ERR_PTR(-EPIPE);
+		} else if (ch->kvm != kvm) {
 			found = ERR_PTR(-EXDEV);
-		} else if (ch->file == file) {
+		} else {
 			/* Not zero: none of its regions is freed before it leaves. */
 			refcount_inc(&ch->refs);
 			ch->regions++;
@@ -610,8 +617,9 @@ struct ioregionfd_channel *ioregionfd_socket_get(struct kvm *kvm, int read_fd,
 		if (r) {
 			ch = ERR_PTR(r);
 		} else {
+			new->key = file;
 			spin_lock(&new->lock);
-			WRITE_ONCE(new->file, file);
+			new->file = file;
 			spin_unlock(&new->lock);
 			hash_add(channels, &new->node, (unsigned long)file);
 			ch = new;
