@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/utsname.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include "../kselftest_harness.h"
@@ -65,12 +66,26 @@ static void hush(bool on)
 	klogctl(on ? SYSLOG_ACTION_CONSOLE_OFF : SYSLOG_ACTION_CONSOLE_ON, NULL, 0);
 }
 
+/*
+ * vduse of Linux 7.3 holds its ready_lock while it calls the driver, and takes it in a kick.
+ * virtio_blk adds buffers with a lock that it takes when it is called, too, and virtqueue_add()
+ * kicks if a split ring is full: two CPUs wait for each other, for ever.
+ */
+static bool vduse_deadlocks(const struct ring_kind *kind)
+{
+	struct utsname name;
+
+	return kind->queue_size && !kind->packed && !uname(&name) && atoi(name.release) >= 7;
+}
+
 FIXTURE_SETUP(vduse_blk)
 {
 	int fd;
 
 	if (variant->kind.in_order && !virtio_knows_in_order())
 		SKIP(return, "this kernel's virtio_ring does not support VIRTIO_F_IN_ORDER");
+	if (vduse_deadlocks(&variant->kind))
+		SKIP(return, "this kernel's vduse deadlocks with virtio_blk when the ring is full");
 	fd = open(BACKING, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ftruncate(fd, SIZE));
