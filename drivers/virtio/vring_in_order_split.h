@@ -42,6 +42,9 @@ static __always_inline bool vring_fill_list_split(const struct vring_virtqueue *
 		f->i = (f->i + 1) & mask;
 		if (!--f->remaining) {
 			d->flags = cpu_to_virtio16(vdev, flags);
+			/* A table has the last contents of its memory, which the device could read */
+			if (!extra)
+				d->next = 0;
 			break;
 		}
 		d->flags = cpu_to_virtio16(vdev, flags | VRING_DESC_F_NEXT);

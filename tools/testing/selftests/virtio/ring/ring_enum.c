@@ -179,6 +179,33 @@ TEST_F(ordered, refuses_nonsense)
 	}
 }
 
+/* The device gets to see nothing that was in the memory of a table before. */
+TEST_F(ordered, clears_the_last_of_a_table)
+{
+	static char memory[2][16];
+	struct scatterlist out, in, *sgs[] = { &out, &in };
+
+	if (!is_ours(&self->layout))
+		SKIP(return, "virtio_ring.c is the kernel's own");
+	sg_init_one(&out, memory[0], sizeof(memory[0]));
+	sg_init_one(&in, memory[1], sizeof(memory[1]));
+	self->layout.indirect = true;
+	ASSERT_TRUE(world_init(&self->layout, 4));
+	ASSERT_EQ(0, virtqueue_add_sgs(world.vq, sgs, 1, 1, memory, ADD_GFP));
+	if (variant->packed) {
+		const struct vring_packed_desc *table =
+			(void *)(unsigned long)world.device.packed.desc[0].addr;
+
+		EXPECT_EQ(0, table[1].id);
+		EXPECT_EQ(VRING_DESC_F_WRITE, table[1].flags);
+	} else {
+		const struct vring_desc *table =
+			(void *)(unsigned long)world.device.split.desc[0].addr;
+
+		EXPECT_EQ(0, table[1].next);
+	}
+}
+
 TEST_F_TIMEOUT(ordered, changes_in_every_state, TIMEOUT)
 {
 	self->layout.dma = true;
