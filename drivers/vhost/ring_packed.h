@@ -146,8 +146,12 @@ static __always_inline int vhost_packed_prefetch(struct vhost_virtqueue *vq,
 {
 	u16 off_wrap = vhost_packed_advance(vq, vq->last_avail_idx, descs);
 	unsigned int i = vhost_packed_index(off_wrap);
+	int ret = vhost_packed_read(vq, off_wrap, vq->ring->prefetch, min(max, vq->num - i));
 
-	return vhost_packed_read(vq, off_wrap, vq->ring->prefetch, min(max, vq->num - i));
+	/* A driver that takes back what was discarded is not to have vhost look for it for ever. */
+	if (unlikely(!ret) && !descs)
+		vq->ring->nr_discarded = 0;
+	return ret;
 }
 
 static int vhost_packed_get_indirect(struct vhost_virtqueue *vq, struct vhost_buf *buf, u64 addr,
