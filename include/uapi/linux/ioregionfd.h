@@ -146,7 +146,7 @@ struct ioregionfd_info {
  *	left of it
  * @vcpu: in: the id of the vCPU whose commands to fetch, or IOREGIONFD_ANY
  * @flags: in: IOREGIONFD_COMMIT_ONLY or 0
- * @status: in: IOREGIONFD_STATUS_*, of the command to complete
+ * @status: in: IOREGIONFD_STATUS_*, of the command to complete; checked whatever @id is
  * @cmd: out: the command or posted write
  *
  * A call for one vCPU also returns posted writes that come before its commands.

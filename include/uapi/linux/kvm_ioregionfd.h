@@ -124,7 +124,7 @@ struct kvm_ioregionfd_exit {
 #define KVM_IOREGIONFD_FAIL_TO_VMM	7	/* IOREGIONFD_STATUS_TO_VMM, see there */
 
 /* kvm_ioregionfd_exit.progress */
-#define KVM_IOREGIONFD_SENT_NONE	0	/* the device task did not see the command */
+#define KVM_IOREGIONFD_SENT_NONE	0	/* the device task has not acted on the command */
 #define KVM_IOREGIONFD_SENT_ALL		1	/* it may have carried it out */
 
 /* kvm_ioregionfd_exit.action */
