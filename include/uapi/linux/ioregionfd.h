@@ -138,8 +138,7 @@ struct ioregionfd_info {
 /**
  * struct ioregionfd_fetch - argument of IOREGIONFD_COMMIT_AND_FETCH
  * @id: in: the command to complete, or the posted write to retire, as an earlier call
- *	returned it, or 0 for none; out: what has been fetched. After a call that failed:
- *	0 if @id has been completed or retired, else as before
+ *	returned it, or 0 for none; out: what has been fetched; if the call fails, see below
  * @data: in: the value, if the command to complete is a read
  * @timeout: how long to wait for a command, in nanoseconds; 0: not at all;
  *	negative: without end. out, if that is more than 0 and a signal came: what is
@@ -151,13 +150,22 @@ struct ioregionfd_info {
  *
  * A call for one vCPU also returns posted writes that come before its commands.
  *
- * Errors: EAGAIN: @timeout is 0 and there is nothing to fetch; ETIMEDOUT: nothing came
- * in that time; EINTR: a signal; ECANCELED: IOREGIONFD_INTERRUPT; ENODEV: the VM is gone;
- * EBUSY: too many wait already. With these, what was to be completed is, and @id is 0.
- * ESTALE: so it is, but the access has ended without this response: the VMM was told that
- * it failed, and its effect may be asked for again. ENOENT: @id is no command that has been
- * fetched, or it is not the caller's any more since IOREGIONFD_RECOVER. EINVAL, EFAULT: the
- * argument.
+ * Errors before anything has been completed or retired, with @id as before: EINVAL: the
+ * argument; ENOENT: @id is no command that has been fetched, or it is not the caller's any
+ * more since IOREGIONFD_RECOVER; with io_uring, EBUSY: too many wait already; and ENOMEM.
+ *
+ * ESTALE: the access has ended without this response: the VMM was told that it failed, and
+ * its effect may be asked for again. @id is 0.
+ *
+ * Errors after @id has been completed or retired, when nothing has been fetched: EAGAIN:
+ * @timeout is 0 and there is nothing to fetch, or ioregionfd_control.posted_tail keeps
+ * moving, whatever @timeout is; ETIMEDOUT: nothing came in that time; EINTR: a signal;
+ * ECANCELED: IOREGIONFD_INTERRUPT, or the end of a command of io_uring; ENODEV: the VM is
+ * gone; as an ioctl, EBUSY: too many wait already. @id is 0, or, if the ring or the task of
+ * a command of io_uring has ended, may be as before.
+ *
+ * EFAULT: the argument cannot be read, and nothing has been done; or it cannot be written,
+ * and @id has been completed or retired.
  */
 struct ioregionfd_fetch {
 	__u64 id;
