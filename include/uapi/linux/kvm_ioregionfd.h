@@ -53,7 +53,8 @@ struct kvm_ioregionfd {
  * struct kvm_create_ioregionfd - argument of KVM_CREATE_IOREGIONFD
  * @flags: KVM_IOREGIONFD_SYNC_WAKE or 0
  * @nr_mailboxes: the channel serves vCPUs whose id is less than this; from 1 to
- *	what KVM_CAP_MAX_VCPU_ID says
+ *	KVM_MAX_VCPU_IDS of the kernel, which on x86 KVM_CAP_MAX_VCPU_ID tells. On arm64
+ *	that tells less, if a VM has fewer, and riscv does not have it
  * @nr_posted: posted writes that may wait for the device task; a power of two of
  *	at most KVM_IOREGIONFD_MAX_POSTED
  * @pad: must be 0
