@@ -14,15 +14,21 @@
  *   FETCHED   -> ABANDONED  the vCPU gives the command up, mailbox_req_abandon()
  *   ABANDONED -> FREE       the device task is told, complete_mailbox(), or could not
  *                           be given the command, requeue_mailbox()
- *   FETCHED   -> PENDING    with a new number: recover_mailbox()
- *   +WAITING                the vCPU, before it sleeps
+ *   FETCHED   -> PENDING    it could not be given the command, requeue_mailbox()
+ *   FETCHED   -> FREE       recover_mailbox(), also from ABANDONED
+ *   FREE      -> PENDING    recover_mailbox() then posts it with a new number, if the
+ *                           vCPU has not given it up
+ *   +WAITING                the vCPU, before it sleeps; and recover_mailbox(), since it
+ *                           may be asleep
  *
- * All but the first are compare-and-exchange, and each with the number of the
- * command. So nobody can fetch a command twice or complete one that has ended, if
- * the device task keeps to it. If it does not, it confuses itself: what the
- * kernel does with the word is to give a command of this channel to this
- * channel's task, or to use a value as the response to the one command that the
- * vCPU has there.
+ * A command is posted by a store, in mailbox_publish(): the mailbox is FREE or COMPLETE
+ * then, from where nobody else has a step to take. All other steps are
+ * compare-and-exchange, and each with the number of the command; but if the device task
+ * keeps changing the word, recover_mailbox() stores FREE in the end. So nobody can fetch
+ * a command twice or complete one that has ended, if the device task keeps to it. If it
+ * does not, it confuses itself: what the kernel does with the word is to give a command
+ * of this channel to this channel's task, or to use a value as the response to the one
+ * command that the vCPU has there.
  *
  * The value is stored before the step to COMPLETE, so whoever fetched the command may
  * lose it between the two: to recover_mailbox(), and then to the task that fetches it
@@ -75,7 +81,8 @@
  * @lock: for posting a command and giving it up, against recover_mailbox() and
  *	requeue_mailbox()
  * @number: of the command; changed under @lock
- * @redelivered: the number of the last command that recover_mailbox() posted
+ * @redelivered: @number, if recover_mailbox() has posted the command; @number - 1, if
+ *	mailbox_post() has
  * @posted_before: the posted writes before this index come before the command
  * @sent: the vCPU has posted the command and not given it up; changed by the vCPU
  *	under @lock, unless the command is complete
@@ -85,7 +92,8 @@
  * @spun_at: when it began to, or 0 if it did not try
  *
  * One per vCPU, so that vCPUs do not meet. The vCPU is the one that holds
- * vcpu->mutex, and changes all but @redelivered, and @number in recover_mailbox().
+ * vcpu->mutex, and changes all of this. recover_mailbox() changes @number and
+ * @redelivered, too.
  */
 struct mailbox {
 	struct ioregionfd_req req;
