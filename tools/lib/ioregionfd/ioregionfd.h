@@ -44,7 +44,8 @@ extern "C" {
  * it wants to be able to replace the device task.
  *
  * Return: a file descriptor, close-on-exec, or the negative error of
- * KVM_CREATE_IOREGIONFD; -ENOTTY if the kernel does not have that ioctl.
+ * KVM_CREATE_IOREGIONFD. A kernel that does not have that ioctl returns -ENOTTY or -EINVAL:
+ * KVM_CHECK_EXTENSION(KVM_CAP_CREATE_IOREGIONFD) tells, with 0.
  */
 int ioregionfd_create(int vm_fd, const struct kvm_create_ioregionfd *args);
 
@@ -54,8 +55,9 @@ int ioregionfd_create(int vm_fd, const struct kvm_create_ioregionfd *args);
  * @region: the range, its user_data, and the channel as read_fd and write_fd; without
  *	KVM_IOREGION_DEASSIGN
  *
- * Return: 0, or the negative error of KVM_SET_IOREGIONFD; -ENOTTY if the kernel
- * does not have that ioctl; -EINVAL if KVM_IOREGION_DEASSIGN is set.
+ * Return: 0, or the negative error of KVM_SET_IOREGIONFD; -EINVAL if KVM_IOREGION_DEASSIGN
+ * is set. A kernel that does not have that ioctl returns -ENOTTY or -EINVAL:
+ * KVM_CHECK_EXTENSION(KVM_CAP_IOREGIONFD) tells, with 0.
  */
 int ioregionfd_add_region(int vm_fd, const struct kvm_ioregionfd *region);
 

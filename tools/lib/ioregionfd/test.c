@@ -1412,9 +1412,9 @@ FIXTURE_SETUP(guest)
 	self->m.vm = ioctl(self->m.kvm, KVM_CREATE_VM, 0);
 	if (self->m.vm < 0)
 		SKIP(return, "KVM_CREATE_VM: %s", strerror(errno));
-	self->m.channel = ioregionfd_create(self->m.vm, &create);
-	if (self->m.channel == -ENOTTY)
+	if (ioctl(self->m.kvm, KVM_CHECK_EXTENSION, KVM_CAP_CREATE_IOREGIONFD) <= 0)
 		SKIP(return, "KVM_CREATE_IOREGIONFD is not there: load our kvm.ko");
+	self->m.channel = ioregionfd_create(self->m.vm, &create);
 	ASSERT_GE(self->m.channel, 0);
 
 	self->m.run_size = ioctl(self->m.kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
