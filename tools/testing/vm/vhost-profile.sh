@@ -59,12 +59,17 @@ profile() {
 		sleep 1
 	done
 	{
-		printf '%s\n' stop 'singlestep on' 'log exec,nochain' cont
+		# one-insn-per-tb is what singlestep is called since QEMU 8.1
+		printf '%s\n' stop 'singlestep on' 'one-insn-per-tb on' 'log exec,nochain' cont
 		sleep 1
 		printf '%s\n' stop 'log none' quit
 		sleep 1
-	} | socat - "UNIX-CONNECT:$vm/monitor" >/dev/null
+	} | socat - "UNIX-CONNECT:$vm/monitor" >$work/monitor
 	wait $pid || true
+	if grep -qa "unknown command: 'singlestep'" $work/monitor &&
+		grep -qa "unknown command: 'one-insn-per-tb'" $work/monitor; then
+		die 'QEMU cannot write down each instruction'
+	fi
 	by_function "$path" >>$work/functions
 }
 
