@@ -50,6 +50,7 @@ missing() {
 }
 
 list=$(mktemp)
+trap 'rm "$list"' EXIT
 case $2 in
 vringh)
 	tests=vringh_test
@@ -90,5 +91,4 @@ while read -r program options; do
 		failed=1
 	fi
 done <"$list"
-rm "$list"
 exit $failed
