@@ -154,7 +154,7 @@ packages := binutils busybox-static cpio gcc kmod libc6-dev pahole patch perl \
 # needed GOAL... PACKAGES: those packages, if one of these goals is one, or of these machines
 needed = $(if $(filter $1,$(goals) $(booted)),$2)
 packages += $(call needed,check export kselftest series,git)
-packages += $(call needed,check,bison clang flex g++ musl-tools shellcheck sparse \
+packages += $(call needed,check,bc bison clang flex g++ musl-tools shellcheck sparse \
 	$(addprefix gcc-,aarch64-linux-gnu arm-linux-gnueabihf riscv64-linux-gnu s390x-linux-gnu))
 packages += $(call needed,kernel run-dev bench kunit series virtio virtio-real kselftest peers-% upstream-vsock% \
 	vmm% %-debug %-kcsan %-coverage %-arm64 %-riscv64, \
