@@ -465,8 +465,7 @@ vhost-zcopy-command = cd /payload && sh vhost.sh . experimental_zcopytx=1 && \
 in-vm-vhost-zcopy: command = $(vhost-zcopy-command)
 
 # The kselftests as everybody has them who applies the exported series
-$(build)/kselftest/.built: $(source) $(vm)/payload.sh $(vm)/export.sh
-	@$(vm)/export.sh
+$(build)/kselftest/.built: $(build)/export/.built $(vm)/payload.sh
 	+@$(vm)/payload.sh kselftest $(@D)
 	@touch $@
 
@@ -855,8 +854,12 @@ mutants: $(source) $(uapi)
 	@nice -n 19 tools/testing/mutate/mutate.sh vhost
 	@nice -n 19 tools/testing/mutate/mutate.sh virtio
 
-export: $(source)
+# A file, so that it is made once for all who need it: it begins with the removal of the last one
+$(build)/export/.built: $(source) $(vm)/export.sh $(wildcard hooks/letters/* hooks/files/*)
 	@$(vm)/export.sh
+	@touch $@
+
+export: $(build)/export/.built
 
 series: export
 	+@$(vm)/series.sh
