@@ -147,9 +147,14 @@ fetch() {
 			get() {
 				apt-get -qq "${apt[@]}" -o APT::Sandbox::User=root download "$package=$version" >&2
 			}
-			get 2>/dev/null || { [ "$(id -u)" = 0 ] && apt-get -qq "${apt[@]}" update >&2 && get; } ||
-				die "$package $version is no longer available: make distclean, and" \
-					"start with a newer one"
+			# What apt said last is in the log: the first time it may just be out of date
+			get 2>"$file.log" || { [ "$(id -u)" = 0 ] && apt-get -qq "${apt[@]}" update >&2 &&
+				get 2>"$file.log"; } || {
+				cat "$file.log" >&2
+				die "cannot download $package $version. If apt does not have that version" \
+					"any more: make clean, and start with a newer one"
+			}
+			rm "$file.log"
 			mv "$file"_*.deb ..
 		) || exit
 		debs=("$store/$file"_*.deb)
