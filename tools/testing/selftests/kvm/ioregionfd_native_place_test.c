@@ -64,7 +64,8 @@ TEST_F(place, completed_while_it_spins)
 	run_reads(self->vcpu, ACCESSES);
 	in_place = vcpu_stat(self->vcpu, "ioregionfd_in_place");
 	printf("# %lu of %u in place\n", in_place, ACCESSES);
-	TEST_ASSERT(in_place > ACCESSES / 2, "only %lu in place", in_place);
+	/* On a slow machine it is for chance to say who has the CPU. */
+	TEST_ASSERT(in_place > ACCESSES / 2 / slowness(), "only %lu in place", in_place);
 	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_submit"), ACCESSES);
 	TEST_ASSERT_EQ(vcpu_stat(self->vcpu, "ioregionfd_complete"), ACCESSES);
 	TEST_ASSERT(vcpu_stat(self->vcpu, "ioregionfd_spin_ns"), "it did not spin");
