@@ -9,7 +9,8 @@
  *
  * Nobody sleeps, and no io_uring command is parked, before fetch() has found
  * nothing after they were in the queue. All who are in a queue want what it is for, so
- * to wake one takes the same time however many there are; and there is a limit to that.
+ * to wake one takes the same time however many there are; and there is a limit to that. Who
+ * polls the file is in a queue without a limit, as with an eventfd.
  */
 #include <linux/hrtimer.h>
 #include <linux/nospec.h>
