@@ -28,6 +28,7 @@ struct vring_sg_lists {
 
 /* What virtio_ring.c calls, through the functions or the tables below */
 static __always_inline bool vring_in_batch(const struct vring_virtqueue *vq);
+static bool vring_more_used_packed(const struct vring_virtqueue *vq);
 static noinline int vring_add_split_in_order(struct vring_virtqueue *vq,
 					     const struct vring_sg_lists *p,
 					     void *data, void *ctx, gfp_t gfp);
@@ -199,11 +200,6 @@ static bool vring_op_enable_cb_delayed_packed(struct vring_virtqueue *vq)
 	return virtqueue_enable_cb_delayed_packed(vq) && !vring_in_batch(vq);
 }
 
-static bool vring_op_more_used_packed(const struct vring_virtqueue *vq)
-{
-	return more_used_packed(vq) || vring_in_batch(vq);
-}
-
 static const struct virtqueue_ops vring_split_in_order_ops = {
 	.add = vring_op_add_split,
 	.get = virtqueue_get_buf_split_in_order,
@@ -227,7 +223,7 @@ static const struct virtqueue_ops vring_packed_in_order_ops = {
 	.enable_cb_prepare = vring_op_enable_cb_prepare_packed,
 	.enable_cb_delayed = vring_op_enable_cb_delayed_packed,
 	.poll = vring_op_poll_packed,
-	.more_used = vring_op_more_used_packed,
+	.more_used = vring_more_used_packed,
 	.reset = virtqueue_reset_packed,
 	.resize = virtqueue_resize_packed,
 };

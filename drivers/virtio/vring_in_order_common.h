@@ -38,13 +38,26 @@ static void vring_reset_in_order(struct vring_virtqueue *vq)
 /*
  * Are there buffers of a batch that have not been taken yet? In the packed layout nothing
  * else tells, because the device skipped the descriptor at last_used_idx instead of marking
- * it used (2.8.8). vring_interrupt() may call this at any time. It may then see a batch
- * open that has just been finished; but if it sees none open, last_used_idx was at the end
- * of a batch, which is where the next used descriptor will be.
+ * it used (2.8.8).
  */
 static __always_inline bool vring_in_batch(const struct vring_virtqueue *vq)
 {
 	return READ_ONCE(vq->in_order.batch_end) != READ_ONCE(vq->last_used_idx);
+}
+
+/*
+ * Is there anything to take? vring_interrupt() may call this at any time, also while buffers
+ * are taken. It may then see a batch open that has just been finished. But it looks for a used
+ * descriptor and for a batch with the same last_used_idx: if that is inside of a batch, it is
+ * not where that one ends, or a later one; and else it is where the next used descriptor will
+ * be. With two values, the first could be inside of a batch and the second behind it.
+ */
+static bool vring_more_used_packed(const struct vring_virtqueue *vq)
+{
+	u16 last = READ_ONCE(vq->last_used_idx);
+
+	return is_used_desc_packed(vq, packed_last_used(last), packed_used_wrap_counter(last)) ||
+	       (vring_is_in_order(vq) && READ_ONCE(vq->in_order.batch_end) != last);
 }
 
 /*
