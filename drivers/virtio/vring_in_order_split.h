@@ -42,7 +42,7 @@ static __always_inline bool vring_fill_list_split(const struct vring_virtqueue *
 		f->i = (f->i + 1) & mask;
 		if (!--f->remaining) {
 			d->flags = cpu_to_virtio16(vdev, flags);
-			/* A table has the last contents of its memory, which the device could read */
+			/* A table has what was in its memory before, and the device may read it */
 			if (!extra)
 				d->next = 0;
 			break;
