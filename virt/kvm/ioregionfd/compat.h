@@ -8,6 +8,7 @@
 
 #include <linux/io_uring/cmd.h>
 #include <linux/kvm_host.h>
+#include <linux/sched.h>
 #include <net/af_unix.h>
 
 /*
@@ -43,6 +44,21 @@ static inline void uring_done(struct io_uring_cmd *cmd, int r, unsigned int issu
 }
 
 #endif
+
+/*
+ * cond_resched(), also where the kernel is preempted lazily. It does nothing there: a task that
+ * was woken on this CPU gets it only when this one sleeps or returns to user space.
+ */
+static inline bool resched_if_wanted(void)
+{
+#ifdef TIF_NEED_RESCHED_LAZY
+	if (test_thread_flag(TIF_NEED_RESCHED_LAZY)) {
+		schedule();
+		return true;
+	}
+#endif
+	return cond_resched();
+}
 
 /*
  * Whether a message carries files, which is in the receive queue of an AF_UNIX socket,

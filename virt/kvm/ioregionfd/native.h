@@ -52,6 +52,7 @@
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 
+#include "compat.h"
 #include "ioregionfd.h"
 
 /* Indices of posted writes have 31 bits. */
@@ -267,7 +268,7 @@ static inline bool native_yield(struct task_struct **self, struct task_struct **
 		ran = yield_to(task, false) > 0;
 		put_task_struct(task);
 	} else {
-		ran = cond_resched();
+		ran = resched_if_wanted();
 	}
 	/* Another device task may have done the same; it is not found then. */
 	WRITE_ONCE(*self, NULL);
